@@ -1,0 +1,42 @@
+# `make train` and `make test` work on a fresh machine: each makes the virtual environment first.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: help install train eval test lint clean
+
+help:
+	@echo "make train   install if need be, and train: writes checkpoint.pt"
+	@echo "make eval    score checkpoint.pt on the test set"
+	@echo "make test    install if need be, and run the tests"
+	@echo "make lint    ruff and mypy --strict"
+	@echo "make clean   remove the virtual environment and caches; data and checkpoints stay"
+
+install: $(READY)
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev]'
+	@touch $@
+
+train: $(READY)
+	$(BIN)/mnist-train
+
+checkpoint.pt: | $(READY)
+	$(BIN)/mnist-train
+
+eval: checkpoint.pt
+	$(BIN)/mnist-eval checkpoint.pt
+
+test: $(READY)
+	$(BIN)/pytest
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

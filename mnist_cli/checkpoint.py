@@ -1,0 +1,212 @@
+"""The checkpoint: one file that can rebuild its model and go on where the training stopped.
+
+Format 1 is a dictionary saved by `torch.save`, made only of what `torch.load(weights_only=True)`
+loads: `format`, `format_version`, `model` (name, arguments), `weights`, `weights_sha256`,
+`config`, `optimizer`, `position`, `history` (an entry an epoch) and `versions`.
+"""
+
+import ctypes
+import hashlib
+import io
+import pickle
+import sys
+import zipfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mnist_cli import settings
+from mnist_cli.config import TrainConfig
+from mnist_cli.errors import CheckpointError, UsageError
+from mnist_cli.files import write_whole
+from mnist_cli.models import MODELS, build_model
+
+FORMAT, FORMAT_VERSION = "mnist_cli checkpoint", 1
+_MAX_BYTES = 1 << 29  # a hundred times the largest network here, with its optimizer's state
+_PARTS = {
+    "model": dict,
+    "weights": dict,
+    "weights_sha256": str,
+    "config": dict,
+    "optimizer": dict,
+    "position": dict,
+    "history": list,
+    "versions": dict,
+}
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where a training stands: updates made, and the sums over the epoch that is under way."""
+
+    update: int
+    loss_sum: float
+    correct: int
+    samples: int
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The state of a training. `config` is resolved; `weights` is the network's state dict."""
+
+    config: TrainConfig
+    weights: Mapping[str, Tensor]
+    optimizer: dict[str, Any]
+    position: Position
+    history: list[dict[str, Any]]
+    versions: dict[str, str]
+
+    def build_model(self) -> nn.Module:
+        """Return the network with its weights."""
+        model = build_model(self.config.model)
+        model.load_state_dict(dict(self.weights))
+        return model
+
+
+def weights_sha256(weights: Mapping[str, Tensor]) -> str:
+    """Return the SHA-256 over a state dict: for each key in order, its UTF-8 and its bytes.
+
+    The bytes are those of the contiguous tensor on the CPU, little-endian.
+    """
+    digest = hashlib.sha256()
+    for key in sorted(weights):
+        digest.update(key.encode())
+        digest.update(_bytes(weights[key]))
+    return digest.hexdigest()
+
+
+def save_checkpoint(checkpoint: Checkpoint, path: str) -> None:
+    """Write a checkpoint to a file, whole or not at all, or to standard output for `-`.
+
+    Raises:
+        OutputError: the file could not be written.
+
+    """
+    buffer = io.BytesIO()
+    parts = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "model": {"name": checkpoint.config.model, "arguments": {}},
+        "weights": dict(checkpoint.weights),
+        "weights_sha256": weights_sha256(checkpoint.weights),
+        "config": asdict(checkpoint.config),
+        "optimizer": checkpoint.optimizer,
+        "position": asdict(checkpoint.position),
+        "history": checkpoint.history,
+        "versions": checkpoint.versions,
+    }
+    torch.save(parts, buffer)
+    if path == "-":
+        sys.stdout.buffer.write(buffer.getbuffer())
+        sys.stdout.buffer.flush()
+    else:
+        write_whole(Path(path), buffer.getvalue())
+
+
+def load_checkpoint(path: str | Path) -> Checkpoint:
+    """Return the checkpoint in a file, or on standard input for `-`, after checking it whole.
+
+    Nothing in the file is executed: it is read by `torch.load(weights_only=True)`.
+
+    Raises:
+        CheckpointError: missing, damaged, of another format or version, or unsafe.
+
+    """
+    name = "standard input" if str(path) == "-" else str(path)
+    parts = _parse(_read(path, name), name)
+    if parts.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{name} is a PyTorch file, but not a checkpoint of mnist-train; "
+            "give a file that mnist-train wrote"
+        )
+    if parts.get("format_version") != FORMAT_VERSION:
+        raise CheckpointError(
+            f"{name} has checkpoint format {parts.get('format_version')!r}; this version reads "
+            f"format {FORMAT_VERSION}: use the mnist_cli that wrote it"
+        )
+    for part, kind in _PARTS.items():
+        if not isinstance(parts.get(part), kind):
+            raise CheckpointError(f"{name} is damaged: its part '{part}' is missing or malformed")
+    try:
+        return _assemble(parts)
+    except (UsageError, TypeError, ValueError, KeyError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise CheckpointError(f"{name} is damaged: {reason}") from error
+
+
+def _read(path: str | Path, name: str) -> bytes:
+    try:
+        if str(path) == "-":
+            data = sys.stdin.buffer.read(_MAX_BYTES + 1)
+        else:
+            with Path(path).open("rb") as file:
+                data = file.read(_MAX_BYTES + 1)
+    except OSError as error:
+        raise CheckpointError(
+            f"cannot read the checkpoint {name}: {error.strerror}; mnist-train writes one"
+        ) from error
+    if not data:
+        raise CheckpointError(f"{name} is empty: no checkpoint was written there")
+    if len(data) > _MAX_BYTES:
+        raise CheckpointError(f"{name} is larger than any checkpoint of mnist-train")
+    return data
+
+
+def _parse(data: bytes, name: str) -> dict[str, Any]:
+    """Return the dictionary in a file of `torch.save`."""
+    if not data.startswith(b"PK\x03\x04"):
+        raise CheckpointError(f"{name} is not a checkpoint; give a file that mnist-train wrote")
+    try:
+        # torch skips the checksums of the archive's members; the standard library reads them.
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            members = archive.infolist()
+            if any(member.compress_type != zipfile.ZIP_STORED for member in members):
+                raise CheckpointError(f"{name} is not a checkpoint: its members are compressed")
+            bad = archive.testzip()
+        if bad is not None:
+            raise CheckpointError(f"{name} is damaged: the checksum of its member {bad!r} is wrong")
+        parts = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except (zipfile.BadZipFile, NotImplementedError, EOFError, OSError, ValueError) as error:
+        raise CheckpointError(f"{name} is damaged or truncated: {error}") from error
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"{name} is unsafe to load: it holds more than tensors and plain values; "
+            "nothing in it was run"
+        ) from error
+    except (RuntimeError, KeyError, TypeError, AttributeError, IndexError) as error:
+        raise CheckpointError(f"{name} is damaged: PyTorch cannot read it") from error
+    return parts if isinstance(parts, dict) else {}
+
+
+def _assemble(parts: dict[str, Any]) -> Checkpoint:
+    """Return the checkpoint of the parts; ValueError and its like say what does not fit."""
+    config = settings.build(TrainConfig, [settings.Layer(parts["config"], lambda key: key)])
+    weights = parts["weights"]
+    if parts["model"] != {"name": config.model, "arguments": {}} or config.model not in MODELS:
+        raise ValueError(f"unknown model {parts['model']!r}")
+    if not all(isinstance(key, str) and isinstance(t, Tensor) for key, t in weights.items()):
+        raise ValueError("its weights are not tensors")
+    expected = {k: (v.shape, v.dtype) for k, v in build_model(config.model).state_dict().items()}
+    if {k: (v.shape, v.dtype) for k, v in weights.items()} != expected:
+        raise ValueError(f"its weights are not those of the model {config.model}")
+    if weights_sha256(weights) != parts["weights_sha256"]:
+        raise ValueError("the SHA-256 of its weights differs from the recorded one")
+    return Checkpoint(
+        config=config,
+        weights=weights,
+        optimizer=parts["optimizer"],
+        position=Position(**parts["position"]),
+        history=parts["history"],
+        versions=parts["versions"],
+    )
+
+
+def _bytes(tensor: Tensor) -> bytes:
+    values = tensor.detach().cpu().contiguous()
+    if sys.byteorder == "big":
+        values = values.view(torch.uint8).view(-1, values.element_size()).flip(1).contiguous()
+    return ctypes.string_at(values.data_ptr(), values.nbytes)

@@ -1,0 +1,122 @@
+"""Options of the command line, made from the fields of the configs."""
+
+import inspect
+from collections.abc import Callable, Iterable
+from dataclasses import Field, dataclass, fields
+from pathlib import Path
+from typing import Annotated, Any, get_args, get_type_hints
+
+import typer
+
+from mnist_cli import __version__
+from mnist_cli.config import Option, option
+from mnist_cli.settings import flag
+
+_ROOT = Path(__file__).parents[1]
+# In an installed package the presets lie inside it; in a checkout, beside it.
+PRESETS = next((p for p in (_ROOT / "configs", _ROOT.parent / "configs") if p.is_dir()), _ROOT)
+
+
+@dataclass(frozen=True)
+class Display:
+    """What a program shows."""
+
+    quiet: bool = option(False, "Nothing on stderr but warnings and errors.", short="-q")
+    json: bool = option(False, "JSON Lines on stdout.")
+
+
+def add_command(
+    app: typer.Typer,
+    run: Callable[..., None],
+    configs: Iterable[type],
+    extra: Iterable[inspect.Parameter],
+    name: str | None = None,
+) -> None:
+    """Make `run(given, **extra)` a command with an option for every field of the configs.
+
+    `given` maps names of fields to what the command line says of them: a text, or a truth value.
+    `extra` are the command's other parameters.
+    """
+    declared = [field for config in configs for field in fields(config)]
+    hints = {k: v for config in configs for k, v in get_type_hints(config).items()}
+
+    def wrapper(**values: Any) -> None:  # noqa: ANN401
+        values.pop("version")
+        given = {field.name: values.pop(field.name) for field in declared}
+        run({key: value for key, value in given.items() if value is not None}, **values)
+
+    parameters = [*extra, *(_parameter(field, hints[field.name]) for field in declared), _version()]
+    wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    wrapper.__annotations__ = {p.name: p.annotation for p in parameters}
+    app.command(name, help=_paragraphs(run.__doc__ or ""))(wrapper)
+
+
+def parameter(
+    name: str,
+    kind: Any,  # noqa: ANN401
+    info: Any,  # noqa: ANN401
+    default: object = None,
+) -> inspect.Parameter:
+    """Return a keyword parameter that Typer reads as an option or argument."""
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, info]
+    )
+
+
+def _parameter(field: "Field[Any]", hint: Any) -> inspect.Parameter:  # noqa: ANN401
+    """Return the parameter of a config's field: a flag for a truth value, or else a text."""
+    about: Option = field.metadata["option"]
+    names = [flag(field.name)] + ([about.short] if about.short else [])
+    common: dict[str, Any] = {
+        "help": _help(field),
+        "rich_help_panel": about.panel or None,
+        "show_default": False,
+    }
+    if bool in (hint, *get_args(hint)):
+        if field.default is not False:
+            names[0] += f"/--no-{names[0][2:]}"
+        return parameter(field.name, bool | None, typer.Option(*names, metavar="", **common))
+    info = typer.Option(
+        *names,
+        metavar=about.metavar or "NAME",
+        autocompletion=_completion(about.choices) if about.choices else None,
+        **common,
+    )
+    return parameter(field.name, str | None, info)
+
+
+def _help(field: "Field[Any]") -> str:
+    """Return the help of an option: what it does, what it takes, and its default."""
+    about: Option = field.metadata["option"]
+    text = about.help
+    if about.choices and not about.metavar:
+        text += f" One of {', '.join(about.choices)}."
+    default = about.shown_default
+    if not default and field.default is True:
+        default = flag(field.name)
+    elif not default and field.default not in (None, False):
+        default = str(field.default)
+    return f"{text} Default: {default}." if default else text
+
+
+def _paragraphs(docstring: str) -> str:
+    """Return a docstring with the lines of each paragraph joined, to be wrapped anew."""
+    parts = inspect.cleandoc(docstring).split("\n\n")
+    return "\n\n".join(" ".join(part.split()) for part in parts)
+
+
+def _completion(choices: tuple[str, ...]) -> Callable[[str], list[str]]:
+    def complete(incomplete: str) -> list[str]:
+        return [choice for choice in choices if choice.startswith(incomplete)]
+
+    return complete
+
+
+def _version() -> inspect.Parameter:
+    def show(value: bool) -> None:  # noqa: FBT001
+        if value:
+            print(f"mnist_cli {__version__}")  # noqa: T201
+            raise typer.Exit
+
+    info = typer.Option("--version", callback=show, is_eager=True, metavar="", help="Show the version.")
+    return parameter("version", bool, info, default=False)

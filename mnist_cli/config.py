@@ -1,0 +1,182 @@
+"""The options of a training and of an evaluation: each is declared here, once.
+
+A field's metadata carries its help and its bounds. The command line, the environment, TOML files
+and the Python API are all read and checked against the same declaration (see `settings`).
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+MODES = ("mini-batch", "batch")
+MODELS = ("linear", "mlp", "lenet", "cnn")
+OPTIMIZERS = ("sgd", "adamw")
+SCHEDULES = ("constant", "one-cycle", "cosine")
+DATASETS = ("mnist", "fashion-mnist", "kmnist", "qmnist")
+DEVICES = ("auto", "cpu", "cuda", "mps")
+SPLITS = ("test", "train", "val")
+
+DEFAULT_BATCH_SIZE = 64
+
+
+@dataclass(frozen=True)
+class Option:
+    """What is known of an option besides its name, type and default."""
+
+    help: str
+    metavar: str = ""
+    choices: tuple[str, ...] = ()
+    minimum: float | None = None
+    above: float | None = None
+    maximum: float | None = None
+    short: str = ""
+    shown_default: str = ""
+    panel: str = ""
+
+
+def option(default: Any, help: str, **about: Any) -> Any:  # noqa: A002, ANN401
+    """Declare a dataclass field that is also an option of the command line."""
+    return field(default=default, metadata={"option": Option(help, **about)})
+
+
+_PLAN, _NET, _DATA, _RUN = "What is trained", "Model and optimizer", "Data", "Run and output"
+_BY_MODEL = "by model and mode"
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything that decides a training.
+
+    `None` stands for a value that is decided when the run starts: by the model and the mode, or
+    absent. `recipes.resolve` fills in the former.
+    """
+
+    mode: str = option(
+        "mini-batch",
+        "mini-batch: an update from every batch. batch: one update an epoch, from all samples.",
+        choices=MODES,
+        panel=_PLAN,
+    )
+    batch_size: int | None = option(
+        None,
+        "Samples in one update; contradicts --mode batch.",
+        metavar="N",
+        minimum=1,
+        shown_default=str(DEFAULT_BATCH_SIZE),
+        panel=_PLAN,
+    )
+    micro_batch_size: int | None = option(
+        None,
+        "Most samples in one forward pass; never changes the result beyond rounding.",
+        metavar="N",
+        minimum=1,
+        shown_default=_BY_MODEL,
+        panel=_PLAN,
+    )
+    epochs: int = option(
+        5, "Passes over the training set.", metavar="N", minimum=1, panel=_PLAN
+    )
+    max_updates: int | None = option(
+        None, "Stop after so many updates.", metavar="N", minimum=1, panel=_PLAN
+    )
+    max_seconds: float | None = option(
+        None, "Stop after so many seconds.", metavar="S", above=0, panel=_PLAN
+    )
+    until_accuracy: float | None = option(
+        None,
+        "Stop when validation accuracy reaches A; needs --val-size.",
+        metavar="A",
+        above=0,
+        maximum=1,
+        panel=_PLAN,
+    )
+    model: str = option("cnn", "The network.", choices=MODELS, panel=_NET)
+    optimizer: str | None = option(
+        None, "The optimizer.", choices=OPTIMIZERS, shown_default=_BY_MODEL, panel=_NET
+    )
+    lr: float | None = option(
+        None, "Peak learning rate.", metavar="X", minimum=0, shown_default=_BY_MODEL, panel=_NET
+    )
+    momentum: float | None = option(
+        None,
+        "SGD's momentum, AdamW's beta1.",
+        metavar="X",
+        minimum=0,
+        maximum=0.9999,
+        shown_default=_BY_MODEL,
+        panel=_NET,
+    )
+    weight_decay: float | None = option(
+        None,
+        "As in torch.optim, on all parameters.",
+        metavar="X",
+        minimum=0,
+        shown_default=_BY_MODEL,
+        panel=_NET,
+    )
+    schedule: str | None = option(
+        None,
+        "How the learning rate changes over the planned updates.",
+        choices=SCHEDULES,
+        shown_default=_BY_MODEL,
+        panel=_NET,
+    )
+    augment: bool | None = option(
+        None,
+        "Shift every training image at random by up to two pixels.",
+        shown_default=_BY_MODEL,
+        panel=_NET,
+    )
+    shuffle: bool = option(True, "A new order every epoch.", panel=_DATA)
+    subset: int | None = option(
+        None,
+        "Train on N samples, drawn by the seed, classes kept in proportion.",
+        metavar="N",
+        minimum=1,
+        shown_default="all",
+        panel=_DATA,
+    )
+    val_size: int = option(
+        0, "Hold N training samples out for validation.", metavar="N", minimum=0, panel=_DATA
+    )
+    dataset: str = option("mnist", "The data set.", choices=DATASETS, panel=_DATA)
+    data_dir: str = option(
+        "data", "Folder of the data, in torchvision's layout.", metavar="DIR", panel=_DATA
+    )
+    seed: int = option(
+        0, "Decides everything random.", metavar="N", minimum=0, maximum=2**63 - 1, panel=_RUN
+    )
+    device: str = option("auto", "Where to compute.", choices=DEVICES, panel=_RUN)
+    threads: int | None = option(
+        None, "Processor threads.", metavar="N", minimum=1, shown_default="auto", panel=_RUN
+    )
+    output: str = option(
+        "checkpoint.pt",
+        "The checkpoint: written whole or not at all, after every epoch. - is stdout.",
+        metavar="PATH",
+        short="-o",
+        panel=_RUN,
+    )
+    no_clobber: bool = option(False, "Refuse to overwrite an existing output.", panel=_RUN)
+    log_interval: int = option(
+        100, "Updates from one report to the next.", metavar="N", minimum=1, panel=_RUN
+    )
+
+
+@dataclass(frozen=True)
+class EvalConfig:
+    """Everything that decides an evaluation."""
+
+    dataset: str | None = option(
+        None, "The data set.", choices=DATASETS, shown_default="as trained on"
+    )
+    data_dir: str = option("data", "Folder of the data, in torchvision's layout.", metavar="DIR")
+    device: str = option("auto", "Where to compute.", choices=DEVICES)
+    split: str = option(
+        "test", "The samples to score: test, or the train or val part of the run.", choices=SPLITS
+    )
+    batch_size: int = option(
+        1000, "Samples in one forward pass; never changes the result.", metavar="N", minimum=1
+    )
+    min_accuracy: float | None = option(
+        None, "Exit with 5 when the accuracy is below A.", metavar="A", minimum=0, maximum=1
+    )

@@ -1,0 +1,58 @@
+"""Downloads, by torchvision's own code, mirrors and checksums."""
+
+import contextlib
+import http.client
+import logging
+import socket
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from mnist_cli.data.catalogue import Source
+from mnist_cli.errors import DataError
+
+_log = logging.getLogger(__name__)
+_TIMEOUT_SECONDS = 30.0  # torchvision sets none, and would wait for ever
+
+
+def download(source: Source, data_dir: Path) -> None:
+    """Let torchvision download a data set to `data_dir`.
+
+    Raises:
+        DataError: no mirror gave the right files; the message names the files to put in place.
+
+    """
+    from mnist_cli.data.torchvision_datasets import import_datasets  # noqa: PLC0415 (a second)
+
+    folder = source.raw(data_dir)
+    _log.info("Downloading %s to %s", source.folder, folder)
+    try:
+        dataset = getattr(import_datasets(), source.folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=data_dir, prefix=".download-") as temporary:
+            # torchvision prints; standard output is for data.
+            with contextlib.redirect_stdout(sys.stderr), _socket_timeout(_TIMEOUT_SECONDS):
+                for train in (True, False):  # QMNIST has a download for each
+                    dataset(temporary, train=train, download=True)
+            for name in source.files:  # torchvision unpacks in place; here files appear whole
+                (source.raw(Path(temporary)) / name).replace(folder / name)
+    except (RuntimeError, ValueError, EOFError, OSError, http.client.HTTPException) as error:
+        raise DataError(
+            f"{source.folder} could not be downloaded ({_reason(error)})\n"
+            f"put these files, or their .gz, in {folder}: {', '.join(source.files)}"
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+@contextlib.contextmanager
+def _socket_timeout(seconds: float) -> Iterator[None]:
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)

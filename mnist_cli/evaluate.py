@@ -1,0 +1,82 @@
+"""Scores of a network on a split, from sums that are divided once."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from mnist_cli.data import Split
+from mnist_cli.data.catalogue import CLASSES
+
+
+@dataclass(frozen=True)
+class Score:
+    """Sums over a split: the loss, and a confusion matrix `int64 [10, 10]` (true, predicted)."""
+
+    loss_sum: float
+    confusion: Tensor
+
+    @property
+    def samples(self) -> int:
+        """The number of samples."""
+        return int(self.confusion.sum())
+
+    @property
+    def correct(self) -> int:
+        """The number of samples whose largest logit is that of their class."""
+        return int(self.confusion.trace())
+
+    @property
+    def accuracy(self) -> float:
+        """The share of correct samples."""
+        return self.correct / self.samples
+
+    @property
+    def loss(self) -> float:
+        """The mean cross-entropy, in nats."""
+        return self.loss_sum / self.samples
+
+    @property
+    def precision(self) -> list[float]:
+        """For each class: of the samples read as it, the share that are; 0 where there are none."""
+        return _ratio(self.confusion.diagonal(), self.confusion.sum(0))
+
+    @property
+    def recall(self) -> list[float]:
+        """For each class: of its samples, the share read as it; 0 where there are none."""
+        return _ratio(self.confusion.diagonal(), self.confusion.sum(1))
+
+    @property
+    def f1(self) -> list[float]:
+        """For each class: the harmonic mean of precision and recall."""
+        both = self.confusion.sum(0) + self.confusion.sum(1)
+        return _ratio(2 * self.confusion.diagonal(), both)
+
+
+def evaluate(model: nn.Module, split: Split, batch_size: int = 1000) -> Score:
+    """Return the score of `model` on `split`, in evaluation mode and without gradients.
+
+    The network and the split are on the same device. `batch_size` bounds the memory, and changes
+    the loss by no more than rounding.
+    """
+    was_training = model.training
+    model.eval()
+    device = split.labels.device
+    loss_sum = torch.zeros((), dtype=torch.float64, device=device)
+    confusion = torch.zeros(CLASSES * CLASSES, dtype=torch.int64, device=device)
+    with torch.inference_mode():
+        for start in range(0, len(split), batch_size):
+            images, labels = split[start : start + batch_size]
+            labels = labels.long()
+            logits = model(images)
+            loss_sum += F.cross_entropy(logits, labels, reduction="none").double().sum()
+            pairs = labels * CLASSES + logits.argmax(1)
+            confusion += torch.bincount(pairs, minlength=CLASSES * CLASSES)
+    model.train(was_training)
+    return Score(float(loss_sum), confusion.view(CLASSES, CLASSES).cpu())
+
+
+def _ratio(part: Tensor, whole: Tensor) -> list[float]:
+    values: list[float] = (part.double() / whole.clamp(min=1)).tolist()
+    return values

@@ -1,0 +1,124 @@
+"""What happens in a run, as frozen dataclasses: the only output of the loop.
+
+`seconds` counts from the start of the run. Epochs and steps count from 1; `update` counts the
+updates since the start of training, resumed runs included.
+"""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, ClassVar
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened, and when."""
+
+    name: ClassVar[str]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Start(Event):
+    """The run is about to begin. `batch_size` is the number of samples in an update."""
+
+    name: ClassVar[str] = "start"
+    version: str
+    mode: str
+    samples: int
+    batch_size: int
+    updates_per_epoch: int
+    updates: int
+    parameters: int
+    device: str
+    world_size: int
+    config: dict[str, Any]
+    schema: int = SCHEMA
+    first_update: int = 0
+
+
+@dataclass(frozen=True)
+class Progress(Event):
+    """Part of an update was computed: a sign of life for displays, never written as JSON."""
+
+    name: ClassVar[str] = "progress"
+    samples_seen: int
+
+
+@dataclass(frozen=True)
+class Step(Event):
+    """An update was made. `loss` is the mean over its samples before the update."""
+
+    name: ClassVar[str] = "step"
+    epoch: int
+    step: int
+    update: int
+    samples_seen: int
+    loss: float
+    lr: float
+
+
+@dataclass(frozen=True)
+class Epoch(Event):
+    """An epoch ended. The training figures are means over its samples as they were trained on."""
+
+    name: ClassVar[str] = "epoch"
+    epoch: int
+    update: int
+    samples_seen: int
+    train_loss: float
+    train_accuracy: float
+    test_loss: float
+    test_accuracy: float
+    val_loss: float | None = None
+    val_accuracy: float | None = None
+
+
+@dataclass(frozen=True)
+class End(Event):
+    """The run ended, and why. `train_seconds` leaves evaluation and saving out."""
+
+    name: ClassVar[str] = "end"
+    reason: str
+    checkpoint: str | None
+    epoch: int
+    update: int
+    samples_seen: int
+    test_accuracy: float | None
+    train_seconds: float
+    weights_sha256: str | None
+
+
+@dataclass(frozen=True)
+class ClassScore:
+    """How one digit was read."""
+
+    digit: int
+    samples: int
+    precision: float
+    recall: float
+    f1: float
+
+
+@dataclass(frozen=True)
+class Evaluated(Event):
+    """A checkpoint was scored. `confusion`: rows are true digits, columns predicted ones."""
+
+    name: ClassVar[str] = "eval"
+    checkpoint: str
+    split: str
+    samples: int
+    correct: int
+    accuracy: float
+    loss: float
+    weights_sha256: str
+    per_class: list[ClassScore] = field(default_factory=list)
+    confusion: list[list[int]] = field(default_factory=list)
+    schema: int = SCHEMA
+
+
+def to_dict(event: Event) -> dict[str, Any]:
+    """Return the JSON object of an event: its name first, validation only where there is some."""
+    fields = asdict(event).items()
+    present = {key: v for key, v in fields if v is not None or not key.startswith("val_")}
+    return {"event": event.name, **present}

@@ -1,0 +1,86 @@
+"""Files that are written whole or not at all."""
+
+import os
+import stat
+import tempfile
+from pathlib import Path
+
+from mnist_cli.errors import OutputError
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write `data` to `path` so that a reader sees the old file or the new one, never a part.
+
+    A symbolic link keeps pointing where it does: its target is replaced. A device or a FIFO is
+    written to directly, since it cannot be replaced.
+
+    Raises:
+        OutputError: the file could not be written; an earlier file is as it was.
+
+    """
+    try:
+        target = path.resolve()
+        if _is_special(target):
+            target.write_bytes(data)
+        else:
+            _replace(target, data)
+    except OSError as error:
+        raise OutputError(_words(path, error)) from error
+
+
+def check_writable(path: Path) -> None:
+    """Raise OutputError now if `write_whole` could not write to `path` later."""
+    try:
+        target = path.resolve()
+        if target.is_dir():
+            raise OutputError(f"{path} is a folder; name a file in it with --output")
+        if not _is_special(target):
+            handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+            os.close(handle)
+            Path(name).unlink()
+    except OSError as error:
+        raise OutputError(_words(path, error)) from error
+
+
+def _is_special(path: Path) -> bool:
+    return path.exists() and not stat.S_ISREG(path.stat().st_mode)
+
+
+def _replace(target: Path, data: bytes) -> None:
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(_mode_of(target))
+        temporary.replace(target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync_folder(target.parent)
+
+
+def _mode_of(target: Path) -> int:
+    """Return the mode of the file to be replaced, or the one that a new file would get."""
+    if target.exists():
+        return stat.S_IMODE(target.stat().st_mode)
+    mask = os.umask(0)
+    os.umask(mask)
+    return 0o666 & ~mask
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name == "nt":  # a folder cannot be opened there
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _words(path: Path, error: OSError) -> str:
+    reason = error.strerror or str(error)
+    return f"cannot write {path}: {reason}; choose another place or make this one writable"

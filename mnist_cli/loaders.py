@@ -1,0 +1,63 @@
+"""DataLoaders that fetch a whole update with one indexing operation."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Sampler
+
+from mnist_cli.data import Split
+from mnist_cli.runtime import stream
+
+Batch = tuple[Tensor, Tensor]
+
+
+class UpdateSampler(Sampler[Tensor | slice]):
+    """The index sets of an epoch's updates: every sample once, the last update perhaps smaller.
+
+    Without an `order` they are slices, which fetch views instead of copies.
+    """
+
+    def __init__(self, samples: int, size: int, order: Tensor | None, first: int = 0) -> None:
+        self._samples = samples
+        self._size = size
+        self._order = order
+        self._first = first
+
+    def __len__(self) -> int:
+        return updates_per_epoch(self._samples, self._size) - self._first
+
+    def __iter__(self) -> Iterator[Tensor | slice]:
+        for start in range(self._first * self._size, self._samples, self._size):
+            index = slice(start, start + self._size)
+            yield index if self._order is None else self._order[index]
+
+
+def updates_per_epoch(samples: int, size: int) -> int:
+    """Return how many updates of `size` samples an epoch takes, a smaller last one included."""
+    return -(-samples // size)
+
+
+def epoch_loader(
+    split: Split, *, size: int, seed: int, epoch: int, shuffle: bool, first: int = 0
+) -> DataLoader[Batch]:
+    """Return the loader of one epoch's updates, from update number `first` (from 0) on.
+
+    The order comes from (seed, epoch) alone. An update of all samples has no order: it is a set.
+    """
+    samples = len(split)
+    order = None
+    if shuffle and size < samples:
+        order = torch.randperm(samples, generator=stream(seed, "order", epoch))
+        order = order.to(split.images.device)
+    return DataLoader(
+        split,  # type: ignore[arg-type]  # it is indexed by tensors and slices
+        batch_size=None,
+        sampler=UpdateSampler(samples, size, order, first),
+        collate_fn=_as_it_is,
+        generator=torch.Generator(),  # or it would draw from the global stream
+    )
+
+
+def _as_it_is(batch: Batch) -> Batch:
+    return batch

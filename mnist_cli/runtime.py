@@ -1,0 +1,50 @@
+"""The machine: device, threads and random streams."""
+
+import hashlib
+
+import torch
+
+from mnist_cli.errors import UsageError
+
+
+def pick_device(name: str) -> torch.device:
+    """Return the device that `name` asks for; `auto` takes a GPU where there is one.
+
+    Raises:
+        UsageError: this PyTorch cannot use that device here.
+
+    """
+    available = {
+        "cuda": torch.cuda.is_available,
+        "mps": torch.backends.mps.is_available,
+        "cpu": lambda: True,
+    }
+    if name == "auto":
+        return torch.device(next(kind for kind, usable in available.items() if usable()))
+    if not available[name]():
+        raise UsageError(
+            f"--device {name}: this PyTorch ({torch.__version__}) finds no {name} device here; "
+            "use --device cpu or auto"
+        )
+    return torch.device(name)
+
+
+def set_threads(threads: int | None) -> None:
+    """Use so many processor threads; `None` leaves the number to PyTorch and OMP_NUM_THREADS."""
+    if threads is not None:
+        torch.set_num_threads(threads)
+
+
+def stream_seed(seed: int, *address: str | int) -> int:
+    """Return the 63-bit seed of the random stream at an address, such as `("order", epoch)`.
+
+    Streams are addressed, not carried: any part of a training can be drawn again from the run's
+    seed and its own address, in any order. SHA-256 keeps neighbouring addresses independent.
+    """
+    text = "/".join(str(part) for part in (seed, *address))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1
+
+
+def stream(seed: int, *address: str | int) -> torch.Generator:
+    """Return a new CPU generator at the start of the stream at `address`."""
+    return torch.Generator().manual_seed(stream_seed(seed, *address))

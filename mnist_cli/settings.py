@@ -1,0 +1,178 @@
+"""Options from flags, environment, files and defaults to a checked config."""
+
+import math
+import tomllib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields, replace
+from difflib import get_close_matches
+from pathlib import Path
+from types import NoneType
+from typing import Any, TypeVar, get_args, get_type_hints
+
+from mnist_cli.config import Option, TrainConfig
+from mnist_cli.errors import UsageError
+
+_TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
+_NOUNS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+_MAX_FILE_BYTES = 1 << 20
+_MAX_INT = 2**63 - 1
+
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Values from one place, and how a message names a key of that place."""
+
+    values: Mapping[str, object]
+    label: Callable[[str], str]
+
+
+def flag(name: str) -> str:
+    """Return the option of the command line for a config's field."""
+    return "--" + name.replace("_", "-")
+
+
+def environment(environ: Mapping[str, str], *config_types: type) -> Layer:
+    """Return the layer of `MNIST_…` variables, such as `MNIST_BATCH_SIZE=128`."""
+    names = {name: f"MNIST_{name.upper()}" for name in _names(config_types)}
+    values = {name: environ[key] for name, key in names.items() if environ.get(key)}
+    return Layer(values, lambda name: names[name])
+
+
+def toml_file(named: str, presets: Path, *config_types: type) -> Layer:
+    """Return the layer of a TOML file, or of the preset of that name.
+
+    Raises:
+        UsageError: no such file or preset, not TOML, or an unknown key.
+
+    """
+    path = _config_path(named, presets)
+    try:
+        if path.stat().st_size > _MAX_FILE_BYTES:
+            raise UsageError(f"--config {named}: larger than 1 MiB; this is no configuration file")
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"--config {named}: cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise UsageError(f"--config {named}: not valid TOML: {error}") from error
+    known = _names(config_types)
+    unknown = [key for key in values if key not in known]
+    if unknown:
+        raise UsageError(
+            "\n".join(f"{path}: unknown key '{key}'{suggestion(key, known)}" for key in unknown)
+        )
+    return Layer(values, lambda name: f"{path}: {name}")
+
+
+def build(config_type: type[T], layers: Iterable[Layer], base: T | None = None) -> T:
+    """Return a config: each value from the first layer that has it, or else from `base`.
+
+    Raises:
+        UsageError: with a line for each value that cannot be used.
+
+    """
+    layers = list(layers)
+    hints = get_type_hints(config_type)
+    values: dict[str, Any] = {}
+    problems = []
+    for field in fields(config_type):  # type: ignore[arg-type]
+        layer = next((layer for layer in layers if field.name in layer.values), None)
+        if layer is not None:
+            try:
+                value = layer.values[field.name]
+                values[field.name] = _convert(value, hints[field.name], field.metadata["option"])
+            except ValueError as error:
+                problems.append(f"{layer.label(field.name)}: {error}")
+    if problems:
+        raise UsageError("\n".join(problems))
+    return replace(base if base is not None else config_type(), **values)  # type: ignore[type-var]
+
+
+def check(config: TrainConfig) -> None:
+    """Raise UsageError if options contradict each other."""
+    problems = []
+    if config.mode == "batch" and config.batch_size is not None:
+        problems.append(
+            f"--batch-size {config.batch_size} contradicts --mode batch, whose update takes all "
+            "training samples; leave one of them out"
+        )
+    if config.until_accuracy is not None and not config.val_size:
+        problems.append(
+            f"--until-accuracy {config.until_accuracy} needs samples to judge by that are not "
+            "the test set: add --val-size 5000"
+        )
+    if problems:
+        raise UsageError("\n".join(problems))
+
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """Return `; did you mean 'x'?` for the nearest known word, or nothing."""
+    near = get_close_matches(word, list(known), n=1)
+    return f"; did you mean '{near[0]}'?" if near else ""
+
+
+def _names(config_types: Iterable[type]) -> list[str]:
+    return [field.name for config_type in config_types for field in fields(config_type)]
+
+
+def _config_path(named: str, presets: Path) -> Path:
+    path = Path(named)
+    if path.suffix == ".toml" or path.parent != Path() or path.is_file():
+        return path
+    names = sorted(preset.stem for preset in presets.glob("*.toml"))
+    if named not in names:
+        raise UsageError(
+            f"--config {named}: no such preset{suggestion(named, names)} "
+            f"The presets are {', '.join(names)}; a file's name ends in .toml"
+        )
+    return presets / f"{named}.toml"
+
+
+def _convert(value: object, hint: Any, option: Option) -> object:  # noqa: ANN401
+    """Return a value of an option's type and within its bounds; ValueError says why not."""
+    kinds = get_args(hint) or (hint,)
+    kind = next(kind for kind in kinds if kind is not NoneType)
+    if NoneType in kinds and value in (None, "auto"):
+        return None
+    converted = _parse(value, kind) if isinstance(value, str) else _accept(value, kind)
+    if option.choices and converted not in option.choices:
+        hint_text = suggestion(str(converted), option.choices)
+        raise ValueError(f"{converted!r} is not one of {', '.join(option.choices)}{hint_text}")
+    _check_bounds(converted, option)
+    return converted
+
+
+def _parse(text: str, kind: type) -> object:
+    """Return the value that a text from a flag, a variable or a file stands for."""
+    if kind is bool:
+        if text.lower() not in _TRUE + _FALSE:
+            raise ValueError(f"{text!r} is not true or false")
+        return text.lower() in _TRUE
+    try:
+        return _accept(kind(text), kind)
+    except (ValueError, OverflowError):
+        raise ValueError(f"{text!r} is not {_NOUNS[kind]}") from None
+
+
+def _accept(value: object, kind: type) -> object:
+    """Return a TOML value as `kind`, if it is one."""
+    if kind is float and type(value) is int and abs(value) <= _MAX_INT:
+        value = float(value)
+    if type(value) is not kind or (isinstance(value, float) and not math.isfinite(value)):
+        raise ValueError(f"{value!r} is not {_NOUNS[kind]}")
+    if isinstance(value, int) and abs(value) > _MAX_INT:
+        raise ValueError("the number is too large")
+    return value
+
+
+def _check_bounds(value: object, option: Option) -> None:
+    if not isinstance(value, int | float):
+        return
+    if option.minimum is not None and value < option.minimum:
+        raise ValueError(f"{value} is too small; the least is {option.minimum:g}")
+    if option.above is not None and value <= option.above:
+        raise ValueError(f"{value} is too small; it must be above {option.above:g}")
+    if option.maximum is not None and value > option.maximum:
+        raise ValueError(f"{value} is too large; the most is {option.maximum:g}")
