@@ -33,7 +33,7 @@ class Option:
     panel: str = ""
 
 
-def option(default: Any, help: str, **about: Any) -> Any:  # noqa: A002, ANN401
+def option(default: Any, help: str, **about: Any) -> Any:  # noqa: ANN401
     """Declare a dataclass field that is also an option of the command line."""
     return field(default=default, metadata={"option": Option(help, **about)})
 
@@ -72,9 +72,7 @@ class TrainConfig:
         shown_default=_BY_MODEL,
         panel=_PLAN,
     )
-    epochs: int = option(
-        5, "Passes over the training set.", metavar="N", minimum=1, panel=_PLAN
-    )
+    epochs: int = option(5, "Passes over the training set.", metavar="N", minimum=1, panel=_PLAN)
     max_updates: int | None = option(
         None, "Stop after so many updates.", metavar="N", minimum=1, panel=_PLAN
     )

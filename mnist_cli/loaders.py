@@ -54,7 +54,7 @@ def epoch_loader(
         split,  # type: ignore[arg-type]  # it is indexed by tensors and slices
         batch_size=None,
         sampler=UpdateSampler(samples, size, order, first),
-        collate_fn=_as_it_is,
+        collate_fn=_as_it_is,  # type: ignore[arg-type]  # it gets what the split returns
         generator=torch.Generator(),  # or it would draw from the global stream
     )
 

@@ -109,6 +109,6 @@ def _gradients(
         targets = labels[piece].long()
         logits = model(inputs)
         loss_sum = F.cross_entropy(logits, targets, reduction="sum")
-        (loss_sum / size).backward()
+        (loss_sum / size).backward()  # type: ignore[no-untyped-call]
         correct = (logits.detach().argmax(1) == targets).sum()
         yield Tally(loss_sum.item(), int(correct.item()), len(targets))

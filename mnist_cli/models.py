@@ -42,7 +42,7 @@ def linear() -> nn.Module:
 
 
 def mlp() -> nn.Module:
-    """A multilayer perceptron with hidden layers of 256 and 128 units."""
+    """Multilayer perceptron with hidden layers of 256 and 128 units."""
     return nn.Sequential(
         Normalize(),
         nn.Flatten(),

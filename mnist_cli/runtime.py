@@ -15,13 +15,13 @@ def pick_device(name: str) -> torch.device:
 
     """
     available = {
-        "cuda": torch.cuda.is_available,
-        "mps": torch.backends.mps.is_available,
-        "cpu": lambda: True,
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
     }
     if name == "auto":
-        return torch.device(next(kind for kind, usable in available.items() if usable()))
-    if not available[name]():
+        return torch.device(next(kind for kind, usable in available.items() if usable))
+    if not available[name]:
         raise UsageError(
             f"--device {name}: this PyTorch ({torch.__version__}) finds no {name} device here; "
             "use --device cpu or auto"

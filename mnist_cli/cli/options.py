@@ -113,10 +113,12 @@ def _completion(choices: tuple[str, ...]) -> Callable[[str], list[str]]:
 
 
 def _version() -> inspect.Parameter:
-    def show(value: bool) -> None:  # noqa: FBT001
+    def show(value: bool) -> None:
         if value:
             print(f"mnist_cli {__version__}")  # noqa: T201
             raise typer.Exit
 
-    info = typer.Option("--version", callback=show, is_eager=True, metavar="", help="Show the version.")
+    info = typer.Option(
+        "--version", callback=show, is_eager=True, metavar="", help="Show the version."
+    )
     return parameter("version", bool, info, default=False)

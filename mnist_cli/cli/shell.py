@@ -37,7 +37,7 @@ def _run(app: typer.Typer, name: str | None) -> int:
         return ExitCode.BROKEN_PIPE
     except typer.Abort:
         return ExitCode.INTERRUPTED
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:
         if hasattr(error, "format_message"):  # Typer's errors of usage
             complain(_usage(error))
             return ExitCode.USAGE

@@ -48,9 +48,7 @@ def train(given: dict[str, Any], config: str | None, resume: str | None) -> None
     _run(options, checkpoint, display)
 
 
-def _resumed(
-    path: str, layers: list[settings.Layer]
-) -> tuple["Checkpoint", TrainConfig]:
+def _resumed(path: str, layers: list[settings.Layer]) -> tuple["Checkpoint", TrainConfig]:
     """Return a checkpoint and its config, changed by what was given now."""
     from mnist_cli.checkpoint import load_checkpoint  # noqa: PLC0415 (torch)
 
@@ -93,9 +91,7 @@ add_command(
         parameter(
             "resume",
             str | None,
-            typer.Option(
-                "--resume", metavar="CHECKPOINT", help="Go on exactly where it stopped."
-            ),
+            typer.Option("--resume", metavar="CHECKPOINT", help="Go on exactly where it stopped."),
         ),
     ),
     name="train",

@@ -66,7 +66,9 @@ def _load_split(folder: Path, images_file: str, labels_file: str, name: str) -> 
     images = _load(folder, images_file, name)
     labels = _load(folder, labels_file, name)
     if images.dtype != torch.uint8 or tuple(images.shape[1:]) != IMAGE_SHAPE:
-        raise DataError(f"{folder / images_file}: expected 28×28 images, found {list(images.shape)}")
+        raise DataError(
+            f"{folder / images_file}: expected 28×28 images, found {list(images.shape)}"
+        )
     if labels.ndim == 2:  # QMNIST: the class, then where the sample comes from
         labels = labels[:, 0]
     if labels.ndim != 1 or len(labels) != len(images):

@@ -40,7 +40,9 @@ def _read(name: str) -> bytes:
     try:
         contents = lzma.decompress(packed.read_bytes())
     except (OSError, lzma.LZMAError) as error:
-        raise DataError(f"the installed package lacks its data ({error}); install it again") from error
+        raise DataError(
+            f"the installed package lacks its data ({error}); install it again"
+        ) from error
     verify(name, contents, source=f"{name} of the installed package")
     return contents
 

@@ -50,8 +50,9 @@ def part(train: Split, *, val_size: int, subset: int | None, seed: int) -> tuple
     if wanted > len(train):
         raise UsageError(
             f"--val-size {val_size} and --subset {subset} ask for more than the {len(train):,} "
-            "training samples" if subset is not None else
-            f"--val-size {val_size} leaves none of the {len(train):,} samples to train on"
+            "training samples"
+            if subset is not None
+            else f"--val-size {val_size} leaves none of the {len(train):,} samples to train on"
         )
     order = torch.randperm(len(train), generator=stream(seed, "split"))
     held_out, rest = _take(train.labels, order, val_size)

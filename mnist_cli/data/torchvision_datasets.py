@@ -32,9 +32,9 @@ def import_datasets() -> ModuleType:
     if spec is None or spec.origin is None:
         raise ImportError("torchvision is not installed")
     if not _operators_load(Path(spec.origin).parent):
-        library = torch.library.Library("torchvision", "FRAGMENT")
+        library = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
         for operator in _MISSING_OPERATORS:
-            library.define(operator)
+            library.define(operator)  # type: ignore[no-untyped-call]
         _declared.append(library)
     from torchvision import datasets  # noqa: PLC0415
 
@@ -47,7 +47,7 @@ _declared: list[torch.library.Library] = []  # a declaration ends with the objec
 def _operators_load(folder: Path) -> bool:
     for library in folder.glob("_C*"):
         try:
-            torch.ops.load_library(library)
+            torch.ops.load_library(library)  # type: ignore[no-untyped-call]
         except OSError:
             continue
         return True
