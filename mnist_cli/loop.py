@@ -28,10 +28,13 @@ class Plan:
     """What is fixed during an epoch.
 
     `learning_rate` is a function of the update's number; `shifts` of that number and the update's
-    size, and returns `[size, 2]`. Updates are numbered from 0, from the start of training.
+    size, and returns `[size, 2]`. Updates are
+    numbered from 0, from the start of training, and so are the steps of the epoch: `first` is the
+    one to begin with.
     """
 
     epoch: int
+    first: int
     samples: int
     updates_per_epoch: int
     micro_batch_size: int
@@ -46,9 +49,8 @@ def fit(
     batches: Iterable[Batch],
     plan: Plan,
     tally: Tally,
-    first: int = 0,
 ) -> Iterator[Step | Progress]:
-    """Make one update from each batch, the first being step `first` (from 0) of the epoch.
+    """Make one update from each batch, the first being step `plan.first` of the epoch.
 
     Yields a `Step` after each update, and a `Progress` after each micro-batch but the last. An
     update that is abandoned at a `Progress` leaves weights, optimizer and tally untouched.
@@ -59,7 +61,7 @@ def fit(
     """
     model.train()
     seen_before = (plan.epoch - 1) * plan.samples
-    for step, (images, labels) in enumerate(batches, start=first):
+    for step, (images, labels) in enumerate(batches, start=plan.first):
         update = (plan.epoch - 1) * plan.updates_per_epoch + step
         lr = plan.learning_rate(update)
         optimizer.zero_grad()

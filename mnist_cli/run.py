@@ -130,8 +130,8 @@ class _Run:
         )
         began = time.perf_counter()
         try:
-            plan = self._plan(epoch)
-            for event in fit(state.model, state.optimizer, batches, plan, state.tally, first):
+            plan = self._plan(epoch, first)
+            for event in fit(state.model, state.optimizer, batches, plan, state.tally):
                 if isinstance(event, Step):
                     state.update = event.update
                 yield event if self._is_due(event) else _sign_of_life(event)
@@ -142,7 +142,7 @@ class _Run:
             self.train_seconds += time.perf_counter() - began
         return None
 
-    def _plan(self, epoch: int) -> Plan:
+    def _plan(self, epoch: int, first: int) -> Plan:
         config = self.config
         schedule, peak, micro = config.schedule, config.lr, config.micro_batch_size
         assert schedule is not None
@@ -154,6 +154,7 @@ class _Run:
 
         return Plan(
             epoch=epoch,
+            first=first,
             samples=len(self.samples),
             updates_per_epoch=self.per_epoch,
             micro_batch_size=micro,

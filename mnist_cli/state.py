@@ -16,7 +16,7 @@ from mnist_cli.optim import build_optimizer
 
 # What a resumed training may change; the rest would make it another training.
 CHANGEABLE = frozenset(
-    [
+    {
         "epochs",
         "max_updates",
         "max_seconds",
@@ -28,7 +28,7 @@ CHANGEABLE = frozenset(
         "output",
         "no_clobber",
         "log_interval",
-    ]
+    }
 )
 
 

@@ -31,11 +31,9 @@ def _run(app: typer.Typer, name: str | None) -> int:
     except MnistError as error:
         complain(str(error))
         return error.code
-    except KeyboardInterrupt:
-        return ExitCode.INTERRUPTED
     except BrokenPipeError:
         return ExitCode.BROKEN_PIPE
-    except typer.Abort:
+    except (KeyboardInterrupt, typer.Abort):
         return ExitCode.INTERRUPTED
     except Exception as error:
         if hasattr(error, "format_message"):  # Typer's errors of usage

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from mnist_cli.data import archive, idx
-from mnist_cli.data.catalogue import CATALOGUE, CLASSES, IMAGE_SHAPE, MNIST_SHA256, Source
+from mnist_cli.data.catalogue import CATALOGUE, CLASSES, IMAGE_SHAPE, Source
 from mnist_cli.data.download import download
 from mnist_cli.data.split import Dataset, Split, part
 from mnist_cli.errors import DataError
@@ -67,7 +67,7 @@ def _load_split(folder: Path, images_file: str, labels_file: str, name: str) -> 
     labels = _load(folder, labels_file, name)
     if images.dtype != torch.uint8 or tuple(images.shape[1:]) != IMAGE_SHAPE:
         raise DataError(
-            f"{folder / images_file}: expected 28×28 images, found {list(images.shape)}"
+            f"{folder / images_file}: expected images of 28 by 28, found {list(images.shape)}"
         )
     if labels.ndim == 2:  # QMNIST: the class, then where the sample comes from
         labels = labels[:, 0]
