@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from mnist_cli.checkpoint import Checkpoint, load_checkpoint
     from mnist_cli.config import TrainConfig
     from mnist_cli.data import Split, load_dataset
-    from mnist_cli.evaluate import Score, evaluate
+    from mnist_cli.evaluation import Score, evaluate
     from mnist_cli.models import build_model
     from mnist_cli.run import train
 
@@ -19,11 +19,11 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Checkpoint": "checkpoint",
-    "Score": "evaluate",
+    "Score": "evaluation",
     "Split": "data",
     "TrainConfig": "config",
     "build_model": "models",
-    "evaluate": "evaluate",
+    "evaluate": "evaluation",
     "load_checkpoint": "checkpoint",
     "load_dataset": "data",
     "train": "run",

@@ -8,11 +8,12 @@ loads: `format`, `format_version`, `model` (name, arguments), `weights`, `weight
 import ctypes
 import hashlib
 import io
+import math
 import pickle
 import sys
 import zipfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,14 @@ class Position:
     loss_sum: float
     correct: int
     samples: int
+
+    def __post_init__(self) -> None:
+        """Refuse what no training can have counted, with ValueError."""
+        counts = (self.update, self.correct, self.samples)
+        if any(type(count) is not int or count < 0 for count in counts):
+            raise ValueError(f"its position {counts} is not one of a training")
+        if type(self.loss_sum) is not float or not math.isfinite(self.loss_sum):
+            raise ValueError(f"its sum of losses is {self.loss_sum!r}")
 
 
 @dataclass(frozen=True)
@@ -184,6 +193,8 @@ def _parse(data: bytes, name: str) -> dict[str, Any]:
 
 def _assemble(parts: dict[str, Any]) -> Checkpoint:
     """Return the checkpoint of the parts; ValueError and its like say what does not fit."""
+    if set(parts["config"]) != {field.name for field in fields(TrainConfig)}:
+        raise ValueError("its options are not those of this version")
     config = settings.build(TrainConfig, [settings.Layer(parts["config"], lambda key: key)])
     weights = parts["weights"]
     if parts["model"] != {"name": config.model, "arguments": {}} or config.model not in MODELS:

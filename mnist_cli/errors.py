@@ -62,6 +62,12 @@ class OutputError(MnistError):
     code = ExitCode.OUTPUT
 
 
+class ReaderGoneError(MnistError):
+    """The reader of standard output went away; there is nobody to tell."""
+
+    code = ExitCode.BROKEN_PIPE
+
+
 class InterruptedRunError(MnistError):
     """A run that SIGINT stopped, after its state was saved."""
 

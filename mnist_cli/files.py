@@ -1,5 +1,6 @@
 """Files that are written whole or not at all."""
 
+import contextlib
 import os
 import stat
 import tempfile
@@ -11,19 +12,18 @@ from mnist_cli.errors import OutputError
 def write_whole(path: Path, data: bytes) -> None:
     """Write `data` to `path` so that a reader sees the old file or the new one, never a part.
 
-    A symbolic link keeps pointing where it does: its target is replaced. A device or a FIFO is
-    written to directly, since it cannot be replaced.
+    A symbolic link keeps pointing where it does: its target is replaced. A device, a FIFO or a
+    pipe of the shell's `>(...)` is written to directly, since it cannot be replaced.
 
     Raises:
         OutputError: the file could not be written; an earlier file is as it was.
 
     """
     try:
-        target = path.resolve()
-        if _is_special(target):
-            target.write_bytes(data)
+        if _is_special(path):
+            path.write_bytes(data)
         else:
-            _replace(target, data)
+            _replace(path.resolve(), data)
     except OSError as error:
         raise OutputError(_words(path, error)) from error
 
@@ -31,10 +31,10 @@ def write_whole(path: Path, data: bytes) -> None:
 def check_writable(path: Path) -> None:
     """Raise OutputError now if `write_whole` could not write to `path` later."""
     try:
-        target = path.resolve()
-        if target.is_dir():
+        if path.is_dir():
             raise OutputError(f"{path} is a folder; name a file in it with --output")
-        if not _is_special(target):
+        if not _is_special(path):
+            target = path.resolve()
             handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
             os.close(handle)
             Path(name).unlink()
@@ -43,7 +43,14 @@ def check_writable(path: Path) -> None:
 
 
 def _is_special(path: Path) -> bool:
-    return path.exists() and not stat.S_ISREG(path.stat().st_mode)
+    """Tell whether something other than a regular file is there, links followed.
+
+    Asked of the path as it was given: `/dev/fd/63` resolved to `pipe:[1234]` exists no more.
+    """
+    try:
+        return not stat.S_ISREG(path.stat().st_mode)
+    except FileNotFoundError:
+        return False
 
 
 def _replace(target: Path, data: bytes) -> None:
@@ -72,13 +79,13 @@ def _mode_of(target: Path) -> int:
 
 
 def _sync_folder(folder: Path) -> None:
-    if os.name == "nt":  # a folder cannot be opened there
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    """Let the new name outlive a power cut, where the system can: the file is in place already."""
+    with contextlib.suppress(OSError):  # Windows, network drives, folders without read permission
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def _words(path: Path, error: OSError) -> str:

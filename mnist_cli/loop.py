@@ -4,14 +4,14 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 from mnist_cli.augment import shift
 from mnist_cli.errors import DivergedError
 from mnist_cli.events import Progress, Step
 from mnist_cli.loaders import Batch
+from mnist_cli.optim import Optimizer
 
 
 @dataclass
@@ -45,7 +45,7 @@ class Plan:
 
 def fit(
     model: nn.Module,
-    optimizer: torch.optim.Optimizer,
+    optimizer: Optimizer,
     batches: Iterable[Batch],
     plan: Plan,
     tally: Tally,
@@ -78,9 +78,7 @@ def fit(
                 f"training diverged: the loss of update {update + 1} is {loss} at a learning rate "
                 f"of {lr:g}; use a smaller --lr"
             )
-        for group in optimizer.param_groups:
-            group["lr"] = lr
-        optimizer.step()
+        optimizer.step(lr)
         tally.loss_sum += mean.loss_sum
         tally.correct += mean.correct
         tally.samples += mean.samples

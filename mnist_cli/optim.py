@@ -1,36 +1,130 @@
-"""Optimizers, and learning rates as functions of progress."""
+"""Optimizers on PyTorch's fused kernels, and learning rates as functions of progress.
+
+The kernels and the formulas are those of `torch.optim` with `fused=True`. Its classes are not
+used: making one imports `torch._dynamo`, which takes a second, and their learning rate is a state.
+"""
 
 import math
+from abc import ABC, abstractmethod
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from mnist_cli.config import TrainConfig
 
 WARM_UP = 0.15  # share of the updates in which one-cycle rises to its peak
+BETA2 = 0.99
+EPSILON = 1e-8
 
 
-def build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    """Return the optimizer of a resolved config; the learning rate is set before each update."""
-    assert config.lr is not None
+class Optimizer(ABC):
+    """Changes a network's parameters by their gradients.
+
+    Its state is the number of steps taken, and slots: for each name a tensor a parameter.
+    """
+
+    def __init__(self, model: nn.Module, *slots: str) -> None:
+        self._parameters: list[Tensor] = list(model.parameters())
+        self._slots = {slot: [torch.zeros_like(p) for p in self._parameters] for slot in slots}
+        self._steps = 0
+
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+        for parameter in self._parameters:
+            parameter.grad = None
+
+    def step(self, lr: float) -> None:
+        """Make one update from the gradients, with the learning rate `lr`."""
+        gradients = [p.grad for p in self._parameters if p.grad is not None]
+        self._steps += 1
+        with torch.no_grad():
+            self._update(gradients, lr)
+
+    @abstractmethod
+    def _update(self, gradients: list[Tensor], lr: float) -> None: ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state, as plain values and tensors."""
+        return {"steps": self._steps, **self._slots}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over a state.
+
+        Raises:
+            ValueError: it is not the state of such an optimizer for such a network.
+
+        """
+        if set(state) != {"steps", *self._slots} or type(state["steps"]) is not int:
+            raise ValueError(f"it has {sorted(state)}")
+        for slot, tensors in self._slots.items():
+            for mine, other in zip(tensors, state[slot], strict=True):
+                if not isinstance(other, Tensor) or other.shape != mine.shape:
+                    raise ValueError(f"a tensor of {slot} has another shape")
+                mine.copy_(other)
+        self._steps = state["steps"]
+
+
+class SGD(Optimizer):
+    """Stochastic gradient descent, with momentum as in `torch.optim.SGD`."""
+
+    def __init__(
+        self, model: nn.Module, *, momentum: float = 0.0, weight_decay: float = 0.0
+    ) -> None:
+        super().__init__(model, *(["momentum"] if momentum else []))
+        self._momentum = momentum
+        self._weight_decay = weight_decay
+
+    def _update(self, gradients: list[Tensor], lr: float) -> None:
+        torch._fused_sgd_(
+            self._parameters,
+            gradients,
+            self._slots.get("momentum", []),
+            weight_decay=self._weight_decay,
+            momentum=self._momentum,
+            lr=lr,
+            dampening=0.0,
+            nesterov=False,
+            maximize=False,
+            is_first_step=self._steps == 1,
+        )
+
+
+class AdamW(Optimizer):
+    """Adam with decoupled weight decay (Loshchilov & Hutter 2019), as in `torch.optim.AdamW`."""
+
+    def __init__(self, model: nn.Module, *, beta1: float = 0.9, weight_decay: float = 0.01) -> None:
+        super().__init__(model, "mean", "square")
+        self._beta1 = beta1
+        self._weight_decay = weight_decay
+
+    def _update(self, gradients: list[Tensor], lr: float) -> None:
+        device = self._parameters[0].device
+        steps = torch.tensor(float(self._steps), device=device)
+        torch._fused_adamw_(
+            self._parameters,
+            gradients,
+            self._slots["mean"],
+            self._slots["square"],
+            [],
+            [steps] * len(self._parameters),
+            lr=lr,
+            beta1=self._beta1,
+            beta2=BETA2,
+            weight_decay=self._weight_decay,
+            eps=EPSILON,
+            amsgrad=False,
+            maximize=False,
+        )
+
+
+def build_optimizer(model: nn.Module, config: TrainConfig) -> Optimizer:
+    """Return the optimizer that a resolved config asks for."""
     assert config.momentum is not None
     assert config.weight_decay is not None
-    parameters = model.parameters()
     if config.optimizer == "sgd":
-        return torch.optim.SGD(
-            parameters,
-            lr=config.lr,
-            momentum=config.momentum,
-            weight_decay=config.weight_decay,
-            fused=True,
-        )
-    return torch.optim.AdamW(
-        parameters,
-        lr=config.lr,
-        betas=(config.momentum, 0.99),
-        weight_decay=config.weight_decay,
-        fused=True,
-    )
+        return SGD(model, momentum=config.momentum, weight_decay=config.weight_decay)
+    return AdamW(model, beta1=config.momentum, weight_decay=config.weight_decay)
 
 
 def learning_rate(schedule: str, peak: float, update: int, updates: int) -> float:

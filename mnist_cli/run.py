@@ -14,7 +14,7 @@ from mnist_cli.checkpoint import Checkpoint, save_checkpoint, weights_sha256
 from mnist_cli.config import TrainConfig
 from mnist_cli.data import load_dataset, part
 from mnist_cli.errors import DivergedError, OutputError, ThresholdNotMetError, UsageError
-from mnist_cli.evaluate import Score, evaluate
+from mnist_cli.evaluation import Score, evaluate
 from mnist_cli.events import End, Epoch, Event, Progress, Start, Step, to_dict
 from mnist_cli.files import check_writable
 from mnist_cli.loaders import epoch_loader, updates_per_epoch

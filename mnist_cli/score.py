@@ -6,7 +6,7 @@ from mnist_cli.checkpoint import Checkpoint, load_checkpoint, weights_sha256
 from mnist_cli.config import EvalConfig
 from mnist_cli.data import Split, load_dataset, load_test, part
 from mnist_cli.errors import UsageError
-from mnist_cli.evaluate import evaluate
+from mnist_cli.evaluation import evaluate
 from mnist_cli.events import ClassScore, Evaluated
 from mnist_cli.runtime import pick_device
 

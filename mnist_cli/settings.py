@@ -124,7 +124,7 @@ def _config_path(named: str, presets: Path) -> Path:
     names = sorted(preset.stem for preset in presets.glob("*.toml"))
     if named not in names:
         raise UsageError(
-            f"--config {named}: no such preset{suggestion(named, names)} "
+            f"--config {named}: no such preset{suggestion(named, names) or '.'} "
             f"The presets are {', '.join(names)}; a file's name ends in .toml"
         )
     return presets / f"{named}.toml"

@@ -10,6 +10,7 @@ import typer
 
 from mnist_cli import __version__
 from mnist_cli.config import Option, option
+from mnist_cli.errors import ReaderGoneError
 from mnist_cli.settings import flag
 
 _ROOT = Path(__file__).parents[1]
@@ -43,7 +44,10 @@ def add_command(
     def wrapper(**values: Any) -> None:  # noqa: ANN401
         values.pop("version")
         given = {field.name: values.pop(field.name) for field in declared}
-        run({key: value for key, value in given.items() if value is not None}, **values)
+        try:
+            run({key: value for key, value in given.items() if value is not None}, **values)
+        except BrokenPipeError:  # Typer would exit with 1
+            raise ReaderGoneError from None
 
     parameters = [*extra, *(_parameter(field, hints[field.name]) for field in declared), _version()]
     wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]

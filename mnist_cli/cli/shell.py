@@ -9,13 +9,13 @@ from collections.abc import Iterator
 
 import typer
 
-from mnist_cli.errors import ExitCode, MnistError
+from mnist_cli.errors import ExitCode, MnistError, ReaderGoneError
 
 
 def run_program(app: typer.Typer, name: str | None = None) -> None:
     """Run a program to its end, and exit with its code."""
+    code = _run(app, name)
     try:
-        code = _run(app, name)
         sys.stdout.flush()
     except BrokenPipeError:
         code = ExitCode.BROKEN_PIPE
@@ -28,11 +28,11 @@ def run_program(app: typer.Typer, name: str | None = None) -> None:
 def _run(app: typer.Typer, name: str | None) -> int:
     try:
         return int(app(standalone_mode=False, prog_name=name) or 0)
+    except ReaderGoneError as error:
+        return error.code
     except MnistError as error:
         complain(str(error))
         return error.code
-    except BrokenPipeError:
-        return ExitCode.BROKEN_PIPE
     except (KeyboardInterrupt, typer.Abort):
         return ExitCode.INTERRUPTED
     except Exception as error:

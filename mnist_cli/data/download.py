@@ -2,6 +2,7 @@
 
 import contextlib
 import http.client
+import io
 import logging
 import socket
 import sys
@@ -13,6 +14,9 @@ from mnist_cli.data.catalogue import Source
 from mnist_cli.errors import DataError
 
 _log = logging.getLogger(__name__)
+# The network and the disk; torchvision (no mirror left, a wrong checksum); no torchvision at all.
+_NETWORK = (OSError, EOFError, http.client.HTTPException)
+_FAILURES = (*_NETWORK, RuntimeError, ValueError, ImportError)
 _TIMEOUT_SECONDS = 30.0  # torchvision sets none, and would wait for ever
 
 
@@ -31,13 +35,12 @@ def download(source: Source, data_dir: Path) -> None:
         dataset = getattr(import_datasets(), source.folder)
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=data_dir, prefix=".download-") as temporary:
-            # torchvision prints; standard output is for data.
-            with contextlib.redirect_stdout(sys.stderr), _socket_timeout(_TIMEOUT_SECONDS):
+            with _torchvision_output(), _socket_timeout(_TIMEOUT_SECONDS):
                 for train in (True, False):  # QMNIST has a download for each
                     dataset(temporary, train=train, download=True)
             for name in source.files:  # torchvision unpacks in place; here files appear whole
                 (source.raw(Path(temporary)) / name).replace(folder / name)
-    except (RuntimeError, ValueError, EOFError, OSError, http.client.HTTPException) as error:
+    except _FAILURES as error:
         raise DataError(
             f"{source.folder} could not be downloaded ({_reason(error)})\n"
             f"put these files, or their .gz, in {folder}: {', '.join(source.files)}"
@@ -46,6 +49,18 @@ def download(source: Source, data_dir: Path) -> None:
 
 def _reason(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
+
+
+@contextlib.contextmanager
+def _torchvision_output() -> Iterator[None]:
+    """Show what torchvision prints to people at a terminal, unless quiet, and to nobody else.
+
+    Standard output is for data, and torchvision draws its bar into pipes and files too.
+    """
+    shown = sys.stderr.isatty() and _log.isEnabledFor(logging.INFO)
+    stream = sys.stderr if shown else io.StringIO()
+    with contextlib.redirect_stdout(stream), contextlib.redirect_stderr(stream):
+        yield
 
 
 @contextlib.contextmanager

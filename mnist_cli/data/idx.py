@@ -13,6 +13,7 @@ from mnist_cli.errors import DataError
 
 _DTYPES = {0x08: (torch.uint8, 1), 0x0C: (torch.int32, 4)}
 _MAX_DIMENSIONS = 3
+_ADVICE = "replace or delete it"
 
 
 def parse(data: bytearray, source: str) -> torch.Tensor:
@@ -25,21 +26,24 @@ def parse(data: bytearray, source: str) -> torch.Tensor:
 
     """
     if len(data) < 4 or data[0] or data[1] or data[2] not in _DTYPES:
-        raise DataError(f"{source} is not an IDX file: it begins with {bytes(data[:4]).hex(' ')!r}")
+        start = bytes(data[:4]).hex(" ")
+        raise DataError(f"{source} is not an IDX file: it begins with '{start}'; {_ADVICE}")
     dtype, width = _DTYPES[data[2]]
     dimensions = data[3]
     header = 4 + 4 * dimensions
     if not 1 <= dimensions <= _MAX_DIMENSIONS or len(data) < header:
-        raise DataError(f"{source} is damaged: its header promises {dimensions} dimensions")
+        raise DataError(
+            f"{source} is damaged: its header promises {dimensions} dimensions; {_ADVICE}"
+        )
     shape = struct.unpack_from(f">{dimensions}I", data, 4)
     expected = header + width * _product(shape)
     if len(data) != expected:
         raise DataError(
             f"{source} is {'truncated' if len(data) < expected else 'too long'}: it has "
-            f"{len(data):,} bytes, its header promises {expected:,}; replace or delete it"
+            f"{len(data):,} bytes, its header promises {expected:,}; {_ADVICE}"
         )
     if expected == header:
-        raise DataError(f"{source} is empty: its header promises the shape {shape}")
+        raise DataError(f"{source} is empty: its header promises the shape {shape}; {_ADVICE}")
     values = torch.frombuffer(data, dtype=torch.uint8, offset=header)
     if dtype is torch.int32:
         values = values.view(-1, 4).flip(1).contiguous().view(torch.int32)  # big-endian

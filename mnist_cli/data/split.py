@@ -46,19 +46,20 @@ def part(train: Split, *, val_size: int, subset: int | None, seed: int) -> tuple
         UsageError: more samples are asked for than there are.
 
     """
-    wanted = val_size + (1 if subset is None else subset)
-    if wanted > len(train):
+    if val_size >= len(train):
+        raise UsageError(
+            f"--val-size {val_size} leaves none of the {len(train):,} samples to train on"
+        )
+    if subset is not None and val_size + subset > len(train):
         raise UsageError(
             f"--val-size {val_size} and --subset {subset} ask for more than the {len(train):,} "
             "training samples"
-            if subset is not None
-            else f"--val-size {val_size} leaves none of the {len(train):,} samples to train on"
         )
+    if not val_size and subset is None:
+        return train, Split(train.images[:0], train.labels[:0])
     order = torch.randperm(len(train), generator=stream(seed, "split"))
     held_out, rest = _take(train.labels, order, val_size)
     kept = rest if subset is None else _take(train.labels, rest, subset)[0]
-    if len(kept) == len(train):
-        return train, Split(train.images[:0], train.labels[:0])
     return Split(*train[kept.sort().values]), Split(*train[held_out.sort().values])
 
 

@@ -1,0 +1,130 @@
+"""What the tests share: the real data set, and the installed programs as real processes."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+
+from mnist_cli.data import Dataset, Split, load_dataset
+
+BIN = Path(sys.executable).parent
+
+
+@pytest.fixture(scope="session")
+def mnist_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a data folder with MNIST, shared by the parallel workers of a test run."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    load_dataset("mnist", shared / "mnist")
+    return shared / "mnist"
+
+
+@pytest.fixture(scope="session")
+def mnist(mnist_dir: Path) -> Dataset:
+    return load_dataset("mnist", mnist_dir)
+
+
+@pytest.fixture
+def few(mnist: Dataset) -> Split:
+    """Return 100 training samples: enough for every class, and not a multiple of 7 or 33."""
+    return Split(*mnist.train[:100])
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Compute with one thread, so that parallel workers do not fight over the cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a finished process returned."""
+
+    code: int
+    out: str
+    err: str
+
+
+@dataclass(frozen=True)
+class Shell:
+    """Runs installed programs in a folder, without a terminal, with the data in place."""
+
+    folder: Path
+    env: dict[str, str]
+
+    def __call__(
+        self, *command: str, env: dict[str, str] | None = None, stdin: bytes = b""
+    ) -> Done:
+        done = subprocess.run(
+            command,
+            cwd=self.folder,
+            env=self.env | (env or {}),
+            input=stdin,
+            capture_output=True,
+            timeout=120,
+            check=False,
+        )
+        return Done(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+    def bash(self, script: str, env: dict[str, str] | None = None) -> Done:
+        return self("bash", "-o", "pipefail", "-c", script, env=env)
+
+    def train(self, *options: str, env: dict[str, str] | None = None) -> Done:
+        """Train something small: a softmax regression on 640 samples, unless told otherwise."""
+        return self("mnist-train", *options, env={**SMALL, **(env or {})})
+
+
+SMALL = {"MNIST_MODEL": "linear", "MNIST_SUBSET": "640", "MNIST_EPOCHS": "1"}
+
+
+@pytest.fixture
+def clean_env(mnist_dir: Path) -> dict[str, str]:
+    """Return an environment as a cron job has it, but with the data in place."""
+    return {
+        "PATH": f"{BIN}:/usr/bin:/bin",
+        "HOME": "/nonexistent",
+        "MNIST_DATA_DIR": str(mnist_dir),
+        "OMP_NUM_THREADS": "1",
+    }
+
+
+@pytest.fixture
+def shell(tmp_path: Path, clean_env: dict[str, str]) -> Shell:
+    return Shell(tmp_path, clean_env)
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory, mnist_dir: Path) -> Path:
+    """Return a small checkpoint, made once: 1,000 samples, 500 of them for validation."""
+    path = tmp_path_factory.mktemp("trained") / "checkpoint.pt"
+    options = [
+        "--model",
+        "linear",
+        "--subset",
+        "500",
+        "--val-size",
+        "500",
+        "--epochs",
+        "2",
+        "--batch-size",
+        "50",
+        "-q",
+    ]
+    subprocess.run(
+        [BIN / "mnist-train", *options, "--data-dir", mnist_dir, "-o", path],
+        check=True,
+        capture_output=True,
+        timeout=120,
+    )
+    return path
+
+
+Trainer = Callable[..., Done]

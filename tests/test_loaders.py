@@ -1,0 +1,79 @@
+import pytest
+import torch
+from torch import Tensor
+
+from mnist_cli.data import Split
+from mnist_cli.loaders import epoch_loader, updates_per_epoch
+
+
+def numbered(samples: int) -> Split:
+    """Return a split whose labels are the samples' numbers, so that a batch shows its indices."""
+    return Split(torch.zeros(samples, 28, 28, dtype=torch.uint8), torch.arange(samples))
+
+
+def order_of(samples: int = 1000, **options: object) -> list[int]:
+    defaults = {"size": 64, "seed": 0, "epoch": 1, "shuffle": True}
+    loader = epoch_loader(numbered(samples), **{**defaults, **options})  # type: ignore[arg-type]
+    return torch.cat([labels for _images, labels in loader]).tolist()
+
+
+@pytest.mark.parametrize("size", [1, 7, 64, 999, 1000])
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_every_sample_is_used_once_an_epoch(size: int, shuffle: bool) -> None:
+    assert sorted(order_of(size=size, shuffle=shuffle)) == list(range(1000))
+
+
+def test_batch_mode_is_one_update_an_epoch() -> None:
+    loader = epoch_loader(numbered(1000), size=1000, seed=0, epoch=1, shuffle=True)
+    assert len(loader) == 1
+    assert [len(labels) for _images, labels in loader] == [1000]
+
+
+def test_1000_samples_in_batches_of_100_are_ten_updates() -> None:
+    loader = epoch_loader(numbered(1000), size=100, seed=0, epoch=1, shuffle=True)
+    assert [len(labels) for _images, labels in loader] == [100] * 10
+    assert updates_per_epoch(60_000, 64) == 938  # 937 full ones and one of 32
+
+
+def test_the_order_comes_from_seed_and_epoch_alone() -> None:
+    torch.manual_seed(1)
+    first = order_of(seed=5, epoch=3)
+    torch.manual_seed(2)
+    assert order_of(seed=5, epoch=3) == first
+    assert order_of(seed=5, epoch=4) != first
+    assert order_of(seed=6, epoch=3) != first
+
+
+def test_the_global_random_stream_is_left_alone() -> None:
+    before = torch.get_rng_state()
+    order_of()
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_without_shuffling_the_order_is_that_of_the_data() -> None:
+    assert order_of(shuffle=False) == list(range(1000))
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_an_epoch_can_be_entered_at_any_update(shuffle: bool) -> None:
+    whole = order_of(shuffle=shuffle)
+    assert order_of(shuffle=shuffle, first=5) == whole[5 * 64 :]
+
+
+def test_an_update_is_fetched_by_one_indexing_operation() -> None:
+    class Counting(Split):
+        calls = 0
+
+        def __getitem__(self, index: Tensor | slice) -> tuple[Tensor, Tensor]:
+            type(self).calls += 1
+            return super().__getitem__(index)
+
+    split = numbered(1000)
+    list(epoch_loader(Counting(split.images, split.labels), size=64, seed=0, epoch=1, shuffle=True))
+    assert Counting.calls == 16  # ceil(1000 / 64)
+
+
+def test_batch_mode_copies_no_images() -> None:
+    split = numbered(1000)
+    (batch,) = epoch_loader(split, size=1000, seed=0, epoch=1, shuffle=True)
+    assert batch[0].data_ptr() == split.images.data_ptr()

@@ -1,0 +1,121 @@
+"""The update: the gradient of a mean over samples, in whatever pieces it is computed."""
+
+import copy
+import math
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from mnist_cli.config import MODELS
+from mnist_cli.data import Split
+from mnist_cli.errors import DivergedError
+from mnist_cli.events import Progress, Step
+from mnist_cli.loaders import epoch_loader
+from mnist_cli.loop import Plan, Tally, fit
+from mnist_cli.models import build_model
+from mnist_cli.optim import SGD, AdamW
+
+
+def make_plan(micro: int, lr: float = 1.0, samples: int = 100, updates: int = 1) -> Plan:
+    return Plan(
+        epoch=1,
+        first=0,
+        samples=samples,
+        updates_per_epoch=updates,
+        micro_batch_size=micro,
+        learning_rate=lambda _update: lr,
+        shifts=None,
+        clock=lambda: 0.0,
+    )
+
+
+def gradient_of_one_pass(model: nn.Module, split: Split) -> list[torch.Tensor]:
+    """Return the gradient of the mean loss in float64, from one pass over all samples."""
+    reference = copy.deepcopy(model).double()
+    F.cross_entropy(reference(split.images), split.labels.long()).backward()
+    return [p.grad for p in reference.parameters() if p.grad is not None]
+
+
+def one_update(model: nn.Module, split: Split, plan: Plan) -> tuple[list[torch.Tensor], Step]:
+    """Return the gradient that an update used, read off plain SGD, and its event."""
+    before = [p.detach().clone() for p in model.parameters()]
+    optimizer = SGD(model)
+    loader = epoch_loader(split, size=len(split), seed=0, epoch=1, shuffle=True)
+    *_, step = fit(model, optimizer, loader, plan, Tally())
+    assert isinstance(step, Step)
+    pairs = zip(before, model.parameters(), strict=True)
+    return [(old - new.detach()) / plan.learning_rate(0) for old, new in pairs], step
+
+
+@pytest.mark.parametrize("micro", [1, 7, 33, 50, 100, 1000])  # ragged and even, one and many
+@pytest.mark.parametrize("name", MODELS)
+def test_the_gradient_is_the_same_for_every_micro_batch_size(
+    name: str, micro: int, few: Split
+) -> None:
+    expected = gradient_of_one_pass(build_model(name).double(), few)
+    model = build_model(name).double()
+    gradient, step = one_update(model, few, make_plan(micro))
+    for actual, wanted in zip(gradient, expected, strict=True):
+        torch.testing.assert_close(actual, wanted, rtol=1e-9, atol=1e-12)  # float64 rounding
+    loss = F.cross_entropy(build_model(name).double()(few.images), few.labels.long())
+    assert step.loss == pytest.approx(loss.item(), rel=1e-12)
+
+
+@pytest.mark.parametrize("micro", [7, 100])
+def test_in_single_precision_the_gradient_is_right_up_to_rounding(micro: int, few: Split) -> None:
+    expected = gradient_of_one_pass(build_model("cnn"), few)
+    gradient, _ = one_update(build_model("cnn"), few, make_plan(micro))
+    for actual, wanted in zip(gradient, expected, strict=True):
+        torch.testing.assert_close(actual.double(), wanted, rtol=1e-3, atol=1e-5)
+
+
+def test_the_step_uses_the_learning_rate_that_it_reports(few: Split) -> None:
+    slow, step = one_update(build_model("mlp").double(), few, make_plan(100, lr=0.25))
+    fast, _ = one_update(build_model("mlp").double(), few, make_plan(100, lr=1.0))
+    assert step.lr == 0.25
+    for a, b in zip(slow, fast, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_an_epoch_tallies_every_sample_once(few: Split) -> None:
+    model, tally = build_model("linear"), Tally()
+    loader = epoch_loader(few, size=30, seed=0, epoch=1, shuffle=True)
+    optimizer = SGD(model)
+    events = list(fit(model, optimizer, loader, make_plan(1000, updates=4), tally))
+    assert [e.step for e in events if isinstance(e, Step)] == [1, 2, 3, 4]
+    assert [e.samples_seen for e in events] == [30, 60, 90, 100]
+    assert tally.samples == 100
+    sizes = (30, 30, 30, 10)
+    losses = [e.loss for e in events if isinstance(e, Step)]
+    weighted = sum(size * loss for size, loss in zip(sizes, losses, strict=True))
+    assert tally.loss_sum == pytest.approx(weighted)
+
+
+def test_an_update_abandoned_halfway_changes_nothing(few: Split) -> None:
+    model, tally = build_model("mlp"), Tally()
+    before = copy.deepcopy(model.state_dict())
+    loader = epoch_loader(few, size=100, seed=0, epoch=1, shuffle=True)
+    optimizer = AdamW(model)
+    events: Iterator[object] = fit(model, optimizer, loader, make_plan(40), tally)
+    assert isinstance(next(events), Progress)
+    assert isinstance(next(events), Progress)
+    del events
+    assert tally == Tally()
+    assert optimizer.state_dict()["steps"] == 0
+    for key, value in model.state_dict().items():
+        assert torch.equal(value, before[key])
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_update(few: Split) -> None:
+    model = build_model("mlp")
+    nn.init.constant_(list(model.parameters())[-1], math.nan)
+    before = copy.deepcopy(model.state_dict())
+    loader = epoch_loader(few, size=50, seed=0, epoch=1, shuffle=True)
+    optimizer = SGD(model)
+    with pytest.raises(DivergedError, match=r"update 1 is nan at a learning rate of 0\.5"):
+        list(fit(model, optimizer, loader, make_plan(100, lr=0.5), Tally()))
+    for key, value in model.state_dict().items():
+        assert torch.equal(value, before[key]) or value.isnan().any()
