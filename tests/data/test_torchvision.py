@@ -1,0 +1,61 @@
+"""torchvision: imported late, whatever its wheel was built for; folders work both ways."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from data.conftest import Mirrors
+from mnist_cli.data import Dataset, load_dataset
+from mnist_cli.data.torchvision_datasets import import_datasets
+
+
+def test_torchvision_is_imported_only_when_it_is_asked_for() -> None:
+    program = (
+        "import sys, mnist_cli.data\n"
+        "assert 'torchvision' not in sys.modules\n"
+        "from mnist_cli.data.torchvision_datasets import import_datasets\n"
+        "assert 'torchvision' not in sys.modules\n"
+        "datasets = import_datasets()\n"
+        "import torchvision\n"
+        "assert datasets.MNIST is torchvision.datasets.MNIST\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def assert_same_as_torchvision(root: Path, ours: Dataset) -> None:
+    for train, split in ((True, ours.train), (False, ours.test)):
+        theirs = import_datasets().MNIST(root, train=train, download=False)
+        assert theirs.data.equal(split.images)
+        assert theirs.targets.equal(split.labels.long())
+
+
+def test_torchvision_reads_a_folder_made_here(mnist_dir: Path, mnist: Dataset) -> None:
+    assert_same_as_torchvision(mnist_dir, mnist)
+
+
+def test_a_folder_that_torchvision_made_works(
+    tmp_path: Path,
+    mnist: Dataset,
+    mnist_raw: dict[str, bytes],
+    mirrors: Mirrors,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    theirs = import_datasets().MNIST
+    monkeypatch.setattr(theirs, "resources", mirrors.publish("mnist", mnist_raw))
+    monkeypatch.setattr(theirs, "mirrors", [f"{mirrors.url}/mnist/"])
+    theirs(tmp_path, download=True)
+    before = sorted(tmp_path.rglob("*"))
+    ours = load_dataset("mnist", tmp_path)
+    assert sorted(tmp_path.rglob("*")) == before
+    assert torch.equal(ours.train.images, mnist.train.images)
+    assert_same_as_torchvision(tmp_path, ours)
