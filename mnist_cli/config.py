@@ -118,9 +118,18 @@ class TrainConfig:
         shown_default=_BY_MODEL,
         panel=_NET,
     )
+    label_smoothing: float | None = option(
+        None,
+        "Share of the target that goes to all classes alike; reported losses leave it out.",
+        metavar="X",
+        minimum=0,
+        maximum=1,
+        shown_default=_BY_MODEL,
+        panel=_NET,
+    )
     augment: bool | None = option(
         None,
-        "Shift every training image at random by up to two pixels.",
+        "Shift every training image at random by up to a pixel.",
         shown_default=_BY_MODEL,
         panel=_NET,
     )

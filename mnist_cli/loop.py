@@ -40,6 +40,7 @@ class Plan:
     micro_batch_size: int
     learning_rate: Callable[[int], float]
     shifts: Callable[[int, int], Tensor] | None
+    label_smoothing: float
     clock: Callable[[], float]
 
 
@@ -108,7 +109,12 @@ def _gradients(
         inputs = images[piece] if shifts is None else shift(images[piece], shifts[piece])
         targets = labels[piece].long()
         logits = model(inputs)
-        loss_sum = F.cross_entropy(logits, targets, reduction="sum")
-        (loss_sum / size).backward()  # type: ignore[no-untyped-call]
+        log_likelihood = F.log_softmax(logits, 1)
+        loss_sum = F.nll_loss(log_likelihood, targets, reduction="sum")
+        objective = loss_sum
+        if plan.label_smoothing:
+            uniform = -log_likelihood.mean(1).sum()
+            objective = loss_sum.lerp(uniform, plan.label_smoothing)
+        (objective / size).backward()  # type: ignore[no-untyped-call]
         correct = (logits.detach().argmax(1) == targets).sum()
         yield Tally(loss_sum.item(), int(correct.item()), len(targets))

@@ -13,31 +13,38 @@ T = TypeVar("T")
 class Recipe:
     """How a network is trained where the options leave it open.
 
-    `lr` holds the peak learning rate for each optimizer, for updates of 64 samples in mini-batch
-    mode.
+    `lr` and `weight_decay` are for each optimizer; in mini-batch mode `lr` is the peak for updates
+    of 64 samples.
     """
 
-    optimizer: str
     lr: dict[str, float]
-    schedule: str
-    augment: bool
-    micro_batch_size: int
+    weight_decay: dict[str, float]
+    optimizer: str = "adamw"
+    momentum: float = 0.9
+    schedule: str = "one-cycle"
+    label_smoothing: float = 0.0
+    augment: bool = False
+    micro_batch_size: int = 1000
 
 
+_DECAY = {"adamw": 0.01, "sgd": 0.0}
 _MINI_BATCH = {
-    "linear": Recipe("adamw", {"adamw": 1e-3, "sgd": 0.02}, "one-cycle", False, 1000),
-    "mlp": Recipe("adamw", {"adamw": 2e-3, "sgd": 0.05}, "one-cycle", False, 1000),
-    "lenet": Recipe("adamw", {"adamw": 3e-3, "sgd": 0.05}, "one-cycle", False, 1000),
-    "cnn": Recipe("adamw", {"adamw": 3e-3, "sgd": 0.05}, "one-cycle", True, 1000),
+    "linear": Recipe({"adamw": 1e-3, "sgd": 0.02}, _DECAY),
+    "mlp": Recipe({"adamw": 2e-3, "sgd": 0.05}, _DECAY),
+    "lenet": Recipe({"adamw": 3e-3, "sgd": 0.05}, _DECAY),
+    "cnn": Recipe(
+        {"adamw": 6e-3, "sgd": 0.05},
+        {"adamw": 0.2, "sgd": 0.0},
+        label_smoothing=0.1,
+        augment=True,
+    ),
 }
 _BATCH = {
-    "linear": Recipe("adamw", {"adamw": 0.02, "sgd": 0.1}, "one-cycle", False, 1000),
-    "mlp": Recipe("adamw", {"adamw": 0.01, "sgd": 0.1}, "one-cycle", False, 1000),
-    "lenet": Recipe("adamw", {"adamw": 0.01, "sgd": 0.1}, "one-cycle", False, 1000),
-    "cnn": Recipe("adamw", {"adamw": 0.01, "sgd": 0.1}, "one-cycle", False, 1000),
+    "linear": Recipe({"adamw": 0.02, "sgd": 0.1}, _DECAY),
+    "mlp": Recipe({"adamw": 0.01, "sgd": 0.1}, _DECAY),
+    "lenet": Recipe({"adamw": 0.01, "sgd": 0.1}, _DECAY),
+    "cnn": Recipe({"adamw": 0.01, "sgd": 0.1}, _DECAY),
 }
-_MOMENTUM = 0.9
-_WEIGHT_DECAY = {"adamw": 0.01, "sgd": 0.0}
 
 
 def resolve(config: TrainConfig) -> TrainConfig:
@@ -53,9 +60,10 @@ def resolve(config: TrainConfig) -> TrainConfig:
         micro_batch_size=_default(config.micro_batch_size, recipe.micro_batch_size),
         optimizer=optimizer,
         lr=_default(config.lr, lr),
-        momentum=_default(config.momentum, _MOMENTUM),
-        weight_decay=_default(config.weight_decay, _WEIGHT_DECAY[optimizer]),
+        momentum=_default(config.momentum, recipe.momentum),
+        weight_decay=_default(config.weight_decay, recipe.weight_decay[optimizer]),
         schedule=config.schedule or recipe.schedule,
+        label_smoothing=_default(config.label_smoothing, recipe.label_smoothing),
         augment=_default(config.augment, recipe.augment),
     )
 

@@ -148,6 +148,7 @@ class _Run:
         assert schedule is not None
         assert peak is not None
         assert micro is not None
+        assert config.label_smoothing is not None
 
         def shifts(update: int, size: int) -> torch.Tensor:
             return draw_shifts(size, stream(config.seed, "noise", update)).to(self.device)
@@ -160,6 +161,7 @@ class _Run:
             micro_batch_size=micro,
             learning_rate=lambda update: learning_rate(schedule, peak, update, self.planned),
             shifts=shifts if config.augment else None,
+            label_smoothing=config.label_smoothing,
             clock=self.clock,
         )
 

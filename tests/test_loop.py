@@ -19,7 +19,9 @@ from mnist_cli.models import build_model
 from mnist_cli.optim import SGD, AdamW
 
 
-def make_plan(micro: int, lr: float = 1.0, samples: int = 100, updates: int = 1) -> Plan:
+def make_plan(
+    micro: int, lr: float = 1.0, samples: int = 100, updates: int = 1, smoothing: float = 0.0
+) -> Plan:
     return Plan(
         epoch=1,
         first=0,
@@ -28,6 +30,7 @@ def make_plan(micro: int, lr: float = 1.0, samples: int = 100, updates: int = 1)
         micro_batch_size=micro,
         learning_rate=lambda _update: lr,
         shifts=None,
+        label_smoothing=smoothing,
         clock=lambda: 0.0,
     )
 
@@ -62,6 +65,16 @@ def test_the_gradient_is_the_same_for_every_micro_batch_size(
         torch.testing.assert_close(actual, wanted, rtol=1e-9, atol=1e-12)  # float64 rounding
     loss = F.cross_entropy(build_model(name).double()(few.images), few.labels.long())
     assert step.loss == pytest.approx(loss.item(), rel=1e-12)
+
+
+def test_label_smoothing_enters_the_gradient_but_not_the_reported_loss(few: Split) -> None:
+    reference = build_model("mlp").double()
+    logits, labels = reference(few.images), few.labels.long()
+    F.cross_entropy(logits, labels, label_smoothing=0.1).backward()
+    gradient, step = one_update(build_model("mlp").double(), few, make_plan(33, smoothing=0.1))
+    for actual, parameter in zip(gradient, reference.parameters(), strict=True):
+        torch.testing.assert_close(actual, parameter.grad, rtol=1e-9, atol=1e-12)
+    assert step.loss == pytest.approx(F.cross_entropy(logits, labels).item(), rel=1e-12)
 
 
 @pytest.mark.parametrize("micro", [7, 100])
