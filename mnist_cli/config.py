@@ -64,12 +64,11 @@ class TrainConfig:
         shown_default=str(DEFAULT_BATCH_SIZE),
         panel=_PLAN,
     )
-    micro_batch_size: int | None = option(
-        None,
+    micro_batch_size: int = option(
+        1000,  # as fast as any from 250 to 5,000 on two cores, in little memory
         "Most samples in one forward pass; never changes the result beyond rounding.",
         metavar="N",
         minimum=1,
-        shown_default=_BY_MODEL,
         panel=_PLAN,
     )
     epochs: int = option(5, "Passes over the training set.", metavar="N", minimum=1, panel=_PLAN)

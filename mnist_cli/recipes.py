@@ -24,26 +24,22 @@ class Recipe:
     schedule: str = "one-cycle"
     label_smoothing: float = 0.0
     augment: bool = False
-    micro_batch_size: int = 1000
 
 
-_DECAY = {"adamw": 0.01, "sgd": 0.0}
+# The rates were chosen by the accuracy on 10,000 training samples that were held out.
+_LITTLE, _STRONG = {"adamw": 0.01, "sgd": 0.0}, {"adamw": 0.2, "sgd": 0.0}
 _MINI_BATCH = {
-    "linear": Recipe({"adamw": 1e-3, "sgd": 0.02}, _DECAY),
-    "mlp": Recipe({"adamw": 2e-3, "sgd": 0.05}, _DECAY),
-    "lenet": Recipe({"adamw": 3e-3, "sgd": 0.05}, _DECAY),
-    "cnn": Recipe(
-        {"adamw": 6e-3, "sgd": 0.05},
-        {"adamw": 0.2, "sgd": 0.0},
-        label_smoothing=0.1,
-        augment=True,
-    ),
+    "linear": Recipe({"adamw": 3e-3, "sgd": 0.02}, _LITTLE),
+    "mlp": Recipe({"adamw": 2e-3, "sgd": 0.05}, _STRONG),
+    "lenet": Recipe({"adamw": 4e-3, "sgd": 0.05}, _STRONG, label_smoothing=0.1, augment=True),
+    "cnn": Recipe({"adamw": 6e-3, "sgd": 0.05}, _STRONG, label_smoothing=0.1, augment=True),
 }
+# Plain gradient descent on the loss itself: nothing random, nothing smoothed.
 _BATCH = {
-    "linear": Recipe({"adamw": 0.02, "sgd": 0.1}, _DECAY),
-    "mlp": Recipe({"adamw": 0.01, "sgd": 0.1}, _DECAY),
-    "lenet": Recipe({"adamw": 0.01, "sgd": 0.1}, _DECAY),
-    "cnn": Recipe({"adamw": 0.01, "sgd": 0.1}, _DECAY),
+    "linear": Recipe({"adamw": 0.01, "sgd": 0.1}, _LITTLE),
+    "mlp": Recipe({"adamw": 0.01, "sgd": 0.1}, _LITTLE),
+    "lenet": Recipe({"adamw": 0.005, "sgd": 0.1}, _LITTLE),
+    "cnn": Recipe({"adamw": 0.01, "sgd": 0.1}, _LITTLE),
 }
 
 
@@ -57,7 +53,6 @@ def resolve(config: TrainConfig) -> TrainConfig:
     return replace(
         config,
         batch_size=size,
-        micro_batch_size=_default(config.micro_batch_size, recipe.micro_batch_size),
         optimizer=optimizer,
         lr=_default(config.lr, lr),
         momentum=_default(config.momentum, recipe.momentum),

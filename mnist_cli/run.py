@@ -144,10 +144,9 @@ class _Run:
 
     def _plan(self, epoch: int, first: int) -> Plan:
         config = self.config
-        schedule, peak, micro = config.schedule, config.lr, config.micro_batch_size
+        schedule, peak = config.schedule, config.lr
         assert schedule is not None
         assert peak is not None
-        assert micro is not None
         assert config.label_smoothing is not None
 
         def shifts(update: int, size: int) -> torch.Tensor:
@@ -158,7 +157,7 @@ class _Run:
             first=first,
             samples=len(self.samples),
             updates_per_epoch=self.per_epoch,
-            micro_batch_size=micro,
+            micro_batch_size=config.micro_batch_size,
             learning_rate=lambda update: learning_rate(schedule, peak, update, self.planned),
             shifts=shifts if config.augment else None,
             label_smoothing=config.label_smoothing,

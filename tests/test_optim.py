@@ -67,7 +67,6 @@ def test_every_default_is_decided_by_model_and_mode(
         config.weight_decay,
         config.schedule,
         config.augment,
-        config.micro_batch_size,
     )
     assert config.batch_size == (None if mode == "batch" else 64)
     assert resolve(config) == config

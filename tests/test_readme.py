@@ -1,0 +1,79 @@
+"""The README tells the truth: its commands work as printed, its tables are complete."""
+
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+from conftest import Shell
+
+from mnist_cli.cli.options import Display
+from mnist_cli.config import EvalConfig, TrainConfig
+from mnist_cli.errors import ExitCode
+from mnist_cli.settings import flag
+
+README = (Path(__file__).parents[1] / "README.md").read_text()
+# Quick stand-ins: every command runs as printed, on fewer samples and with one thread.
+QUICK = {"MNIST_SUBSET": "2000"}
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+PIPELINES = [line for block in blocks("sh") for line in block.splitlines() if line]
+
+
+def test_there_are_at_least_five_pipelines() -> None:
+    assert len(PIPELINES) >= 5
+
+
+@pytest.mark.parametrize("line", PIPELINES)
+def test_a_pipeline_works_as_printed(line: str, shell: Shell) -> None:
+    quick = line.replace("--min-accuracy 0.97", "--min-accuracy 0.5")
+    done = shell.bash(quick, env=QUICK)
+    assert done.code == 0, done.err
+    assert done.out.strip()
+    assert "error" not in done.err or "exit code" in done.out
+
+
+def test_the_python_example_works_as_printed(shell: Shell, mnist_dir: Path) -> None:
+    (example,) = blocks("python")
+    assert len(example.strip().splitlines()) <= 10
+    (shell.folder / "data").symlink_to(mnist_dir)
+    example = example.replace("epochs=1", "epochs=1, subset=2000")
+    done = shell("python", "-c", example)
+    assert done.code == 0, done.err
+    assert done.out.startswith("Start(")
+    assert "tensor(" in done.out
+
+
+@pytest.mark.parametrize("config", [TrainConfig, EvalConfig, Display])
+def test_every_option_stands_in_the_tables(config: type) -> None:
+    tables = [line for line in README.splitlines() if line.startswith("| `--")]
+    for field in fields(config):
+        name = flag(field.name)
+        assert any(re.match(rf"\| `{name}[ `/]", line) for line in tables), name
+
+
+def test_every_exit_code_stands_in_the_table() -> None:
+    table = README.split("| code | meaning |")[1].split("\n\n")[0]
+    codes = {int(n) for row in re.findall(r"^\| ([\d, ]+) \|", table, re.M) for n in row.split(",")}
+    assert codes == set(ExitCode)
+
+
+def test_every_preset_stands_in_the_readme() -> None:
+    for path in (Path(__file__).parents[1] / "configs").glob("*.toml"):
+        assert f"| `{path.stem}` |" in README
+
+
+def test_every_path_in_the_readme_exists() -> None:
+    root = Path(__file__).parents[1]
+    for name in re.findall(r"`((?:mnist_cli|configs|tests)/[\w./]*)`", README):
+        assert (root / name).exists(), name
+    for name in re.findall(r"\]\(([\w./]+)\)", README):
+        assert (root / name).exists(), name
+
+
+def test_the_project_names_no_path_of_a_machine_and_no_placeholder() -> None:
+    assert not re.search(r"@[A-Z_]+@", README)
