@@ -30,7 +30,7 @@ eval: checkpoint.pt
 	$(BIN)/mnist-eval checkpoint.pt
 
 test: $(READY)
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto
 
 lint: $(READY)
 	$(BIN)/ruff check .

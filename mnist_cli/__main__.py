@@ -1,15 +1,29 @@
 """`python -m mnist_cli train|eval`, which is also what torchrun starts."""
 
+import inspect
+
 import typer
 
 from mnist_cli.cli import evaluate, train
+from mnist_cli.cli.options import version
 from mnist_cli.cli.shell import run_program
 
 app = typer.Typer(
-    help="Train and evaluate MNIST classifiers.", add_completion=False, no_args_is_help=True
+    help="Train and evaluate MNIST classifiers.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
 )
 app.add_typer(train.app)
 app.add_typer(evaluate.app)
+
+
+def group(**_values: bool) -> None:
+    """Take the options of the program itself."""
+
+
+group.__signature__ = inspect.Signature([version()])  # type: ignore[attr-defined]
+group.__annotations__ = {"version": version().annotation}
+app.callback()(group)
 
 if __name__ == "__main__":
     run_program(app, "python -m mnist_cli")

@@ -20,14 +20,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mnist_cli import settings
+from mnist_cli import recipes, settings
 from mnist_cli.config import TrainConfig
 from mnist_cli.errors import CheckpointError, UsageError
-from mnist_cli.files import write_whole
+from mnist_cli.events import Epoch
+from mnist_cli.files import write_standard_output, write_whole
 from mnist_cli.models import MODELS, build_model
 
 FORMAT, FORMAT_VERSION = "mnist_cli checkpoint", 1
 _MAX_BYTES = 1 << 29  # a hundred times the largest network here, with its optimizer's state
+_MAX_COUNT = 1 << 53
 _PARTS = {
     "model": dict,
     "weights": dict,
@@ -47,14 +49,13 @@ class Position:
     update: int
     loss_sum: float
     correct: int
-    samples: int
 
     def __post_init__(self) -> None:
         """Refuse what no training can have counted, with ValueError."""
-        counts = (self.update, self.correct, self.samples)
-        if any(type(count) is not int or count < 0 for count in counts):
+        counts = (self.update, self.correct)
+        if any(type(count) is not int or not 0 <= count < _MAX_COUNT for count in counts):
             raise ValueError(f"its position {counts} is not one of a training")
-        if type(self.loss_sum) is not float or not math.isfinite(self.loss_sum):
+        if type(self.loss_sum) is not float or not 0 <= self.loss_sum < math.inf:
             raise ValueError(f"its sum of losses is {self.loss_sum!r}")
 
 
@@ -110,8 +111,7 @@ def save_checkpoint(checkpoint: Checkpoint, path: str) -> None:
     }
     torch.save(parts, buffer)
     if path == "-":
-        sys.stdout.buffer.write(buffer.getbuffer())
-        sys.stdout.buffer.flush()
+        write_standard_output(buffer.getvalue())
     else:
         write_whole(Path(path), buffer.getvalue())
 
@@ -125,17 +125,18 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         CheckpointError: missing, damaged, of another format or version, or unsafe.
 
     """
-    name = "standard input" if str(path) == "-" else str(path)
+    name = "standard input" if str(path) == "-" else str(path) or "''"
     parts = _parse(_read(path, name), name)
-    if parts.get("format") != FORMAT:
+    if str(parts.get("format")) != FORMAT:
         raise CheckpointError(
             f"{name} is a PyTorch file, but not a checkpoint of mnist-train; "
             "give a file that mnist-train wrote"
         )
-    if parts.get("format_version") != FORMAT_VERSION:
+    version = parts.get("format_version")
+    if type(version) is not int or version != FORMAT_VERSION:
         raise CheckpointError(
-            f"{name} has checkpoint format {parts.get('format_version')!r}; this version reads "
-            f"format {FORMAT_VERSION}: use the mnist_cli that wrote it"
+            f"{name} has checkpoint format {str(version)[:20]}; this version reads format "
+            f"{FORMAT_VERSION}: use the mnist_cli that wrote it"
         )
     for part, kind in _PARTS.items():
         if not isinstance(parts.get(part), kind):
@@ -149,6 +150,8 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
 
 def _read(path: str | Path, name: str) -> bytes:
     try:
+        if not str(path):
+            raise FileNotFoundError(0, "its name is empty")
         if str(path) == "-":
             data = sys.stdin.buffer.read(_MAX_BYTES + 1)
         else:
@@ -196,6 +199,8 @@ def _assemble(parts: dict[str, Any]) -> Checkpoint:
     if set(parts["config"]) != {field.name for field in fields(TrainConfig)}:
         raise ValueError("its options are not those of this version")
     config = settings.build(TrainConfig, [settings.Layer(parts["config"], lambda key: key)])
+    if recipes.resolve(config) != config:
+        raise ValueError("an option is left open")
     weights = parts["weights"]
     if parts["model"] != {"name": config.model, "arguments": {}} or config.model not in MODELS:
         raise ValueError(f"unknown model {parts['model']!r}")
@@ -204,8 +209,11 @@ def _assemble(parts: dict[str, Any]) -> Checkpoint:
     expected = {k: (v.shape, v.dtype) for k, v in build_model(config.model).state_dict().items()}
     if {k: (v.shape, v.dtype) for k, v in weights.items()} != expected:
         raise ValueError(f"its weights are not those of the model {config.model}")
+    if not all(bool(value.isfinite().all()) for value in weights.values()):
+        raise ValueError("a weight is not finite")
     if weights_sha256(weights) != parts["weights_sha256"]:
         raise ValueError("the SHA-256 of its weights differs from the recorded one")
+    _check_plain(parts["history"], parts["versions"])
     return Checkpoint(
         config=config,
         weights=weights,
@@ -214,6 +222,18 @@ def _assemble(parts: dict[str, Any]) -> Checkpoint:
         history=parts["history"],
         versions=parts["versions"],
     )
+
+
+def _check_plain(history: list[Any], versions: dict[Any, Any]) -> None:
+    """Raise ValueError unless these are what a training records."""
+    names = {field.name for field in fields(Epoch)} | {"event"}
+    for entry in history:
+        if not isinstance(entry, dict) or not set(entry) <= names:
+            raise ValueError("its history is not one of epochs")
+        if not all(v is None or type(v) in (int, float, str) for v in entry.values()):
+            raise ValueError("its history holds more than numbers")
+    if not all(isinstance(text, str) for pair in versions.items() for text in pair):
+        raise ValueError("its versions are not texts")
 
 
 def _bytes(tensor: Tensor) -> bytes:

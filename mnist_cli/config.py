@@ -87,19 +87,16 @@ class TrainConfig:
         panel=_PLAN,
     )
     model: str = option("cnn", "The network.", choices=MODELS, panel=_NET)
-    optimizer: str | None = option(
-        None, "The optimizer.", choices=OPTIMIZERS, shown_default=_BY_MODEL, panel=_NET
-    )
+    optimizer: str = option("adamw", "The optimizer.", choices=OPTIMIZERS, panel=_NET)
     lr: float | None = option(
         None, "Peak learning rate.", metavar="X", minimum=0, shown_default=_BY_MODEL, panel=_NET
     )
-    momentum: float | None = option(
-        None,
+    momentum: float = option(
+        0.9,
         "SGD's momentum, AdamW's beta1.",
         metavar="X",
         minimum=0,
         maximum=0.9999,
-        shown_default=_BY_MODEL,
         panel=_NET,
     )
     weight_decay: float | None = option(
@@ -110,11 +107,10 @@ class TrainConfig:
         shown_default=_BY_MODEL,
         panel=_NET,
     )
-    schedule: str | None = option(
-        None,
+    schedule: str = option(
+        "one-cycle",
         "How the learning rate changes over the planned updates.",
         choices=SCHEDULES,
-        shown_default=_BY_MODEL,
         panel=_NET,
     )
     label_smoothing: float | None = option(
@@ -153,7 +149,13 @@ class TrainConfig:
     )
     device: str = option("auto", "Where to compute.", choices=DEVICES, panel=_RUN)
     threads: int | None = option(
-        None, "Processor threads.", metavar="N", minimum=1, shown_default="auto", panel=_RUN
+        None,
+        "Processor threads.",
+        metavar="N",
+        minimum=1,
+        maximum=1024,
+        shown_default="auto",
+        panel=_RUN,
     )
     output: str = option(
         "checkpoint.pt",

@@ -4,6 +4,7 @@
 updates since the start of training, resumed runs included.
 """
 
+import math
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar
 
@@ -20,7 +21,10 @@ class Event:
 
 @dataclass(frozen=True)
 class Start(Event):
-    """The run is about to begin. `batch_size` is the number of samples in an update."""
+    """The run is about to begin. `batch_size` is the number of samples in an update.
+
+    `first_update` and `samples_seen` are what a resumed training has behind it.
+    """
 
     name: ClassVar[str] = "start"
     version: str
@@ -33,16 +37,22 @@ class Start(Event):
     device: str
     world_size: int
     config: dict[str, Any]
+    first_update: int
+    samples_seen: int
     schema: int = SCHEMA
-    first_update: int = 0
 
 
 @dataclass(frozen=True)
 class Progress(Event):
-    """Part of an update was computed: a sign of life for displays, never written as JSON."""
+    """A micro-batch was computed: a sign of life for displays, never written as JSON.
+
+    `loss` and `accuracy` are means over the samples of the epoch so far.
+    """
 
     name: ClassVar[str] = "progress"
     samples_seen: int
+    loss: float
+    accuracy: float
 
 
 @dataclass(frozen=True)
@@ -118,7 +128,13 @@ class Evaluated(Event):
 
 
 def to_dict(event: Event) -> dict[str, Any]:
-    """Return the JSON object of an event: its name first, validation only where there is some."""
-    fields = asdict(event).items()
-    present = {key: v for key, v in fields if v is not None or not key.startswith("val_")}
+    """Return the JSON object of an event: its name first, validation only where there is some.
+
+    A number that is not finite, which JSON does not have, becomes null.
+    """
+    fields = {
+        key: None if isinstance(value, float) and not math.isfinite(value) else value
+        for key, value in asdict(event).items()
+    }
+    present = {k: v for k, v in fields.items() if v is not None or not k.startswith("val_")}
     return {"event": event.name, **present}

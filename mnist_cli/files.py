@@ -3,10 +3,11 @@
 import contextlib
 import os
 import stat
+import sys
 import tempfile
 from pathlib import Path
 
-from mnist_cli.errors import OutputError
+from mnist_cli.errors import OutputError, ReaderGoneError
 
 
 def write_whole(path: Path, data: bytes) -> None:
@@ -20,7 +21,7 @@ def write_whole(path: Path, data: bytes) -> None:
 
     """
     try:
-        if _is_special(path):
+        if is_special(path):
             path.write_bytes(data)
         else:
             _replace(path.resolve(), data)
@@ -28,12 +29,32 @@ def write_whole(path: Path, data: bytes) -> None:
         raise OutputError(_words(path, error)) from error
 
 
+def write_standard_output(data: str | bytes) -> None:
+    """Write a text or bytes to standard output, at once.
+
+    Raises:
+        ReaderGoneError: the reader of the pipe went away.
+        OutputError: it could not be written.
+
+    """
+    try:
+        if isinstance(data, str):
+            sys.stdout.write(data)
+        else:
+            sys.stdout.buffer.write(data)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise ReaderGoneError from None
+    except OSError as error:
+        raise OutputError(f"cannot write standard output: {error.strerror or error}") from error
+
+
 def check_writable(path: Path) -> None:
     """Raise OutputError now if `write_whole` could not write to `path` later."""
     try:
         if path.is_dir():
             raise OutputError(f"{path} is a folder; name a file in it with --output")
-        if not _is_special(path):
+        if not is_special(path):
             target = path.resolve()
             handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
             os.close(handle)
@@ -42,7 +63,7 @@ def check_writable(path: Path) -> None:
         raise OutputError(_words(path, error)) from error
 
 
-def _is_special(path: Path) -> bool:
+def is_special(path: Path) -> bool:
     """Tell whether something other than a regular file is there, links followed.
 
     Asked of the path as it was given: `/dev/fd/63` resolved to `pipe:[1234]` exists no more.

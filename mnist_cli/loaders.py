@@ -1,6 +1,7 @@
 """DataLoaders that fetch a whole update with one indexing operation."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -12,30 +13,43 @@ from mnist_cli.runtime import stream
 Batch = tuple[Tensor, Tensor]
 
 
+@dataclass(frozen=True)
+class EpochShape:
+    """How an epoch over so many samples is divided into updates of a size, the last one ragged."""
+
+    samples: int
+    update_size: int
+
+    @property
+    def updates(self) -> int:
+        """The updates of an epoch."""
+        return -(-self.samples // self.update_size)
+
+    def samples_seen(self, update: int) -> int:
+        """Return the samples that the first `update` updates of a training see."""
+        epochs, steps = divmod(update, self.updates)
+        return epochs * self.samples + steps * self.update_size
+
+
 class UpdateSampler(Sampler[Tensor | slice]):
     """The index sets of an epoch's updates: every sample once, the last update perhaps smaller.
 
     Without an `order` they are slices, which fetch views instead of copies.
     """
 
-    def __init__(self, samples: int, size: int, order: Tensor | None, first: int = 0) -> None:
-        self._samples = samples
-        self._size = size
+    def __init__(self, shape: EpochShape, order: Tensor | None, first: int = 0) -> None:
+        self._shape = shape
         self._order = order
         self._first = first
 
     def __len__(self) -> int:
-        return updates_per_epoch(self._samples, self._size) - self._first
+        return self._shape.updates - self._first
 
     def __iter__(self) -> Iterator[Tensor | slice]:
-        for start in range(self._first * self._size, self._samples, self._size):
-            index = slice(start, start + self._size)
+        size = self._shape.update_size
+        for start in range(self._first * size, self._shape.samples, size):
+            index = slice(start, start + size)
             yield index if self._order is None else self._order[index]
-
-
-def updates_per_epoch(samples: int, size: int) -> int:
-    """Return how many updates of `size` samples an epoch takes, a smaller last one included."""
-    return -(-samples // size)
 
 
 def epoch_loader(
@@ -53,7 +67,7 @@ def epoch_loader(
     return DataLoader(
         split,  # type: ignore[arg-type]  # it is indexed by tensors and slices
         batch_size=None,
-        sampler=UpdateSampler(samples, size, order, first),
+        sampler=UpdateSampler(EpochShape(samples, size), order, first),
         collate_fn=_as_it_is,  # type: ignore[arg-type]  # it gets what the split returns
         generator=torch.Generator(),  # or it would draw from the global stream
     )

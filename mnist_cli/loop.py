@@ -10,17 +10,23 @@ from torch.nn import functional as F
 from mnist_cli.augment import shift
 from mnist_cli.errors import DivergedError
 from mnist_cli.events import Progress, Step
-from mnist_cli.loaders import Batch
+from mnist_cli.loaders import Batch, EpochShape
 from mnist_cli.optim import Optimizer
 
 
 @dataclass
 class Tally:
-    """Sums over the samples that an epoch has trained on so far."""
+    """Sums over samples that were trained on."""
 
     loss_sum: float = 0.0
     correct: int = 0
     samples: int = 0
+
+    def add(self, other: "Tally") -> None:
+        """Add the sums over other samples."""
+        self.loss_sum += other.loss_sum
+        self.correct += other.correct
+        self.samples += other.samples
 
 
 @dataclass(frozen=True)
@@ -28,15 +34,13 @@ class Plan:
     """What is fixed during an epoch.
 
     `learning_rate` is a function of the update's number; `shifts` of that number and the update's
-    size, and returns `[size, 2]`. Updates are
-    numbered from 0, from the start of training, and so are the steps of the epoch: `first` is the
-    one to begin with.
+    size, and returns `[size, 2]`. Updates are numbered from 0, from the start of training, and so
+    are the steps of the epoch: `first` is the one to begin with.
     """
 
     epoch: int
     first: int
-    samples: int
-    updates_per_epoch: int
+    shape: EpochShape
     micro_batch_size: int
     learning_rate: Callable[[int], float]
     shifts: Callable[[int, int], Tensor] | None
@@ -53,36 +57,33 @@ def fit(
 ) -> Iterator[Step | Progress]:
     """Make one update from each batch, the first being step `plan.first` of the epoch.
 
-    Yields a `Step` after each update, and a `Progress` after each micro-batch but the last. An
-    update that is abandoned at a `Progress` leaves weights, optimizer and tally untouched.
+    Yields a `Progress` after each micro-batch; after the last one of an update a `Step` comes
+    before it. An update that is abandoned before its `Step` leaves weights, optimizer and tally
+    untouched.
 
     Raises:
         DivergedError: the loss is not finite; the update that it belongs to was not made.
 
     """
     model.train()
-    seen_before = (plan.epoch - 1) * plan.samples
+    seen_before = (plan.epoch - 1) * plan.shape.samples
     for step, (images, labels) in enumerate(batches, start=plan.first):
-        update = (plan.epoch - 1) * plan.updates_per_epoch + step
+        update = (plan.epoch - 1) * plan.shape.updates + step
         lr = plan.learning_rate(update)
         optimizer.zero_grad()
-        mean = Tally()
-        for part in _gradients(model, images, labels, plan, update):
-            mean.loss_sum += part.loss_sum
-            mean.correct += part.correct
-            mean.samples += part.samples
-            if mean.samples < len(labels):
-                yield Progress(plan.clock(), seen_before + tally.samples + mean.samples)
-        loss = mean.loss_sum / len(labels)
+        sums = Tally()
+        for piece in _gradients(model, images, labels, plan, update):
+            sums.add(piece)
+            if sums.samples < len(labels):
+                yield _progress(plan, seen_before, tally, sums)
+        loss = sums.loss_sum / len(labels)
         if not math.isfinite(loss):
             raise DivergedError(
                 f"training diverged: the loss of update {update + 1} is {loss} at a learning rate "
                 f"of {lr:g}; use a smaller --lr"
             )
         optimizer.step(lr)
-        tally.loss_sum += mean.loss_sum
-        tally.correct += mean.correct
-        tally.samples += mean.samples
+        tally.add(sums)
         yield Step(
             seconds=plan.clock(),
             epoch=plan.epoch,
@@ -92,6 +93,17 @@ def fit(
             loss=loss,
             lr=lr,
         )
+        yield _progress(plan, seen_before, tally, Tally())
+
+
+def _progress(plan: Plan, seen_before: int, tally: Tally, under_way: Tally) -> Progress:
+    samples = tally.samples + under_way.samples
+    return Progress(
+        plan.clock(),
+        seen_before + samples,
+        (tally.loss_sum + under_way.loss_sum) / samples,
+        (tally.correct + under_way.correct) / samples,
+    )
 
 
 def _gradients(

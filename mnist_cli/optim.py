@@ -21,7 +21,8 @@ EPSILON = 1e-8
 class Optimizer(ABC):
     """Changes a network's parameters by their gradients.
 
-    Its state is the number of steps taken, and slots: for each name a tensor a parameter.
+    Its state is the number of steps taken, which the training counts too, and slots: for each name
+    a tensor a parameter.
     """
 
     def __init__(self, model: nn.Module, *slots: str) -> None:
@@ -45,24 +46,23 @@ class Optimizer(ABC):
     def _update(self, gradients: list[Tensor], lr: float) -> None: ...
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state, as plain values and tensors."""
-        return {"steps": self._steps, **self._slots}
+        """Return the slots."""
+        return dict(self._slots)
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over a state.
+    def load_state_dict(self, state: dict[str, Any], steps: int) -> None:
+        """Take over the slots of an optimizer after so many steps.
 
         Raises:
             ValueError: it is not the state of such an optimizer for such a network.
 
         """
-        if set(state) != {"steps", *self._slots} or type(state["steps"]) is not int:
-            raise ValueError(f"it has {sorted(state)}")
+        if set(state) != set(self._slots):
+            raise ValueError(f"the optimizer's state has {sorted(map(str, state))}")
         for slot, tensors in self._slots.items():
             for mine, other in zip(tensors, state[slot], strict=True):
-                if not isinstance(other, Tensor) or other.shape != mine.shape:
-                    raise ValueError(f"a tensor of {slot} has another shape")
+                _check_alike(other, mine, slot)
                 mine.copy_(other)
-        self._steps = state["steps"]
+        self._steps = steps
 
 
 class SGD(Optimizer):
@@ -118,9 +118,14 @@ class AdamW(Optimizer):
         )
 
 
+def _check_alike(other: object, mine: Tensor, slot: str) -> None:
+    alike = isinstance(other, Tensor) and (other.shape, other.dtype) == (mine.shape, mine.dtype)
+    if not alike or not bool(other.isfinite().all()):  # type: ignore[attr-defined]
+        raise ValueError(f"a tensor of the optimizer's {slot} does not fit the network")
+
+
 def build_optimizer(model: nn.Module, config: TrainConfig) -> Optimizer:
     """Return the optimizer that a resolved config asks for."""
-    assert config.momentum is not None
     assert config.weight_decay is not None
     if config.optimizer == "sgd":
         return SGD(model, momentum=config.momentum, weight_decay=config.weight_decay)

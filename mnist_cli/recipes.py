@@ -19,9 +19,6 @@ class Recipe:
 
     lr: dict[str, float]
     weight_decay: dict[str, float]
-    optimizer: str = "adamw"
-    momentum: float = 0.9
-    schedule: str = "one-cycle"
     label_smoothing: float = 0.0
     augment: bool = False
 
@@ -43,21 +40,22 @@ _BATCH = {
 }
 
 
-def resolve(config: TrainConfig) -> TrainConfig:
-    """Return the config with every default that was left to the model and the mode filled in."""
+def resolve(config: TrainConfig, samples: int | None = None) -> TrainConfig:
+    """Return the config with every default that was left to the model and the mode filled in.
+
+    Of fewer `samples` than the default batch size, all make a batch.
+    """
     batch = config.mode == "batch"
     recipe = (_BATCH if batch else _MINI_BATCH)[config.model]
-    size = None if batch else config.batch_size or DEFAULT_BATCH_SIZE
-    optimizer = config.optimizer or recipe.optimizer
-    lr = recipe.lr[optimizer] if size is None else _scaled(recipe.lr[optimizer], size)
+    size = config.batch_size
+    if size is None and not batch:
+        size = min(DEFAULT_BATCH_SIZE, samples or DEFAULT_BATCH_SIZE)
+    lr = recipe.lr[config.optimizer]
     return replace(
         config,
         batch_size=size,
-        optimizer=optimizer,
-        lr=_default(config.lr, lr),
-        momentum=_default(config.momentum, recipe.momentum),
-        weight_decay=_default(config.weight_decay, recipe.weight_decay[optimizer]),
-        schedule=config.schedule or recipe.schedule,
+        lr=_default(config.lr, lr if size is None else _scaled(lr, size)),
+        weight_decay=_default(config.weight_decay, recipe.weight_decay[config.optimizer]),
         label_smoothing=_default(config.label_smoothing, recipe.label_smoothing),
         augment=_default(config.augment, recipe.augment),
     )

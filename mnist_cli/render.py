@@ -1,8 +1,8 @@
 """Events for people and for programs: Rich progress, plain lines, JSON Lines."""
 
 import json
-import math
 import os
+import shlex
 from types import TracebackType
 from typing import TextIO
 
@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mnist_cli.events import End, Epoch, Evaluated, Event, Progress, Start, Step, to_dict
+from mnist_cli.files import write_standard_output
 
 
 class Renderer:
@@ -38,28 +39,22 @@ class Renderer:
 
 
 class JsonLines(Renderer):
-    """One JSON object a line, each flushed as it is written."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+    """One JSON object a line on standard output, each flushed as it is written."""
 
     def show(self, event: Event) -> None:
         """Write the event, unless it is a mere sign of life."""
         if not isinstance(event, Progress):
-            print(json.dumps(to_dict(event)), file=self._stream, flush=True)
+            write_standard_output(json.dumps(to_dict(event), allow_nan=False) + "\n")
 
 
 class PathLine(Renderer):
-    """The path of the checkpoint that a finished run wrote."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+    """The path of the checkpoint that a finished run wrote, on standard output."""
 
     def show(self, event: Event) -> None:
-        """Print the path at the end of a run that was not cut off."""
+        """Write the path at the end of a run that was not cut off."""
         cut_off = ("interrupted", "diverged")
         if isinstance(event, End) and event.reason not in cut_off and event.checkpoint != "-":
-            print(event.checkpoint, file=self._stream, flush=True)
+            write_standard_output(f"{event.checkpoint}\n")
 
 
 class PlainLines(Renderer):
@@ -67,26 +62,28 @@ class PlainLines(Renderer):
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        self._epochs = self._steps = 0
+        self._start: Start | None = None
 
     def show(self, event: Event) -> None:
         """Write a line for the event, if it has one."""
         if isinstance(event, Start):
-            self._epochs, self._steps = event.config["epochs"], event.updates_per_epoch
+            self._start = event
         line = self._line(event)
         if line:
             print(line, file=self._stream, flush=True)
 
     def _line(self, event: Event) -> str:
+        assert self._start
         if isinstance(event, Start):
             return plan_in_words(event)
         if isinstance(event, Step):
             return (
-                f"Epoch [{event.epoch}/{self._epochs}], Step [{event.step}/{self._steps}], "
-                f"Loss: {event.loss:.4f}"
+                f"Epoch [{event.epoch}/{self._start.config['epochs']}], "
+                f"Step [{event.step}/{self._start.updates_per_epoch}], Loss: {event.loss:.4f}"
             )
         if isinstance(event, Epoch):
-            return f"Epoch [{event.epoch}/{self._epochs}], {scores_in_words(event)}"
+            epochs = self._start.config["epochs"]
+            return f"Epoch [{event.epoch}/{epochs}], {scores_in_words(event)}"
         return summary_in_words(event) if isinstance(event, End) else ""
 
 
@@ -94,12 +91,16 @@ class Terminal(Renderer):
     """A progress bar with figures, and a line that stays for every epoch."""
 
     def __init__(self, stream: TextIO) -> None:
-        self._console = Console(file=stream, highlight=False)
+        # Nothing here is markup: a path may contain brackets. Lines are left to the terminal to
+        # fold, so that a suggested command can be copied whole.
+        self._console = Console(
+            file=stream, highlight=False, markup=False, emoji=False, soft_wrap=True
+        )
         self._bar = Bar(
             TextColumn("{task.description}"),
             BarColumn(bar_width=None),
-            TextColumn("{task.percentage:>3.0f}%"),
-            TextColumn("{task.fields[figures]}"),
+            TextColumn("{task.percentage:>3.0f}%", markup=False),
+            TextColumn("{task.fields[figures]}", markup=False),
             TimeRemainingColumn(compact=True),
             console=self._console,
             transient=True,
@@ -107,19 +108,20 @@ class Terminal(Renderer):
         )
         self._task = self._bar.add_task("", total=None, figures="")
         self._start: Start | None = None
-        self._began = self._first = self._now = 0.0
-        self._loss = math.nan
+        self._last = 0.0  # when the last figures came
+        self._training = 0.0  # seconds, evaluation left out
 
     def show(self, event: Event) -> None:
         """Advance the bar, or print a line above it."""
         if isinstance(event, Start):
             self._begin(event)
-        elif isinstance(event, Progress | Step):
+        elif isinstance(event, Progress):
             self._advance(event)
         elif isinstance(event, Epoch):
             assert self._start
+            self._last = event.seconds
             epochs = self._start.config["epochs"]
-            self._console.print(f"[bold]Epoch {event.epoch}/{epochs}[/]  {scores_in_words(event)}")
+            self._console.print(f"Epoch {event.epoch}/{epochs}  {scores_in_words(event)}")
         elif isinstance(event, End):
             self.close()
             self._console.print(summary_in_words(event), style="green")
@@ -130,39 +132,35 @@ class Terminal(Renderer):
 
     def _begin(self, start: Start) -> None:
         self._start = start
+        self._last = start.seconds
         self._console.print(plan_in_words(start))
-        self._began = start.seconds
-        first = start.first_update * start.batch_size
-        self._first = float(first)
-        total = start.updates / start.updates_per_epoch * start.samples
-        self._bar.update(self._task, total=total, completed=first)
+        epochs, steps = divmod(start.updates, start.updates_per_epoch)
+        total = epochs * start.samples + steps * start.batch_size
+        self._bar.update(self._task, total=total, completed=start.samples_seen)
         self._bar.start()
 
-    def _advance(self, event: Progress | Step) -> None:
+    def _advance(self, event: Progress) -> None:
         assert self._start
-        if isinstance(event, Step):
-            self._loss = event.loss
-        if event.seconds - self._now < 0.05:
+        at_end = event.samples_seen % self._start.samples == 0
+        if event.seconds - self._last < 0.05 and not at_end:  # more often than the bar is drawn
             return
-        self._now = event.seconds
-        rate = (event.samples_seen - self._first) / max(event.seconds - self._began, 1e-9)
-        loss = "" if math.isnan(self._loss) else f"loss {self._loss:.4f}  "
-        epoch = min(
-            (event.samples_seen - 1) // self._start.samples + 1, self._start.config["epochs"]
-        )
+        self._training += event.seconds - self._last
+        self._last = event.seconds
+        rate = (event.samples_seen - self._start.samples_seen) / max(self._training, 1e-9)
+        epoch = -(-event.samples_seen // self._start.samples)
         self._bar.update(
             self._task,
             completed=event.samples_seen,
             description=f"Epoch {epoch}/{self._start.config['epochs']}",
-            figures=f"{loss}{rate:,.0f} samples/s",
+            figures=f"loss {event.loss:.4f}  accuracy {event.accuracy:.4f}  {rate:,.0f} samples/s",
         )
 
 
-def for_people(stream: TextIO, *, quiet: bool) -> Renderer:
+def for_people(stream: TextIO, *, quiet: bool, plain: bool) -> Renderer:
     """Return the renderer that fits a stream: animated only on a capable terminal."""
     if quiet:
         return Renderer()
-    animated = stream.isatty() and os.environ.get("TERM") != "dumb"
+    animated = stream.isatty() and os.environ.get("TERM") != "dumb" and not plain
     return Terminal(stream) if animated else PlainLines(stream)
 
 
@@ -203,25 +201,28 @@ def summary_in_words(end: End) -> str:
         return f"Stopped ({end.reason}) after {speed}"
     summary = f"Test Accuracy: {end.test_accuracy:.4f} after {speed} ({end.reason})"
     if end.checkpoint and end.checkpoint != "-":
-        summary += f"\nWrote {end.checkpoint}. Next: mnist-eval {end.checkpoint}"
+        summary += f"\nWrote {end.checkpoint}. Next: mnist-eval {shlex.quote(end.checkpoint)}"
     return summary
 
 
 def print_scores(event: Evaluated, stream: TextIO) -> None:
-    """Print a table of the classes' scores and the confusion matrix."""
+    """Print the scores of each class, and the confusion matrix."""
     console = Console(file=stream, highlight=False)
-    table = Table(box=box.SIMPLE_HEAD, title=f"{event.correct:,} of {event.samples:,} right")
-    for heading in ("class", "samples", "precision", "recall", "F1", "read as (column: 0 to 9)"):
-        table.add_column(heading, justify="right")
+    scores = Table(box=box.SIMPLE_HEAD, title=f"{event.correct:,} of {event.samples:,} right")
+    for heading in ("class", "samples", "precision", "recall", "F1"):
+        scores.add_column(heading, justify="right")
+    confusion = Table(box=box.SIMPLE_HEAD, title="Rows: true class; columns: as it was read")
+    confusion.add_column("", justify="right")
     for score, row in zip(event.per_class, event.confusion, strict=True):
-        cells = Text()
-        for predicted, count in enumerate(row):
-            right = predicted == score.digit
-            style = "green" if right else "red" if count else "dim"
-            cells.append(f"{count or '·':>5}", style=style)
         figures = (f"{value:.4f}" for value in (score.precision, score.recall, score.f1))
-        table.add_row(str(score.digit), f"{score.samples:,}", *figures, cells)
-    console.print(table)
+        scores.add_row(str(score.digit), f"{score.samples:,}", *figures)
+        confusion.add_column(str(score.digit), justify="right")
+        cells = [
+            Text(str(count or "."), "green" if read == score.digit else "red" if count else "dim")
+            for read, count in enumerate(row)
+        ]
+        confusion.add_row(str(score.digit), *cells)
+    console.print(scores, confusion)
 
 
 def _count(number: int, noun: str) -> str:

@@ -1,6 +1,7 @@
 """One training, from config to checkpoint."""
 
-import sys
+import logging
+import shlex
 import time
 from collections.abc import Generator, Iterator
 from dataclasses import asdict
@@ -13,24 +14,27 @@ from mnist_cli.augment import draw_shifts
 from mnist_cli.checkpoint import Checkpoint, save_checkpoint, weights_sha256
 from mnist_cli.config import TrainConfig
 from mnist_cli.data import load_dataset, part
-from mnist_cli.errors import DivergedError, OutputError, ThresholdNotMetError, UsageError
+from mnist_cli.errors import DivergedError, ThresholdNotMetError
 from mnist_cli.evaluation import Score, evaluate
 from mnist_cli.events import End, Epoch, Event, Progress, Start, Step, to_dict
-from mnist_cli.files import check_writable
-from mnist_cli.loaders import epoch_loader, updates_per_epoch
+from mnist_cli.files import is_special
+from mnist_cli.loaders import epoch_loader
 from mnist_cli.loop import Plan, Tally, fit
 from mnist_cli.models import count_parameters
 from mnist_cli.optim import learning_rate
+from mnist_cli.preflight import check_output, check_unchanged, epoch_shape
 from mnist_cli.runtime import pick_device, set_threads, stream
 from mnist_cli.signals import StopSignals
-from mnist_cli.state import TrainingState, check_unchanged
+from mnist_cli.state import TrainingState
+
+_log = logging.getLogger(__name__)
 
 
 def train(config: TrainConfig, resume: Checkpoint | None = None) -> Iterator[Event]:
     """Train, and yield what happens; the checkpoint is at `config.output` when the `End` comes.
 
     With `resume`, the training goes on from there; `config` may differ from the checkpoint's in
-    the fields that `state.CHANGEABLE` names.
+    the fields that `preflight.CHANGEABLE` names.
 
     Raises:
         UsageError: options contradict each other, the data or the checkpoint.
@@ -41,43 +45,50 @@ def train(config: TrainConfig, resume: Checkpoint | None = None) -> Iterator[Eve
         InterruptedRunError, TerminatedRunError: a signal came; the state was saved.
 
     """
+    run = _Run(config, resume)
     with StopSignals() as signals:
-        run = _Run(config, resume, signals)
         yield run.start()
         try:
-            reason = yield from run.train()
+            reason = yield from run.train(signals)
             yield run.finish(reason)
         except DivergedError:
             yield run.end("diverged")
             raise
-        run.judge(reason)
+        run.judge(reason, signals)
 
 
 class _Run:
     """A training in progress."""
 
-    def __init__(self, asked: TrainConfig, resume: Checkpoint | None, signals: StopSignals) -> None:
+    def __init__(self, asked: TrainConfig, resume: Checkpoint | None) -> None:
         self._began = time.perf_counter()
-        self._signals = signals
-        settings.check(asked)
-        self.config = config = recipes.resolve(asked)
+        if resume is None:
+            settings.check(asked)
+        check_output(asked)
+        set_threads(asked.threads)
+        self.device = pick_device(asked.device)
+        dataset = load_dataset(asked.dataset, asked.data_dir)
+        samples, val = part(
+            dataset.train, val_size=asked.val_size, subset=asked.subset, seed=asked.seed
+        )
+        self.config = config = recipes.resolve(asked, len(samples))
         if resume is not None:
             check_unchanged(config, resume.config)
-        _check_output(config)
-        set_threads(config.threads)
-        self.device = pick_device(config.device)
-        dataset = load_dataset(config.dataset, config.data_dir)
-        samples, val = part(
-            dataset.train, val_size=config.val_size, subset=config.subset, seed=config.seed
-        )
-        self.update_size = _update_size(config, len(samples))
-        self.per_epoch = updates_per_epoch(len(samples), self.update_size)
-        self.planned = config.epochs * self.per_epoch
+            settings.check(config)
+        self.shape = epoch_shape(config, len(samples))
+        self.planned = config.epochs * self.shape.updates
         self.samples, self.val = samples.to(self.device), val.to(self.device)
         self.test = dataset.test.to(self.device)
         self.state = TrainingState(config, self.device)
         if resume is not None:
-            self.state.restore(resume)
+            self.state.restore(resume, epoch_shape(resume.config, len(samples)))
+        self.first_update = self.state.update
+        if self.first_update >= self.planned:
+            _log.warning(
+                "Nothing is left to train: %d of %d updates are made; ask for more --epochs",
+                self.first_update,
+                self.planned,
+            )
         self.train_seconds = 0.0
         self.saved_at: int | None = None
         self.test_score: Score | None = None
@@ -94,53 +105,58 @@ class _Run:
             version=__version__,
             mode=self.config.mode,
             samples=len(self.samples),
-            batch_size=self.update_size,
-            updates_per_epoch=self.per_epoch,
+            batch_size=self.shape.update_size,
+            updates_per_epoch=self.shape.updates,
             updates=min(self.planned, self.config.max_updates or self.planned),
             parameters=count_parameters(self.state.model),
             device=str(self.device),
             world_size=1,
             config=asdict(self.config),
             first_update=self.state.update,
+            samples_seen=self.shape.samples_seen(self.state.update),
         )
 
-    def train(self) -> Generator[Event, None, str]:
+    def train(self, signals: StopSignals) -> Generator[Event, None, str]:
         """Train to the end or to a reason to stop, and return that reason."""
         while self.state.update < self.planned:
-            reason = self._reason_to_stop() or (yield from self._train_epoch())
+            reason = self._reason_to_stop(signals) or (yield from self._train_epoch(signals))
             if reason:
                 return reason
+            self.state.check_finite()
             yield self._score_epoch()
             self._save()
             if self._reached():
                 return "until-accuracy"
-        return "completed"
+        return "interrupted" if signals.error else "completed"
 
-    def _train_epoch(self) -> Generator[Event, None, str | None]:
+    def _train_epoch(self, signals: StopSignals) -> Generator[Event, None, str | None]:
         """Train to the end of the epoch, or to a reason to stop before it, and return that."""
         config, state = self.config, self.state
-        epoch, first = state.update // self.per_epoch + 1, state.update % self.per_epoch
+        epochs, first = divmod(state.update, self.shape.updates)
         batches = epoch_loader(
             self.samples,
-            size=self.update_size,
+            size=self.shape.update_size,
             seed=config.seed,
-            epoch=epoch,
+            epoch=epochs + 1,
             shuffle=config.shuffle,
             first=first,
         )
-        began = time.perf_counter()
-        try:
-            plan = self._plan(epoch, first)
-            for event in fit(state.model, state.optimizer, batches, plan, state.tally):
-                if isinstance(event, Step):
-                    state.update = event.update
-                yield event if self._is_due(event) else _sign_of_life(event)
-                at_end = isinstance(event, Step) and event.step == self.per_epoch
-                if not at_end and (reason := self._reason_to_stop()):
-                    return reason
-        finally:
+        plan = self._plan(epochs + 1, first)
+        events = fit(state.model, state.optimizer, batches, plan, state.tally)
+        while True:
+            began = time.perf_counter()
+            event = next(events, None)
             self.train_seconds += time.perf_counter() - began
-        return None
+            if event is None:
+                return None
+            if isinstance(event, Progress) or self._is_due(event):
+                yield event
+            if isinstance(event, Step):
+                state.update = event.update
+            elif state.update < (epochs + 1) * self.shape.updates and (
+                reason := self._reason_to_stop(signals)
+            ):
+                return reason
 
     def _plan(self, epoch: int, first: int) -> Plan:
         config = self.config
@@ -155,8 +171,7 @@ class _Run:
         return Plan(
             epoch=epoch,
             first=first,
-            samples=len(self.samples),
-            updates_per_epoch=self.per_epoch,
+            shape=self.shape,
             micro_batch_size=config.micro_batch_size,
             learning_rate=lambda update: learning_rate(schedule, peak, update, self.planned),
             shifts=shifts if config.augment else None,
@@ -164,14 +179,12 @@ class _Run:
             clock=self.clock,
         )
 
-    def _is_due(self, event: Step | Progress) -> bool:
-        if isinstance(event, Progress) or self.config.mode == "batch":
-            return True
-        return event.update % self.config.log_interval == 0
+    def _is_due(self, step: Step) -> bool:
+        return self.config.mode == "batch" or step.update % self.config.log_interval == 0
 
-    def _reason_to_stop(self) -> str | None:
+    def _reason_to_stop(self, signals: StopSignals) -> str | None:
         config = self.config
-        if self._signals.error:
+        if signals.error:
             return "interrupted"
         if config.max_updates and self.state.update >= config.max_updates:
             return "max-updates"
@@ -184,9 +197,9 @@ class _Run:
         test, val = self._score()
         event = Epoch(
             seconds=self.clock(),
-            epoch=state.update // self.per_epoch,
+            epoch=state.update // self.shape.updates,
             update=state.update,
-            samples_seen=self._samples_seen(),
+            samples_seen=self.shape.samples_seen(self.state.update),
             train_loss=tally.loss_sum / tally.samples,
             train_accuracy=tally.correct / tally.samples,
             test_loss=test.loss,
@@ -203,10 +216,6 @@ class _Run:
         self.val_score = evaluate(self.state.model, self.val) if len(self.val) else None
         return self.test_score, self.val_score
 
-    def _samples_seen(self) -> int:
-        epochs, steps = divmod(self.state.update, self.per_epoch)
-        return epochs * len(self.samples) + steps * self.update_size
-
     def _reached(self) -> bool:
         wanted, score = self.config.until_accuracy, self.val_score
         return wanted is not None and score is not None and score.accuracy >= wanted
@@ -214,10 +223,11 @@ class _Run:
     def finish(self, reason: str) -> End:
         """Score what no epoch's end has scored, save, and return the last event."""
         if reason != "interrupted":
+            self.state.check_finite()
             if self.state.tally.samples or self.test_score is None:
                 self._score()
             self._save(last=True)
-        else:
+        elif self.state.update > self.first_update:
             self._save()
         return self.end(reason)
 
@@ -229,24 +239,24 @@ class _Run:
             seconds=self.clock(),
             reason=reason,
             checkpoint=self.config.output if self.saved_at is not None else None,
-            epoch=-(-self.state.update // self.per_epoch),
+            epoch=-(-self.state.update // self.shape.updates),
             update=self.state.update,
-            samples_seen=self._samples_seen(),
+            samples_seen=self.shape.samples_seen(self.state.update),
             test_accuracy=self.test_score.accuracy if whole and self.test_score else None,
             train_seconds=self.train_seconds,
             weights_sha256=weights_sha256(weights) if reason != "diverged" else None,
         )
 
-    def judge(self, reason: str) -> None:
+    def judge(self, reason: str, signals: StopSignals) -> None:
         """Raise what the exit code has to say of a run that ended in good order."""
         update, output = self.state.update, self.config.output
-        if reason == "interrupted" and self._signals.error:
+        if reason == "interrupted" and signals.error:
             way_on = (
-                "nothing was written to standard output"
-                if output == "-"
-                else f"go on with: mnist-train --resume {output}"
+                "nothing new was written"
+                if self.saved_at is None
+                else f"go on with: mnist-train --resume {shlex.quote(output)}"
             )
-            raise self._signals.error(f"interrupted at update {update}; {way_on}")
+            raise signals.error(f"interrupted at update {update}; {way_on}")
         if self.config.until_accuracy is not None and not self._reached():
             assert self.val_score
             raise ThresholdNotMetError(
@@ -255,35 +265,10 @@ class _Run:
             )
 
     def _save(self, *, last: bool = False) -> None:
-        """Write the checkpoint if it is news; standard output gets only the last one."""
-        if self.saved_at == self.state.update or (self.config.output == "-" and not last):
+        """Write the checkpoint if it is news; a pipe or a device gets only the last one."""
+        output = self.config.output
+        streamed = output == "-" or is_special(Path(output))
+        if self.saved_at == self.state.update or (streamed and not last):
             return
-        save_checkpoint(self.state.checkpoint(self.config), self.config.output)
+        save_checkpoint(self.state.checkpoint(self.config), output)
         self.saved_at = self.state.update
-
-
-def _sign_of_life(event: Step | Progress) -> Progress:
-    return Progress(event.seconds, event.samples_seen)
-
-
-def _check_output(config: TrainConfig) -> None:
-    """Find out before the training whether its result can be written."""
-    if config.output == "-":
-        if sys.stdout.isatty():
-            raise UsageError("-o - would write a binary file to the terminal; redirect stdout")
-        return
-    path = Path(config.output)
-    check_writable(path)
-    if config.no_clobber and path.exists():
-        raise OutputError(f"{path} exists, and --no-clobber keeps it; choose another --output")
-
-
-def _update_size(config: TrainConfig, samples: int) -> int:
-    """Return the samples in an update: all of them in batch mode."""
-    size = samples if config.batch_size is None else config.batch_size
-    if size > samples:
-        raise UsageError(
-            f"--batch-size {size} is more than the {samples:,} training samples; "
-            "use a smaller one, or --mode batch for one update from all of them"
-        )
-    return size

@@ -1,6 +1,7 @@
 """Options from flags, environment, files and defaults to a checked config."""
 
 import math
+import sys
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
@@ -42,17 +43,19 @@ def environment(environ: Mapping[str, str], *config_types: type) -> Layer:
 
 
 def toml_file(named: str, presets: Path, *config_types: type) -> Layer:
-    """Return the layer of a TOML file, or of the preset of that name.
+    """Return the layer of a TOML file, of the preset of that name, or of standard input for `-`.
 
     Raises:
         UsageError: no such file or preset, not TOML, or an unknown key.
 
     """
-    path = _config_path(named, presets)
+    path = "standard input" if named == "-" else _config_path(named, presets)
     try:
-        if path.stat().st_size > _MAX_FILE_BYTES:
+        with sys.stdin.buffer if named == "-" else Path(path).open("rb") as file:
+            content = file.read(_MAX_FILE_BYTES + 1)
+        if len(content) > _MAX_FILE_BYTES:
             raise UsageError(f"--config {named}: larger than 1 MiB; this is no configuration file")
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = tomllib.loads(content.decode())
     except OSError as error:
         raise UsageError(f"--config {named}: cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -69,6 +72,8 @@ def toml_file(named: str, presets: Path, *config_types: type) -> Layer:
 def build(config_type: type[T], layers: Iterable[Layer], base: T | None = None) -> T:
     """Return a config: each value from the first layer that has it, or else from `base`.
 
+    Batch mode of one layer overrules the batch size of a layer below it.
+
     Raises:
         UsageError: with a line for each value that cannot be used.
 
@@ -76,17 +81,22 @@ def build(config_type: type[T], layers: Iterable[Layer], base: T | None = None) 
     layers = list(layers)
     hints = get_type_hints(config_type)
     values: dict[str, Any] = {}
+    floors = {}
     problems = []
     for field in fields(config_type):  # type: ignore[arg-type]
-        layer = next((layer for layer in layers if field.name in layer.values), None)
+        found = ((n, layer) for n, layer in enumerate(layers) if field.name in layer.values)
+        floor, layer = next(found, (len(layers), None))
         if layer is not None:
             try:
                 value = layer.values[field.name]
                 values[field.name] = _convert(value, hints[field.name], field.metadata["option"])
+                floors[field.name] = floor
             except ValueError as error:
                 problems.append(f"{layer.label(field.name)}: {error}")
     if problems:
         raise UsageError("\n".join(problems))
+    if values.get("mode") == "batch" and floors["mode"] < floors.get("batch_size", 0):
+        del values["batch_size"]
     return replace(base if base is not None else config_type(), **values)  # type: ignore[type-var]
 
 
@@ -164,6 +174,8 @@ def _accept(value: object, kind: type) -> object:
         raise ValueError(f"{value!r} is not {_NOUNS[kind]}")
     if isinstance(value, int) and abs(value) > _MAX_INT:
         raise ValueError("the number is too large")
+    if isinstance(value, str) and "\0" in value:
+        raise ValueError(f"{value!r} has a null character")
     return value
 
 

@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -125,6 +125,3 @@ def trained(tmp_path_factory: pytest.TempPathFactory, mnist_dir: Path) -> Path:
         timeout=120,
     )
     return path
-
-
-Trainer = Callable[..., Done]

@@ -1,5 +1,6 @@
 import hashlib
 import io
+import math
 import os
 import pickle
 import random
@@ -134,9 +135,16 @@ def test_other_versions_and_other_programs_files_are_named(trained: Path, tmp_pa
         {"config": {"epochs": -1}},
         {"config": {"no_such_option": 1}},
         {"position": {"update": 1}},
-        {"position": {"update": -1, "loss_sum": 0.0, "correct": 0, "samples": 0}},
-        {"position": {"update": "1", "loss_sum": 0.0, "correct": 0, "samples": 0}},
+        {"position": {"update": -1, "loss_sum": 0.0, "correct": 0}},
+        {"position": {"update": "1", "loss_sum": 0.0, "correct": 0}},
+        {"position": {"update": 10**400, "loss_sum": 0.0, "correct": 0}},
+        {"position": {"update": 1, "loss_sum": -1e300, "correct": 0}},
+        {"position": {"update": 1, "loss_sum": float("nan"), "correct": 0}},
         {"history": {}},
+        {"history": [{"event": "epoch", "x": 1}]},
+        {"history": [{"epoch": torch.ones(2)}]},
+        {"history": [3]},
+        {"versions": {"torch": 2}},
     ],
     ids=str,
 )
@@ -145,6 +153,27 @@ def test_parts_that_do_not_fit_together_are_damage(
 ) -> None:
     with pytest.raises(CheckpointError, match="is damaged"):
         load_checkpoint(rewritten(trained, tmp_path, **changes))
+
+
+@pytest.mark.parametrize("version", [True, 1.0, torch.ones(2), None, "1", 10**400])
+def test_a_format_version_is_a_number_that_is_known(
+    version: Any, trained: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(CheckpointError, match="checkpoint format"):
+        load_checkpoint(rewritten(trained, tmp_path, format_version=version))
+
+
+def test_options_left_open_are_damage(trained: Path, tmp_path: Path) -> None:
+    config = torch.load(trained, weights_only=True)["config"] | {"lr": None}
+    with pytest.raises(CheckpointError, match="an option is left open"):
+        load_checkpoint(rewritten(trained, tmp_path, config=config))
+
+
+def test_weights_that_are_not_finite_are_damage(trained: Path, tmp_path: Path) -> None:
+    weights = {**load_checkpoint(trained).weights, "0.std": torch.tensor(math.nan)}
+    path = rewritten(trained, tmp_path, weights=weights, weights_sha256=weights_sha256(weights))
+    with pytest.raises(CheckpointError, match="not finite"):
+        load_checkpoint(path)
 
 
 class Evil:

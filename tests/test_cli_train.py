@@ -341,7 +341,8 @@ def test_a_terminal_gets_progress_and_the_pipe_beside_it_only_data(shell: Shell)
     assert "samples/s" in shown
     assert "Step [" not in shown
     assert "mnist-eval checkpoint.pt" in shown
-    assert shown.rstrip().endswith("\x1b[0m") or "\x1b[?25h" in shown, "the cursor is shown again"
+    assert shown.rfind("\x1b[?25h") > shown.rfind("\x1b[?25l"), "the cursor is shown again"
+    assert "accuracy 0." in shown
 
 
 def test_no_color_and_dumb_terminals_are_honoured(shell: Shell) -> None:
@@ -367,3 +368,89 @@ def test_python_m_has_the_same_commands(shell: Shell) -> None:
     assert done.out.startswith("Test Accuracy: ")
     done = shell("python", "-m", "mnist_cli", "trian")
     assert (done.code, "Did you mean 'train'?" in done.err) == (2, True)
+
+
+def test_a_signal_before_the_training_acts_at_once(shell: Shell) -> None:
+    os.mkfifo(shell.folder / "fifo")
+    process = subprocess.Popen(
+        ["mnist-train", "--resume", "fifo"], cwd=shell.folder, env=shell.env, stderr=subprocess.PIPE
+    )
+    time.sleep(4)  # imports; then it waits for somebody to write to the pipe
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (143, b"")
+
+
+@pytest.mark.parametrize(
+    ("script", "code", "message"),
+    [
+        ("mnist-train -q >&-", 0, ""),
+        ("mnist-train 2>&-", 0, ""),
+        ("mnist-train -q 2>/dev/full", 0, ""),
+        ("mnist-train 2>/dev/full", 0, ""),
+        ("mnist-train -q >/dev/full", 7, "cannot write standard output: No space left"),
+        ("mnist-train -q --json >/dev/full", 7, "cannot write standard output: No space left"),
+        ("mnist-train -q -o - >/dev/full", 7, "cannot write standard output: No space left"),
+        ("mnist-train -q -o - >&-", 7, "standard output is closed"),
+        ("mnist-train -q -o /dev/full", 7, "No space left on device"),
+        ("mnist-train --help >&-", 0, ""),
+        ("mnist-train -q --resume - <&-", 4, "standard input is empty"),
+    ],
+)
+def test_closed_and_full_streams_are_not_bugs(
+    script: str, code: int, message: str, shell: Shell
+) -> None:
+    done = shell.bash(script, env=SMALL)
+    assert (done.code, message in done.err) == (code, True), done.err
+    assert "Traceback" not in done.err
+    assert "Exception ignored" not in done.err
+
+
+def test_help_into_a_closed_pipe_exits_with_141(shell: Shell) -> None:
+    done = shell.bash("mnist-train --help | true; exit ${PIPESTATUS[0]}")
+    assert (done.code in (0, 141), done.err) == (True, "")  # true may read no more, or not yet
+
+
+def test_no_colour_reaches_a_pipe_even_by_force(shell: Shell) -> None:
+    for name in ("FORCE_COLOR", "GITHUB_ACTIONS", "PY_COLORS"):
+        assert "\x1b" not in shell("mnist-train", "--help", env={name: "1"}).out
+
+
+def test_several_epochs_into_a_pipe_are_one_checkpoint(shell: Shell) -> None:
+    script = "mnist-train -q --epochs 3 -o >(cat > piped.pt); sleep 1; mnist-eval piped.pt"
+    assert shell.bash(script, env=SMALL).code == 0
+    assert shell.bash("mnist-train -q -o /dev/stdout | mnist-eval -", env=SMALL).code == 0
+
+
+def test_an_empty_name_is_not_ignored(shell: Shell) -> None:
+    for option, code in (("--resume", 4), ("--config", 2), ("--output", 7)):
+        done = shell.train("-q", option, "")
+        assert (done.code, len(done.err.splitlines())) == (code, 1)
+
+
+def test_a_configuration_can_come_down_a_pipe(shell: Shell) -> None:
+    done = shell.bash("echo 'epochs = 2' | mnist-train --config - -q --json | head -1", SMALL)
+    assert json.loads(done.out)["config"]["epochs"] == 1  # the environment comes first
+    done = shell.bash("echo 'seed = 5' | mnist-train --config - -q --json | head -1", SMALL)
+    assert json.loads(done.out)["config"]["seed"] == 5
+
+
+def test_a_flag_for_batch_mode_overrules_a_batch_size_below_it(shell: Shell) -> None:
+    done = shell.train("--config", "fast", "--mode", "batch", "-q", "--json")
+    assert objects(done.out)[0]["batch_size"] == 640
+
+
+def test_places_are_never_taken_from_a_checkpoint(shell: Shell) -> None:
+    shell.train("-q", "--max-updates", "4", "--no-clobber", "-o", "first.pt")
+    data = (shell.folder / "first.pt").read_bytes()
+    done = shell("mnist-train", "-q", "--resume", "-", stdin=data)
+    assert done.out == "checkpoint.pt\n"
+    assert (shell.folder / "first.pt").read_bytes() == data
+    assert shell("mnist-train", "-q", "--resume", "first.pt").out == "first.pt\n"
+
+
+def test_divergence_in_the_last_update_is_valid_json(shell: Shell) -> None:
+    done = shell.train(*"--mode batch --model mlp --optimizer sgd --lr 1e39 --json -q".split())
+    assert done.code == 6
+    assert [event["event"] for event in objects(done.out)] == ["start", "step", "end"]
+    assert "NaN" not in done.out

@@ -16,7 +16,7 @@ FLOORS = [
     ["cli"],
     ["render"],
     ["run", "score"],
-    ["state"],
+    ["state", "preflight"],
     ["checkpoint"],
     ["loop", "evaluation"],
     ["models", "optim", "loaders", "augment"],
@@ -84,8 +84,18 @@ def test_importing_the_package_does_not_import_torch() -> None:
     assert "torch" not in loaded_by("import mnist_cli")
 
 
-def test_training_on_mnist_does_not_import_torchvision() -> None:
-    assert "torchvision" not in loaded_by("import mnist_cli.run, mnist_cli.score")
+def test_training_on_mnist_imports_neither_torchvision_nor_the_compiler(
+    mnist_dir: Path, tmp_path: Path
+) -> None:
+    code = (
+        "from mnist_cli import TrainConfig, train\n"
+        f"config = TrainConfig(model='mlp', subset=64, epochs=1, data_dir={str(mnist_dir)!r},"
+        f" output={str(tmp_path / 'x.pt')!r})\n"
+        "assert list(train(config))"
+    )
+    modules = loaded_by(code)
+    assert "mnist_cli.run" in modules
+    assert not {"torchvision", "torch._dynamo"} & modules  # a second each
 
 
 def test_the_python_api_has_every_name_it_lists() -> None:

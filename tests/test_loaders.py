@@ -3,7 +3,7 @@ import torch
 from torch import Tensor
 
 from mnist_cli.data import Split
-from mnist_cli.loaders import epoch_loader, updates_per_epoch
+from mnist_cli.loaders import EpochShape, epoch_loader
 
 
 def numbered(samples: int) -> Split:
@@ -32,7 +32,12 @@ def test_batch_mode_is_one_update_an_epoch() -> None:
 def test_1000_samples_in_batches_of_100_are_ten_updates() -> None:
     loader = epoch_loader(numbered(1000), size=100, seed=0, epoch=1, shuffle=True)
     assert [len(labels) for _images, labels in loader] == [100] * 10
-    assert updates_per_epoch(60_000, 64) == 938  # 937 full ones and one of 32
+    assert EpochShape(60_000, 64).updates == 938  # 937 full ones and one of 32
+
+
+def test_samples_seen_counts_the_ragged_update_once() -> None:
+    shape = EpochShape(100, 30)
+    assert [shape.samples_seen(u) for u in range(6)] == [0, 30, 60, 90, 100, 130]
 
 
 def test_the_order_comes_from_seed_and_epoch_alone() -> None:

@@ -30,9 +30,9 @@ def test_a_preset_trains(name: str, shell: Shell) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_line_of_a_preset_has_its_reason(name: str) -> None:
-    text = (PRESETS / f"{name}.toml").read_text()
-    assert text.startswith("# ")
+def test_a_preset_says_what_it_is_for(name: str) -> None:
+    first = (PRESETS / f"{name}.toml").read_text().splitlines()[0]
+    assert first.startswith("# ")
 
 
 def test_the_default_preset_is_the_default() -> None:
@@ -41,7 +41,9 @@ def test_the_default_preset_is_the_default() -> None:
     assert resolve(config) == resolve(TrainConfig())
 
 
-def test_a_file_of_a_presets_name_comes_first(shell: Shell) -> None:
-    (shell.folder / "fast").write_text("epochs = 7\n")
-    config = toml_file(str(Path(shell.folder) / "fast"), PRESETS, TrainConfig)
-    assert config.values == {"epochs": 7}
+def test_a_file_of_a_presets_name_comes_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "fast").write_text("epochs = 7\n")
+    monkeypatch.chdir(tmp_path)
+    assert toml_file("fast", PRESETS, TrainConfig).values == {"epochs": 7}

@@ -1,6 +1,7 @@
 """Whole trainings, in process: what is exact, what stops them, what a resumed one may change."""
 
 import signal
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,9 +10,10 @@ from typing import Any
 import pytest
 import torch
 
-from mnist_cli.checkpoint import load_checkpoint
+from mnist_cli.checkpoint import Position, load_checkpoint
 from mnist_cli.config import TrainConfig
 from mnist_cli.errors import (
+    CheckpointError,
     DivergedError,
     InterruptedRunError,
     OutputError,
@@ -236,4 +238,81 @@ def test_an_unwritable_output_is_found_before_the_training(small: Configure) -> 
     with pytest.raises(OutputError, match="cannot write"):
         next(train(small(output="/proc/none/checkpoint.pt")))
     with pytest.raises(OutputError, match="is a folder"):
-        next(train(small(output="/")))
+        next(train(small(output="/proc")))
+    with pytest.raises(OutputError, match="is not the name of a file"):
+        next(train(small(output="new/")))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"position": Position(10**15, 0.0, 0)},  # beyond the plan
+        {"position": Position(4, 1.0, 0)},  # an epoch that has not begun has no sums
+        {"position": Position(3, 1.0, 151)},  # more right than seen
+        {"optimizer": {}},
+        {"optimizer": {"mean": [], "square": []}},
+        {"optimizer": {"mean": [torch.zeros(10, 784)] * 2, "square": 3}},
+        {
+            "optimizer": {
+                "mean": [torch.zeros(10, 784), torch.full((10,), float("nan"))],
+                "square": [torch.zeros(10, 784), torch.zeros(10)],
+            }
+        },
+    ],
+    ids=str,
+)
+def test_a_state_that_does_not_fit_is_a_damaged_checkpoint(
+    damage: dict[str, Any], small: Configure
+) -> None:
+    config = small(model="linear", max_updates=3)
+    end_of(config)
+    checkpoint = replace(load_checkpoint(config.output), **damage)
+    with pytest.raises(CheckpointError, match="is damaged"):
+        next(train(checkpoint.config, checkpoint))
+
+
+def test_a_signal_before_the_first_update_leaves_the_file_alone(small: Configure) -> None:
+    config = small(model="linear")
+    end_of(config)
+    before = Path(config.output).read_bytes()
+    events = train(replace(config, seed=1))
+    assert isinstance(next(events), Start)
+    signal.raise_signal(signal.SIGINT)
+    end = next(events)
+    assert isinstance(end, End)
+    assert (end.reason, end.update, end.checkpoint) == ("interrupted", 0, None)
+    with pytest.raises(InterruptedRunError, match="nothing new was written"):
+        next(events)
+    assert Path(config.output).read_bytes() == before
+
+
+def test_a_signal_in_the_last_evaluation_still_counts(small: Configure) -> None:
+    config = small(model="linear", epochs=1)
+    events = []
+    with pytest.raises(InterruptedRunError):
+        for event in train(config):
+            events.append(event)
+            if isinstance(event, Epoch):
+                signal.raise_signal(signal.SIGINT)
+    assert load_checkpoint(config.output).position.update == 4
+
+
+def test_resuming_a_finished_training_says_so(
+    small: Configure, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = small(model="linear")
+    first = end_of(config)
+    checkpoint = load_checkpoint(config.output)
+    again = end_of(checkpoint.config, resume=checkpoint)
+    assert "Nothing is left to train: 8 of 8 updates are made" in caplog.text
+    assert again.weights_sha256 == first.weights_sha256
+    assert again.test_accuracy == first.test_accuracy
+
+
+def test_time_that_others_take_is_not_training(small: Configure) -> None:
+    for event in train(small(model="linear", epochs=1)):
+        if isinstance(event, Step):
+            time.sleep(0.2)
+    assert isinstance(event, End)
+    assert event.seconds > 0.8  # four updates
+    assert event.train_seconds < 0.8

@@ -11,8 +11,9 @@ from mnist_cli.cli.options import Display, add_command, parameter
 from mnist_cli.cli.shell import notices, run_program
 from mnist_cli.config import EvalConfig
 from mnist_cli.errors import ThresholdNotMetError
+from mnist_cli.files import write_standard_output
 
-app = typer.Typer(add_completion=True, pretty_exceptions_enable=False)
+app = typer.Typer(pretty_exceptions_enable=False)
 
 
 def evaluate(given: dict[str, Any], checkpoint: str) -> None:
@@ -35,9 +36,9 @@ def evaluate(given: dict[str, Any], checkpoint: str) -> None:
     with notices(quiet=display.quiet):
         event = score(checkpoint, config)
     if display.json:
-        JsonLines(sys.stdout).show(event)
+        JsonLines().show(event)
     else:
-        print(f"{config.split.capitalize()} Accuracy: {event.accuracy:.4f}")  # noqa: T201
+        write_standard_output(f"{config.split.capitalize()} Accuracy: {event.accuracy:.4f}\n")
         if sys.stdout.isatty() and not display.quiet:
             print_scores(event, sys.stdout)
     if config.min_accuracy is not None and event.accuracy < config.min_accuracy:

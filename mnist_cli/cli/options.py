@@ -10,12 +10,21 @@ import typer
 
 from mnist_cli import __version__
 from mnist_cli.config import Option, option
-from mnist_cli.errors import ReaderGoneError
+from mnist_cli.files import write_standard_output
 from mnist_cli.settings import flag
 
 _ROOT = Path(__file__).parents[1]
 # In an installed package the presets lie inside it; in a checkout, beside it.
 PRESETS = next((p for p in (_ROOT / "configs", _ROOT.parent / "configs") if p.is_dir()), _ROOT)
+
+
+@dataclass(frozen=True)
+class Resume:
+    """Where a training goes on from."""
+
+    resume: str | None = option(
+        None, "Go on exactly where it stopped.", metavar="CHECKPOINT", panel="What is trained"
+    )
 
 
 @dataclass(frozen=True)
@@ -44,12 +53,9 @@ def add_command(
     def wrapper(**values: Any) -> None:  # noqa: ANN401
         values.pop("version")
         given = {field.name: values.pop(field.name) for field in declared}
-        try:
-            run({key: value for key, value in given.items() if value is not None}, **values)
-        except BrokenPipeError:  # Typer would exit with 1
-            raise ReaderGoneError from None
+        run({key: value for key, value in given.items() if value is not None}, **values)
 
-    parameters = [*extra, *(_parameter(field, hints[field.name]) for field in declared), _version()]
+    parameters = [*extra, *(_parameter(field, hints[field.name]) for field in declared), version()]
     wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     wrapper.__annotations__ = {p.name: p.annotation for p in parameters}
     app.command(name, help=_paragraphs(run.__doc__ or ""))(wrapper)
@@ -116,10 +122,12 @@ def _completion(choices: tuple[str, ...]) -> Callable[[str], list[str]]:
     return complete
 
 
-def _version() -> inspect.Parameter:
+def version() -> inspect.Parameter:
+    """Return the parameter that shows the version and ends the program."""
+
     def show(value: bool) -> None:
         if value:
-            print(f"mnist_cli {__version__}")  # noqa: T201
+            write_standard_output(f"mnist_cli {__version__}\n")
             raise typer.Exit
 
     info = typer.Option(

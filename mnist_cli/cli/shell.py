@@ -1,51 +1,92 @@
-"""The frame of every program: errors to exit codes, streams, messages."""
+"""The frame of every program: streams, errors to exit codes, messages."""
 
 import contextlib
+import io
 import logging
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Iterator
+from types import FrameType
+from typing import TextIO
 
 import typer
 
 from mnist_cli.errors import ExitCode, MnistError, ReaderGoneError
+from mnist_cli.files import write_standard_output
 
 
-def run_program(app: typer.Typer, name: str | None = None) -> None:
+def run_program(app: typer.Typer, name: str) -> None:
     """Run a program to its end, and exit with its code."""
+    _open_streams()
+    with contextlib.suppress(ValueError):  # not in the main thread
+        signal.signal(signal.SIGTERM, _terminate)
+    if not sys.stdout.isatty():  # Typer would colour a pipe on some continuous-integration hosts
+        os.environ.setdefault("_TYPER_FORCE_DISABLE_TERMINAL", "1")
     code = _run(app, name)
     try:
-        sys.stdout.flush()
-    except BrokenPipeError:
+        write_standard_output("")
+    except ReaderGoneError:
         code = ExitCode.BROKEN_PIPE
-    if code == ExitCode.BROKEN_PIPE:  # or the interpreter would complain when it flushes
-        with contextlib.suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except MnistError as error:
+        code = code or _fail(error)
+    for stream in (sys.stdout, sys.stderr):
+        _close(stream)
     sys.exit(code)
 
 
-def _run(app: typer.Typer, name: str | None) -> int:
+def _close(stream: TextIO) -> None:
+    """Flush a stream; where that fails, keep the interpreter from trying once more and failing."""
+    try:
+        stream.flush()
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _open_streams() -> None:
+    """Give a program that was started with closed streams harmless ones."""
+    sys.stdin = sys.stdin or open(os.devnull)  # noqa: PTH123, SIM115
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: PTH123, SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: PTH123, SIM115
+    if isinstance(sys.stdout, io.TextIOWrapper):  # paths may be any bytes
+        sys.stdout.reconfigure(errors="surrogateescape")
+
+
+def _terminate(_number: int, _frame: FrameType | None) -> None:
+    """End at once, but tidily: before a training there is nothing to save."""
+    sys.exit(ExitCode.TERMINATED)
+
+
+def _run(app: typer.Typer, name: str) -> int:
     try:
         return int(app(standalone_mode=False, prog_name=name) or 0)
-    except ReaderGoneError as error:
-        return error.code
     except MnistError as error:
-        complain(str(error))
-        return error.code
+        return _fail(error)
     except (KeyboardInterrupt, typer.Abort):
         return ExitCode.INTERRUPTED
+    except SystemExit as stop:  # Typer ends with 1 when the reader of its help goes away
+        return ExitCode.BROKEN_PIPE if stop.code == ExitCode.BUG else int(stop.code or 0)
     except Exception as error:
         if hasattr(error, "format_message"):  # Typer's errors of usage
-            complain(_usage(error))
+            if message := _usage(error):
+                complain(message)
             return ExitCode.USAGE
         traceback.print_exc()
         return ExitCode.BUG
 
 
+def _fail(error: MnistError) -> int:
+    if not isinstance(error, ReaderGoneError):
+        complain(str(error))
+    return error.code
+
+
 def complain(message: str) -> None:
     """Print an error on stderr."""
-    print(f"error: {message}", file=sys.stderr)  # noqa: T201
+    with contextlib.suppress(OSError):
+        print(f"error: {message}", file=sys.stderr)  # noqa: T201
 
 
 def _usage(error: Exception) -> str:
@@ -55,7 +96,7 @@ def _usage(error: Exception) -> str:
     if near:
         message = f"{error.message}; did you mean {' or '.join(sorted(near))}?"  # type: ignore[attr-defined]
     context = getattr(error, "ctx", None)
-    return message + (f" (see {context.command_path} --help)" if context else "")
+    return f"{message} (see {context.command_path} --help)" if message and context else message
 
 
 @contextlib.contextmanager

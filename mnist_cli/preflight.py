@@ -1,0 +1,75 @@
+"""What is checked before a training begins."""
+
+import os
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+from mnist_cli import settings
+from mnist_cli.config import TrainConfig
+from mnist_cli.errors import OutputError, UsageError
+from mnist_cli.files import check_writable
+from mnist_cli.loaders import EpochShape
+
+# What a resumed training may change; the rest would make it another training.
+CHANGEABLE = frozenset(
+    {
+        "epochs",
+        "max_updates",
+        "max_seconds",
+        "until_accuracy",
+        "micro_batch_size",
+        "data_dir",
+        "device",
+        "threads",
+        "output",
+        "no_clobber",
+        "log_interval",
+    }
+)
+
+
+def check_unchanged(config: TrainConfig, before: TrainConfig) -> None:
+    """Raise UsageError if a resumed config differs in a field that may not change."""
+    problems = []
+    for field in fields(TrainConfig):
+        now, then = getattr(config, field.name), getattr(before, field.name)
+        if field.name not in CHANGEABLE and now != then:
+            problems.append(
+                f"{settings.flag(field.name)} {now} differs from the checkpoint's {then}: a "
+                "resumed training goes on as it began; leave the option out, or start anew"
+            )
+    if problems:
+        raise UsageError("\n".join(problems))
+
+
+def check_output(config: TrainConfig) -> None:
+    """Raise OutputError or UsageError if the checkpoint could not be written at the end."""
+    if config.output == "-":
+        if sys.stdout.name == os.devnull:  # what a closed stream was replaced by
+            raise OutputError("cannot write -o - : standard output is closed")
+        if sys.stdout.isatty():
+            raise UsageError("-o - would write a binary file to the terminal; redirect stdout")
+        return
+    if not config.output or config.output.endswith("/"):
+        raise OutputError(f"--output '{config.output}' is not the name of a file")
+    path = Path(config.output)
+    check_writable(path)
+    if config.no_clobber and path.exists():
+        raise OutputError(f"{path} exists, and --no-clobber keeps it; choose another --output")
+
+
+def epoch_shape(config: TrainConfig, samples: int) -> EpochShape:
+    """Return how a training set is divided into updates: one of all samples in batch mode.
+
+    Raises:
+        UsageError: a batch is larger than the training set.
+
+    """
+    size = samples if config.batch_size is None else config.batch_size
+    if size > samples:
+        raise UsageError(
+            f"--batch-size {size} is more than the {samples:,} training samples; "
+            "use a smaller one, or --mode batch for one update from all of them"
+        )
+    return EpochShape(samples, size)
