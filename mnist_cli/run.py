@@ -123,8 +123,9 @@ class _Run:
             if reason:
                 return reason
             self.state.check_finite()
-            yield self._score_epoch()
-            self._save()
+            event = self._score_epoch()
+            self._save()  # first: whoever is told of the epoch may rely on the file
+            yield event
             if self._reached():
                 return "until-accuracy"
         return "interrupted" if signals.error else "completed"
@@ -159,9 +160,7 @@ class _Run:
                 return reason
 
     def _plan(self, epoch: int, first: int) -> Plan:
-        config = self.config
-        schedule, peak = config.schedule, config.lr
-        assert schedule is not None
+        config, peak = self.config, self.config.lr
         assert peak is not None
         assert config.label_smoothing is not None
 
@@ -173,7 +172,7 @@ class _Run:
             first=first,
             shape=self.shape,
             micro_batch_size=config.micro_batch_size,
-            learning_rate=lambda update: learning_rate(schedule, peak, update, self.planned),
+            learning_rate=lambda update: learning_rate(config.schedule, peak, update, self.planned),
             shifts=shifts if config.augment else None,
             label_smoothing=config.label_smoothing,
             clock=self.clock,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Shell
-from test_cli_train import in_terminal
+from test_cli_streams import in_terminal
 
 from mnist_cli.checkpoint import load_checkpoint, weights_sha256
 
