@@ -58,7 +58,7 @@ class PathLine(Renderer):
 
 
 class PlainLines(Renderer):
-    """Lines for a log, as the article on batches prints them."""
+    """Lines for a log."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -84,24 +84,22 @@ class PlainLines(Renderer):
         if isinstance(event, Epoch):
             epochs = self._start.config["epochs"]
             return f"Epoch [{event.epoch}/{epochs}], {scores_in_words(event)}"
-        return summary_in_words(event) if isinstance(event, End) else ""
+        return summary_in_words(event, self._start) if isinstance(event, End) else ""
 
 
 class Terminal(Renderer):
     """A progress bar with figures, and a line that stays for every epoch."""
 
     def __init__(self, stream: TextIO) -> None:
-        # Nothing here is markup: a path may contain brackets. Lines are left to the terminal to
-        # fold, so that a suggested command can be copied whole.
-        self._console = Console(
-            file=stream, highlight=False, markup=False, emoji=False, soft_wrap=True
-        )
+        # Nothing here is markup: a path may contain brackets.
+        self._console = Console(file=stream, highlight=False, markup=False, emoji=False)
         self._bar = Bar(
             TextColumn("{task.description}"),
             BarColumn(bar_width=None),
             TextColumn("{task.percentage:>3.0f}%", markup=False),
             TextColumn("{task.fields[figures]}", markup=False),
             TimeRemainingColumn(compact=True),
+            TextColumn("left"),
             console=self._console,
             transient=True,
             refresh_per_second=8,
@@ -124,7 +122,10 @@ class Terminal(Renderer):
             self._console.print(f"Epoch {event.epoch}/{epochs}  {scores_in_words(event)}")
         elif isinstance(event, End):
             self.close()
-            self._console.print(summary_in_words(event), style="green")
+            assert self._start
+            if summary := summary_in_words(event, self._start):
+                # Left to the terminal to fold, so that the suggested command can be copied whole.
+                self._console.print(summary, style="green", soft_wrap=True)
 
     def close(self) -> None:
         """Remove the bar."""
@@ -174,11 +175,10 @@ def plan_in_words(start: Start) -> str:
     )
     if start.first_update:
         plan += f", going on after {start.first_update:,}"
-    if start.mode == "batch" and start.updates < 100:
+    if start.mode == "batch" and config["epochs"] < 100:
         plan += (
             f"\n{_count(start.updates, 'update')} will not take a network far. Batch mode becomes "
-            "useful with hundreds of epochs, on a small model or subset: "
-            "try --config batch, or --epochs 200 --model mlp --subset 5000"
+            "useful with hundreds of epochs, on a small network: try --config batch"
         )
     return plan
 
@@ -194,12 +194,18 @@ def scores_in_words(event: Epoch) -> str:
     return words
 
 
-def summary_in_words(end: End) -> str:
-    """Return how a run ended, and the command that goes on from there."""
-    speed = f"{_count(end.update, 'update')}, {end.train_seconds:.1f} s of training"
+def summary_in_words(end: End, start: Start) -> str:
+    """Return how a run ended, and the command that goes on from there; an error says the rest."""
     if end.test_accuracy is None:
-        return f"Stopped ({end.reason}) after {speed}"
-    summary = f"Test Accuracy: {end.test_accuracy:.4f} after {speed} ({end.reason})"
+        return ""
+    updates = _count(end.update, "update")
+    if start.first_update:
+        updates += f" ({end.update - start.first_update:,} of them now)"
+    budget = "" if end.reason == "completed" else f", stopped by --{end.reason}"
+    summary = (
+        f"Test Accuracy: {end.test_accuracy:.4f} after {updates}, "
+        f"{end.train_seconds:.1f} s of training{budget}"
+    )
     if end.checkpoint and end.checkpoint != "-":
         summary += f"\nWrote {end.checkpoint}. Next: mnist-eval {shlex.quote(end.checkpoint)}"
     return summary
@@ -212,11 +218,11 @@ def print_scores(event: Evaluated, stream: TextIO) -> None:
     for heading in ("class", "samples", "precision", "recall", "F1"):
         scores.add_column(heading, justify="right")
     confusion = Table(box=box.SIMPLE_HEAD, title="Rows: true class; columns: as it was read")
-    confusion.add_column("", justify="right")
+    for heading in ("", *(str(score.digit) for score in event.per_class)):
+        confusion.add_column(heading, justify="right")
     for score, row in zip(event.per_class, event.confusion, strict=True):
         figures = (f"{value:.4f}" for value in (score.precision, score.recall, score.f1))
         scores.add_row(str(score.digit), f"{score.samples:,}", *figures)
-        confusion.add_column(str(score.digit), justify="right")
         cells = [
             Text(str(count or "."), "green" if read == score.digit else "red" if count else "dim")
             for read, count in enumerate(row)

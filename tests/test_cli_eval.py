@@ -123,6 +123,14 @@ def test_without_validation_samples_there_is_no_val_split(shell: Shell) -> None:
 def test_a_terminal_gets_a_table_too(shell: Shell, trained: Path) -> None:
     out, _ = in_terminal(shell, "mnist-eval", str(trained))
     assert out.count("\n") == 1, "stdout is a pipe here"
-    done = shell.bash(f"script -qec 'mnist-eval {trained}' /dev/null", env={"TERM": "xterm"})
+    done = shell.bash(
+        f"script -qec 'mnist-eval {trained}' /dev/null",
+        env={"TERM": "xterm", "NO_COLOR": "1", "COLUMNS": "80"},
+    )
     assert "recall" in done.out
+    matrix = re.sub(r"\x1b\[[\d;]*m", "", done.out).split("as it was read")[1].splitlines()
+    rows = [line.split() for line in matrix if re.match(r"\s+\d  ", line)]
+    digits = [[int(cell.replace(".", "0")) for cell in row] for row in rows[-10:]]
+    assert [row[0] for row in digits] == list(range(10))
+    assert sum(sum(row[1:]) for row in digits) == 10_000
     assert "Test Accuracy: " in done.out

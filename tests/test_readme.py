@@ -34,7 +34,7 @@ def test_a_pipeline_works_as_printed(line: str, shell: Shell) -> None:
     done = shell.bash(quick, env=QUICK)
     assert done.code == 0, done.err
     assert done.out.strip()
-    assert "error" not in done.err or "exit code" in done.out
+    assert "error" not in done.err or "exit code 5" in done.out
 
 
 def test_the_python_example_works_as_printed(shell: Shell, mnist_dir: Path) -> None:
@@ -45,6 +45,7 @@ def test_the_python_example_works_as_printed(shell: Shell, mnist_dir: Path) -> N
     done = shell("python", "-c", example)
     assert done.code == 0, done.err
     assert done.out.startswith("Start(")
+    assert "Progress(" not in done.out
     assert "tensor(" in done.out
 
 
@@ -54,6 +55,15 @@ def test_every_option_stands_in_the_tables(config: type) -> None:
     for field in fields(config):
         name = flag(field.name)
         assert any(re.match(rf"\| `{name}[ `/]", line) for line in tables), name
+
+
+@pytest.mark.parametrize("config", [TrainConfig, EvalConfig])
+def test_the_defaults_in_the_tables_are_the_defaults(config: type) -> None:
+    for field in fields(config):
+        if field.default is None or isinstance(field.default, bool):
+            continue
+        row = rf"^\| `{flag(field.name)}[ `/].*\| `{re.escape(str(field.default))}` \|"
+        assert re.search(row, README, re.M), field.name
 
 
 def test_every_exit_code_stands_in_the_table() -> None:

@@ -104,7 +104,7 @@ def _help(field: "Field[Any]") -> str:
     default = about.shown_default
     if not default and field.default is True:
         default = flag(field.name)
-    elif not default and field.default not in (None, False):
+    elif not default and field.default is not None and field.default is not False:
         default = str(field.default)
     return f"{text} Default: {default}." if default else text
 
