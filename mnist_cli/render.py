@@ -119,7 +119,7 @@ class Terminal(Renderer):
             assert self._start
             self._last = event.seconds
             epochs = self._start.config["epochs"]
-            self._console.print(f"Epoch {event.epoch}/{epochs}  {scores_in_words(event)}")
+            self._console.print(f"Epoch {event.epoch}/{epochs}  {figures_in_words(event)}")
         elif isinstance(event, End):
             self.close()
             assert self._start
@@ -191,6 +191,17 @@ def scores_in_words(event: Epoch) -> str:
     )
     if event.val_accuracy is not None:
         words += f", Val Loss: {event.val_loss:.4f}, Val Accuracy: {event.val_accuracy:.4f}"
+    return words
+
+
+def figures_in_words(event: Epoch) -> str:
+    """Return the same in fewer words: a line of a terminal."""
+    words = (
+        f"train loss {event.train_loss:.4f}, accuracy {event.train_accuracy:.4f}; "
+        f"test loss {event.test_loss:.4f}, accuracy {event.test_accuracy:.4f}"
+    )
+    if event.val_accuracy is not None:
+        words += f"; val loss {event.val_loss:.4f}, accuracy {event.val_accuracy:.4f}"
     return words
 
 
