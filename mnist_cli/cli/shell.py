@@ -94,7 +94,8 @@ def _usage(error: Exception) -> str:
     message = " ".join(error.format_message().split())  # type: ignore[attr-defined]
     near = getattr(error, "possibilities", None)
     if near:
-        message = f"{error.message}; did you mean {' or '.join(sorted(near))}?"  # type: ignore[attr-defined]
+        wrong = error.option_name  # type: ignore[attr-defined]
+        message = f"No such option: {wrong}; did you mean {' or '.join(sorted(near))}?"
     context = getattr(error, "ctx", None)
     return f"{message} (see {context.command_path} --help)" if message and context else message
 
