@@ -46,7 +46,7 @@ def check_unchanged(config: TrainConfig, before: TrainConfig) -> None:
 def check_output(config: TrainConfig) -> None:
     """Raise OutputError or UsageError if the checkpoint could not be written at the end."""
     if config.output == "-":
-        if sys.stdout.name == os.devnull:  # what a closed stream was replaced by
+        if getattr(sys.stdout, "name", "") == os.devnull:  # what a closed stream was replaced by
             raise OutputError("cannot write -o - : standard output is closed")
         if sys.stdout.isatty():
             raise UsageError("-o - would write a binary file to the terminal; redirect stdout")

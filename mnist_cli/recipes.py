@@ -23,7 +23,8 @@ class Recipe:
     augment: bool = False
 
 
-# The rates were chosen by the accuracy on 10,000 training samples that were held out.
+# AdamW's rates in mini-batch mode, and in batch mode those of linear and mlp, were compared by the
+# accuracy on 10,000 training samples that were held out. The others are customary values.
 _LITTLE, _STRONG = {"adamw": 0.01, "sgd": 0.0}, {"adamw": 0.2, "sgd": 0.0}
 _MINI_BATCH = {
     "linear": Recipe({"adamw": 3e-3, "sgd": 0.02}, _LITTLE),
@@ -31,7 +32,7 @@ _MINI_BATCH = {
     "lenet": Recipe({"adamw": 4e-3, "sgd": 0.05}, _STRONG, label_smoothing=0.1, augment=True),
     "cnn": Recipe({"adamw": 6e-3, "sgd": 0.05}, _STRONG, label_smoothing=0.1, augment=True),
 }
-# Plain gradient descent on the loss itself: nothing random, nothing smoothed.
+# The gradient is that of the plain loss over the samples as they are: nothing random or smoothed.
 _BATCH = {
     "linear": Recipe({"adamw": 0.01, "sgd": 0.1}, _LITTLE),
     "mlp": Recipe({"adamw": 0.01, "sgd": 0.1}, _LITTLE),

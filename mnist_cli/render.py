@@ -3,6 +3,7 @@
 import json
 import os
 import shlex
+from collections.abc import Iterator
 from types import TracebackType
 from typing import TextIO
 
@@ -185,24 +186,25 @@ def plan_in_words(start: Start) -> str:
 
 def scores_in_words(event: Epoch) -> str:
     """Return an epoch's losses and accuracies."""
-    words = (
-        f"Train Loss: {event.train_loss:.4f}, Train Accuracy: {event.train_accuracy:.4f}, "
-        f"Test Loss: {event.test_loss:.4f}, Test Accuracy: {event.test_accuracy:.4f}"
+    return ", ".join(
+        f"{split} Loss: {loss:.4f}, {split} Accuracy: {accuracy:.4f}"
+        for split, loss, accuracy in _scores(event)
     )
-    if event.val_accuracy is not None:
-        words += f", Val Loss: {event.val_loss:.4f}, Val Accuracy: {event.val_accuracy:.4f}"
-    return words
 
 
 def figures_in_words(event: Epoch) -> str:
     """Return the same in fewer words: a line of a terminal."""
-    words = (
-        f"train loss {event.train_loss:.4f}, accuracy {event.train_accuracy:.4f}; "
-        f"test loss {event.test_loss:.4f}, accuracy {event.test_accuracy:.4f}"
+    return "; ".join(
+        f"{split.lower()} loss {loss:.4f}, accuracy {accuracy:.4f}"
+        for split, loss, accuracy in _scores(event)
     )
-    if event.val_accuracy is not None:
-        words += f"; val loss {event.val_loss:.4f}, accuracy {event.val_accuracy:.4f}"
-    return words
+
+
+def _scores(event: Epoch) -> Iterator[tuple[str, float, float]]:
+    yield "Train", event.train_loss, event.train_accuracy
+    yield "Test", event.test_loss, event.test_accuracy
+    if event.val_loss is not None and event.val_accuracy is not None:
+        yield "Val", event.val_loss, event.val_accuracy
 
 
 def summary_in_words(end: End, start: Start) -> str:

@@ -126,7 +126,7 @@ class _Run:
             event = self._score_epoch()
             self._save()  # first: whoever is told of the epoch may rely on the file
             yield event
-            if self._reached():
+            if self._reached() and not signals.error:
                 return "until-accuracy"
         return "interrupted" if signals.error else "completed"
 

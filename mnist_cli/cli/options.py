@@ -40,9 +40,9 @@ def add_command(
     run: Callable[..., None],
     configs: Iterable[type],
     extra: Iterable[inspect.Parameter],
-    name: str | None = None,
+    name: str,
 ) -> None:
-    """Make `run(given, **extra)` a command with an option for every field of the configs.
+    """Make `run(given, **extra)` the command `name`, with an option for every field of the configs.
 
     `given` maps names of fields to what the command line says of them: a text, or a truth value.
     `extra` are the command's other parameters.
