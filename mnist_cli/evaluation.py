@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from mnist_cli.data import Split
 from mnist_cli.data.catalogue import CLASSES
+from mnist_cli.team import Team
 
 
 @dataclass(frozen=True)
@@ -54,25 +55,32 @@ class Score:
         return _ratio(2 * self.confusion.diagonal(), both)
 
 
-def evaluate(model: nn.Module, split: Split, batch_size: int = 1000) -> Score:
+def evaluate(
+    model: nn.Module, split: Split, batch_size: int = 1000, team: Team | None = None
+) -> Score:
     """Return the score of `model` on `split`, in evaluation mode and without gradients.
 
     The network and the split are on the same device. `batch_size` bounds the memory, and changes
-    the loss by no more than rounding.
+    the loss by no more than rounding. The batches are shared out among the team.
     """
     was_training = model.training
     model.eval()
     device = split.labels.device
     loss_sum = torch.zeros((), dtype=torch.float64, device=device)
     confusion = torch.zeros(CLASSES * CLASSES, dtype=torch.int64, device=device)
-    with torch.inference_mode():
-        for start in range(0, len(split), batch_size):
-            images, labels = split[start : start + batch_size]
-            labels = labels.long()
+
+    def score(start: int) -> tuple[Tensor, Tensor]:
+        images, labels = split[start : start + batch_size]
+        labels = labels.long()
+        with torch.inference_mode():  # a thread's own
             logits = model(images)
-            loss_sum += F.cross_entropy(logits, labels, reduction="none").double().sum()
+            loss = F.cross_entropy(logits, labels, reduction="none").double().sum()
             pairs = labels * CLASSES + logits.argmax(1)
-            confusion += torch.bincount(pairs, minlength=CLASSES * CLASSES)
+            return loss, torch.bincount(pairs, minlength=CLASSES * CLASSES)
+
+    for loss, counts in (team or Team()).map(score, range(0, len(split), batch_size)):
+        loss_sum += loss
+        confusion += counts
     model.train(was_training)
     return Score(float(loss_sum), confusion.view(CLASSES, CLASSES).cpu())
 

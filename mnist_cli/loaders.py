@@ -1,4 +1,4 @@
-"""DataLoaders that fetch a whole update with one indexing operation."""
+"""DataLoaders that fetch a whole update, or several small ones, with one indexing operation."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -7,10 +7,14 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
+from mnist_cli.augment import Shifted
 from mnist_cli.data import Split
 from mnist_cli.runtime import stream
 
 Batch = tuple[Tensor, Tensor]
+Index = Tensor | slice
+Item = Index | tuple[Index, int]  # the number is the turn of the first sample to be shifted
+FETCH = 1024  # samples that are fetched together, if an update has fewer
 
 
 @dataclass(frozen=True)
@@ -31,46 +35,60 @@ class EpochShape:
         return epochs * self.samples + steps * self.update_size
 
 
-class UpdateSampler(Sampler[Tensor | slice]):
-    """The index sets of an epoch's updates: every sample once, the last update perhaps smaller.
+class FetchSampler(Sampler[Item]):
+    """The samples of an epoch in the order of its updates, several small updates at a time.
 
-    Without an `order` they are slices, which fetch views instead of copies.
+    Every sample comes once. Without an `order` there are slices, which fetch views and no copies.
+    With a `turn`, that of the epoch's first sample, each item has that of its first one.
     """
 
-    def __init__(self, shape: EpochShape, order: Tensor | None, first: int = 0) -> None:
-        self._shape = shape
+    def __init__(
+        self, shape: EpochShape, order: Tensor | None, *, first: int, turn: int | None
+    ) -> None:
+        together = max(1, FETCH // shape.update_size) * shape.update_size
+        self._places = range(first * shape.update_size, shape.samples, together)
         self._order = order
-        self._first = first
+        self._turn = turn
 
     def __len__(self) -> int:
-        return self._shape.updates - self._first
+        return len(self._places)
 
-    def __iter__(self) -> Iterator[Tensor | slice]:
-        size = self._shape.update_size
-        for start in range(self._first * size, self._shape.samples, size):
-            index = slice(start, start + size)
-            yield index if self._order is None else self._order[index]
+    def __iter__(self) -> Iterator[Item]:
+        for place in self._places:
+            run = slice(place, place + self._places.step)
+            index = run if self._order is None else self._order[run]
+            yield index if self._turn is None else (index, self._turn + place)
 
 
-def epoch_loader(
-    split: Split, *, size: int, seed: int, epoch: int, shuffle: bool, first: int = 0
-) -> DataLoader[Batch]:
-    """Return the loader of one epoch's updates, from update number `first` (from 0) on.
+def epoch_updates(
+    dataset: Split | Shifted,
+    *,
+    size: int,
+    seed: int,
+    epoch: int,
+    shuffle: bool = True,
+    first: int = 0,
+) -> Iterator[Batch]:
+    """Yield the samples of an epoch's updates, from update number `first` (from 0) on.
 
     The order comes from (seed, epoch) alone. An update of all samples has no order: it is a set.
     """
-    samples = len(split)
+    shape = EpochShape(len(dataset), size)
     order = None
-    if shuffle and size < samples:
-        order = torch.randperm(samples, generator=stream(seed, "order", epoch))
-        order = order.to(split.images.device)
-    return DataLoader(
-        split,  # type: ignore[arg-type]  # it is indexed by tensors and slices
+    if shuffle and size < shape.samples:
+        order = torch.randperm(shape.samples, generator=stream(seed, "order", epoch))
+        order = order.to(dataset.device)
+    fetches: DataLoader[Batch] = DataLoader(
+        dataset,  # type: ignore[arg-type]  # it is indexed by what the sampler yields
         batch_size=None,
-        sampler=UpdateSampler(EpochShape(samples, size), order, first),
-        collate_fn=_as_it_is,  # type: ignore[arg-type]  # it gets what the split returns
+        sampler=FetchSampler(
+            shape, order, first=first, turn=epoch if isinstance(dataset, Shifted) else None
+        ),
+        collate_fn=_as_it_is,  # type: ignore[arg-type]  # it gets what the dataset returns
         generator=torch.Generator(),  # or it would draw from the global stream
     )
+    for images, labels in fetches:
+        yield from zip(images.split(size), labels.split(size), strict=True)
 
 
 def _as_it_is(batch: Batch) -> Batch:

@@ -3,15 +3,20 @@
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mnist_cli.augment import shift
+from mnist_cli.data.catalogue import CLASSES
 from mnist_cli.errors import DivergedError
 from mnist_cli.events import Progress, Step
 from mnist_cli.loaders import Batch, EpochShape
 from mnist_cli.optim import Optimizer
+from mnist_cli.team import Team
+
+Gradient = list[Tensor]
 
 
 @dataclass
@@ -33,9 +38,8 @@ class Tally:
 class Plan:
     """What is fixed during an epoch.
 
-    `learning_rate` is a function of the update's number; `shifts` of that number and the update's
-    size, and returns `[size, 2]`. Updates are numbered from 0, from the start of training, and so
-    are the steps of the epoch: `first` is the one to begin with.
+    `learning_rate` is a function of the update's number. Updates are numbered from 0, from the
+    start of training, and so are the steps of the epoch: `first` is the one to begin with.
     """
 
     epoch: int
@@ -43,7 +47,6 @@ class Plan:
     shape: EpochShape
     micro_batch_size: int
     learning_rate: Callable[[int], float]
-    shifts: Callable[[int, int], Tensor] | None
     label_smoothing: float
     clock: Callable[[], float]
 
@@ -54,6 +57,8 @@ def fit(
     batches: Iterable[Batch],
     plan: Plan,
     tally: Tally,
+    *,
+    team: Team,
 ) -> Iterator[Step | Progress]:
     """Make one update from each batch, the first being step `plan.first` of the epoch.
 
@@ -66,23 +71,28 @@ def fit(
 
     """
     model.train()
+    parameters: list[Tensor] = list(model.parameters())
+    wanted = smoothed_classes(plan.label_smoothing).to(parameters[0])
     seen_before = (plan.epoch - 1) * plan.shape.samples
     for step, (images, labels) in enumerate(batches, start=plan.first):
+        size = len(labels)
         update = (plan.epoch - 1) * plan.shape.updates + step
         lr = plan.learning_rate(update)
-        optimizer.zero_grad()
+        whole = _Update(model, parameters, images, labels, wanted)
+        gradient: Gradient = []
         sums = Tally()
-        for piece in _gradients(model, images, labels, plan, update):
+        for part, piece in team.map(whole.part, micro_batches(size, plan.micro_batch_size)):
+            gradient = list(torch._foreach_add(gradient, part)) if gradient else part
             sums.add(piece)
-            if sums.samples < len(labels):
+            if sums.samples < size:
                 yield _progress(plan, seen_before, tally, sums)
-        loss = sums.loss_sum / len(labels)
+        loss = sums.loss_sum / size
         if not math.isfinite(loss):
             raise DivergedError(
                 f"training diverged: the loss of update {update + 1} is {loss} at a learning rate "
                 f"of {lr:g}; use a smaller --lr"
             )
-        optimizer.step(lr)
+        optimizer.step(gradient, lr)
         tally.add(sums)
         yield Step(
             seconds=plan.clock(),
@@ -96,6 +106,18 @@ def fit(
         yield _progress(plan, seen_before, tally, Tally())
 
 
+def micro_batches(size: int, most: int) -> list[slice]:
+    """Divide an update into as few equal parts as have at most `most` samples."""
+    parts = -(-size // most)
+    bounds = [part * size // parts for part in range(parts + 1)]
+    return [slice(*ends) for ends in pairwise(bounds)]
+
+
+def smoothed_classes(smoothing: float) -> Tensor:
+    """Return a row for each class, `[10, 10]`: the probabilities that its samples should get."""
+    return torch.eye(CLASSES, dtype=torch.float64) * (1 - smoothing) + smoothing / CLASSES
+
+
 def _progress(plan: Plan, seen_before: int, tally: Tally, under_way: Tally) -> Progress:
     samples = tally.samples + under_way.samples
     return Progress(
@@ -106,27 +128,29 @@ def _progress(plan: Plan, seen_before: int, tally: Tally, under_way: Tally) -> P
     )
 
 
-def _gradients(
-    model: nn.Module, images: Tensor, labels: Tensor, plan: Plan, update: int
-) -> Iterator[Tally]:
-    """Add up the gradient of the mean loss over an update, a micro-batch at a time.
+@dataclass(frozen=True)
+class _Update:
+    """An update under way: its samples, and a row of wanted probabilities for each class."""
 
-    Each contributes the gradient of its summed loss divided by the size of the update, so that
-    the total is the same whatever the pieces, a ragged last one included.
-    """
-    size = len(labels)
-    shifts = plan.shifts(update, size) if plan.shifts else None
-    for start in range(0, size, plan.micro_batch_size):
-        piece = slice(start, start + plan.micro_batch_size)
-        inputs = images[piece] if shifts is None else shift(images[piece], shifts[piece])
-        targets = labels[piece].long()
-        logits = model(inputs)
-        log_likelihood = F.log_softmax(logits, 1)
+    model: nn.Module
+    parameters: list[Tensor]
+    images: Tensor
+    labels: Tensor
+    wanted: Tensor
+
+    def part(self, part: slice) -> tuple[Gradient, Tally]:
+        """Return the part that some of its samples have in the gradient of its mean loss.
+
+        It is the gradient of their summed loss divided by the size of the update, so that the
+        parts add up to the same whatever they are. By the logits, the gradient of the
+        cross-entropy is the predicted probabilities less the wanted ones; smoothed labels change
+        what is wanted, and not the loss that is reported.
+        """
+        targets = self.labels[part].long()
+        logits = self.model(self.images[part])
+        log_likelihood = F.log_softmax(logits.detach(), 1)
         loss_sum = F.nll_loss(log_likelihood, targets, reduction="sum")
-        objective = loss_sum
-        if plan.label_smoothing:
-            uniform = -log_likelihood.mean(1).sum()
-            objective = loss_sum.lerp(uniform, plan.label_smoothing)
-        (objective / size).backward()  # type: ignore[no-untyped-call]
-        correct = (logits.detach().argmax(1) == targets).sum()
-        yield Tally(loss_sum.item(), int(correct.item()), len(targets))
+        correct = log_likelihood.argmax(1).eq_(targets).sum()
+        excess = log_likelihood.exp_().sub_(self.wanted[targets]).div_(len(self.labels))
+        gradient = torch.autograd.grad(logits, self.parameters, excess)
+        return list(gradient), Tally(loss_sum.item(), int(correct.item()), len(targets))

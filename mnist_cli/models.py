@@ -6,10 +6,12 @@ prediction cannot disagree. None has batch normalisation or dropout: the gradien
 samples is the sum of their gradients, in whatever pieces it is computed.
 """
 
+import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from mnist_cli.runtime import stream_seed
 
@@ -20,17 +22,68 @@ MEAN, DEVIATION = 0.1307, 0.3081
 class Normalize(nn.Module):
     """Pixels of 0 to 255 to zero mean and unit deviation: `[N, (1,) 28, 28]` → `[N, 1, 28, 28]`."""
 
-    mean: Tensor
-    std: Tensor
+    offset: Tensor
 
     def __init__(self) -> None:
         super().__init__()
-        self.register_buffer("mean", torch.tensor(255 * MEAN))
-        self.register_buffer("std", torch.tensor(255 * DEVIATION))
+        self.register_buffer("offset", torch.tensor(-MEAN / DEVIATION))
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Return the normalised images, in the type of the buffers."""
-        return (pixels.view(-1, 1, 28, 28).to(self.mean.dtype) - self.mean) / self.std
+        """Return the normalised images, in the type of the buffer."""
+        if pixels.is_floating_point():
+            pixels = pixels.to(self.offset.dtype)
+        images = pixels.view(-1, 1, 28, 28)
+        return torch.add(self.offset, images, alpha=1 / (255 * DEVIATION))  # in a single pass
+
+
+class PairColumns(nn.Module):
+    """Neighbouring columns become channels: `[N, C, H, W]` → `[N, 2C, H, W / 2]`.
+
+    With the channels last this is the same memory read differently. A convolution of 4x4 pixels
+    in steps of 2 becomes one of 4x2 pairs in steps of 2 and 1: the same sums, but with longer runs
+    of channels and without gaps, which processors do a fifth faster.
+    """
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the images, read in pairs of columns."""
+        samples, channels, height, width = images.shape
+        pairs = images.permute(0, 2, 3, 1).reshape(samples, height, width // 2, 2 * channels)
+        return pairs.permute(0, 3, 1, 2)
+
+
+class Flatten(nn.Module):
+    """`[N, C, H, W]` → `[N, H * W * C]`: no copy when the channels are last in memory."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return a row for each sample."""
+        return images.permute(0, 2, 3, 1).flatten(1)
+
+
+class CosinePatches(nn.Module):
+    """A convolution that is not trained, and a ReLU: `[N, 2, 28, 14]` → `[N, 16, 12, 12]`.
+
+    Each patch of 6x6 pixels, in steps of 2, is compared with the eight slowest waves of the
+    discrete cosine transform and with their negatives. They are much what the first layer of a
+    network learns, and spare its training: a third of the time.
+    """
+
+    filters: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        at = torch.arange(6) + 0.5
+        waves = torch.stack([torch.cos(math.pi * k * at / 6) for k in range(3)])
+        waves /= waves.norm(dim=1, keepdim=True)
+        slowest = [(0, 0), (0, 1), (1, 0), (1, 1), (0, 2), (2, 0), (1, 2), (2, 1)]
+        patches = torch.stack([torch.outer(waves[down], waves[right]) for down, right in slowest])
+        patches *= 0.3  # outputs of about unit deviation
+        pairs = torch.cat([patches, -patches]).view(16, 6, 3, 2).permute(0, 3, 1, 2)
+        self.register_buffer("filters", pairs)
+
+    def forward(self, pairs: Tensor) -> Tensor:
+        """Return how much of each wave, and of its negative, is in each patch."""
+        with torch.no_grad():
+            return F.conv2d(pairs, self.filters, stride=(2, 1)).relu_()
 
 
 def linear() -> nn.Module:
@@ -38,7 +91,7 @@ def linear() -> nn.Module:
     layer = nn.Linear(784, 10)
     nn.init.zeros_(layer.weight)
     nn.init.zeros_(layer.bias)
-    return nn.Sequential(Normalize(), nn.Flatten(), layer)
+    return nn.Sequential(Normalize(), Flatten(), layer)
 
 
 def mlp() -> nn.Module:
@@ -46,7 +99,7 @@ def mlp() -> nn.Module:
     return _he_normal(
         nn.Sequential(
             Normalize(),
-            nn.Flatten(),
+            Flatten(),
             nn.Linear(784, 256),
             nn.ReLU(),
             nn.Linear(256, 128),
@@ -67,7 +120,7 @@ def lenet() -> nn.Module:
             nn.Conv2d(6, 16, 5),  # [N, 16, 10, 10]
             nn.MaxPool2d(2),
             nn.ReLU(),
-            nn.Flatten(),
+            Flatten(),
             nn.Linear(16 * 5 * 5, 120),
             nn.ReLU(),
             nn.Linear(120, 84),
@@ -85,14 +138,34 @@ def cnn() -> nn.Module:
     return _he_normal(
         nn.Sequential(
             Normalize(),
-            nn.Conv2d(1, 16, 6, stride=2),  # [N, 16, 12, 12]
+            PairColumns(),  # [N, 2, 28, 14]
+            nn.Conv2d(2, 16, (6, 3), stride=(2, 1)),  # 6x6 pixels in steps of 2: [N, 16, 12, 12]
             nn.ReLU(),
-            nn.Conv2d(16, 32, 4, stride=2),  # [N, 32, 5, 5]
+            PairColumns(),  # [N, 32, 12, 6]
+            nn.Conv2d(32, 32, (4, 2), stride=(2, 1)),  # 4x4 pixels in steps of 2: [N, 32, 5, 5]
             nn.ReLU(),
             nn.Conv2d(32, 64, 3),  # [N, 64, 3, 3]
             nn.ReLU(),
-            nn.Flatten(),
+            Flatten(),
             nn.Linear(64 * 3 * 3, 10),
+        )
+    )
+
+
+def quick() -> nn.Module:
+    """One convolution and two dense layers on fixed cosine waves: the fastest way to 99 %."""
+    return _he_normal(
+        nn.Sequential(
+            Normalize(),
+            PairColumns(),  # [N, 2, 28, 14]
+            CosinePatches(),  # [N, 16, 12, 12]
+            PairColumns(),  # [N, 32, 12, 6]
+            nn.Conv2d(32, 32, (4, 2), stride=(2, 1)),  # [N, 32, 5, 5]
+            nn.ReLU(),
+            Flatten(),
+            nn.Linear(32 * 5 * 5, 128),
+            nn.ReLU(),
+            nn.Linear(128, 10),
         )
     )
 
@@ -112,6 +185,7 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
     "mlp": mlp,
     "lenet": lenet,
     "cnn": cnn,
+    "quick": quick,
 }
 
 

@@ -6,6 +6,7 @@ used: making one imports `torch._dynamo`, which takes a second, and their learni
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -30,20 +31,14 @@ class Optimizer(ABC):
         self._slots = {slot: [torch.zeros_like(p) for p in self._parameters] for slot in slots}
         self._steps = 0
 
-    def zero_grad(self) -> None:
-        """Forget the gradients."""
-        for parameter in self._parameters:
-            parameter.grad = None
-
-    def step(self, lr: float) -> None:
-        """Make one update from the gradients, with the learning rate `lr`."""
-        gradients = [p.grad for p in self._parameters if p.grad is not None]
+    def step(self, gradient: Sequence[Tensor], lr: float) -> None:
+        """Make one update along a gradient, a tensor a parameter, with the learning rate `lr`."""
         self._steps += 1
         with torch.no_grad():
-            self._update(gradients, lr)
+            self._update(list(gradient), lr)
 
     @abstractmethod
-    def _update(self, gradients: list[Tensor], lr: float) -> None: ...
+    def _update(self, gradient: list[Tensor], lr: float) -> None: ...
 
     def state_dict(self) -> dict[str, Any]:
         """Return the slots."""
@@ -75,10 +70,10 @@ class SGD(Optimizer):
         self._momentum = momentum
         self._weight_decay = weight_decay
 
-    def _update(self, gradients: list[Tensor], lr: float) -> None:
+    def _update(self, gradient: list[Tensor], lr: float) -> None:
         torch._fused_sgd_(
             self._parameters,
-            gradients,
+            gradient,
             self._slots.get("momentum", []),
             weight_decay=self._weight_decay,
             momentum=self._momentum,
@@ -98,12 +93,12 @@ class AdamW(Optimizer):
         self._beta1 = beta1
         self._weight_decay = weight_decay
 
-    def _update(self, gradients: list[Tensor], lr: float) -> None:
+    def _update(self, gradient: list[Tensor], lr: float) -> None:
         device = self._parameters[0].device
         steps = torch.tensor(float(self._steps), device=device)
         torch._fused_adamw_(
             self._parameters,
-            gradients,
+            gradient,
             self._slots["mean"],
             self._slots["square"],
             [],

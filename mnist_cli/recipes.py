@@ -31,6 +31,7 @@ _MINI_BATCH = {
     "mlp": Recipe({"adamw": 2e-3, "sgd": 0.05}, _STRONG),
     "lenet": Recipe({"adamw": 4e-3, "sgd": 0.05}, _STRONG, label_smoothing=0.1, augment=True),
     "cnn": Recipe({"adamw": 6e-3, "sgd": 0.05}, _STRONG, label_smoothing=0.1, augment=True),
+    "quick": Recipe({"adamw": 6e-3, "sgd": 0.05}, _STRONG, label_smoothing=0.1, augment=True),
 }
 # The gradient is that of the plain loss over the samples as they are: nothing random or smoothed.
 _BATCH = {
@@ -38,6 +39,7 @@ _BATCH = {
     "mlp": Recipe({"adamw": 0.01, "sgd": 0.1}, _LITTLE),
     "lenet": Recipe({"adamw": 0.005, "sgd": 0.1}, _LITTLE),
     "cnn": Recipe({"adamw": 0.01, "sgd": 0.1}, _LITTLE),
+    "quick": Recipe({"adamw": 0.01, "sgd": 0.1}, _LITTLE),
 }
 
 

@@ -7,10 +7,8 @@ from collections.abc import Generator, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-import torch
-
 from mnist_cli import __version__, recipes, settings
-from mnist_cli.augment import draw_shifts
+from mnist_cli.augment import Shifted
 from mnist_cli.checkpoint import Checkpoint, save_checkpoint, weights_sha256
 from mnist_cli.config import TrainConfig
 from mnist_cli.data import load_dataset, part
@@ -18,14 +16,15 @@ from mnist_cli.errors import DivergedError, ThresholdNotMetError
 from mnist_cli.evaluation import Score, evaluate
 from mnist_cli.events import End, Epoch, Event, Progress, Start, Step, to_dict
 from mnist_cli.files import is_special
-from mnist_cli.loaders import epoch_loader
+from mnist_cli.loaders import epoch_updates
 from mnist_cli.loop import Plan, Tally, fit
 from mnist_cli.models import count_parameters
 from mnist_cli.optim import learning_rate
 from mnist_cli.preflight import check_output, check_unchanged, epoch_shape
-from mnist_cli.runtime import pick_device, set_threads, stream
+from mnist_cli.runtime import pick_device, set_threads, threads_for
 from mnist_cli.signals import StopSignals
 from mnist_cli.state import TrainingState
+from mnist_cli.team import Team
 
 _log = logging.getLogger(__name__)
 
@@ -67,6 +66,7 @@ class _Run:
         check_output(asked)
         set_threads(asked.threads)
         self.device = pick_device(asked.device)
+        self.team = Team(threads_for(self.device))
         dataset = load_dataset(asked.dataset, asked.data_dir)
         samples, val = part(
             dataset.train, val_size=asked.val_size, subset=asked.subset, seed=asked.seed
@@ -78,6 +78,7 @@ class _Run:
         self.shape = epoch_shape(config, len(samples))
         self.planned = config.epochs * self.shape.updates
         self.samples, self.val = samples.to(self.device), val.to(self.device)
+        self.dataset = Shifted(self.samples) if config.augment else self.samples
         self.test = dataset.test.to(self.device)
         self.state = TrainingState(config, self.device)
         if resume is not None:
@@ -134,8 +135,8 @@ class _Run:
         """Train to the end of the epoch, or to a reason to stop before it, and return that."""
         config, state = self.config, self.state
         epochs, first = divmod(state.update, self.shape.updates)
-        batches = epoch_loader(
-            self.samples,
+        batches = epoch_updates(
+            self.dataset,
             size=self.shape.update_size,
             seed=config.seed,
             epoch=epochs + 1,
@@ -143,7 +144,7 @@ class _Run:
             first=first,
         )
         plan = self._plan(epochs + 1, first)
-        events = fit(state.model, state.optimizer, batches, plan, state.tally)
+        events = fit(state.model, state.optimizer, batches, plan, state.tally, team=self.team)
         while True:
             began = time.perf_counter()
             event = next(events, None)
@@ -163,17 +164,12 @@ class _Run:
         config, peak = self.config, self.config.lr
         assert peak is not None
         assert config.label_smoothing is not None
-
-        def shifts(update: int, size: int) -> torch.Tensor:
-            return draw_shifts(size, stream(config.seed, "noise", update)).to(self.device)
-
         return Plan(
             epoch=epoch,
             first=first,
             shape=self.shape,
             micro_batch_size=config.micro_batch_size,
             learning_rate=lambda update: learning_rate(config.schedule, peak, update, self.planned),
-            shifts=shifts if config.augment else None,
             label_smoothing=config.label_smoothing,
             clock=self.clock,
         )
@@ -211,8 +207,10 @@ class _Run:
         return event
 
     def _score(self) -> tuple[Score, Score | None]:
-        self.test_score = evaluate(self.state.model, self.test)
-        self.val_score = evaluate(self.state.model, self.val) if len(self.val) else None
+        self.test_score = evaluate(self.state.model, self.test, team=self.team)
+        self.val_score = (
+            evaluate(self.state.model, self.val, team=self.team) if len(self.val) else None
+        )
         return self.test_score, self.val_score
 
     def _reached(self) -> bool:

@@ -35,6 +35,11 @@ def set_threads(threads: int | None) -> None:
         torch.set_num_threads(threads)
 
 
+def threads_for(device: torch.device) -> int:
+    """Return the threads that share out work there: as many as PyTorch uses, if processors."""
+    return torch.get_num_threads() if device.type == "cpu" else 1
+
+
 def stream_seed(seed: int, *address: str | int) -> int:
     """Return the 63-bit seed of the random stream at an address, such as `("order", epoch)`.
 

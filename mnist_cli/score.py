@@ -8,7 +8,8 @@ from mnist_cli.data import Split, load_dataset, load_test, part
 from mnist_cli.errors import UsageError
 from mnist_cli.evaluation import evaluate
 from mnist_cli.events import ClassScore, Evaluated
-from mnist_cli.runtime import pick_device
+from mnist_cli.runtime import pick_device, threads_for
+from mnist_cli.team import Team
 
 
 def score(path: str, config: EvalConfig) -> Evaluated:
@@ -23,7 +24,8 @@ def score(path: str, config: EvalConfig) -> Evaluated:
     device = pick_device(config.device)
     checkpoint = load_checkpoint(path)
     split = _split(checkpoint, config).to(device)
-    result = evaluate(checkpoint.build_model().to(device), split, config.batch_size)
+    model = checkpoint.build_model().to(device)
+    result = evaluate(model, split, config.batch_size, Team(threads_for(device)))
     samples = result.confusion.sum(1).tolist()
     scores = zip(samples, result.precision, result.recall, result.f1, strict=True)
     return Evaluated(

@@ -170,7 +170,7 @@ def test_options_left_open_are_damage(trained: Path, tmp_path: Path) -> None:
 
 
 def test_weights_that_are_not_finite_are_damage(trained: Path, tmp_path: Path) -> None:
-    weights = {**load_checkpoint(trained).weights, "0.std": torch.tensor(math.nan)}
+    weights = {**load_checkpoint(trained).weights, "0.offset": torch.tensor(math.nan)}
     path = rewritten(trained, tmp_path, weights=weights, weights_sha256=weights_sha256(weights))
     with pytest.raises(CheckpointError, match="not finite"):
         load_checkpoint(path)

@@ -19,9 +19,10 @@ FLOORS = [
     ["state", "preflight"],
     ["checkpoint"],
     ["loop", "evaluation"],
-    ["models", "optim", "loaders", "augment"],
+    ["models", "optim", "loaders"],
+    ["augment"],
     ["data"],
-    ["runtime", "files", "signals"],
+    ["runtime", "team", "files", "signals"],
     ["recipes", "settings"],
     ["config", "events", "errors"],
 ]

@@ -2,8 +2,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from mnist_cli.augment import SHIFTS, Shifted
 from mnist_cli.data import Split
-from mnist_cli.loaders import EpochShape, epoch_loader
+from mnist_cli.loaders import EpochShape, epoch_updates
 
 
 def numbered(samples: int) -> Split:
@@ -13,7 +14,7 @@ def numbered(samples: int) -> Split:
 
 def order_of(samples: int = 1000, **options: object) -> list[int]:
     defaults = {"size": 64, "seed": 0, "epoch": 1, "shuffle": True}
-    loader = epoch_loader(numbered(samples), **{**defaults, **options})  # type: ignore[arg-type]
+    loader = epoch_updates(numbered(samples), **{**defaults, **options})  # type: ignore[arg-type]
     return torch.cat([labels for _images, labels in loader]).tolist()
 
 
@@ -24,13 +25,12 @@ def test_every_sample_is_used_once_an_epoch(size: int, shuffle: bool) -> None:
 
 
 def test_batch_mode_is_one_update_an_epoch() -> None:
-    loader = epoch_loader(numbered(1000), size=1000, seed=0, epoch=1, shuffle=True)
-    assert len(loader) == 1
+    loader = epoch_updates(numbered(1000), size=1000, seed=0, epoch=1, shuffle=True)
     assert [len(labels) for _images, labels in loader] == [1000]
 
 
 def test_1000_samples_in_batches_of_100_are_ten_updates() -> None:
-    loader = epoch_loader(numbered(1000), size=100, seed=0, epoch=1, shuffle=True)
+    loader = epoch_updates(numbered(1000), size=100, seed=0, epoch=1, shuffle=True)
     assert [len(labels) for _images, labels in loader] == [100] * 10
     assert EpochShape(60_000, 64).updates == 938  # 937 full ones and one of 32
 
@@ -65,7 +65,10 @@ def test_an_epoch_can_be_entered_at_any_update(shuffle: bool) -> None:
     assert order_of(shuffle=shuffle, first=5) == whole[5 * 64 :]
 
 
-def test_an_update_is_fetched_by_one_indexing_operation() -> None:
+@pytest.mark.parametrize(("size", "fetches"), [(64, 1), (100, 1), (200, 1), (600, 2), (1000, 1)])
+def test_about_a_thousand_samples_are_fetched_by_one_indexing_operation(
+    size: int, fetches: int
+) -> None:
     class Counting(Split):
         calls = 0
 
@@ -74,11 +77,38 @@ def test_an_update_is_fetched_by_one_indexing_operation() -> None:
             return super().__getitem__(index)
 
     split = numbered(1000)
-    list(epoch_loader(Counting(split.images, split.labels), size=64, seed=0, epoch=1, shuffle=True))
-    assert Counting.calls == 16  # ceil(1000 / 64)
+    list(epoch_updates(Counting(split.images, split.labels), size=size, seed=0, epoch=1))
+    assert Counting.calls == fetches
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+@pytest.mark.parametrize("size", [64, 300, 1000])
+def test_a_shift_comes_from_the_place_in_the_epoch_alone(size: int, shuffle: bool) -> None:
+    """Fetching several updates at once, or entering the epoch later, changes no shift."""
+    split = numbered(1000)
+    split.images[:, 14, 14] = 1  # a dot, by which the shift shows
+    options = {"size": size, "seed": 3, "epoch": 2, "shuffle": shuffle}
+    batches = list(epoch_updates(Shifted(split), **options))  # type: ignore[arg-type]
+    images, labels = (torch.cat(parts) for parts in zip(*batches, strict=True))
+    assert labels.tolist() == order_of(**options), "shifting does not change the order"
+    turns = torch.arange(1000) + 2  # an epoch begins with its own number
+    top, left = torch.tensor(SHIFTS)[turns % 9].unbind(1)
+    dots = torch.stack([torch.arange(1000), 15 - top, 15 - left], 1)
+    assert torch.equal(images.nonzero(), dots)
+    first = len(batches) - 1
+    ((late, _),) = epoch_updates(Shifted(split), first=first, **options)  # type: ignore[arg-type]
+    assert torch.equal(late, batches[-1][0])
+
+
+def test_what_moves_in_from_the_edge_is_black() -> None:
+    split = Split(torch.full((9, 28, 28), 7, dtype=torch.uint8), torch.arange(9))
+    images, _labels = Shifted(split)[torch.arange(9), 0]
+    for image, (top, left) in zip(images, SHIFTS, strict=True):
+        black = (image == 0).sum()
+        assert black == 28 * 28 - (28 - abs(top - 1)) * (28 - abs(left - 1))
 
 
 def test_batch_mode_copies_no_images() -> None:
     split = numbered(1000)
-    (batch,) = epoch_loader(split, size=1000, seed=0, epoch=1, shuffle=True)
+    (batch,) = epoch_updates(split, size=1000, seed=0, epoch=1)
     assert batch[0].data_ptr() == split.images.data_ptr()

@@ -9,14 +9,16 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from mnist_cli.checkpoint import weights_sha256
 from mnist_cli.config import MODELS
 from mnist_cli.data import Split
 from mnist_cli.errors import DivergedError
 from mnist_cli.events import Progress, Step
-from mnist_cli.loaders import EpochShape, epoch_loader
-from mnist_cli.loop import Plan, Tally, fit
+from mnist_cli.loaders import EpochShape, epoch_updates
+from mnist_cli.loop import Plan, Tally, fit, micro_batches
 from mnist_cli.models import build_model
 from mnist_cli.optim import SGD, AdamW
+from mnist_cli.team import Team
 
 
 def make_plan(micro: int, lr: float = 1.0, size: int = 100, smoothing: float = 0.0) -> Plan:
@@ -26,7 +28,6 @@ def make_plan(micro: int, lr: float = 1.0, size: int = 100, smoothing: float = 0
         shape=EpochShape(100, size),
         micro_batch_size=micro,
         learning_rate=lambda _update: lr,
-        shifts=None,
         label_smoothing=smoothing,
         clock=lambda: 0.0,
     )
@@ -43,8 +44,8 @@ def one_update(model: nn.Module, split: Split, plan: Plan) -> tuple[list[torch.T
     """Return the gradient that an update used, read off plain SGD, and its event."""
     before = [p.detach().clone() for p in model.parameters()]
     optimizer = SGD(model)
-    loader = epoch_loader(split, size=len(split), seed=0, epoch=1, shuffle=True)
-    *_, step, _ = fit(model, optimizer, loader, plan, Tally())
+    loader = epoch_updates(split, size=len(split), seed=0, epoch=1)
+    *_, step, _ = fit(model, optimizer, loader, plan, Tally(), team=Team())
     assert isinstance(step, Step)
     pairs = zip(before, model.parameters(), strict=True)
     return [(old - new.detach()) / plan.learning_rate(0) for old, new in pairs], step
@@ -92,9 +93,9 @@ def test_the_step_uses_the_learning_rate_that_it_reports(few: Split) -> None:
 
 def test_an_epoch_tallies_every_sample_once(few: Split) -> None:
     model, tally = build_model("linear"), Tally()
-    loader = epoch_loader(few, size=30, seed=0, epoch=1, shuffle=True)
+    loader = epoch_updates(few, size=30, seed=0, epoch=1)
     optimizer = SGD(model)
-    events = list(fit(model, optimizer, loader, make_plan(1000, size=30), tally))
+    events = list(fit(model, optimizer, loader, make_plan(1000, size=30), tally, team=Team()))
     assert [e.step for e in events if isinstance(e, Step)] == [1, 2, 3, 4]
     assert [e.samples_seen for e in events if isinstance(e, Step)] == [30, 60, 90, 100]
     last = events[-1]
@@ -111,9 +112,9 @@ def test_an_epoch_tallies_every_sample_once(few: Split) -> None:
 def test_an_update_abandoned_halfway_changes_nothing(few: Split) -> None:
     model, tally = build_model("mlp"), Tally()
     before = copy.deepcopy(model.state_dict())
-    loader = epoch_loader(few, size=100, seed=0, epoch=1, shuffle=True)
+    loader = epoch_updates(few, size=100, seed=0, epoch=1)
     optimizer = AdamW(model)
-    events: Iterator[object] = fit(model, optimizer, loader, make_plan(40), tally)
+    events: Iterator[object] = fit(model, optimizer, loader, make_plan(40), tally, team=Team())
     assert isinstance(next(events), Progress)
     assert isinstance(next(events), Progress)
     del events
@@ -127,9 +128,28 @@ def test_a_loss_that_is_not_finite_stops_before_the_update(few: Split) -> None:
     model = build_model("mlp")
     nn.init.constant_(list(model.parameters())[-1], math.nan)
     before = copy.deepcopy(model.state_dict())
-    loader = epoch_loader(few, size=50, seed=0, epoch=1, shuffle=True)
+    loader = epoch_updates(few, size=50, seed=0, epoch=1)
     optimizer = SGD(model)
     with pytest.raises(DivergedError, match=r"update 1 is nan at a learning rate of 0\.5"):
-        list(fit(model, optimizer, loader, make_plan(100, lr=0.5), Tally()))
+        list(fit(model, optimizer, loader, make_plan(100, lr=0.5), Tally(), team=Team()))
     for key, value in model.state_dict().items():
         torch.testing.assert_close(value, before[key], rtol=0, atol=0, equal_nan=True)
+
+
+def test_micro_batches_are_equal_and_no_larger_than_asked() -> None:
+    for size, most in [(64, 1000), (63, 1000), (31, 1000), (60_000, 1000), (100, 7), (5, 1)]:
+        parts = list(micro_batches(size, most))
+        sizes = [part.stop - part.start for part in parts]
+        assert [i for part in parts for i in range(size)[part]] == list(range(size))
+        assert max(sizes) <= most
+        assert max(sizes) - min(sizes) <= 1
+
+
+def test_the_weights_are_the_same_for_every_team_of_more_than_one(few: Split) -> None:
+    digests = set()
+    for threads in (2, 3, 5):
+        model = build_model("cnn")
+        batches = epoch_updates(few, size=64, seed=0, epoch=1)
+        list(fit(model, AdamW(model), batches, make_plan(10, size=64), Tally(), team=Team(threads)))
+        digests.add(weights_sha256(model.state_dict()))
+    assert len(digests) == 1

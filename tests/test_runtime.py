@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mnist_cli.errors import UsageError
-from mnist_cli.runtime import pick_device, set_threads, stream, stream_seed
+from mnist_cli.runtime import pick_device, set_threads, stream, stream_seed, threads_for
 
 
 def test_a_stream_is_found_by_its_address() -> None:
@@ -34,3 +34,5 @@ def test_threads_are_set_when_asked_for() -> None:
     assert torch.get_num_threads() == 2
     set_threads(None)
     assert torch.get_num_threads() == 2
+    assert threads_for(torch.device("cpu")) == 2
+    assert threads_for(torch.device("cuda")) == 1  # which shares out its work itself

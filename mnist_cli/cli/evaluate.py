@@ -8,7 +8,7 @@ import typer
 
 from mnist_cli import settings
 from mnist_cli.cli.options import Display, add_command, parameter
-from mnist_cli.cli.shell import notices, run_program
+from mnist_cli.cli.shell import notices, quick_imports, run_program
 from mnist_cli.config import EvalConfig
 from mnist_cli.errors import ThresholdNotMetError
 from mnist_cli.files import write_standard_output
@@ -30,8 +30,9 @@ def evaluate(given: dict[str, Any], checkpoint: str) -> None:
     config = settings.build(EvalConfig, layers)
     display = settings.build(Display, layers)
 
-    from mnist_cli.render import JsonLines, print_scores  # noqa: PLC0415 (--help is quick)
-    from mnist_cli.score import score  # noqa: PLC0415 (torch)
+    with quick_imports():
+        from mnist_cli.render import JsonLines, print_scores  # noqa: PLC0415 (--help is quick)
+        from mnist_cli.score import score  # noqa: PLC0415 (torch)
 
     with notices(quiet=display.quiet):
         event = score(checkpoint, config)

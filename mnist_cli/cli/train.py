@@ -10,7 +10,7 @@ import typer
 
 from mnist_cli import settings
 from mnist_cli.cli.options import PRESETS, Display, Resume, add_command, parameter
-from mnist_cli.cli.shell import notices, run_program
+from mnist_cli.cli.shell import notices, quick_imports, run_program
 from mnist_cli.config import TrainConfig
 from mnist_cli.errors import UsageError
 
@@ -57,7 +57,8 @@ def _resumed(path: str, layers: list[settings.Layer]) -> tuple["Checkpoint", Tra
 
     Places are never taken from the checkpoint: it may be a stranger's.
     """
-    from mnist_cli.checkpoint import load_checkpoint  # noqa: PLC0415 (torch)
+    with quick_imports():
+        from mnist_cli.checkpoint import load_checkpoint  # noqa: PLC0415 (torch)
 
     checkpoint = load_checkpoint(path)
     fresh = TrainConfig()
@@ -73,8 +74,9 @@ def _resumed(path: str, layers: list[settings.Layer]) -> tuple["Checkpoint", Tra
 
 
 def _run(config: TrainConfig, checkpoint: "Checkpoint | None", display: Display) -> None:
-    from mnist_cli.render import JsonLines, PathLine, for_people  # noqa: PLC0415 (--help is quick)
-    from mnist_cli.run import train as run  # noqa: PLC0415 (torch)
+    with quick_imports():
+        from mnist_cli.render import JsonLines, PathLine, for_people  # noqa: PLC0415
+        from mnist_cli.run import train as run  # noqa: PLC0415 (torch)
 
     # Lines of data would be torn by a bar that is redrawn on the same terminal.
     plain = display.json and sys.stdout.isatty()
