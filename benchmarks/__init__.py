@@ -1,0 +1,1 @@
+"""Measurements of speed: ours beside plain programs, in turn, on the machine at hand."""

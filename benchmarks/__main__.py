@@ -1,0 +1,78 @@
+"""`python -m benchmarks [--quick] [GROUP ...]`: a table, and JSON under `benchmarks/results/`."""
+
+import argparse
+import json
+import statistics
+import time
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.measure import Row, machine
+from benchmarks.rows import GROUPS, measure
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def main() -> None:
+    """Measure, print, and write what was measured."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("groups", nargs="*", metavar="GROUP", help=", ".join(GROUPS))
+    parser.add_argument("--quick", action="store_true", help="fewer runs, no tutorial program")
+    options = parser.parse_args()
+    if unknown := set(options.groups) - set(GROUPS):
+        parser.error(f"no such group: {', '.join(unknown)}; there are {', '.join(GROUPS)}")
+
+    console = Console(highlight=False, width=None if Console().is_terminal else 160)
+    about = machine()
+    console.print(", ".join(f"{key} {value}" for key, value in about.items()), soft_wrap=True)
+    began = time.perf_counter()
+    rows = []
+    for group, row in measure(options.groups or list(GROUPS), quick=options.quick):
+        rows.append({"group": group, **row.to_dict()})
+        console.print(f"{time.perf_counter() - began:5.0f} s  {in_words(row)}", soft_wrap=True)
+    console.print(table(rows))
+    if not options.groups:
+        RESULTS.mkdir(exist_ok=True)
+        path = RESULTS / ("quick.json" if options.quick else "full.json")
+        path.write_text(json.dumps({"machine": about, "rows": rows}, indent=1) + "\n")
+        console.print(f"Wrote {path}")
+
+
+def in_words(row: Row) -> str:
+    """Return a row in a line."""
+    words = f"{row.name}: {statistics.median(row.ours):,.4g} {row.unit}"
+    if row.factors:
+        reference = statistics.median(row.reference)
+        words += f"; {row.reference_name}: {reference:,.4g}; factor {spread(row.factors)}"
+    return words + (f"; {row.note}" if row.note else "")
+
+
+def spread(figures: list[float]) -> str:
+    """Return a median with the smallest and the largest figure."""
+    middle = f"{statistics.median(figures):.3g}"
+    return f"{middle} ({min(figures):.3g} to {max(figures):.3g})" if len(figures) > 1 else middle
+
+
+def table(rows: list[dict]) -> Table:
+    """Return the rows as a table of medians."""
+    drawn = Table("what", "ours", "reference", "", "factor", "target", "met")
+    for row in rows:
+        target = next((f"{sign} {row[key]:.4g}" for sign, key in SIGNS if row[key] is not None), "")
+        drawn.add_row(
+            row["name"],
+            f"{row['ours_median']:,.4g} {row['unit']}",
+            "" if row["reference_median"] is None else f"{row['reference_median']:,.4g}",
+            row["reference_name"],
+            spread(row["factors"]) if row["factors"] else "",
+            target,
+            {True: "yes", False: "NO", None: ""}[row["met"]],
+        )
+    return drawn
+
+
+SIGNS = (("≥", "at_least"), ("≤", "at_most"))
+
+if __name__ == "__main__":
+    main()

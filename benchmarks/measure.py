@@ -1,0 +1,157 @@
+"""Timing of whole processes, comparisons in turn, and what is said about them."""
+
+import json
+import math
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+BIN = Path(sys.executable).parent
+ROOT = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A process that ended: its wall-clock seconds, largest memory in MB, and standard output."""
+
+    seconds: float
+    peak_mb: float
+    out: str
+
+    @property
+    def last(self) -> dict[str, Any]:
+        """The JSON object of its last line."""
+        return json.loads(self.out.splitlines()[-1])
+
+
+def run(program: str, *arguments: object) -> Ran:
+    """Run a program of this environment to its end; `python` finds the benchmarks.
+
+    Raises:
+        RuntimeError: it failed.
+
+    """
+    command = [str(BIN / program), *map(str, arguments)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)} if program == "python" else None
+    began = time.perf_counter()
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment
+    )
+    assert process.stdout
+    out = process.stdout.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise RuntimeError(f"exit code {process.returncode}: {' '.join(command)}")
+    return Ran(time.perf_counter() - began, usage.ru_maxrss / 1024, out)
+
+
+def until_line(start: str, program: str, *arguments: object) -> float:
+    """Return the seconds until a program writes a line that starts so to standard error."""
+    began = time.perf_counter()
+    with subprocess.Popen(
+        [str(BIN / program), *map(str, arguments)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stderr
+        for line in process.stderr:
+            if line.startswith(start):
+                seconds = time.perf_counter() - began
+                process.kill()
+                return seconds
+    raise RuntimeError(f"no line starts with {start}")
+
+
+def in_turn(times: int, *tasks: Callable[[], float]) -> list[list[float]]:
+    """Return what each task measured, a list each; they take turns: A B A B ..."""
+    results: list[list[float]] = [[] for _ in tasks]
+    for _ in range(times):
+        for task, figures in zip(tasks, results, strict=True):
+            figures.append(task())
+    return results
+
+
+@dataclass
+class Row:
+    """One comparison: what was measured of ours and of a reference, turn by turn.
+
+    `factor` is how often ours fits into the reference, or, where more is better, the reverse. A
+    target is met when the median factor is no less than `at_least` or no more than `at_most`.
+    """
+
+    name: str
+    unit: str
+    ours: Sequence[float]
+    reference_name: str = ""
+    reference: Sequence[float] = ()
+    more_is_better: bool = False
+    at_least: float | None = None
+    at_most: float | None = None
+    note: str = ""
+    factors: list[float] = field(init=False)
+
+    def __post_init__(self) -> None:
+        reference = self.reference
+        if len(reference) == 1:  # too slow for several turns
+            reference = list(reference) * len(self.ours)
+        pairs = zip(self.ours, reference, strict=False)
+        self.factors = [a / b if self.more_is_better else b / a for a, b in pairs if a and b]
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the target is met; None without one."""
+        if self.at_least is None and self.at_most is None:
+            return None
+        figure = statistics.median(self.factors or self.ours)
+        low = self.at_least if self.at_least is not None else figure
+        return low <= figure <= (self.at_most if self.at_most is not None else figure)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as JSON has it, medians included."""
+        medians = {
+            "ours_median": _median(self.ours),
+            "reference_median": _median(self.reference),
+            "factor_median": _median(self.factors),
+        }
+        return {**asdict(self), **medians, "met": self.met}
+
+
+def _median(figures: Sequence[float]) -> float | None:
+    return statistics.median(figures) if figures else None
+
+
+def exponent(sizes: Sequence[float], seconds: Sequence[float]) -> float:
+    """Return the exponent p of the fit `seconds = c * size ** p` (least squares of logarithms)."""
+    logarithms = [[math.log(value) for value in values] for values in (sizes, seconds)]
+    return statistics.linear_regression(*logarithms).slope
+
+
+def machine() -> dict[str, Any]:
+    """Return what the figures were measured on."""
+    import torch  # noqa: PLC0415
+
+    names = [
+        line.partition(":")[2].strip()
+        for line in Path("/proc/cpuinfo").read_text().splitlines()
+        if line.startswith("model name")
+    ]
+    packages = ("mnist_cli", "torch", "torchvision", "scikit-learn", "keras")
+    return {
+        "date": time.strftime("%Y-%m-%d"),
+        "processor": names[0] if names else platform.processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        **{package: version(package) for package in packages},
+    }

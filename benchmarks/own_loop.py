@@ -1,0 +1,62 @@
+"""Any network through the product's own loop: updates of 64 samples; prints seconds as JSON."""
+
+import argparse
+import json
+import time
+
+import torch
+from torch import nn
+
+from benchmarks.references.tutorial import Net
+from mnist_cli.data import load_dataset
+from mnist_cli.events import Step
+from mnist_cli.loaders import EpochShape, epoch_updates
+from mnist_cli.loop import Plan, Tally, fit
+from mnist_cli.models import Flatten, Normalize, count_parameters
+from mnist_cli.optim import AdamW
+from mnist_cli.team import Team
+
+
+def network(name: str) -> nn.Module:
+    """Return the tutorial's network, or a perceptron whose hidden layer has so many units."""
+    if name == "tutorial":
+        layers = [Normalize(), Net()]
+    else:
+        units = int(name)
+        layers = [Normalize(), Flatten(), nn.Linear(784, units), nn.ReLU(), nn.Linear(units, 10)]
+    return nn.Sequential(*layers).to(memory_format=torch.channels_last)
+
+
+def main() -> None:
+    """Train for a number of updates."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("network")
+    parser.add_argument("--data-dir", default="data")
+    parser.add_argument("--updates", type=int, default=100)
+    options = parser.parse_args()
+
+    torch.manual_seed(0)
+    model = network(options.network)
+    split = load_dataset("mnist", options.data_dir).train
+    plan = Plan(
+        epoch=1,
+        first=0,
+        shape=EpochShape(len(split), 64),
+        micro_batch_size=256,
+        learning_rate=lambda _update: 1e-3,
+        label_smoothing=0.0,
+        clock=time.perf_counter,
+    )
+    batches = epoch_updates(split, size=64, seed=0, epoch=1)
+    began = time.perf_counter()
+    made = 0
+    for event in fit(model, AdamW(model), batches, plan, Tally(), team=Team()):
+        made += isinstance(event, Step)
+        if made == options.updates:
+            break
+    seconds = time.perf_counter() - began
+    print(json.dumps({"seconds": seconds, "parameters": count_parameters(model)}))
+
+
+if __name__ == "__main__":
+    main()

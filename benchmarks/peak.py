@@ -1,0 +1,76 @@
+"""Operations a second of the default training and of a matrix product, in turn; prints JSON."""
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
+from itertools import islice
+
+import torch
+from torch import Tensor, nn
+
+from mnist_cli.config import TrainConfig
+from mnist_cli.data import load_dataset
+from mnist_cli.models import build_model
+from mnist_cli.run import train
+
+SIDE, UPDATES = 1024, 300
+
+
+def operations(model: nn.Module, images: Tensor) -> float:
+    """Return the floating-point operations of training on a sample, convolutions and products.
+
+    A multiplication and an addition are two; they come once in the forward pass and twice in the
+    backward pass, but for the gradient by the pixels, which nobody needs.
+    """
+    total, seen = 0.0, 0
+
+    def count(layer: nn.Module, _inputs: object, outputs: Tensor) -> None:
+        nonlocal total, seen
+        assert isinstance(layer.weight, Tensor)
+        once = 2.0 * outputs[0].numel() * layer.weight[0].numel()
+        total += once * (3 if seen else 2)
+        seen += 1
+
+    layers = [layer for layer in model.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
+    hooks = [layer.register_forward_hook(count) for layer in layers]
+    model(images)
+    for hook in hooks:
+        hook.remove()
+    return total
+
+
+def main() -> None:
+    """Measure both in turn."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--data-dir", default="data")
+    options = parser.parse_args()
+
+    images = load_dataset("mnist", options.data_dir).train.images
+    each = operations(build_model("cnn"), images[:1])
+    a, b = torch.randn(SIDE, SIDE), torch.randn(SIDE, SIDE)
+
+    def product() -> float:
+        return max(_rate(lambda: a @ b, 2.0 * SIDE**3) for _ in range(20))
+
+    def training() -> float:
+        config = TrainConfig(
+            epochs=1, max_updates=UPDATES, data_dir=options.data_dir, output="/dev/null"
+        )
+        end = list(islice(train(config), None))[-1]
+        return each * UPDATES * 64 / end.train_seconds / 1e9  # type: ignore[attr-defined]
+
+    figures = [(product(), training()) for _ in range(3)]
+    peak, rate = (statistics.median(column) for column in zip(*figures, strict=True))
+    print(json.dumps({"peak": peak, "training": rate, "operations": each}))
+
+
+def _rate(task: Callable[[], object], amount: float) -> float:
+    began = time.perf_counter()
+    task()
+    return amount / (time.perf_counter() - began) / 1e9
+
+
+if __name__ == "__main__":
+    main()
