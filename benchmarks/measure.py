@@ -16,6 +16,8 @@ from typing import Any
 
 BIN = Path(sys.executable).parent
 ROOT = Path(__file__).parents[1]
+# As a user has it: modules are compiled once, and not by every process.
+ENVIRONMENT = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ def run(program: str, *arguments: object) -> Ran:
 
     """
     command = [str(BIN / program), *map(str, arguments)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)} if program == "python" else None
+    environment = ENVIRONMENT | ({"PYTHONPATH": str(ROOT)} if program == "python" else {})
     began = time.perf_counter()
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment
@@ -62,6 +64,7 @@ def until_line(start: str, program: str, *arguments: object) -> float:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
+        env=ENVIRONMENT,
     ) as process:
         assert process.stderr
         for line in process.stderr:

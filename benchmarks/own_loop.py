@@ -5,9 +5,8 @@ import json
 import time
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from benchmarks.references.tutorial import Net
 from mnist_cli.data import load_dataset
 from mnist_cli.events import Step
 from mnist_cli.loaders import EpochShape, epoch_updates
@@ -17,10 +16,42 @@ from mnist_cli.optim import AdamW
 from mnist_cli.team import Team
 
 
+class ByteDropout(nn.Module):
+    """Dropout that draws a byte for each value: `share` is a multiple of 1/256."""
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        self.share = share
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Return the values, a share of them set to zero and the rest scaled up."""
+        if not self.training:
+            return values
+        words = torch.empty(-(-values.numel() // 8), dtype=torch.int64).random_(-(2**63), None)
+        kept = words.view(torch.uint8)[: values.numel()].view(values.shape) >= 256 * self.share
+        return values * kept.mul(1 / (1 - self.share))
+
+
 def network(name: str) -> nn.Module:
-    """Return the tutorial's network, or a perceptron whose hidden layer has so many units."""
+    """Return the tutorial's network, or a perceptron whose hidden layer has so many units.
+
+    The former pools before it activates, which is the same function with a quarter of the work.
+    """
     if name == "tutorial":
-        layers = [Normalize(), Net()]
+        layers = [
+            Normalize(),
+            nn.Conv2d(1, 32, 3),
+            nn.ReLU(),
+            nn.Conv2d(32, 64, 3),
+            nn.MaxPool2d(2),
+            nn.ReLU(),
+            Flatten(),
+            ByteDropout(0.25),
+            nn.Linear(64 * 12 * 12, 128),
+            nn.ReLU(),
+            ByteDropout(0.5),
+            nn.Linear(128, 10),
+        ]
     else:
         units = int(name)
         layers = [Normalize(), Flatten(), nn.Linear(784, units), nn.ReLU(), nn.Linear(units, 10)]
@@ -50,7 +81,9 @@ def main() -> None:
     batches = epoch_updates(split, size=64, seed=0, epoch=1)
     began = time.perf_counter()
     made = 0
-    for event in fit(model, AdamW(model), batches, plan, Tally(), team=Team()):
+    for event in fit(
+        model, AdamW(model), batches, plan, Tally(), team=Team(torch.get_num_threads())
+    ):
         made += isinstance(event, Step)
         if made == options.updates:
             break

@@ -97,6 +97,7 @@ def test_training_on_mnist_imports_neither_torchvision_nor_the_compiler(
     modules = loaded_by(code)
     assert "mnist_cli.run" in modules
     assert not {"torchvision", "torch._dynamo"} & modules  # a second each
+    assert "sympy" not in modules  # a third of a second
 
 
 def test_the_python_api_has_every_name_it_lists() -> None:
