@@ -13,6 +13,7 @@ from mnist_cli.loaders import EpochShape, epoch_updates
 from mnist_cli.loop import Plan, Tally, fit
 from mnist_cli.models import Flatten, Normalize, count_parameters
 from mnist_cli.optim import AdamW
+from mnist_cli.runtime import keep_freed_memory
 from mnist_cli.team import Team
 
 
@@ -66,6 +67,7 @@ def main() -> None:
     parser.add_argument("--updates", type=int, default=100)
     options = parser.parse_args()
 
+    keep_freed_memory()
     torch.manual_seed(0)
     model = network(options.network)
     split = load_dataset("mnist", options.data_dir).train

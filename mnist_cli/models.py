@@ -163,9 +163,9 @@ def quick() -> nn.Module:
             nn.Conv2d(32, 32, (4, 2), stride=(2, 1)),  # [N, 32, 5, 5]
             nn.ReLU(),
             Flatten(),
-            nn.Linear(32 * 5 * 5, 64),
+            nn.Linear(32 * 5 * 5, 128),
             nn.ReLU(),
-            nn.Linear(64, 10),
+            nn.Linear(128, 10),
         )
     )
 

@@ -1,6 +1,8 @@
 """The machine: device, threads and random streams."""
 
+import ctypes
 import hashlib
+import sys
 
 import torch
 
@@ -38,6 +40,22 @@ def set_threads(threads: int | None) -> None:
 def threads_for(device: torch.device) -> int:
     """Return the threads that share out work there: as many as PyTorch uses, if processors."""
     return torch.get_num_threads() if device.type == "cpu" else 1
+
+
+def keep_freed_memory() -> None:
+    """Have the C library keep the memory that this process frees, where it is glibc.
+
+    It would give large blocks back to the system, and be given them anew, page by page, in every
+    update: a tenth of the time of a large network.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt:
+        mallopt(_TRIM_THRESHOLD, 2**30)
+        mallopt(_TOP_PAD, 2**28)
+        mallopt(_MMAP_THRESHOLD, 2**25)  # the most that it takes
+
+
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3  # of <malloc.h>
 
 
 def stream_seed(seed: int, *address: str | int) -> int:

@@ -77,6 +77,9 @@ def _run(config: TrainConfig, checkpoint: "Checkpoint | None", display: Display)
     with quick_imports():
         from mnist_cli.render import JsonLines, PathLine, for_people  # noqa: PLC0415
         from mnist_cli.run import train as run  # noqa: PLC0415 (torch)
+        from mnist_cli.runtime import keep_freed_memory  # noqa: PLC0415 (torch)
+
+    keep_freed_memory()
 
     # Lines of data would be torn by a bar that is redrawn on the same terminal.
     plain = display.json and sys.stdout.isatty()
