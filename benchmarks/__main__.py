@@ -19,7 +19,9 @@ def main() -> None:
     """Measure, print, and write what was measured."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("groups", nargs="*", metavar="GROUP", help=", ".join(GROUPS))
-    parser.add_argument("--quick", action="store_true", help="fewer runs, no tutorial program")
+    parser.add_argument(
+        "--quick", action="store_true", help="fewer runs, and only the article's loop"
+    )
     options = parser.parse_args()
     if unknown := set(options.groups) - set(GROUPS):
         parser.error(f"no such group: {', '.join(unknown)}; there are {', '.join(GROUPS)}")
@@ -30,14 +32,17 @@ def main() -> None:
     began = time.perf_counter()
     rows = []
     for group, row in measure(options.groups or list(GROUPS), quick=options.quick):
-        rows.append({"group": group, **row.to_dict()})
+        rows.append({"group": group, "measured": time.strftime("%F %R"), **row.to_dict()})
         console.print(f"{time.perf_counter() - began:5.0f} s  {in_words(row)}", soft_wrap=True)
     console.print(table(rows))
-    if not options.groups:
-        RESULTS.mkdir(exist_ok=True)
-        path = RESULTS / ("quick.json" if options.quick else "full.json")
-        path.write_text(json.dumps({"machine": about, "rows": rows}, indent=1) + "\n")
-        console.print(f"Wrote {path}")
+    path = RESULTS / ("quick.json" if options.quick else "full.json")
+    RESULTS.mkdir(exist_ok=True)
+    if options.groups and path.exists():  # the others stay as they were measured
+        kept = json.loads(path.read_text())["rows"]
+        rows += [row for row in kept if row["group"] not in options.groups]
+        rows.sort(key=lambda row: list(GROUPS).index(row["group"]))
+    path.write_text(json.dumps({"machine": about, "rows": rows}, indent=1) + "\n")
+    console.print(f"Wrote {path}")
 
 
 def in_words(row: Row) -> str:

@@ -22,10 +22,9 @@ ENVIRONMENT = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTEC
 
 @dataclass(frozen=True)
 class Ran:
-    """A process that ended: its wall-clock seconds, largest memory in MB, and standard output."""
+    """A process that ended: its wall-clock seconds and standard output."""
 
     seconds: float
-    peak_mb: float
     out: str
 
     @property
@@ -41,19 +40,43 @@ def run(program: str, *arguments: object) -> Ran:
         RuntimeError: it failed.
 
     """
-    command = [str(BIN / program), *map(str, arguments)]
+    return _run([str(BIN / program), *map(str, arguments)], program)
+
+
+def peak_mb(program: str, *arguments: object) -> float:
+    """Return the largest memory of a program, in MB.
+
+    It is started by a small process: a program's peak begins with that of the one it is forked
+    from.
+    """
+    launcher = [sys.executable, "-S", "-c", _LAUNCHER, str(BIN / program), *map(str, arguments)]
+    return float(_run(launcher, program).out.splitlines()[-1]) / 1024
+
+
+_LAUNCHER = """
+import os, sys
+child = os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ)
+_, status, usage = os.wait4(child, 0)
+print(usage.ru_maxrss, flush=True)
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
+
+
+def _run(command: list[str], program: str) -> Ran:
     environment = ENVIRONMENT | ({"PYTHONPATH": str(ROOT)} if program == "python" else {})
     began = time.perf_counter()
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment
+    done = subprocess.run(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env=environment,
+        check=False,
     )
-    assert process.stdout
-    out = process.stdout.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise RuntimeError(f"exit code {process.returncode}: {' '.join(command)}")
-    return Ran(time.perf_counter() - began, usage.ru_maxrss / 1024, out)
+    seconds = time.perf_counter() - began
+    if done.returncode:
+        raise RuntimeError(f"exit code {done.returncode}: {' '.join(command)}")
+    return Ran(seconds, done.stdout)
 
 
 def until_line(start: str, program: str, *arguments: object) -> float:

@@ -75,7 +75,7 @@ def main() -> None:
         epoch=1,
         first=0,
         shape=EpochShape(len(split), 64),
-        micro_batch_size=256,
+        micro_batch_size=512,
         learning_rate=lambda _update: 1e-3,
         label_smoothing=0.0,
         clock=time.perf_counter,

@@ -17,7 +17,12 @@ from mnist_cli.models import Normalize
 
 
 def samples_per_second(batches: Iterable[Any], most: int | None) -> float:
-    """Take the batches, or the first few, and return the rate at which they came."""
+    """Take the batches, or the first few, and return the rate at which they come after the first.
+
+    That one may have had to wait until workers were started.
+    """
+    batches = iter(batches)
+    next(batches)
     began, samples = time.perf_counter(), 0
     for _images, labels in itertools.islice(batches, most):
         samples += len(labels)

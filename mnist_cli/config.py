@@ -65,7 +65,7 @@ class TrainConfig:
         panel=_PLAN,
     )
     micro_batch_size: int = option(
-        256,
+        512,  # on two cores a little faster than 256, in little memory
         "Most samples in one forward pass; never changes the result beyond rounding.",
         metavar="N",
         minimum=1,
@@ -124,7 +124,7 @@ class TrainConfig:
     )
     augment: bool | None = option(
         None,
-        "Shift every training image at random by up to a pixel.",
+        "Shift the training images by up to a pixel each way.",
         shown_default=_BY_MODEL,
         panel=_NET,
     )

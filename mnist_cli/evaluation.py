@@ -60,29 +60,28 @@ def evaluate(
 ) -> Score:
     """Return the score of `model` on `split`, in evaluation mode and without gradients.
 
-    The network and the split are on the same device. `batch_size` bounds the memory, and changes
-    the loss by no more than rounding. The batches are shared out among the team.
+    The network and the split are on the same device. `batch_size` bounds the memory that a
+    thread needs, and changes the loss by no more than rounding. The team shares the batches out.
     """
     was_training = model.training
     model.eval()
-    device = split.labels.device
-    loss_sum = torch.zeros((), dtype=torch.float64, device=device)
-    confusion = torch.zeros(CLASSES * CLASSES, dtype=torch.int64, device=device)
+    loss_sum = torch.zeros((), dtype=torch.float64)
+    confusion = torch.zeros(CLASSES * CLASSES, dtype=torch.int64)
 
     def score(start: int) -> tuple[Tensor, Tensor]:
         images, labels = split[start : start + batch_size]
         labels = labels.long()
         with torch.inference_mode():  # a thread's own
             logits = model(images)
-            loss = F.cross_entropy(logits, labels, reduction="none").double().sum()
-            pairs = labels * CLASSES + logits.argmax(1)
-            return loss, torch.bincount(pairs, minlength=CLASSES * CLASSES)
+            losses = F.cross_entropy(logits, labels, reduction="none").cpu()  # MPS has no doubles
+            pairs = (labels * CLASSES + logits.argmax(1)).cpu()
+            return losses.double().sum(), torch.bincount(pairs, minlength=CLASSES * CLASSES)
 
     for loss, counts in (team or Team()).map(score, range(0, len(split), batch_size)):
         loss_sum += loss
         confusion += counts
     model.train(was_training)
-    return Score(float(loss_sum), confusion.view(CLASSES, CLASSES).cpu())
+    return Score(float(loss_sum), confusion.view(CLASSES, CLASSES))
 
 
 def _ratio(part: Tensor, whole: Tensor) -> list[float]:

@@ -50,9 +50,6 @@ class FetchSampler(Sampler[Item]):
         self._order = order
         self._turn = turn
 
-    def __len__(self) -> int:
-        return len(self._places)
-
     def __iter__(self) -> Iterator[Item]:
         for place in self._places:
             run = slice(place, place + self._places.step)

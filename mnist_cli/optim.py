@@ -34,8 +34,11 @@ class Optimizer(ABC):
     def step(self, gradient: Sequence[Tensor], lr: float) -> None:
         """Make one update along a gradient, a tensor a parameter, with the learning rate `lr`."""
         self._steps += 1
+        pairs = zip(gradient, self._parameters, strict=True)
         with torch.no_grad():
-            self._update(list(gradient), lr)
+            # The fused kernels take it that both lie alike in memory.
+            alike = [g if g.stride() == p.stride() else _laid_out(g, p) for g, p in pairs]
+            self._update(alike, lr)
 
     @abstractmethod
     def _update(self, gradient: list[Tensor], lr: float) -> None: ...
@@ -111,6 +114,10 @@ class AdamW(Optimizer):
             amsgrad=False,
             maximize=False,
         )
+
+
+def _laid_out(values: Tensor, like: Tensor) -> Tensor:
+    return torch.empty_like(like).copy_(values)
 
 
 def _check_alike(other: object, mine: Tensor, slot: str) -> None:

@@ -77,8 +77,8 @@ class _Run:
             settings.check(config)
         self.shape = epoch_shape(config, len(samples))
         self.planned = config.epochs * self.shape.updates
-        self.samples, self.val = samples.to(self.device), val.to(self.device)
-        self.dataset = Shifted(self.samples) if config.augment else self.samples
+        samples, self.val = samples.to(self.device), val.to(self.device)
+        self.dataset = Shifted(samples) if config.augment else samples
         self.test = dataset.test.to(self.device)
         self.state = TrainingState(config, self.device)
         if resume is not None:
@@ -105,7 +105,7 @@ class _Run:
             seconds=self.clock(),
             version=__version__,
             mode=self.config.mode,
-            samples=len(self.samples),
+            samples=len(self.dataset),
             batch_size=self.shape.update_size,
             updates_per_epoch=self.shape.updates,
             updates=min(self.planned, self.config.max_updates or self.planned),

@@ -8,6 +8,9 @@ import torch
 
 from mnist_cli.errors import UsageError
 
+# Of <malloc.h>.
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -2, -3, -8
+
 
 def pick_device(name: str) -> torch.device:
     """Return the device that `name` asks for; `auto` takes a GPU where there is one.
@@ -53,9 +56,7 @@ def keep_freed_memory() -> None:
         mallopt(_TRIM_THRESHOLD, 2**30)
         mallopt(_TOP_PAD, 2**28)
         mallopt(_MMAP_THRESHOLD, 2**25)  # the most that it takes
-
-
-_TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3  # of <malloc.h>
+        mallopt(_ARENA_MAX, 1)  # or each thread would keep memory of its own
 
 
 def stream_seed(seed: int, *address: str | int) -> int:

@@ -75,10 +75,13 @@ def test_label_smoothing_enters_the_gradient_but_not_the_reported_loss(few: Spli
     assert step.loss == pytest.approx(F.cross_entropy(logits, labels).item(), rel=1e-12)
 
 
-@pytest.mark.parametrize("micro", [7, 100])
-def test_in_single_precision_the_gradient_is_right_up_to_rounding(micro: int, few: Split) -> None:
-    expected = gradient_of_one_pass(build_model("cnn"), few)
-    gradient, _ = one_update(build_model("cnn"), few, make_plan(micro))
+@pytest.mark.parametrize("micro", [1, 7, 100])
+@pytest.mark.parametrize("name", MODELS)
+def test_in_single_precision_the_gradient_is_right_up_to_rounding(
+    name: str, micro: int, few: Split
+) -> None:
+    expected = gradient_of_one_pass(build_model(name), few)
+    gradient, _ = one_update(build_model(name), few, make_plan(micro))
     for actual, wanted in zip(gradient, expected, strict=True):
         torch.testing.assert_close(actual.double(), wanted, rtol=1e-3, atol=1e-5)
 

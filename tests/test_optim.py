@@ -106,6 +106,17 @@ def test_the_optimizers_are_those_of_torch(name: str, momentum: float, few: Spli
             assert torch.equal(a, b)
 
 
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_a_gradient_may_lie_otherwise_in_memory(name: str, few: Split) -> None:
+    digests = set()
+    for lay in (torch.clone, lambda g: g.clone(memory_format=torch.contiguous_format)):
+        model = build_model("cnn")
+        optimizer = build_optimizer(model, resolve(TrainConfig(optimizer=name)))
+        optimizer.step([lay(g) for g in gradient(model, few)], 0.01)
+        digests.add(weights_sha256(model.state_dict()))
+    assert len(digests) == 1
+
+
 def test_an_optimizer_goes_on_from_its_state(few: Split) -> None:
     def update(model: nn.Module, optimizer: Optimizer) -> None:
         optimizer.step(gradient(model, few), 0.01)

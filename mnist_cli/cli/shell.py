@@ -20,6 +20,7 @@ from mnist_cli.files import write_standard_output
 
 def run_program(app: typer.Typer, name: str) -> None:
     """Run a program to its end, and exit with its code."""
+    hosted = "torch" in sys.modules  # by an interpreter that has other things to do
     _open_streams()
     with contextlib.suppress(ValueError):  # not in the main thread
         signal.signal(signal.SIGTERM, _terminate)
@@ -34,8 +35,8 @@ def run_program(app: typer.Typer, name: str) -> None:
         code = code or _fail(error)
     for stream in (sys.stdout, sys.stderr):
         _close(stream)
-    if "torch" in sys.modules:  # whose objects would be freed one by one, for a fifth of a second
-        os._exit(code)
+    if "torch" in sys.modules and not hosted:
+        os._exit(code)  # to free its objects one by one would take a fifth of a second
     sys.exit(code)
 
 
@@ -107,7 +108,7 @@ def _usage(error: Exception) -> str:
 def quick_imports() -> Iterator[None]:
     """Import without collecting garbage: PyTorch makes a quarter of a million objects, to stay.
 
-    They are left out of later collections too, the one at the end of the program included.
+    They are left out of later collections, too.
     """
     gc.disable()
     try:
