@@ -45,18 +45,20 @@ def threads_for(device: torch.device) -> int:
     return torch.get_num_threads() if device.type == "cpu" else 1
 
 
-def keep_freed_memory() -> None:
-    """Have the C library keep the memory that this process frees, where it is glibc.
+def keep_freed_memory() -> bool:
+    """Have the C library keep the memory that this process frees; return whether it does (glibc).
 
     It would give large blocks back to the system, and be given them anew, page by page, in every
     update: a tenth of the time of a large network.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt:
-        mallopt(_TRIM_THRESHOLD, 2**30)
-        mallopt(_TOP_PAD, 2**28)
-        mallopt(_MMAP_THRESHOLD, 2**25)  # the most that it takes
-        mallopt(_ARENA_MAX, 1)  # or each thread would keep memory of its own
+    settings = {
+        _TRIM_THRESHOLD: 2**30,
+        _TOP_PAD: 2**28,
+        _MMAP_THRESHOLD: 2**25,  # the most that it takes
+        _ARENA_MAX: 1,  # or each thread would keep memory of its own
+    }
+    return mallopt is not None and all([mallopt(*setting) for setting in settings.items()])
 
 
 def stream_seed(seed: int, *address: str | int) -> int:
