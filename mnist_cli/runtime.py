@@ -58,7 +58,7 @@ def keep_freed_memory() -> bool:
         _MMAP_THRESHOLD: 2**25,  # the most that it takes
         _ARENA_MAX: 1,  # or each thread would keep memory of its own
     }
-    return mallopt is not None and all([mallopt(*setting) for setting in settings.items()])
+    return mallopt is not None and all(mallopt(*setting) for setting in settings.items())
 
 
 def stream_seed(seed: int, *address: str | int) -> int:
