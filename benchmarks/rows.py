@@ -142,7 +142,7 @@ def input_pipeline(bench: Bench) -> Iterator[Row]:
 
 def programs(bench: Bench) -> Iterator[Row]:
     """Compare whole processes with `import torch`."""
-    turns = 3 if bench.quick else 7
+    turns = 3 if bench.quick else 5
     data = ("--data-dir", bench.data)
     bench.train("--config", "fast")
     evaluation, shown, numbered, imported = in_turn(
@@ -208,7 +208,6 @@ def batch_mode(bench: Bench) -> Iterator[Row]:
 
 def growth(bench: Bench) -> Iterator[Row]:
     """Fit how seconds grow, and compare the arithmetic with a matrix product."""
-    turns = 1 if bench.quick else 2
     work: dict[str, tuple[str, list[int], Callable[[int], float]]] = {
         "samples (epoch of cnn)": (
             "s an epoch",
@@ -232,7 +231,7 @@ def growth(bench: Bench) -> Iterator[Row]:
         ),
     }
     for name, (unit, sizes, task) in work.items():
-        results = in_turn(turns, *(partial(task, size) for size in sizes))
+        results = in_turn(1, *(partial(task, size) for size in sizes))
         medians = [statistics.median(seconds) for seconds in results]
         counts = [795 * n + 10 for n in sizes] if name.startswith("parameters") else sizes
         points = ", ".join(f"{n:,}: {s:.4g}" for n, s in zip(counts, medians, strict=True))
