@@ -14,6 +14,7 @@ SCHEDULES = ("constant", "one-cycle", "cosine")
 DATASETS = ("mnist", "fashion-mnist", "kmnist", "qmnist")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 SPLITS = ("test", "train", "val")
+PROBES = ("noise", "alignment", "sharpness")
 
 DEFAULT_BATCH_SIZE = 64
 
@@ -39,6 +40,7 @@ def option(default: Any, help: str, **about: Any) -> Any:  # noqa: ANN401
 
 
 _PLAN, _NET, _DATA, _RUN = "What is trained", "Model and optimizer", "Data", "Run and output"
+_PROBE = "Probes"
 _BY_MODEL = "by model and mode"
 
 
@@ -144,6 +146,22 @@ class TrainConfig:
     data_dir: str = option(
         "data", "Folder of the data, in torchvision's layout.", metavar="DIR", panel=_DATA
     )
+    probe: str | None = option(
+        None,
+        f"What to measure besides the loss, with commas between: {', '.join(PROBES)}.",
+        metavar="NAMES",
+        panel=_PROBE,
+    )
+    probe_every: int = option(
+        500, "Updates from one probe to the next.", metavar="N", minimum=1, panel=_PROBE
+    )
+    probe_samples: int = option(
+        2000,
+        "Samples that the noise and the sharpness are taken from; 60000 takes all.",
+        metavar="N",
+        minimum=1,
+        panel=_PROBE,
+    )
     seed: int = option(
         0, "Decides everything random.", metavar="N", minimum=0, maximum=2**63 - 1, panel=_RUN
     )
@@ -168,6 +186,11 @@ class TrainConfig:
     log_interval: int = option(
         100, "Updates from one report to the next.", metavar="N", minimum=1, panel=_RUN
     )
+
+
+def names_in(text: str | None) -> tuple[str, ...]:
+    """Return the names in an option's value that has commas between them."""
+    return tuple(name.strip() for name in (text or "").split(",") if name.strip())
 
 
 @dataclass(frozen=True)

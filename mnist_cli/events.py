@@ -69,6 +69,80 @@ class Step(Event):
 
 
 @dataclass(frozen=True)
+class NoiseProbe(Event):
+    """The gradient noise scale after so many updates, in samples: see `probes.noise`.
+
+    `trace` and `gradient_square` are tr Σ and |G|². They are exact for the training set if `exact`,
+    or else from the own gradients of `samples` out of the `population`. The two-batch figures are
+    estimates, means over draws. Networks are probed in evaluation mode.
+    """
+
+    name: ClassVar[str] = "probe"
+    update: int
+    samples_seen: int
+    noise_scale: float
+    trace: float
+    gradient_square: float
+    samples: int
+    population: int
+    exact: bool
+    two_batch_noise_scale: float
+    two_batch_trace: float
+    two_batch_gradient_square: float
+    two_batch_sizes: list[int]
+    two_batch_draws: int
+    probe: str = "noise"
+    network_mode: str = "evaluation"
+
+
+@dataclass(frozen=True)
+class AlignmentProbe(Event):
+    """Gradients of batches of a size beside the full one: see `probes.alignment`.
+
+    The full gradient is exact; cosines and deviation are estimates, from so many draws.
+    """
+
+    name: ClassVar[str] = "probe"
+    update: int
+    samples_seen: int
+    batch_size: int
+    population: int
+    draws: int
+    cosine_mean: float
+    cosine_deviation: float
+    deviation: float
+    gradient_norm: float
+    probe: str = "alignment"
+    network_mode: str = "evaluation"
+
+
+@dataclass(frozen=True)
+class SharpnessProbe(Event):
+    """The largest eigenvalue of the Hessian of the mean loss over `samples`.
+
+    An eigenvalue lies within `residual` of it. Gradient descent at the rate `lr` is stable on a
+    quadratic below `two_over_lr`, with SGD's momentum below `stable_up_to`.
+    """
+
+    name: ClassVar[str] = "probe"
+    update: int
+    samples_seen: int
+    sharpness: float
+    residual: float
+    iterations: int
+    samples: int
+    population: int
+    lr: float
+    two_over_lr: float
+    stable_up_to: float | None
+    probe: str = "sharpness"
+    network_mode: str = "evaluation"
+
+
+ProbeEvent = NoiseProbe | AlignmentProbe | SharpnessProbe
+
+
+@dataclass(frozen=True)
 class Epoch(Event):
     """An epoch ended. The training figures are means over its samples as they were trained on."""
 

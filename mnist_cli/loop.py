@@ -78,7 +78,7 @@ def fit(
         size = len(labels)
         update = (plan.epoch - 1) * plan.shape.updates + step
         lr = plan.learning_rate(update)
-        whole = _Update(model, parameters, images, labels, wanted)
+        whole = Update(model, parameters, images, labels, wanted)
         gradient: Gradient = []
         sums = Tally()
         for part, piece in team.map(whole.part, micro_batches(size, plan.micro_batch_size)):
@@ -129,7 +129,7 @@ def _progress(plan: Plan, seen_before: int, tally: Tally, under_way: Tally) -> P
 
 
 @dataclass(frozen=True)
-class _Update:
+class Update:
     """An update under way: its samples, and a row of wanted probabilities for each class."""
 
     model: nn.Module

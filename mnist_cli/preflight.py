@@ -25,6 +25,9 @@ CHANGEABLE = frozenset(
         "output",
         "no_clobber",
         "log_interval",
+        "probe",
+        "probe_every",
+        "probe_samples",
     }
 )
 

@@ -14,7 +14,19 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 from rich.text import Text
 
-from mnist_cli.events import End, Epoch, Evaluated, Event, Progress, Start, Step, to_dict
+from mnist_cli.events import (
+    AlignmentProbe,
+    End,
+    Epoch,
+    Evaluated,
+    Event,
+    NoiseProbe,
+    ProbeEvent,
+    Progress,
+    Start,
+    Step,
+    to_dict,
+)
 from mnist_cli.files import write_standard_output
 
 
@@ -82,6 +94,8 @@ class PlainLines(Renderer):
                 f"Epoch [{event.epoch}/{self._start.config['epochs']}], "
                 f"Step [{event.step}/{self._start.updates_per_epoch}], Loss: {event.loss:.4f}"
             )
+        if isinstance(event, ProbeEvent):
+            return probe_in_words(event)
         if isinstance(event, Epoch):
             epochs = self._start.config["epochs"]
             return f"Epoch [{event.epoch}/{epochs}], {scores_in_words(event)}"
@@ -116,6 +130,9 @@ class Terminal(Renderer):
             self._begin(event)
         elif isinstance(event, Progress):
             self._advance(event)
+        elif isinstance(event, ProbeEvent):
+            self._last = event.seconds
+            self._console.print(probe_in_words(event))
         elif isinstance(event, Epoch):
             assert self._start
             self._last = event.seconds
@@ -205,6 +222,30 @@ def _scores(event: Epoch) -> Iterator[tuple[str, float, float]]:
     yield "Test", event.test_loss, event.test_accuracy
     if event.val_loss is not None and event.val_accuracy is not None:
         yield "Val", event.val_loss, event.val_accuracy
+
+
+def probe_in_words(event: ProbeEvent) -> str:
+    """Return what a probe found, and how exact that is."""
+    found = f"Probe at update {event.update:,}, "
+    if isinstance(event, NoiseProbe):
+        rest = f"{event.samples:,} of {event.population:,} samples"
+        how = "exact" if event.exact else f"from {rest}"
+        return (
+            f"{found}noise scale: {event.noise_scale:,.1f} samples ({how}); "
+            f"two-batch estimate {event.two_batch_noise_scale:,.1f}"
+        )
+    if isinstance(event, AlignmentProbe):
+        return (
+            f"{found}alignment of batches of {event.batch_size:,}: cosine "
+            f"{event.cosine_mean:.3f} ± {event.cosine_deviation:.3f} ({event.draws} draws)"
+        )
+    edge = f"2 / learning rate {event.two_over_lr:.2f}"
+    if event.stable_up_to is not None and event.stable_up_to != event.two_over_lr:
+        edge += f", stable with this momentum up to {event.stable_up_to:.2f}"
+    return (
+        f"{found}sharpness: {event.sharpness:.2f} ± {event.residual:.2g} "
+        f"(on {event.samples:,} samples); {edge}"
+    )
 
 
 def summary_in_words(end: End, start: Start) -> str:

@@ -8,7 +8,6 @@ from dataclasses import asdict
 from pathlib import Path
 
 from mnist_cli import __version__, recipes, settings
-from mnist_cli.augment import Shifted
 from mnist_cli.checkpoint import Checkpoint, save_checkpoint, weights_sha256
 from mnist_cli.config import TrainConfig
 from mnist_cli.data import load_dataset, part
@@ -16,15 +15,15 @@ from mnist_cli.errors import DivergedError, ThresholdNotMetError
 from mnist_cli.evaluation import Score, evaluate
 from mnist_cli.events import End, Epoch, Event, Progress, Start, Step, to_dict
 from mnist_cli.files import is_special
-from mnist_cli.loaders import epoch_updates
-from mnist_cli.loop import Plan, Tally, fit
+from mnist_cli.loop import Tally
 from mnist_cli.models import count_parameters
-from mnist_cli.optim import learning_rate
 from mnist_cli.preflight import check_output, check_unchanged, epoch_shape
+from mnist_cli.probes import Probes
 from mnist_cli.runtime import pick_device, set_threads, threads_for
 from mnist_cli.signals import StopSignals
 from mnist_cli.state import TrainingState
 from mnist_cli.team import Team
+from mnist_cli.trainer import Trainer
 
 _log = logging.getLogger(__name__)
 
@@ -75,12 +74,12 @@ class _Run:
         if resume is not None:
             check_unchanged(config, resume.config)
             settings.check(config)
-        self.shape = epoch_shape(config, len(samples))
-        self.planned = config.epochs * self.shape.updates
         samples, self.val = samples.to(self.device), val.to(self.device)
-        self.dataset = Shifted(samples) if config.augment else samples
         self.test = dataset.test.to(self.device)
         self.state = TrainingState(config, self.device)
+        self.trainer = Trainer(config, self.state, samples, team=self.team, clock=self.clock)
+        self.shape, self.planned = self.trainer.shape, self.trainer.planned
+        self.probes = Probes(config, samples, self.team, self.clock)
         if resume is not None:
             self.state.restore(resume, epoch_shape(resume.config, len(samples)))
         self.first_update = self.state.update
@@ -90,7 +89,6 @@ class _Run:
                 self.first_update,
                 self.planned,
             )
-        self.train_seconds = 0.0
         self.saved_at: int | None = None
         self.test_score: Score | None = None
         self.val_score: Score | None = None
@@ -105,7 +103,7 @@ class _Run:
             seconds=self.clock(),
             version=__version__,
             mode=self.config.mode,
-            samples=len(self.dataset),
+            samples=len(self.trainer.samples),
             batch_size=self.shape.update_size,
             updates_per_epoch=self.shape.updates,
             updates=min(self.planned, self.config.max_updates or self.planned),
@@ -114,11 +112,13 @@ class _Run:
             world_size=1,
             config=asdict(self.config),
             first_update=self.state.update,
-            samples_seen=self.shape.samples_seen(self.state.update),
+            samples_seen=self.trainer.samples_seen,
         )
 
     def train(self, signals: StopSignals) -> Generator[Event, None, str]:
         """Train to the end or to a reason to stop, and return that reason."""
+        if self.state.update == 0 and self.probes.due(0):
+            yield from self._probe()
         while self.state.update < self.planned:
             reason = self._reason_to_stop(signals) or (yield from self._train_epoch(signals))
             if reason:
@@ -133,45 +133,25 @@ class _Run:
 
     def _train_epoch(self, signals: StopSignals) -> Generator[Event, None, str | None]:
         """Train to the end of the epoch, or to a reason to stop before it, and return that."""
-        config, state = self.config, self.state
-        epochs, first = divmod(state.update, self.shape.updates)
-        batches = epoch_updates(
-            self.dataset,
-            size=self.shape.update_size,
-            seed=config.seed,
-            epoch=epochs + 1,
-            shuffle=config.shuffle,
-            first=first,
-        )
-        plan = self._plan(epochs + 1, first)
-        events = fit(state.model, state.optimizer, batches, plan, state.tally, team=self.team)
-        while True:
-            began = time.perf_counter()
-            event = next(events, None)
-            self.train_seconds += time.perf_counter() - began
-            if event is None:
-                return None
+        epoch_end = (self.state.update // self.shape.updates + 1) * self.shape.updates
+        for event in self.trainer.finish_epoch():
             if isinstance(event, Progress) or self._is_due(event):
                 yield event
-            if isinstance(event, Step):
-                state.update = event.update
-            elif state.update < (epochs + 1) * self.shape.updates and (
-                reason := self._reason_to_stop(signals)
-            ):
-                return reason
+            if isinstance(event, Step) and self.probes.due(event.update):
+                yield from self._probe()
+            elif isinstance(event, Progress) and self.state.update < epoch_end:
+                reason = self._reason_to_stop(signals)
+                if reason:
+                    return reason
+        return None
 
-    def _plan(self, epoch: int, first: int) -> Plan:
-        config, peak = self.config, self.config.lr
-        assert peak is not None
-        assert config.label_smoothing is not None
-        return Plan(
-            epoch=epoch,
-            first=first,
-            shape=self.shape,
-            micro_batch_size=config.micro_batch_size,
-            learning_rate=lambda update: learning_rate(config.schedule, peak, update, self.planned),
-            label_smoothing=config.label_smoothing,
-            clock=self.clock,
+    def _probe(self) -> Iterator[Event]:
+        trainer = self.trainer
+        yield from self.probes.measure(
+            self.state.model,
+            update=self.state.update,
+            samples_seen=trainer.samples_seen,
+            lr=trainer.lr,
         )
 
     def _is_due(self, step: Step) -> bool:
@@ -194,7 +174,7 @@ class _Run:
             seconds=self.clock(),
             epoch=state.update // self.shape.updates,
             update=state.update,
-            samples_seen=self.shape.samples_seen(self.state.update),
+            samples_seen=self.trainer.samples_seen,
             train_loss=tally.loss_sum / tally.samples,
             train_accuracy=tally.correct / tally.samples,
             test_loss=test.loss,
@@ -238,9 +218,9 @@ class _Run:
             checkpoint=self.config.output if self.saved_at is not None else None,
             epoch=-(-self.state.update // self.shape.updates),
             update=self.state.update,
-            samples_seen=self.shape.samples_seen(self.state.update),
+            samples_seen=self.trainer.samples_seen,
             test_accuracy=self.test_score.accuracy if whole and self.test_score else None,
-            train_seconds=self.train_seconds,
+            train_seconds=self.trainer.train_seconds,
             weights_sha256=weights_sha256(weights) if reason != "diverged" else None,
         )
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, TypeVar, get_args, get_type_hints
 
-from mnist_cli.config import Option, TrainConfig
+from mnist_cli.config import PROBES, Option, TrainConfig, names_in
 from mnist_cli.errors import UsageError
 
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
@@ -113,8 +113,18 @@ def check(config: TrainConfig) -> None:
             f"--until-accuracy {config.until_accuracy} needs samples to judge by that are not "
             "the test set: add --val-size 5000"
         )
+    problems += unknown_names("--probe", config.probe, PROBES)
     if problems:
         raise UsageError("\n".join(problems))
+
+
+def unknown_names(option: str, value: str | None, known: Iterable[str]) -> list[str]:
+    """Return a complaint for each name in a list with commas that is not known."""
+    return [
+        f"{option} {value}: {name!r} is not one of {', '.join(known)}{suggestion(name, known)}"
+        for name in names_in(value)
+        if name not in known
+    ]
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:

@@ -16,6 +16,7 @@ FLOORS = [
     ["cli"],
     ["render"],
     ["run", "score"],
+    ["trainer", "probes"],
     ["state", "preflight"],
     ["checkpoint"],
     ["loop", "evaluation"],
