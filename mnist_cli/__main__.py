@@ -1,10 +1,10 @@
-"""`python -m mnist_cli train|eval`, which is also what torchrun starts."""
+"""`python -m mnist_cli train|eval|compare`, which is also what torchrun starts."""
 
 import inspect
 
 import typer
 
-from mnist_cli.cli import evaluate, train
+from mnist_cli.cli import compare, evaluate, train
 from mnist_cli.cli.options import version
 from mnist_cli.cli.shell import run_program
 
@@ -15,6 +15,7 @@ app = typer.Typer(
 )
 app.add_typer(train.app)
 app.add_typer(evaluate.app)
+app.add_typer(compare.app)
 
 
 def group(**_values: bool) -> None:

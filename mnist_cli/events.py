@@ -13,9 +13,10 @@ SCHEMA = 1
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened, and when."""
+    """Something that happened, and when. What is not `lasting` is never written as JSON."""
 
     name: ClassVar[str]
+    lasting: ClassVar[bool] = True
     seconds: float
 
 
@@ -44,12 +45,13 @@ class Start(Event):
 
 @dataclass(frozen=True)
 class Progress(Event):
-    """A micro-batch was computed: a sign of life for displays, never written as JSON.
+    """A micro-batch was computed: a sign of life for displays.
 
     `loss` and `accuracy` are means over the samples of the epoch so far.
     """
 
     name: ClassVar[str] = "progress"
+    lasting: ClassVar[bool] = False
     samples_seen: int
     loss: float
     accuracy: float
@@ -93,6 +95,7 @@ class NoiseProbe(Event):
     two_batch_draws: int
     probe: str = "noise"
     network_mode: str = "evaluation"
+    arm: str | None = None
 
 
 @dataclass(frozen=True)
@@ -114,6 +117,7 @@ class AlignmentProbe(Event):
     gradient_norm: float
     probe: str = "alignment"
     network_mode: str = "evaluation"
+    arm: str | None = None
 
 
 @dataclass(frozen=True)
@@ -137,6 +141,7 @@ class SharpnessProbe(Event):
     stable_up_to: float | None
     probe: str = "sharpness"
     network_mode: str = "evaluation"
+    arm: str | None = None
 
 
 ProbeEvent = NoiseProbe | AlignmentProbe | SharpnessProbe
@@ -204,11 +209,16 @@ class Evaluated(Event):
 def to_dict(event: Event) -> dict[str, Any]:
     """Return the JSON object of an event: its name first, validation only where there is some.
 
-    A number that is not finite, which JSON does not have, becomes null.
+    The arm of a comparison is left out likewise. A number that is not finite, which JSON does not
+    have, becomes null.
     """
     fields = {
         key: None if isinstance(value, float) and not math.isfinite(value) else value
         for key, value in asdict(event).items()
     }
-    present = {k: v for k, v in fields.items() if v is not None or not k.startswith("val_")}
+    present = {k: v for k, v in fields.items() if v is not None or not _is_optional(k)}
     return {"event": event.name, **present}
+
+
+def _is_optional(key: str) -> bool:
+    return key.startswith("val_") or key == "arm"

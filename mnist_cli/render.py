@@ -56,7 +56,7 @@ class JsonLines(Renderer):
 
     def show(self, event: Event) -> None:
         """Write the event, unless it is a mere sign of life."""
-        if not isinstance(event, Progress):
+        if event.lasting:
             write_standard_output(json.dumps(to_dict(event), allow_nan=False) + "\n")
 
 

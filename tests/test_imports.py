@@ -14,7 +14,9 @@ ROOT = Path(mnist_cli.__file__).parent
 FLOORS = [
     ["__main__"],
     ["cli"],
+    ["report"],
     ["render"],
+    ["lab"],
     ["run", "score"],
     ["trainer", "probes"],
     ["state", "preflight"],

@@ -1,0 +1,130 @@
+"""`mnist-compare`."""
+
+import os
+import sys
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from mnist_cli import settings
+from mnist_cli.cli.options import PRESETS, Display, add_command, parameter
+from mnist_cli.cli.shell import notices, quick_imports, run_program
+from mnist_cli.errors import MnistError, UsageError
+from mnist_cli.files import check_writable, write_standard_output, write_whole
+from mnist_cli.lab.options import CompareConfig, resolve, sizes_in
+
+app = typer.Typer(pretty_exceptions_enable=False)
+
+
+def compare(given: dict[str, Any], config: str | None) -> None:
+    """Train the same network with several batch sizes, and say what difference it makes.
+
+    Each batch size starts from the same weights and sees the same samples; full is batch mode.
+    Try: mnist-compare --batch-sizes 64,1024,full --report report.html
+
+    What the arms of a comparison found is kept in --output, so the same command goes on where it
+    was interrupted. Standard output is a table, or with --json every event.
+
+    Exit codes: 0 done, 2 usage, 3 data, 5 no arm reached --until-accuracy, 6 every arm diverged,
+    7 output, 130 or 143 interrupted.
+    """
+    known = (CompareConfig, Display)
+    layers = [settings.Layer(given, settings.flag), settings.environment(os.environ, *known)]
+    if config is None:
+        config = os.environ.get("MNIST_CONFIG") or None
+    if config is not None:
+        layers.append(settings.toml_file(config, PRESETS, *known))
+    display = settings.build(Display, layers)
+    options = settings.build(CompareConfig, layers)
+    resolve(options)
+    sizes_in(options.batch_sizes)
+    _check_places(options, display)
+    _run(options, display)
+
+
+def _check_places(config: CompareConfig, display: Display) -> None:
+    """Raise if a page or figure could not be written, now rather than at the end."""
+    streamed = [p for p in (config.report, config.plot) if p == "-"]
+    if len(streamed) + display.json > 1:
+        raise UsageError("--report -, --plot - and --json all want standard output; choose one")
+    for path in (config.report, config.plot):
+        if path is not None and path != "-":
+            check_writable(Path(path))
+
+
+def _run(config: CompareConfig, display: Display) -> None:
+    with quick_imports():
+        from mnist_cli.lab.compare import compare as run  # noqa: PLC0415 (torch)
+        from mnist_cli.lab.results import Results  # noqa: PLC0415 (torch)
+        from mnist_cli.render import JsonLines, Renderer  # noqa: PLC0415 (--help is quick)
+        from mnist_cli.report import progress, text  # noqa: PLC0415 (--help is quick)
+
+    if config.plot is not None:
+        from mnist_cli.report import figure  # noqa: PLC0415 (matplotlib, which is optional)
+
+    results = Results()
+    plain = display.json and sys.stdout.isatty()
+    streamed = "-" in (config.report, config.plot)
+    failure = None
+    with ExitStack() as stack:
+        stack.enter_context(notices(quiet=display.quiet))
+        people = stack.enter_context(
+            progress.for_people(sys.stderr, quiet=display.quiet, plain=plain)
+        )
+        data = JsonLines() if display.json else Renderer()
+        try:
+            for event in run(config, results):
+                with suppress(OSError):  # nobody reads standard error: no reason to stop
+                    people.show(event)
+                data.show(event)
+        except MnistError as error:
+            if results.verdict is None:
+                raise
+            failure = error  # of the findings, which are shown first
+    if not display.json and not streamed:
+        if sys.stdout.isatty():
+            text.print_results(results, sys.stdout)
+        else:
+            write_standard_output(text.table(results))
+            if not display.quiet:
+                with suppress(OSError):
+                    text.print_verdict(results, sys.stderr)
+    if config.report is not None:
+        from mnist_cli.report import page  # noqa: PLC0415 (only where asked for)
+
+        _write(config.report, page.render(results).encode())
+    if config.plot is not None:
+        _write(config.plot, figure.draw(results, config.plot, config.panel))
+    if failure is not None:
+        raise failure
+
+
+def _write(path: str, data: bytes) -> None:
+    if path == "-":
+        write_standard_output(data)
+    else:
+        write_whole(Path(path), data)
+
+
+add_command(
+    app,
+    compare,
+    (CompareConfig, Display),
+    (
+        parameter(
+            "config",
+            str | None,
+            typer.Option(
+                "--config", metavar="FILE|PRESET", help="TOML file, or the name of a preset."
+            ),
+        ),
+    ),
+    name="compare",
+)
+
+
+def main() -> None:
+    """Run `mnist-compare`."""
+    run_program(app, "mnist-compare")

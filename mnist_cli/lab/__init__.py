@@ -1,0 +1,1 @@
+"""Batch against mini-batch, measured: comparisons and what follows from them."""

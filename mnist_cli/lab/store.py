@@ -1,0 +1,154 @@
+"""The records of arms in a folder: finished ones, and ones that were cut off.
+
+A finished arm is `NAME.jsonl`, an event a line. One that was cut off is `NAME.part.jsonl`, whose
+last line says where it stands, and `NAME.part.pt`, a checkpoint. A record that is damaged, or does
+not fit its checkpoint, is made anew: it costs time, and no result.
+"""
+
+import json
+import logging
+from dataclasses import dataclass, fields
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, ClassVar, Union, get_args, get_origin, get_type_hints
+
+from mnist_cli.checkpoint import load_checkpoint, save_checkpoint
+from mnist_cli.errors import CheckpointError, OutputError
+from mnist_cli.events import (
+    AlignmentProbe,
+    Event,
+    NoiseProbe,
+    SharpnessProbe,
+    to_dict,
+)
+from mnist_cli.files import check_writable, write_whole
+from mnist_cli.lab.arm import Arm, ArmRun, Material
+from mnist_cli.lab.events import ArmEnd, Change, Point
+from mnist_cli.preflight import epoch_shape
+from mnist_cli.state import TrainingState
+
+_log = logging.getLogger(__name__)
+_MAX_BYTES = 1 << 26
+
+
+@dataclass(frozen=True)
+class Saved(Event):
+    """Where an arm that was cut off stands."""
+
+    name: ClassVar[str] = "saved"
+    update: int
+    train_seconds: float
+
+
+_KINDS: dict[tuple[str, str | None], type[Event]] = {
+    **{(kind.name, None): kind for kind in (Point, Change, ArmEnd, Saved)},
+    ("probe", "noise"): NoiseProbe,
+    ("probe", "alignment"): AlignmentProbe,
+    ("probe", "sharpness"): SharpnessProbe,
+}
+
+
+class Store:
+    """A folder with the records of arms."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = Path(folder)
+
+    def check(self) -> None:
+        """Make the folder if it is not there.
+
+        Raises:
+            OutputError: it cannot be made or written to.
+
+        """
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(
+                f"--output {self._folder}: cannot make this folder: {error.strerror}; "
+                "choose another one"
+            ) from error
+        check_writable(self._folder / "arm.jsonl")
+
+    def finished(self, arm: Arm) -> list[Event] | None:
+        """Return the record of a finished arm, if there is one."""
+        record = self._read(self._path(arm, ".jsonl"))
+        return record if record and isinstance(record[-1], ArmEnd) else None
+
+    def open(self, arm: Arm, material: Material) -> ArmRun:
+        """Return an arm that goes on where it was cut off, or begins."""
+        record = self._read(self._path(arm, ".part.jsonl")) or []
+        saved = record.pop() if record else None
+        path = self._path(arm, ".part.pt")
+        if isinstance(saved, Saved) and path.is_file():
+            state = TrainingState(arm.config, material.train.device)
+            try:
+                checkpoint = load_checkpoint(path)
+                if checkpoint.position.update != saved.update or checkpoint.config != arm.config:
+                    raise CheckpointError("its checkpoint does not fit its record")
+                state.restore(checkpoint, epoch_shape(arm.config, len(material.train)))
+                return ArmRun(arm, material, state, record, saved.train_seconds)
+            except CheckpointError as error:
+                _log.warning("%s begins anew: %s", arm.name, error)
+        return ArmRun(arm, material, TrainingState(arm.config, material.train.device), [], 0.0)
+
+    def save(self, run: ArmRun) -> None:
+        """Write how far an arm has come; the checkpoint last, since it vouches for the record."""
+        saved = Saved(run.clock(), run.state.update, run.train_seconds)
+        self._write(self._path(run.arm, ".part.jsonl"), [*run.record, saved])
+        path = self._path(run.arm, ".part.pt")
+        save_checkpoint(run.state.checkpoint(run.arm.config), str(path))
+
+    def finish(self, run: ArmRun) -> None:
+        """Write the record of a finished arm, and remove what it has no more use for."""
+        self._write(self._path(run.arm, ".jsonl"), run.record)
+        for ending in (".part.jsonl", ".part.pt"):
+            self._path(run.arm, ending).unlink(missing_ok=True)
+
+    def _path(self, arm: Arm, ending: str) -> Path:
+        return self._folder / f"{arm.name}{ending}"
+
+    def _write(self, path: Path, record: list[Event]) -> None:
+        lines = [json.dumps(to_dict(event), allow_nan=False) + "\n" for event in record]
+        write_whole(path, "".join(lines).encode())
+
+    def _read(self, path: Path) -> list[Event] | None:
+        """Return the events in a file, or `None` if it is not there or damaged."""
+        try:
+            with path.open("rb") as file:
+                data = file.read(_MAX_BYTES + 1)
+            if len(data) > _MAX_BYTES:
+                raise ValueError("it is too large")
+            return [_event(json.loads(line)) for line in data.decode().splitlines()]
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+            _log.warning("%s is damaged (%s); this arm is run again", path, error)
+            return None
+
+
+def _event(values: Any) -> Event:  # noqa: ANN401
+    """Return the event that a line stands for; ValueError and its like say what does not fit."""
+    values = dict(values)
+    name = values.pop("event")
+    kind = _KINDS[name, values.get("probe")]
+    hints = get_type_hints(kind)
+    known = {field.name: hints[field.name] for field in fields(kind)}
+    for key, value in values.items():
+        if not _fits(value, known[key]):
+            raise ValueError(f"its {key} is {str(value)[:40]}")
+    return kind(**{key: _as_float(value, known[key]) for key, value in values.items()})
+
+
+def _fits(value: object, hint: Any) -> bool:  # noqa: ANN401
+    if get_origin(hint) in (UnionType, Union):
+        return any(_fits(value, part) for part in get_args(hint))
+    if get_origin(hint) is list:
+        return isinstance(value, list) and all(_fits(item, get_args(hint)[0]) for item in value)
+    if hint is float:  # a number that is not finite became null
+        return type(value) in (float, int, NoneType)
+    return type(value) is hint
+
+
+def _as_float(value: Any, hint: Any) -> Any:  # noqa: ANN401
+    return float("inf") if value is None and hint is float else value

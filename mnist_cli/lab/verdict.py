@@ -1,0 +1,281 @@
+"""What the numbers of a comparison say, in words, and the tests that the words rest on."""
+
+import math
+from collections.abc import Callable, Iterator
+
+from mnist_cli.lab.events import Finding, Verdict
+from mnist_cli.lab.options import CompareConfig
+from mnist_cli.lab.results import Results
+from mnist_cli.lab.statistics import LEVEL, Sample, difference, holm, knee, sample, slope
+
+Size = int | str
+Samples = dict[Size, Sample]
+
+
+def verdict(seconds: float, config: CompareConfig, results: Results) -> Verdict:
+    """Return the findings; they follow from the results alone."""
+    findings = [
+        *_divergence(results),
+        *(_target(results) if config.until_accuracy is not None else _outcome(results)),
+        *_axes(config, results),
+        *_equal_loss(results),
+        *_steadiness(results),
+        *_rates(config, results),
+        *_probes(results),
+        *_caveats(config, results),
+    ]
+    return Verdict(seconds, findings)
+
+
+def named(size: Size) -> str:
+    """Return a batch size in words."""
+    return "batch mode" if size == "full" else f"batches of {size:,}"
+
+
+def percent(accuracy: Sample) -> str:
+    """Return an accuracy with its deviation."""
+    deviation = f" ± {100 * accuracy.deviation:.2f}" if accuracy.count > 1 else ""
+    return f"{100 * accuracy.mean:.2f}{deviation} %"
+
+
+def _divergence(results: Results) -> Iterator[Finding]:
+    for size in results.batch_sizes:
+        ends = [arm.end for arm in results.of(size)]
+        lost = sum(end.reason == "diverged" for end in ends)
+        if lost:
+            seeds = "with every seed" if lost == len(ends) else f"with {lost} of {len(ends)} seeds"
+            yield Finding(
+                "divergence", f"Diverged {seeds}: {named(size)}, at a rate of {ends[0].lr:g}."
+            )
+
+
+def _outcome(results: Results) -> Iterator[Finding]:
+    """Compare accuracies where the budget ended."""
+    accuracies = _of_ends(results, lambda end: end.test_accuracy)
+    if len(accuracies) > 1:
+        yield _ranking(
+            "test accuracy", accuracies, "At the end of the budget", percent, higher=True
+        )
+
+
+def _target(results: Results) -> Iterator[Finding]:
+    """Compare what the target cost."""
+    missed = []
+    for size in results.batch_sizes:
+        ends = [arm.end for arm in results.of(size)]
+        short = [end for end in ends if end.reason == "gave-up"]
+        if short:
+            best = sample([end.val_accuracy or 0.0 for end in short])
+            missed.append(f"{named(size)} ({len(short)} of {len(ends)}, at {percent(best)})")
+    if missed:
+        yield Finding("target", f"Never got to the target: {', '.join(missed)}.")
+    for about, value, form in (
+        ("updates", lambda end: end.update, _whole),
+        ("samples", lambda end: end.samples_seen, _whole),
+        ("seconds", lambda end: end.train_seconds, _seconds),
+    ):
+        found = _of_ends(results, lambda end, v=value: v(end) if _reached(end) else None)
+        if len(found) > 1:
+            yield _ranking(about, found, f"Fewest {about} to the target", form, higher=False)
+    yield from _knee(results)
+
+
+def _knee(results: Results) -> Iterator[Finding]:
+    found = _of_ends(results, lambda end: end.update if _reached(end) else None)
+    if len(found) < 3:
+        return
+    sizes = [float(results.samples_in(size)) for size in found]
+    floor, bend = knee(sizes, [found[size].mean for size in found])
+    text = (
+        f"Updates to the target follow {floor:,.0f} · (1 + {bend:,.0f} / B): doubling the batch "
+        f"halves them well below B = {bend:,.0f} samples, and saves next to none well above."
+    )
+    noise = [probe.noise_scale for arm in results.arms for probe in arm.noise if probe.update]
+    if noise:
+        text += (
+            f" The noise scale at the end of the arms is {_median(noise):,.0f} samples (median)."
+        )
+    yield Finding("knee", text)
+
+
+def _axes(config: CompareConfig, results: Results) -> Iterator[Finding]:
+    """Say who leads when updates, samples or seconds are made equal."""
+    if config.until_accuracy is not None:
+        return
+    for axis, form in (("updates", _whole), ("samples", _whole), ("seconds", _seconds)):
+        x, found = results.readings(axis, lambda point: point.train_loss)
+        if len(found) > 1 and x > 0:
+            yield _ranking(
+                f"equal {axis}",
+                found,
+                f"At equal {axis} ({form(Sample(x, 0, 1))})",
+                lambda s: f"a training loss of {_loss(s)}",
+                higher=False,
+            )
+
+
+def _equal_loss(results: Results) -> Iterator[Finding]:
+    x, found = results.at_equal_loss(lambda point: point.test_accuracy)
+    if len(found) > 1:
+        yield _ranking(
+            "equal training loss",
+            found,
+            f"At an equal training loss ({x:.4f})",
+            percent,
+            higher=True,
+        )
+
+
+def _steadiness(results: Results) -> Iterator[Finding]:
+    parts = []
+    for size in results.batch_sizes:
+        ends = [arm.end for arm in results.of(size) if arm.end.watched]
+        watched, rises = sum(e.watched for e in ends), sum(e.rises for e in ends)
+        if watched:
+            parts.append(f"{rises} of {watched} with {named(size)}")
+    if parts:
+        yield Finding(
+            "steadiness",
+            f"Updates on which the full training loss rose, of those watched: {', '.join(parts)}.",
+        )
+
+
+def _rates(config: CompareConfig, results: Results) -> Iterator[Finding]:
+    for tuned in results.tuned:
+        tried = ", ".join(f"{trial.lr:g}" for trial in tuned.tried)
+        text = f"For {named(tuned.batch_size)} the rates {tried} were tried"
+        if config.lr_rule == "tuned":
+            text += f"; {tuned.lr:g} was best on the held-out samples"
+        if tuned.stable_from is not None and tuned.stable_to is not None:
+            ratio = tuned.stable_to / tuned.stable_from
+            text += f"; {tuned.stable_from:g} to {tuned.stable_to:g} trained stably (1 : {ratio:g})"
+        elif config.lr_range:
+            text += "; none trained stably within the budget"
+        yield Finding("rates", f"{text}. It took {tuned.train_seconds:.1f} s, counted apart.")
+
+
+def _probes(results: Results) -> Iterator[Finding]:
+    yield from _exponent(results)
+    for size in results.batch_sizes:
+        sharp = [probe for arm in results.of(size) for probe in arm.sharpness]
+        near = [p for p in sharp if abs(p.sharpness / p.two_over_lr - 1) <= 0.15]
+        if sharp and results.arms[0].end.lr:
+            yield Finding(
+                "sharpness",
+                f"The sharpness with {named(size)} was highest at "
+                f"{max(p.sharpness for p in sharp):.1f}, where 2 / learning rate is "
+                f"{sharp[-1].two_over_lr:.1f}; {len(near)} of {len(sharp)} probes are within "
+                "15 % of that.",
+            )
+
+
+def _exponent(results: Results) -> Iterator[Finding]:
+    """Fit the power of the batch size with which gradients stray from the full one."""
+    slopes = exponents(results)
+    if slopes:
+        fit = sample(slopes)
+        yield Finding(
+            "exponent",
+            f"The deviation of a batch's gradient from the full one falls as B to the power "
+            f"{fit.mean:.3f} ± {fit.deviation:.3f} ({fit.count} probes, corrected for drawing "
+            "without replacement); independent samples would give -0.5.",
+        )
+
+
+def exponents(results: Results) -> list[float]:
+    """Return, for each state that was probed, the slope of log deviation against log B.
+
+    Batches are drawn without replacement, so the deviation is divided by √((N - B) / (N - 1)).
+    """
+    slopes = []
+    for arm in results.arms:
+        for update in dict.fromkeys(probe.update for probe in arm.alignment):
+            probes = [p for p in arm.alignment if p.update == update and p.deviation > 0]
+            if len(probes) > 1:
+                xs = [math.log(p.batch_size) for p in probes]
+                slopes.append(
+                    slope(
+                        xs,
+                        [
+                            math.log(p.deviation)
+                            - 0.5 * math.log((p.population - p.batch_size) / (p.population - 1))
+                            for p in probes
+                        ],
+                    )
+                )
+    return slopes
+
+
+def _caveats(config: CompareConfig, results: Results) -> Iterator[Finding]:
+    if config.lr_rule == "fixed" and len(results.batch_sizes) > 1:
+        yield Finding(
+            "caveat",
+            f"All arms had the same learning rate, {results.ends[0].lr:g}; such a comparison "
+            "mostly measures the rate (Shallue et al. 2019). --lr-rule tuned gives each its own.",
+        )
+    if config.seeds == 1:
+        yield Finding(
+            "caveat", "With one seed there is no telling a difference from chance: add --seeds 3."
+        )
+
+
+def _ranking(
+    about: str,
+    found: Samples,
+    where: str,
+    form: Callable[[Sample], str],
+    *,
+    higher: bool,
+) -> Finding:
+    """Return who is best, and from whom that differs clearly."""
+    order = sorted(found, key=lambda size: -found[size].mean if higher else found[size].mean)
+    best, others = order[0], order[1:]
+    tests = [difference(found[best], found[size]) for size in others]
+    corrected = holm([test.p for test in tests])
+    clear = [named(s) for s, p in zip(others, corrected, strict=True) if p < LEVEL]
+    unclear = [
+        f"{named(s)} (p = {p:.2g})" if test.degrees else named(s)
+        for s, p, test in zip(others, corrected, tests, strict=True)
+        if p >= LEVEL
+    ]
+    if not clear:
+        spread = ", ".join(f"{named(s)} {form(found[s])}" for s in order)
+        text = f"{where}: no clear difference ({spread})."
+    else:
+        text = f"{where}: {named(best)}, {form(found[best])}; clearly ahead of {_and(clear)}"
+        text += f", no clear difference from {_and(unclear)}." if unclear else "."
+    return Finding(about, text, p=min(corrected) if corrected else None)
+
+
+def _of_ends(results: Results, value: Callable[..., float | None]) -> Samples:
+    found: Samples = {}
+    for size in results.batch_sizes:
+        values = [value(arm.end) for arm in results.of(size) if arm.end.reason != "diverged"]
+        present = [v for v in values if v is not None]
+        if present:
+            found[size] = sample(present)
+    return found
+
+
+def _reached(end: object) -> bool:
+    return getattr(end, "reason", "") == "until-accuracy"
+
+
+def _and(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _whole(s: Sample) -> str:
+    return f"{s.mean:,.0f}" + (f" ± {s.deviation:,.0f}" if s.count > 1 else "")
+
+
+def _seconds(s: Sample) -> str:
+    return f"{s.mean:.2f}" + (f" ± {s.deviation:.2f}" if s.count > 1 else "") + " s"
+
+
+def _loss(s: Sample) -> str:
+    return f"{s.mean:.4f}" + (f" ± {s.deviation:.4f}" if s.count > 1 else "")
+
+
+def _median(values: list[float]) -> float:
+    return sorted(values)[len(values) // 2]

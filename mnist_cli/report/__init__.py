@@ -1,0 +1,1 @@
+"""A comparison for people: progress, tables, curves, figures and a page."""

@@ -1,0 +1,120 @@
+"""A comparison under way: a bar on a terminal, plain lines elsewhere."""
+
+import os
+from typing import TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bar
+
+from mnist_cli.events import Event, ProbeEvent
+from mnist_cli.lab.events import ArmEnd, ArmProgress, ArmStart, CompareStart, Tuned
+from mnist_cli.render import Renderer, probe_in_words
+
+
+def for_people(stream: TextIO, *, quiet: bool, plain: bool) -> Renderer:
+    """Return the renderer that fits a stream: animated only on a capable terminal."""
+    if quiet:
+        return Renderer()
+    animated = stream.isatty() and os.environ.get("TERM") != "dumb" and not plain
+    return _Terminal(stream) if animated else _PlainLines(stream)
+
+
+class _PlainLines(Renderer):
+    """A line for each arm as it ends."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._arm: ArmStart | None = None
+
+    def show(self, event: Event) -> None:
+        """Write a line for the event, if it has one."""
+        if isinstance(event, ArmStart):
+            self._arm = event
+        line = _line(event, self._arm)
+        if line:
+            print(line, file=self._stream, flush=True)
+
+
+class _Terminal(Renderer):
+    """A bar for the arm under way, and a line that stays for every one that ended."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._console = Console(file=stream, highlight=False, markup=False, emoji=False)
+        self._bar = Bar(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=None),
+            TextColumn("{task.fields[figures]}", markup=False),
+            TimeElapsedColumn(),
+            console=self._console,
+            transient=True,
+            refresh_per_second=8,
+        )
+        self._task = self._bar.add_task("", total=None, figures="")
+        self._arm: ArmStart | None = None
+        self._last = 0.0
+
+    def show(self, event: Event) -> None:
+        """Advance the bar, or print a line above it."""
+        if isinstance(event, CompareStart):
+            self._bar.start()
+        if isinstance(event, ArmStart):
+            self._arm = event
+            self._bar.reset(self._task, description=_title(event), total=None, figures="")
+        elif isinstance(event, ArmProgress):
+            if event.seconds - self._last > 0.05:
+                self._last = event.seconds
+                self._bar.update(
+                    self._task,
+                    total=None if event.share is None else 1.0,
+                    completed=event.share or 0.0,
+                    figures=f"update {event.update:,}  loss {event.loss:.4f}",
+                )
+        elif not isinstance(event, ProbeEvent) and (line := _line(event, self._arm)):
+            self._console.print(line)
+
+    def close(self) -> None:
+        """Remove the bar."""
+        self._bar.stop()
+
+
+def _title(arm: ArmStart) -> str:
+    size = "full batch" if arm.batch_size == "full" else f"batch size {arm.batch_size}"
+    if arm.number is None:
+        return f"Trial, {size}, learning rate {arm.lr:g}"
+    return f"Arm [{arm.number}/{arm.arms}], {size}, seed {arm.seed}"
+
+
+def _line(event: Event, arm: ArmStart | None) -> str:
+    """Return what stays of an event, or nothing."""
+    if isinstance(event, CompareStart):
+        config = event.config
+        return (
+            f"Comparing batch sizes {config['batch_sizes']} with {config['seeds']} seeds: "
+            f"{config['model']} ({event.parameters:,} parameters) on {event.samples:,} samples of "
+            f"{config['dataset']}, {config['optimizer']}, on {event.device}"
+        )
+    if isinstance(event, Tuned):
+        tried = ", ".join(f"{trial.lr:g}" for trial in event.tried)
+        return f"Tried {tried}: {event.lr:g} is best ({event.train_seconds:.1f} s)"
+    if arm is None or (arm.finished_before and not isinstance(event, ArmEnd)):
+        return ""
+    if isinstance(event, ProbeEvent):
+        return probe_in_words(event)
+    if isinstance(event, ArmEnd):
+        before = " (kept from before)" if arm.finished_before else ""
+        return f"{_title(arm)}: {_ending(event, trial=arm.number is None)}{before}"
+    return ""
+
+
+def _ending(end: ArmEnd, *, trial: bool) -> str:
+    updates = f"{end.update:,} update" + ("" if end.update == 1 else "s")
+    if end.reason == "diverged":
+        return f"diverged after {updates}, at a learning rate of {end.lr:g}"
+    spent = f"{updates}, {end.train_seconds:.1f} s"
+    if end.reason == "gave-up":
+        spent += ", target not reached"
+    if trial:
+        loss = f", val loss {end.val_loss:.4f}" if end.val_loss is not None else ""
+        return f"{spent}, train loss {end.train_loss:.4f}{loss}"
+    return f"{spent}, train loss {end.train_loss:.4f}, test accuracy {end.test_accuracy:.4f}"

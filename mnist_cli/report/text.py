@@ -1,0 +1,119 @@
+"""A comparison as text: a table, curves and the verdict."""
+
+from collections.abc import Callable
+from typing import TextIO
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from mnist_cli.lab.events import Summary
+from mnist_cli.lab.results import Results
+from mnist_cli.lab.statistics import Sample
+
+_FIGURES = (
+    "updates",
+    "samples_seen",
+    "train_seconds",
+    "train_loss",
+    "train_accuracy",
+    "test_loss",
+    "test_accuracy",
+    "rise_share",
+    "change_deviation",
+    "noise_scale",
+    "sharpness",
+)
+_FORMS: dict[str, Callable[[float], str]] = {
+    "updates": lambda value: f"{value:,.0f}",
+    "samples_seen": lambda value: f"{value:,.0f}",
+    "train_seconds": lambda value: f"{value:.2f}",
+    "test_accuracy": lambda value: f"{100 * value:.2f} %",
+    "rise_share": lambda value: f"{100 * value:.0f} %",
+    "noise_scale": lambda value: f"{value:,.0f}",
+    "sharpness": lambda value: f"{value:.1f}",
+}
+_HEADINGS = {
+    "updates": "updates",
+    "samples_seen": "samples",
+    "train_seconds": "seconds",
+    "train_loss": "train loss",
+    "test_loss": "test loss",
+    "test_accuracy": "test accuracy",
+    "rise_share": "loss rose",
+    "change_deviation": "step deviation",
+    "noise_scale": "noise scale",
+    "sharpness": "sharpness",
+}
+
+
+def table(results: Results) -> str:
+    """Return a table for programs: tabs between the columns, a heading, a row a batch size."""
+    names = ["batch_size", "lr", "seeds", "diverged", "reached"]
+    figures = [f"{name}{part}" for name in _FIGURES for part in ("", "_deviation")]
+    lines = ["\t".join([*names, *figures, "stable_from", "stable_to", "tuning_seconds"])]
+    for summary in results.summaries(0.0):
+        row = [_plain(getattr(summary, name)) for name in names]
+        for name in _FIGURES:
+            value: Sample | None = getattr(summary, name)
+            row += [_plain(value.mean), _plain(value.deviation)] if value else ["", ""]
+        row += [_plain(summary.stable_from), _plain(summary.stable_to)]
+        lines.append("\t".join([*row, _plain(summary.tuning_seconds)]))
+    return "\n".join(lines) + "\n"
+
+
+def cells(summary: Summary) -> dict[str, str]:
+    """Return the figures of a summary for people, by their headings: mean ± deviation."""
+    rate = f"{summary.lr:g}"
+    row = {"batch size": str(summary.batch_size), "learning rate": rate}
+    if summary.reached is not None:
+        row["reached"] = f"{summary.reached} of {summary.seeds}"
+    if summary.diverged:
+        row["diverged"] = f"{summary.diverged} of {summary.seeds}"
+    for name, heading in _HEADINGS.items():
+        value: Sample | None = getattr(summary, name)
+        if value is not None:
+            row[heading] = _with_deviation(value, _FORMS.get(name, lambda v: f"{v:.4f}"))
+    if summary.stable_from is not None:
+        row["stable rates"] = f"{summary.stable_from:g} to {summary.stable_to:g}"
+    return row
+
+
+def print_results(results: Results, stream: TextIO) -> None:
+    """Print table, curves and verdict on a terminal."""
+    console = Console(file=stream, highlight=False, markup=False, emoji=False)
+    rows = [cells(summary) for summary in results.summaries(0.0)]
+    headings = list(dict.fromkeys(heading for row in rows for heading in row))
+    shown = Table(box=box.SIMPLE_HEAD)
+    for heading in headings:
+        shown.add_column(heading, justify="right")
+    for row in rows:
+        shown.add_row(*(row.get(heading, "-") for heading in headings))
+    console.print(shown)
+    stream.write(curves(results, console.width, colour=console.color_system is not None))
+    print_verdict(results, stream)
+
+
+def print_verdict(results: Results, stream: TextIO) -> None:
+    """Print the findings, one a paragraph."""
+    assert results.verdict
+    console = Console(file=stream, highlight=False, markup=False, emoji=False)
+    for finding in results.verdict.findings:
+        console.print(finding.text, soft_wrap=not stream.isatty())
+
+
+def curves(results: Results, width: int, *, colour: bool) -> str:
+    """Return the training loss of each batch size against samples, drawn in characters."""
+    return ""
+
+
+def _with_deviation(value: Sample, form: Callable[[float], str]) -> str:
+    if value.count == 1:
+        return form(value.mean)
+    mean, deviation = form(value.mean), form(value.deviation)
+    unit = " %" if mean.endswith(" %") else ""
+    return f"{mean.removesuffix(unit)} ± {deviation}"
+
+
+def _plain(value: object) -> str:
+    return "" if value is None else str(value)
