@@ -53,9 +53,8 @@ def _outcome(results: Results) -> Iterator[Finding]:
     """Compare accuracies where the budget ended."""
     accuracies = _of_ends(results, lambda end: end.test_accuracy)
     if len(accuracies) > 1:
-        yield _ranking(
-            "test accuracy", accuracies, "At the end of the budget", percent, higher=True
-        )
+        where = "Highest test accuracy at the end of the budget"
+        yield _ranking("test accuracy", accuracies, where, percent, higher=True)
 
 
 def _target(results: Results) -> Iterator[Finding]:
@@ -108,8 +107,8 @@ def _axes(config: CompareConfig, results: Results) -> Iterator[Finding]:
             yield _ranking(
                 f"equal {axis}",
                 found,
-                f"At equal {axis} ({form(Sample(x, 0, 1))})",
-                lambda s: f"a training loss of {_loss(s)}",
+                f"Lowest training loss at equal {axis} ({form(Sample(x, 0, 1))})",
+                _loss,
                 higher=False,
             )
 
@@ -120,7 +119,7 @@ def _equal_loss(results: Results) -> Iterator[Finding]:
         yield _ranking(
             "equal training loss",
             found,
-            f"At an equal training loss ({x:.4f})",
+            f"Highest test accuracy at an equal training loss ({x:.4f})",
             percent,
             higher=True,
         )

@@ -10,6 +10,7 @@ from rich.table import Table
 from mnist_cli.lab.events import Summary
 from mnist_cli.lab.results import Results
 from mnist_cli.lab.statistics import Sample
+from mnist_cli.report import curves
 
 _FIGURES = (
     "updates",
@@ -90,7 +91,7 @@ def print_results(results: Results, stream: TextIO) -> None:
     for row in rows:
         shown.add_row(*(row.get(heading, "-") for heading in headings))
     console.print(shown)
-    stream.write(curves(results, console.width, colour=console.color_system is not None))
+    stream.write(curves.draw(results, console.width, colour=console.color_system is not None))
     print_verdict(results, stream)
 
 
@@ -102,13 +103,8 @@ def print_verdict(results: Results, stream: TextIO) -> None:
         console.print(finding.text, soft_wrap=not stream.isatty())
 
 
-def curves(results: Results, width: int, *, colour: bool) -> str:
-    """Return the training loss of each batch size against samples, drawn in characters."""
-    return ""
-
-
 def _with_deviation(value: Sample, form: Callable[[float], str]) -> str:
-    if value.count == 1:
+    if value.count == 1 or not value.deviation:
         return form(value.mean)
     mean, deviation = form(value.mean), form(value.deviation)
     unit = " %" if mean.endswith(" %") else ""

@@ -1,0 +1,251 @@
+"""A comparison as a figure for papers, drawn by matplotlib, which is an optional extra."""
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from mnist_cli.errors import UsageError
+from mnist_cli.lab.events import Point
+from mnist_cli.lab.results import AXES, Results
+from mnist_cli.lab.statistics import Sample, knee, sample
+from mnist_cli.report.palette import colour
+
+try:
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullFormatter
+except ImportError as error:
+    raise UsageError(
+        "--plot needs matplotlib, which is not installed: pip install 'mnist_cli[plot]'; "
+        "--report needs nothing more"
+    ) from error
+
+_UNITS = {"updates": "updates", "samples": "samples seen", "seconds": "seconds of training"}
+# The digest in a file's ids and its date would change with every run.
+_STYLE: Any = {
+    "svg.hashsalt": "mnist_cli",
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.25,
+    "legend.frameon": False,
+}
+
+
+def draw(results: Results, path: str, panel: str) -> bytes:
+    """Return the contents of a figure's file, of the format that the path's ending says.
+
+    Raises:
+        UsageError: the comparison did not measure what the panel shows.
+
+    """
+    kind = Path(path).suffix[1:].lower() or "svg"
+    name = _what_it_is_about(results) if panel == "auto" else panel
+    with mpl.rc_context(_STYLE):
+        figure = Figure(layout="constrained", dpi=150)
+        if not _PANELS[name](results, figure):
+            raise UsageError(
+                f"--panel {name}: this comparison did not measure that; "
+                f"add {_NEEDED[name]} or leave --panel out"
+            )
+        buffer = io.BytesIO()
+        metadata = {"Date": None} if kind == "svg" else None
+        figure.savefig(buffer, format=kind, metadata=metadata)
+    return buffer.getvalue()
+
+
+def _what_it_is_about(results: Results) -> str:
+    assert results.start
+    if results.start.config["lr_range"]:
+        return "rates"
+    if results.start.config["until_accuracy"] is not None:
+        return "target"
+    if any(len(arm.sharpness) > 2 for arm in results.arms):
+        return "sharpness"
+    if any(arm.alignment for arm in results.arms):
+        return "noise"
+    return "curves"
+
+
+def _curves(results: Results, figure: Figure) -> bool:
+    """Draw loss and accuracy against updates, samples and seconds."""
+    figure.set_size_inches(9, 5)
+    rows: list[tuple[str, Callable[[Point], float]]] = [
+        ("training loss", lambda p: p.train_loss),
+        ("test error (%)", lambda p: 100 * (1 - p.test_accuracy)),
+    ]
+    grid: Any = figure.subplots(2, 3, sharey="row", sharex="col")
+    for row, (label, value) in zip(grid, rows, strict=True):
+        for axes, (axis, at) in zip(row, AXES.items(), strict=True):
+            for place, size in enumerate(results.batch_sizes):
+                for number, arm in enumerate(results.of(size)):
+                    points = [p for p in arm.points if at(p) > 0 and value(p) > 0]
+                    axes.plot(
+                        [at(p) for p in points],
+                        [value(p) for p in points],
+                        color=colour(place),
+                        linewidth=1.2,
+                        alpha=0.8,
+                        label=None if number else str(size),
+                    )
+            axes.set(xscale="log", yscale="log")
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.yaxis.set_major_formatter("{x:g}")
+            axes.yaxis.set_minor_formatter(NullFormatter())
+            if value is rows[-1][1]:
+                axes.set_xlabel(_UNITS[axis])
+        row[0].set_ylabel(label)
+    grid[0][0].legend(title="batch size", fontsize=8)
+    return True
+
+
+def _target(results: Results, figure: Figure) -> bool:
+    """Draw what the target cost against the batch size: updates with their fit, and seconds."""
+    figure.set_size_inches(8, 3.4)
+    left, right = figure.subplots(1, 2)
+    reached: dict[int | str, list[Any]] = {}
+    for arm in results.arms:
+        if arm.end.reason == "until-accuracy":
+            reached.setdefault(arm.end.batch_size, []).append(arm.end)
+    if not reached:
+        return False
+    sizes = [results.samples_in(size) for size in reached]
+    updates = [sample([end.update for end in ends]) for ends in reached.values()]
+    seconds = [sample([end.train_seconds for end in ends]) for ends in reached.values()]
+    _bars(left, sizes, updates)
+    _bars(right, sizes, seconds)
+    if len(sizes) > 2:
+        floor, bend = knee(sizes, [u.mean for u in updates])
+        dense = [min(sizes) * (max(sizes) / min(sizes)) ** (k / 100) for k in range(101)]
+        label = f"{floor:,.0f} · (1 + {bend:,.0f} / B)"
+        left.plot(dense, [floor * (1 + bend / b) for b in dense], color=colour(0), label=label)
+        left.axvline(bend, color=colour(0), linestyle=":", label=f"knee {bend:,.0f}")
+    noise = sorted(probe.noise_scale for arm in results.arms for probe in arm.noise if probe.update)
+    if noise:
+        middle = noise[len(noise) // 2]
+        text = f"noise scale at the end {middle:,.0f}"
+        left.axvline(middle, color=colour(1), linestyle="--", label=text)
+    left.set(xscale="log", yscale="log", xlabel="batch size", ylabel="updates to the target")
+    right.set(xscale="log", yscale="log", xlabel="batch size", ylabel="seconds to the target")
+    if left.get_legend_handles_labels()[0]:
+        left.legend(fontsize=8)
+    return True
+
+
+def _noise(results: Results, figure: Figure) -> bool:
+    """Draw how far batch gradients stray from the full one, against the batch size."""
+    figure.set_size_inches(8, 3.4)
+    left, right = figure.subplots(1, 2)
+    groups: dict[tuple[int | str, int], list[Any]] = {}
+    for arm in results.arms:
+        for probe in arm.alignment:
+            groups.setdefault((arm.end.batch_size, probe.update), []).append(probe)
+    for place, ((size, update), probes) in enumerate(groups.items()):
+        by_size: dict[int, list[Any]] = {}
+        for probe in probes:
+            by_size.setdefault(probe.batch_size, []).append(probe)
+        sizes = sorted(by_size)
+        label = f"after {update:,} updates of {size}"
+        deviations = [
+            sample([p.deviation / p.gradient_norm / _without_replacement(p) for p in by_size[b]])
+            for b in sizes
+        ]
+        cosines = [sample([p.cosine_mean for p in by_size[b]]) for b in sizes]
+        first = deviations[0].mean
+        left.plot(sizes, [first * (sizes[0] / b) ** 0.5 for b in sizes], color="0.6", lw=0.8)
+        _bars(left, sizes, deviations, place, label)
+        _bars(right, sizes, cosines, place)
+    left.set(xscale="log", yscale="log", xlabel="batch size B")
+    left.set_ylabel("deviation from the full gradient\nrelative to it; grey: B to the power -1/2")
+    right.set(xscale="log", xlabel="batch size B", ylabel="cosine with the full gradient")
+    left.legend(fontsize=7)
+    return bool(groups)
+
+
+def _without_replacement(probe: Any) -> float:  # noqa: ANN401
+    return float(((probe.population - probe.batch_size) / (probe.population - 1)) ** 0.5)
+
+
+def _sharpness(results: Results, figure: Figure) -> bool:
+    """Draw the sharpness with 2 / learning rate, and the loss, against updates."""
+    figure.set_size_inches(8, 3.4)
+    left, right = figure.subplots(1, 2)
+    drawn = False
+    for place, size in enumerate(results.batch_sizes):
+        for number, arm in enumerate(results.of(size)):
+            probes = arm.sharpness
+            if not probes:
+                continue
+            drawn = True
+            text = None if number else f"batch size {size}"
+            shade = colour(place)
+            xs = [p.update for p in probes]
+            left.plot(xs, [p.sharpness for p in probes], color=shade, lw=1, label=text)
+            edge = [p.two_over_lr for p in probes]
+            left.plot(xs, edge, color="0.3", lw=1, ls="--", label=None if place else "2 / rate")
+            right.plot(
+                [p.update for p in arm.points],
+                [p.train_loss for p in arm.points],
+                color=shade,
+                lw=1,
+            )
+    left.set(xlabel="updates", ylabel="sharpness", ylim=(0, None))
+    right.set(xlabel="updates", ylabel="training loss", yscale="log")
+    left.legend(fontsize=8)
+    return drawn
+
+
+def _rates(results: Results, figure: Figure) -> bool:
+    """Draw the training loss at the end of every trial against its rate, by batch size."""
+    figure.set_size_inches(8, 3.4)
+    left, right = figure.subplots(1, 2)
+    for place, tuned in enumerate(results.tuned):
+        shade, size = colour(place), results.samples_in(tuned.batch_size)
+        trials = [(t.lr, t.train_loss) for t in tuned.tried if t.train_loss is not None]
+        label = str(tuned.batch_size)
+        left.plot(*zip(*trials, strict=True), "o-", ms=3, lw=1, color=shade, label=label)
+        if tuned.stable_from is not None and tuned.stable_to is not None:
+            ends = [tuned.stable_from, tuned.stable_to]
+            right.plot([size, size], ends, "o-", ms=4, lw=3, color=shade)
+    left.set(xscale="log", yscale="log", xlabel="learning rate", ylabel="training loss at the end")
+    right.set(xscale="log", yscale="log", xlabel="batch size", ylabel="rates that train stably")
+    if results.tuned:
+        left.legend(title="batch size", fontsize=7)
+    return bool(results.tuned)
+
+
+def _bars(
+    axes: Any,  # noqa: ANN401
+    xs: list[int],
+    ys: list[Sample],
+    place: int = 0,
+    label: str | None = None,
+) -> None:
+    axes.errorbar(
+        xs,
+        [y.mean for y in ys],
+        yerr=[y.deviation for y in ys],
+        fmt="o",
+        ms=4,
+        capsize=2,
+        color=colour(place),
+        label=label,
+    )
+
+
+_PANELS: dict[str, Callable[[Results, Figure], bool]] = {
+    "curves": _curves,
+    "target": _target,
+    "noise": _noise,
+    "sharpness": _sharpness,
+    "rates": _rates,
+}
+_NEEDED = {
+    "curves": "a budget",
+    "target": "--until-accuracy",
+    "noise": "--probe alignment",
+    "sharpness": "--probe sharpness",
+    "rates": "--lr-range",
+}

@@ -1,0 +1,80 @@
+"""A comparison as one page that needs nothing else: no network, no other file."""
+
+import html
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from mnist_cli.lab.events import Point
+from mnist_cli.lab.results import Results
+from mnist_cli.report.palette import colour
+from mnist_cli.report.text import cells
+
+_TEMPLATE = Path(__file__).with_name("page.html")
+
+
+def render(results: Results) -> str:
+    """Return the page: curves against updates, samples and seconds, table, verdict, command."""
+    assert results.start
+    start, config = results.start, results.start.config
+    title = f"Batch sizes {config['batch_sizes'].replace(',', ', ')}: {config['model']}"
+    data = json.dumps(_data(results), allow_nan=False, separators=(",", ":"))
+    facts = [
+        f"{config['model']}, {start.parameters:,} parameters",
+        f"{config['dataset']}: {start.samples:,} samples to train on, "
+        f"{start.val_samples:,} held out, {start.test_samples:,} to test",
+        f"{config['optimizer']}, momentum {config['momentum']:g}, "
+        f"{config['schedule']} learning rate, rule: {config['lr_rule']}",
+        f"{config['seeds']} seeds from {config['seed']}",
+        f"{start.machine}, {start.threads} threads, on {start.device}",
+        f"mnist_cli {start.version}, PyTorch {start.torch}",
+    ]
+    parts = {
+        "TITLE": html.escape(title),
+        "COMMAND": html.escape(start.command),
+        "FACTS": "".join(f"<li>{html.escape(fact)}</li>" for fact in facts),
+        "DATA": data.replace("<", "\\u003c"),  # or a text could end the script
+    }
+    page = _TEMPLATE.read_text(encoding="utf-8")
+    return re.sub(r"\[\[([A-Z]+)\]\]", lambda found: parts[found[1]], page)
+
+
+def _data(results: Results) -> dict[str, Any]:
+    """Return what the page's script draws."""
+    assert results.verdict
+    sizes = results.batch_sizes
+    rows = [cells(summary) for summary in results.summaries(0.0)]
+    headings = list(dict.fromkeys(heading for row in rows for heading in row))
+    return {
+        "sizes": [{"name": str(s), "colour": colour(place)} for place, s in enumerate(sizes)],
+        "arms": [
+            {
+                "size": sizes.index(arm.end.batch_size),
+                "seed": arm.end.seed,
+                "points": [_point(point) for point in arm.points],
+                "sharpness": [[p.update, p.sharpness, p.two_over_lr] for p in arm.sharpness],
+                "alignment": [
+                    [p.update, p.batch_size, p.deviation / p.gradient_norm, p.cosine_mean]
+                    for p in arm.alignment
+                    if p.gradient_norm
+                ],
+            }
+            for arm in results.arms
+        ],
+        "headings": headings,
+        "rows": [[row.get(heading, "") for heading in headings] for row in rows],
+        "findings": [
+            {"about": finding.about, "text": finding.text} for finding in results.verdict.findings
+        ],
+    }
+
+
+def _point(point: Point) -> list[float]:
+    return [
+        point.update,
+        point.samples_seen,
+        round(point.train_seconds, 4),
+        round(point.train_loss, 6),
+        round(point.test_accuracy, 6),
+    ]
