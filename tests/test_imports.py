@@ -73,7 +73,7 @@ def loaded_by(code: str) -> set[str]:
 
 def test_help_and_version_do_not_import_torch() -> None:
     for option in ("--help", "--version"):
-        for program in ("train", "evaluate"):
+        for program in ("train", "evaluate", "compare"):
             code = (
                 f"sys.argv = ['program', {option!r}]\n"
                 f"from mnist_cli.cli.{program} import main\n"

@@ -17,11 +17,11 @@ ENDLESS = 10**6  # epochs, where a clock or a target ends the arm
 # Learning rates for updates of 64 samples, constant and without momentum (sgd) or with 0.9
 # (adamw): the best of `mnist-compare --lr-rule tuned --batch-sizes 64`.
 BASE_LR = {
-    "linear": {"sgd": 0.02, "adamw": 5e-4},
+    "linear": {"sgd": 0.05, "adamw": 1e-3},
     "mlp": {"sgd": 0.1, "adamw": 5e-4},
     "lenet": {"sgd": 0.1, "adamw": 1e-3},
-    "cnn": {"sgd": 0.1, "adamw": 1e-3},
-    "quick": {"sgd": 0.1, "adamw": 1e-3},
+    "cnn": {"sgd": 0.05, "adamw": 1e-3},
+    "quick": {"sgd": 0.2, "adamw": 1e-3},
 }
 
 

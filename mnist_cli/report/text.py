@@ -91,7 +91,8 @@ def print_results(results: Results, stream: TextIO) -> None:
     for row in rows:
         shown.add_row(*(row.get(heading, "-") for heading in headings))
     console.print(shown)
-    stream.write(curves.draw(results, console.width, colour=console.color_system is not None))
+    colour = console.color_system is not None and not console.no_color
+    stream.write(curves.draw(results, console.width, colour=colour))
     print_verdict(results, stream)
 
 
