@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from mnist_cli.config import TrainConfig
     from mnist_cli.data import Split, load_dataset
     from mnist_cli.evaluation import Score, evaluate
+    from mnist_cli.lab.compare import compare
+    from mnist_cli.lab.options import CompareConfig
     from mnist_cli.models import build_model
     from mnist_cli.run import train
 
@@ -19,10 +21,12 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Checkpoint": "checkpoint",
+    "CompareConfig": "lab.options",
     "Score": "evaluation",
     "Split": "data",
     "TrainConfig": "config",
     "build_model": "models",
+    "compare": "lab.compare",
     "evaluate": "evaluation",
     "load_checkpoint": "checkpoint",
     "load_dataset": "data",
@@ -31,10 +35,12 @@ _HOMES = {
 
 __all__ = [
     "Checkpoint",
+    "CompareConfig",
     "Score",
     "Split",
     "TrainConfig",
     "build_model",
+    "compare",
     "evaluate",
     "load_checkpoint",
     "load_dataset",

@@ -72,7 +72,8 @@ def toml_file(named: str, presets: Path, *config_types: type) -> Layer:
 def build(config_type: type[T], layers: Iterable[Layer], base: T | None = None) -> T:
     """Return a config: each value from the first layer that has it, or else from `base`.
 
-    Batch mode of one layer overrules the batch size of a layer below it.
+    Batch mode of one layer overrules the batch size of a layer below it, and one of the options
+    that a config type calls `exclusive` the others of layers below.
 
     Raises:
         UsageError: with a line for each value that cannot be used.
@@ -97,6 +98,10 @@ def build(config_type: type[T], layers: Iterable[Layer], base: T | None = None) 
         raise UsageError("\n".join(problems))
     if values.get("mode") == "batch" and floors["mode"] < floors.get("batch_size", 0):
         del values["batch_size"]
+    group = [name for name in getattr(config_type, "exclusive", ()) if name in floors]
+    for name in group:
+        if floors[name] > min(floors[other] for other in group):
+            del values[name]
     return replace(base if base is not None else config_type(), **values)  # type: ignore[type-var]
 
 

@@ -79,12 +79,20 @@ def test_a_comparison_can_come_from_a_file_and_a_flag_comes_first(shell: Shell) 
     assert (start["config"]["seeds"], start["config"]["batch_sizes"]) == (2, "full")
 
 
+def test_a_budget_on_the_command_line_replaces_the_files(shell: Shell) -> None:
+    (shell.folder / "mine.toml").write_text('epochs = 5\nbatch_sizes = "full"\nseeds = 1\n')
+    env = {"MNIST_SUBSET": "300", "MNIST_MODEL": "linear"}
+    done = shell("mnist-compare", "--config", "mine.toml", "--updates", "3", "--json", env=env)
+    assert events(done)[0]["config"]["epochs"] is None
+    assert events(done)[0]["config"]["updates"] == 3
+
+
 @pytest.mark.parametrize(
     ("options", "code", "words"),
     [
         (("--batch-sizes", "30,x"), 2, "'x' is neither a number"),
         (("--batch-sizes", "30,301"), 2, "301 is more than the 300"),
-        (("--updates", "3"), 2, "--epochs and --updates contradict"),
+        (("--updates", "3", "--epochs", "2"), 2, "--epochs and --updates contradict"),
         (("--lr-rule", "squared"), 2, "not one of"),
         (("--seed", "-1"), 2, "too small"),
         (("--data-dir", "/proc/none"), 3, "/proc/none"),
@@ -104,8 +112,7 @@ def test_an_error_has_its_exit_code_and_a_line(
 
 
 def test_a_target_that_no_arm_reaches_is_shown_and_exits_with_5(shell: Shell) -> None:
-    env = {"MNIST_EPOCHS": "", "MNIST_UNTIL_ACCURACY": "1", "MNIST_MAX_EPOCHS": "1"}
-    done = compare(shell, env=env)
+    done = compare(shell, "--until-accuracy", "1", "--max-epochs", "1")
     assert done.code == 5
     assert done.out.splitlines()[1].startswith("30\t")
     assert "Never got to the target" in done.err

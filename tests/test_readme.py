@@ -10,6 +10,7 @@ from conftest import Shell
 from mnist_cli.cli.options import Display
 from mnist_cli.config import EvalConfig, TrainConfig
 from mnist_cli.errors import ExitCode
+from mnist_cli.lab.options import CompareConfig
 from mnist_cli.settings import flag
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
@@ -49,7 +50,7 @@ def test_the_python_example_works_as_printed(shell: Shell, mnist_dir: Path) -> N
     assert "tensor(" in done.out
 
 
-@pytest.mark.parametrize("config", [TrainConfig, EvalConfig, Display])
+@pytest.mark.parametrize("config", [TrainConfig, EvalConfig, CompareConfig, Display])
 def test_every_option_stands_in_the_tables(config: type) -> None:
     tables = [line for line in README.splitlines() if line.startswith("| `--")]
     for field in fields(config):
@@ -57,7 +58,7 @@ def test_every_option_stands_in_the_tables(config: type) -> None:
         assert any(re.match(rf"\| `{name}[ `/]", line) for line in tables), name
 
 
-@pytest.mark.parametrize("config", [TrainConfig, EvalConfig])
+@pytest.mark.parametrize("config", [TrainConfig, EvalConfig, CompareConfig])
 def test_the_defaults_in_the_tables_are_the_defaults(config: type) -> None:
     for field in fields(config):
         if field.default is None or isinstance(field.default, bool):
@@ -79,7 +80,7 @@ def test_every_preset_stands_in_the_readme() -> None:
 
 def test_every_path_in_the_readme_exists() -> None:
     root = Path(__file__).parents[1]
-    for name in re.findall(r"`((?:mnist_cli|configs|tests)/[\w./]*)`", README):
+    for name in re.findall(r"`((?:mnist_cli|configs|docs|tests)/[\w./]*)`", README):
         assert (root / name).exists(), name
     for name in re.findall(r"\]\(([\w./]+)\)", README):
         assert (root / name).exists(), name

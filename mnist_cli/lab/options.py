@@ -1,7 +1,7 @@
 """The options of a comparison, and what they may not be; without torch, so `--help` is quick."""
 
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from typing import Any, ClassVar
 
 from mnist_cli.config import PROBES, Option, TrainConfig, names_in, option
 from mnist_cli.errors import UsageError
@@ -25,6 +25,8 @@ def _as_in_training(name: str, default: Any = None, **changes: Any) -> Any:  # n
 @dataclass(frozen=True)
 class CompareConfig:
     """Everything that decides a comparison."""
+
+    exclusive: ClassVar[tuple[str, ...]] = BUDGETS
 
     batch_sizes: str = option(
         "16,64,256,1024,full",

@@ -8,6 +8,8 @@ from mnist_cli.lab.options import CompareConfig
 from mnist_cli.lab.results import Results
 from mnist_cli.lab.statistics import LEVEL, Sample, difference, holm, knee, sample, slope
 
+NEAR = 0.15  # of 2 / learning rate: what counts as being at the edge of stability
+
 Size = int | str
 Samples = dict[Size, Sample]
 
@@ -156,16 +158,17 @@ def _rates(config: CompareConfig, results: Results) -> Iterator[Finding]:
 def _probes(results: Results) -> Iterator[Finding]:
     yield from _exponent(results)
     for size in results.batch_sizes:
-        sharp = [probe for arm in results.of(size) for probe in arm.sharpness]
-        near = [p for p in sharp if abs(p.sharpness / p.two_over_lr - 1) <= 0.15]
-        if sharp and results.arms[0].end.lr:
-            yield Finding(
-                "sharpness",
-                f"The sharpness with {named(size)} was highest at "
-                f"{max(p.sharpness for p in sharp):.1f}, where 2 / learning rate is "
-                f"{sharp[-1].two_over_lr:.1f}; {len(near)} of {len(sharp)} probes are within "
-                "15 % of that.",
-            )
+        probes = [probe for arm in results.of(size) for probe in arm.sharpness]
+        if not probes:
+            continue
+        near = [p for p in probes if abs(p.sharpness / p.two_over_lr - 1) <= NEAR]
+        last = sample([arm.sharpness[-1].sharpness for arm in results.of(size) if arm.sharpness])
+        yield Finding(
+            "sharpness",
+            f"With {named(size)} the sharpness ended at {last.mean:.1f}, where 2 / learning rate "
+            f"is {probes[-1].two_over_lr:.1f}; {len(near)} of {len(probes)} probes are within "
+            f"{100 * NEAR:.0f} % of that.",
+        )
 
 
 def _exponent(results: Results) -> Iterator[Finding]:
@@ -237,6 +240,9 @@ def _ranking(
         for s, p, test in zip(others, corrected, tests, strict=True)
         if p >= LEVEL
     ]
+    if all(found[size].count < 2 for size in order):
+        spread = ", ".join(f"{named(s)} {form(found[s])}" for s in order)
+        return Finding(about, f"{where} (one seed, no test): {spread}.")
     if not clear:
         spread = ", ".join(f"{named(s)} {form(found[s])}" for s in order)
         text = f"{where}: no clear difference ({spread})."

@@ -7,6 +7,7 @@ from typing import Any
 
 from mnist_cli.errors import UsageError
 from mnist_cli.lab.events import Point
+from mnist_cli.lab.options import FULL
 from mnist_cli.lab.results import AXES, Results
 from mnist_cli.lab.statistics import Sample, knee, sample
 from mnist_cli.report.palette import colour
@@ -179,7 +180,7 @@ def _sharpness(results: Results, figure: Figure) -> bool:
             if not probes:
                 continue
             drawn = True
-            text = None if number else f"batch size {size}"
+            text = None if number else "full batch" if size == FULL else f"batch size {size}"
             shade = colour(place)
             xs = [p.update for p in probes]
             left.plot(xs, [p.sharpness for p in probes], color=shade, lw=1, label=text)
