@@ -119,13 +119,22 @@ class AlignmentProbe(Event):
     network_mode: str = "evaluation"
     arm: str | None = None
 
+    @property
+    def as_if_independent(self) -> float:
+        """The deviation that batches of independently drawn samples would have.
+
+        Drawn without replacement, they stray less, by the factor √((N - B) / (N - 1)).
+        """
+        rest = (self.population - self.batch_size) / (self.population - 1)
+        return self.deviation / math.sqrt(rest)
+
 
 @dataclass(frozen=True)
 class SharpnessProbe(Event):
     """The largest eigenvalue of the Hessian of the mean loss over `samples`.
 
     An eigenvalue lies within `residual` of it. Gradient descent at the rate `lr` is stable on a
-    quadratic below `two_over_lr`, with SGD's momentum below `stable_up_to`.
+    quadratic below `two_over_lr`; with SGD's momentum, below `stable_up_to`, which AdamW lacks.
     """
 
     name: ClassVar[str] = "probe"
@@ -137,7 +146,7 @@ class SharpnessProbe(Event):
     samples: int
     population: int
     lr: float
-    two_over_lr: float
+    two_over_lr: float | None
     stable_up_to: float | None
     probe: str = "sharpness"
     network_mode: str = "evaluation"

@@ -239,12 +239,14 @@ def probe_in_words(event: ProbeEvent) -> str:
             f"{found}alignment of batches of {event.batch_size:,}: cosine "
             f"{event.cosine_mean:.3f} ± {event.cosine_deviation:.3f} ({event.draws} draws)"
         )
-    edge = f"2 / learning rate {event.two_over_lr:.2f}"
-    if event.stable_up_to is not None and event.stable_up_to != event.two_over_lr:
-        edge += f", stable with this momentum up to {event.stable_up_to:.2f}"
+    edge = ""
+    if event.stable_up_to is not None:
+        edge = f"; 2 / learning rate {event.two_over_lr:.2f}"
+        if event.stable_up_to != event.two_over_lr:
+            edge += f", stable with this momentum up to {event.stable_up_to:.2f}"
     return (
         f"{found}sharpness: {event.sharpness:.2f} ± {event.residual:.2g} "
-        f"(on {event.samples:,} samples); {edge}"
+        f"(on {event.samples:,} samples){edge}"
     )
 
 

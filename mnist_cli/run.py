@@ -147,6 +147,7 @@ class _Run:
 
     def _probe(self) -> Iterator[Event]:
         trainer = self.trainer
+        self.state.check_finite()
         yield from self.probes.measure(
             self.state.model,
             update=self.state.update,

@@ -47,8 +47,8 @@ class Trainer:
 
     @property
     def lr(self) -> float:
-        """The learning rate of the next update."""
-        return self._learning_rate(self.state.update)
+        """The learning rate of the next update, or of the last where none is left."""
+        return self._learning_rate(min(self.state.update, self.planned - 1))
 
     def finish_epoch(self) -> Iterator[Step | Progress]:
         """Make the updates that the epoch under way still lacks; the state is ahead of its `Step`.
@@ -76,14 +76,17 @@ class Trainer:
             clock=self._clock,
         )
         events = fit(state.model, state.optimizer, batches, plan, state.tally, team=self._team)
+        spent = 0.0  # on the update under way, which may yet be abandoned
         while True:
             began = time.perf_counter()
             event = next(events, None)
-            self.train_seconds += time.perf_counter() - began
+            spent += time.perf_counter() - began
             if event is None:
                 return
             if isinstance(event, Step):
                 state.update = event.update
+                self.train_seconds += spent
+                spent = 0.0
             yield event
 
     def _learning_rate(self, update: int) -> float:

@@ -112,11 +112,13 @@ def test_an_error_has_its_exit_code_and_a_line(
 
 
 def test_a_target_that_no_arm_reaches_is_shown_and_exits_with_5(shell: Shell) -> None:
-    done = compare(shell, "--until-accuracy", "1", "--max-epochs", "1")
+    options = ("--plot", "figure.svg", "--report", "report.html")
+    done = compare(shell, "--until-accuracy", "1", "--max-epochs", "1", *options)
     assert done.code == 5
     assert done.out.splitlines()[1].startswith("30\t")
     assert "Never got to the target" in done.err
     assert done.err.splitlines()[-1].startswith("error: no arm reached")
+    assert all((shell.folder / name).is_file() for name in ("figure.svg", "report.html"))
 
 
 def test_a_reader_that_goes_away_ends_it_quietly(shell: Shell) -> None:
@@ -161,10 +163,7 @@ def test_an_interrupted_comparison_goes_on_by_the_same_command_to_the_same_resul
     assert "Traceback" not in words
     assert len(list((tmp_path / "cut").glob("*.part.pt"))) == 1
     rest = events(compare(shell, "--json", "-q", "-o", "cut", env=env))
-    assert rest[-1]["arms_run"] == 4 - sum(
-        event["finished_before"] for event in rest if event["event"] == "arm-start"
-    )
-    assert rest[-1]["arms_run"] < 4
+    assert rest[-1]["arms_run"] <= 2  # the two of the first seed had ended
     assert kept(rest) == kept(whole)
     assert not list((tmp_path / "cut").glob("*.part.*"))
 

@@ -130,7 +130,7 @@ def test_a_figure_is_of_its_endings_format_and_always_the_same(
 
 
 def test_a_panel_of_what_was_not_measured_is_a_usage_error(results: Results) -> None:
-    with pytest.raises(UsageError, match="add --until-accuracy"):
+    with pytest.raises(UsageError, match="--panel target"):
         figure.draw(results, "a.svg", "target")
 
 

@@ -9,6 +9,7 @@ from mnist_cli.lab.statistics import (
     difference,
     holm,
     knee,
+    median,
     reading,
     sample,
     slope,
@@ -45,16 +46,25 @@ def test_welchs_test_is_scipys() -> None:
     assert found.p == pytest.approx(0.103282, rel=1e-4)
 
 
-def test_single_values_and_equal_ones_prove_nothing_and_distinct_constants_everything() -> None:
+def test_single_values_and_ones_that_do_not_deviate_prove_nothing() -> None:
     assert difference(Sample(1, 0, 1), Sample(2, 0, 1)).p == 1
-    assert difference(Sample(1, 0, 3), Sample(1, 0, 3)).p == 1
-    assert difference(Sample(1, 0, 3), Sample(2, 0, 3)).p == 0
+    assert difference(Sample(1, 0.1, 1), Sample(2, 0.1, 3)).p == 1
+    assert difference(Sample(1, 0, 3), Sample(2, 0, 3)).p == 1
+    rounded = difference(Sample(0.3, 1e-17, 3), Sample(0.3 + 1e-16, 1e-17, 3))
+    assert rounded.p == 1
+
+
+def test_values_read_off_a_coarse_grid_differ_only_beyond_its_steps() -> None:
+    a, b = Sample(40, 0, 3), Sample(42, 0, 3)
+    assert difference(a, b, resolution=2).p > 0.01
+    assert difference(a, Sample(60, 0, 3), resolution=2).p < 0.001
 
 
 def test_holms_correction_multiplies_the_least_by_their_number_and_never_falls() -> None:
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     assert holm([0.9, 0.9]) == [1.0, 1.0]
     assert holm([]) == []
+    assert holm([0.01, 0.02], tests=3) == pytest.approx([0.03, 0.04])
 
 
 def test_the_slope_of_a_line_is_found() -> None:
@@ -71,6 +81,22 @@ def test_a_curve_is_read_between_its_points_and_not_outside() -> None:
 
 def test_the_knee_of_a_curve_made_with_one_is_found() -> None:
     sizes = [16, 64, 256, 1024, 4096]
-    floor, bend = knee(sizes, [50 * (1 + 300 / b) for b in sizes])
+    found = knee(sizes, [50 * (1 + 300 / b) for b in sizes])
+    assert found
+    floor, bend = found
     assert floor == pytest.approx(50, rel=0.01)
     assert bend == pytest.approx(300, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    "updates",
+    [[1000, 250, 62.5], [80, 80, 80], [0, 5, 9], [900, 200]],
+    ids=["halving throughout", "no fewer", "none", "two sizes"],
+)
+def test_there_is_no_knee_where_none_lies_among_the_sizes(updates: list[float]) -> None:
+    assert knee([16, 64, 256][: len(updates)], updates) is None
+
+
+def test_the_median_is_the_middle() -> None:
+    assert median([3, 1, 2]) == 2
+    assert median([4, 1, 2, 3]) == 2.5

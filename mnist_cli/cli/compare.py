@@ -4,7 +4,7 @@ import os
 import sys
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -14,6 +14,9 @@ from mnist_cli.cli.shell import notices, quick_imports, run_program
 from mnist_cli.errors import MnistError, UsageError
 from mnist_cli.files import check_writable, write_standard_output, write_whole
 from mnist_cli.lab.options import CompareConfig, resolve, sizes_in
+
+if TYPE_CHECKING:
+    from mnist_cli.lab.results import Results
 
 app = typer.Typer(pretty_exceptions_enable=False)
 
@@ -59,14 +62,13 @@ def _run(config: CompareConfig, display: Display) -> None:
         from mnist_cli.lab.compare import compare as run  # noqa: PLC0415 (torch)
         from mnist_cli.lab.results import Results  # noqa: PLC0415 (torch)
         from mnist_cli.render import JsonLines, Renderer  # noqa: PLC0415 (--help is quick)
-        from mnist_cli.report import progress, text  # noqa: PLC0415 (--help is quick)
+        from mnist_cli.report import progress  # noqa: PLC0415 (--help is quick)
 
-    if config.plot is not None:
-        from mnist_cli.report import figure  # noqa: PLC0415 (matplotlib, which is optional)
+        if config.plot is not None:  # is matplotlib there? better asked now
+            import mnist_cli.report.figure  # noqa: F401, PLC0415
 
     results = Results()
     plain = display.json and sys.stdout.isatty()
-    streamed = "-" in (config.report, config.plot)
     failure = None
     with ExitStack() as stack:
         stack.enter_context(notices(quiet=display.quiet))
@@ -83,6 +85,18 @@ def _run(config: CompareConfig, display: Display) -> None:
             if results.verdict is None:
                 raise
             failure = error  # of the findings, which are shown first
+    try:
+        _show_results(results, config, display)
+    finally:
+        if failure is not None:
+            raise failure
+
+
+def _show_results(results: "Results", config: CompareConfig, display: Display) -> None:
+    """Write the table or the page and figure that were asked for."""
+    from mnist_cli.report import text  # noqa: PLC0415 (--help is quick)
+
+    streamed = "-" in (config.report, config.plot)
     if not display.json and not streamed:
         if sys.stdout.isatty():
             text.print_results(results, sys.stdout)
@@ -96,9 +110,9 @@ def _run(config: CompareConfig, display: Display) -> None:
 
         _write(config.report, page.render(results).encode())
     if config.plot is not None:
+        from mnist_cli.report import figure  # noqa: PLC0415 (matplotlib, which is optional)
+
         _write(config.plot, figure.draw(results, config.plot, config.panel))
-    if failure is not None:
-        raise failure
 
 
 def _write(path: str, data: bytes) -> None:

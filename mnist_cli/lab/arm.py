@@ -5,7 +5,6 @@ import json
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
-from functools import cache
 from typing import TypeVar
 
 from mnist_cli import __version__
@@ -29,7 +28,7 @@ E = TypeVar("E", bound=Event)
 
 SPREAD = 12  # points, evenly spread over an arm whose end is known; earlier there are closer ones
 _GROWTH, _CHECK_GROWTH = 1.5, 1.05  # from one point to the next otherwise; of checks of the target
-_PLACES = ("data_dir", "output", "no_clobber", "log_interval")  # they change no result
+PLACES = ("data_dir", "output", "no_clobber", "log_interval")  # they change no result
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ class Arm:
     def name(self) -> str:
         """A name for its files: another arm has another one, the same arm the same."""
         value = {k: v for k, v in asdict(self).items() if k != "config"}
-        options = {k: v for k, v in asdict(self.config).items() if k not in _PLACES}
+        options = {k: v for k, v in asdict(self.config).items() if k not in PLACES}
         text = json.dumps([__version__, value, options], sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()[:10]
         kind = "trial-" if self.purpose == "trial" else ""
@@ -70,6 +69,7 @@ class Material:
     test: Split
     team: Team
     clock: Callable[[], float]
+    machine: str = ""
 
 
 class ArmRun:
@@ -96,6 +96,7 @@ class ArmRun:
         self._probes = Probes(arm.config, material.train, material.team, material.clock)
         self._scores: dict[tuple[int, str], Score] = {}  # by update and split, of this update only
         self._watched_loss: float | None = None
+        self._places, self._checks = _Grid(_GROWTH), _Grid(_CHECK_GROWTH)
         end = arm.end_updates
         self._spread = {k * end // SPREAD for k in range(SPREAD)} if end else None
 
@@ -145,8 +146,9 @@ class ArmRun:
 
     def _reached(self) -> bool:
         wanted, update = self.arm.config.until_accuracy, self.state.update
-        due = _on_grid(update, _CHECK_GROWTH) or update >= self._trainer.planned
-        if wanted is None or not due:
+        if wanted is None or not update:
+            return False
+        if not self._checks.has(update) and update < self._trainer.planned:
             return False
         return self._score("val").accuracy >= wanted
 
@@ -171,7 +173,7 @@ class ArmRun:
 
     def _is_watched(self, update: int) -> bool:
         """Tell whether the loss is measured after so many updates, and after one more."""
-        return _on_grid(update, _GROWTH) if self._spread is None else update in self._spread
+        return self._places.has(update) if self._spread is None else update in self._spread
 
     def _finish(self) -> Iterator[Event]:
         """Measure the end, and close the record."""
@@ -186,6 +188,7 @@ class ArmRun:
     def _probe(self) -> Iterator[Event]:
         if not self.arm.config.probe:
             return
+        self.state.check_finite()
         for event in self._probes.measure(
             self.state.model,
             update=self.state.update,
@@ -253,6 +256,7 @@ class ArmRun:
             rises=sum(change > 0 for change in changes),
             change_deviation=sample(changes).deviation if changes[1:] else None,
             weights_sha256=weights_sha256(self.state.model.state_dict()) if point else None,
+            machine=self._material.machine,
         )
 
     def _progress(self, event: Progress) -> ArmProgress:
@@ -279,10 +283,15 @@ class ArmRun:
         return self._material.clock()
 
 
-@cache
-def _on_grid(update: int, growth: float) -> bool:
-    """Tell whether an update is one of 0, 1, 2, … where each is `growth` times the one before."""
-    place = 0
-    while place < update:
-        place = max(place + 1, math.ceil(place * growth))
-    return place == update
+class _Grid:
+    """The numbers 0, 1, 2, … of which each is `growth` times the one before, rounded up."""
+
+    def __init__(self, growth: float) -> None:
+        self._growth = growth
+        self._place = 0
+
+    def has(self, number: int) -> bool:
+        """Tell whether a number is one of them; asked of numbers that do not fall."""
+        while self._place < number:
+            self._place = max(self._place + 1, math.ceil(self._place * self._growth))
+        return self._place == number

@@ -70,6 +70,10 @@ class _Comparison:
         set_threads(config.threads)
         self.device = pick_device(config.device)
         self.team = Team(threads_for(self.device))
+        self.machine = (
+            f"{_processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, "
+            f"on {self.device}, PyTorch {torch.__version__}"
+        )
         self.dataset: Dataset = load_dataset(config.dataset, config.data_dir)
         self.material = self._material(config.seed)
         self.samples = len(self.material.train)
@@ -130,10 +134,7 @@ class _Comparison:
             test_samples=len(self.material.test),
             parameters=count_parameters(model),
             arms=len(self.sizes) * len(self.seeds),
-            device=str(self.device),
-            threads=torch.get_num_threads(),
-            machine=f"{_processor()}, {os.cpu_count()} cores",
-            torch=str(torch.__version__),
+            machine=self.machine,
             command=plan.command_of(self.asked),
             config=asdict(self.config),
         )
@@ -146,7 +147,7 @@ class _Comparison:
             self.dataset.train, val_size=config.val_size, subset=config.subset, seed=seed
         )
         train, val, test = (split.to(self.device) for split in (train, val, self.dataset.test))
-        return Material(train, val, test, self.team, self.clock)
+        return Material(train, val, test, self.team, self.clock, self.machine)
 
     def _arm(self, size: int | None, seed: int, lr: float, purpose: str = "arm") -> Arm:
         return plan.arm_of(self.config, size, seed, lr, samples=self.samples, purpose=purpose)
@@ -159,7 +160,8 @@ class _Comparison:
         def run(arm: Arm) -> Generator[Event, None, ArmEnd]:
             return (yield from self._run_arm(arm, signals))
 
-        search = Search(self._arm(size, self.config.seed, start, "trial"), run)
+        trial = self._arm(size, self.config.seed, start, "trial")
+        search = Search(trial, run, hurried=not self.config.lr_range)
         tuned = self.config.lr_rule == "tuned"
         place = yield from search.best()
         stable = (yield from search.stable(place)) if self.config.lr_range else None
@@ -189,7 +191,7 @@ class _Comparison:
         )
         if record is None:
             record = yield from self._train_arm(arm, signals)
-            self.arms_run += 1
+            self.arms_run += number is not None
         else:
             yield from record
         if number is not None:

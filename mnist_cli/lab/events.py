@@ -10,6 +10,8 @@ from typing import Any, ClassVar
 from mnist_cli.events import SCHEMA, Event
 from mnist_cli.lab.statistics import Sample
 
+REASONS = ("completed", "until-accuracy", "gave-up", "diverged")  # why an arm ended
+
 
 @dataclass(frozen=True)
 class CompareStart(Event):
@@ -22,10 +24,7 @@ class CompareStart(Event):
     test_samples: int
     parameters: int
     arms: int
-    device: str
-    threads: int
     machine: str
-    torch: str
     command: str
     config: dict[str, Any]
     schema: int = SCHEMA
@@ -95,7 +94,7 @@ class ArmEnd(Event):
 
     `reason` is `completed`, `until-accuracy`, `gave-up` or `diverged`. `rises` counts the watched
     updates on which the full training loss rose; `change_deviation` is the standard deviation of
-    its change from one update to the next.
+    its change on these, the fall at the beginning included. `machine` is where the seconds are of.
     """
 
     name: ClassVar[str] = "arm-end"
@@ -117,14 +116,16 @@ class ArmEnd(Event):
     weights_sha256: str | None
     val_loss: float | None = None
     val_accuracy: float | None = None
+    machine: str = ""
 
 
 @dataclass(frozen=True)
 class Tuned(Event):
     """A learning rate was searched for a batch size; what was tried, and what it cost.
 
-    `tried` has a row a trial: learning rate, validation loss, training loss, updates, whether the
-    target was reached. `stable` is the range that trained stably, where that was asked for.
+    `stable_from` to `stable_to` is the range that trained stably, where that was asked for: in
+    which every rate of the grid got the training loss below half of ln 10 by the end of the budget.
+    `at_edge`: no larger or no smaller rate was left to try.
     """
 
     name: ClassVar[str] = "tuned"
@@ -156,8 +157,8 @@ class Trial:
 class Summary(Event):
     """The arms of a batch size: each figure a mean and a deviation over seeds.
 
-    `None` where no arm has the figure. `finished` leaves out arms that diverged, and under
-    --until-accuracy those that never got there.
+    `None` where no arm has the figure. Arms that diverged are left out, and of the updates, samples
+    and seconds under --until-accuracy those that never got there.
     """
 
     name: ClassVar[str] = "summary"
@@ -182,7 +183,7 @@ class Summary(Event):
     tuning_seconds: float | None = None
     noise_scale: Sample | None = None
     sharpness: Sample | None = None
-    two_over_lr: float | None = None
+    stable_up_to: float | None = None
 
 
 @dataclass(frozen=True)

@@ -74,7 +74,7 @@ class CompareConfig:
     model: str = _as_in_training("model", "mlp")
     optimizer: str = _as_in_training("optimizer", "sgd")
     lr: float | None = _as_in_training(
-        "lr", help="Learning rate at --batch-size 64.", shown_default="by model and optimizer"
+        "lr", help="Learning rate of batches of 64.", shown_default="by model and optimizer"
     )
     momentum: float | None = _as_in_training("momentum", shown_default="0 with sgd, 0.9 with adamw")
     weight_decay: float = _as_in_training("weight_decay", 0.0)
@@ -169,6 +169,15 @@ def resolve(config: CompareConfig) -> CompareConfig:
         path = getattr(config, name)
         if path is not None and path != "-" and not path.lower().endswith(ending):
             problems.append(f"{flag(name)} {path}: the file's name has to end in {ending[0]}")
+    needed_by = {
+        "target": (config.until_accuracy is not None, "--until-accuracy"),
+        "noise": ("alignment" in names_in(config.probe), "--probe alignment"),
+        "sharpness": ("sharpness" in names_in(config.probe), "--probe sharpness"),
+        "rates": (config.lr_range or config.lr_rule == "tuned", "--lr-range"),
+    }
+    measured, option_needed = needed_by.get(config.panel, (True, ""))
+    if not measured:
+        problems.append(f"--panel {config.panel} shows what is not measured; add {option_needed}")
     if not config.output:
         problems.append("--output names no folder")
     if problems:

@@ -12,7 +12,7 @@ from mnist_cli.lab.options import CompareConfig, sizes_in
 from mnist_cli.preflight import epoch_shape
 from mnist_cli.settings import flag
 
-ENDLESS = 10**6  # epochs, where a clock or a target ends the arm
+ENDLESS = 10**6  # epochs, where a clock or a number of updates ends the arm
 
 # Learning rates for updates of 64 samples, constant and without momentum (sgd) or with 0.9
 # (adamw): the best of `mnist-compare --lr-rule tuned --batch-sizes 64`.

@@ -1,5 +1,6 @@
 """What a comparison has found so far, in the order of its batch sizes."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -14,7 +15,7 @@ from mnist_cli.lab.events import (
     Verdict,
 )
 from mnist_cli.lab.options import FULL
-from mnist_cli.lab.statistics import Sample, reading, sample
+from mnist_cli.lab.statistics import Sample, median, reading, sample
 
 AXES: dict[str, Callable[[Point], float]] = {
     "updates": lambda point: point.update,
@@ -97,20 +98,44 @@ class Results:
     ) -> tuple[float, dict[int | str, Sample]]:
         """Return a place on an axis that all arms came to, and there the mean of a value of each.
 
-        It is the farthest such place. Arms that diverged are left out.
+        It is the farthest such place. Batch sizes that diverged with any seed are left out. Between
+        two points a curve is taken to be straight where both scales are logarithmic.
         """
         along = AXES[axis]
-        whole = [arm for arm in self.arms if arm.end.reason != "diverged"]
+        whole = self._whole()
         x = min((along(arm.points[-1]) for arm in whole), default=0.0)
-        return x, self._at(x, along, value, whole)
+        if x <= 0:
+            return x, {}
+        found = self._at(
+            math.log(x),
+            lambda point: math.log(along(point)) if along(point) > 0 else -math.inf,
+            lambda point: math.log(max(value(point), 1e-30)),
+            whole,
+        )
+        return x, {size: sample([math.exp(v) for v in values]) for size, values in found.items()}
 
     def at_equal_loss(
         self, value: Callable[[Point], float]
     ) -> tuple[float, dict[int | str, Sample]]:
         """Return the lowest training loss that all arms came to, and the mean of a value there."""
-        whole = [arm for arm in self.arms if arm.end.reason != "diverged"]
+        whole = self._whole()
         lowest = max((min(p.train_loss for p in arm.points) for arm in whole), default=0.0)
-        return lowest, self._at(lowest, lambda point: point.train_loss, value, whole)
+        if lowest <= 0:
+            return lowest, {}
+        found = self._at(
+            math.log(lowest), lambda point: math.log(max(point.train_loss, 1e-30)), value, whole
+        )
+        return lowest, {size: sample(values) for size, values in found.items()}
+
+    def final_noise(self) -> float | None:
+        """Return the median of the noise scales that were measured last in the arms."""
+        scales = [arm.noise[-1].noise_scale for arm in self.arms if arm.noise]
+        return median(scales) if scales else None
+
+    def _whole(self) -> list[ArmRecord]:
+        """Return the arms of the batch sizes of which none diverged."""
+        lost = {arm.end.batch_size for arm in self.arms if arm.end.reason == "diverged"}
+        return [arm for arm in self.arms if arm.end.batch_size not in lost]
 
     def _at(
         self,
@@ -118,13 +143,14 @@ class Results:
         along: Callable[[Point], float],
         value: Callable[[Point], float],
         arms: list[ArmRecord],
-    ) -> dict[int | str, Sample]:
+    ) -> dict[int | str, list[float]]:
         found: dict[int | str, list[float]] = {}
         for arm in arms:
-            height = reading([(along(p), value(p)) for p in arm.points], x)
+            places = [(along(p), value(p)) for p in arm.points if along(p) > -math.inf]
+            height = reading(places, x)
             if height is not None:
                 found.setdefault(arm.end.batch_size, []).append(height)
-        return {size: sample(values) for size, values in found.items()}
+        return found
 
     def _summary(self, batch_size: int | str, seconds: float) -> Summary:
         arms = self.of(batch_size)
@@ -159,7 +185,7 @@ class Results:
             tuning_seconds=tuned.train_seconds if tuned else None,
             noise_scale=_mean(noise),
             sharpness=_mean([probe.sharpness for probe in sharp]),
-            two_over_lr=sharp[-1].two_over_lr if sharp else None,
+            stable_up_to=sharp[-1].stable_up_to if sharp else None,
         )
 
 

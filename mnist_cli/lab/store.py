@@ -7,9 +7,10 @@ not fit its checkpoint, is made anew: it costs time, and no result.
 
 import json
 import logging
-from dataclasses import dataclass, fields
+import math
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from types import NoneType, UnionType
+from types import UnionType
 from typing import Any, ClassVar, Union, get_args, get_origin, get_type_hints
 
 from mnist_cli.checkpoint import load_checkpoint, save_checkpoint
@@ -22,13 +23,13 @@ from mnist_cli.events import (
     to_dict,
 )
 from mnist_cli.files import check_writable, write_whole
-from mnist_cli.lab.arm import Arm, ArmRun, Material
-from mnist_cli.lab.events import ArmEnd, Change, Point
+from mnist_cli.lab.arm import PLACES, Arm, ArmRun, Material
+from mnist_cli.lab.events import REASONS, ArmEnd, Change, Point
 from mnist_cli.preflight import epoch_shape
 from mnist_cli.state import TrainingState
 
 _log = logging.getLogger(__name__)
-_MAX_BYTES = 1 << 26
+_MAX_BYTES = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -72,8 +73,12 @@ class Store:
 
     def finished(self, arm: Arm) -> list[Event] | None:
         """Return the record of a finished arm, if there is one."""
-        record = self._read(self._path(arm, ".jsonl"))
-        return record if record and isinstance(record[-1], ArmEnd) else None
+        path = self._path(arm, ".jsonl")
+        record = self._read(path)
+        if record is None or _is_of(arm, record):
+            return record
+        _log.warning("%s is not the record of its arm; this arm is run again", path)
+        return None
 
     def open(self, arm: Arm, material: Material) -> ArmRun:
         """Return an arm that goes on where it was cut off, or begins."""
@@ -84,7 +89,9 @@ class Store:
             state = TrainingState(arm.config, material.train.device)
             try:
                 checkpoint = load_checkpoint(path)
-                if checkpoint.position.update != saved.update or checkpoint.config != arm.config:
+                places = {place: getattr(arm.config, place) for place in PLACES}
+                same = replace(checkpoint.config, **places) == arm.config
+                if checkpoint.position.update != saved.update or not same:
                     raise CheckpointError("its checkpoint does not fit its record")
                 state.restore(checkpoint, epoch_shape(arm.config, len(material.train)))
                 return ArmRun(arm, material, state, record, saved.train_seconds)
@@ -119,10 +126,18 @@ class Store:
                 data = file.read(_MAX_BYTES + 1)
             if len(data) > _MAX_BYTES:
                 raise ValueError("it is too large")
-            return [_event(json.loads(line)) for line in data.decode().splitlines()]
+            lines = data.decode().splitlines()
+            return [_event(json.loads(line, parse_constant=_refuse)) for line in lines]
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+        except (
+            OSError,
+            ArithmeticError,
+            LookupError,
+            RecursionError,
+            TypeError,
+            ValueError,
+        ) as error:
             _log.warning("%s is damaged (%s); this arm is run again", path, error)
             return None
 
@@ -145,10 +160,33 @@ def _fits(value: object, hint: Any) -> bool:  # noqa: ANN401
         return any(_fits(value, part) for part in get_args(hint))
     if get_origin(hint) is list:
         return isinstance(value, list) and all(_fits(item, get_args(hint)[0]) for item in value)
-    if hint is float:  # a number that is not finite became null
-        return type(value) in (float, int, NoneType)
+    if hint is float:  # null stands for a number that is not finite
+        if isinstance(value, bool) or not isinstance(value, float | int | None):
+            return False
+        return value is None or math.isfinite(value)
     return type(value) is hint
 
 
 def _as_float(value: Any, hint: Any) -> Any:  # noqa: ANN401
-    return float("inf") if value is None and hint is float else value
+    if value is None and hint is float:
+        return float("inf")
+    return float(value) if hint is float or (type(value) is int and hint == float | None) else value
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"it holds {constant}")
+
+
+def _is_of(arm: Arm, record: list[Event]) -> bool:
+    """Tell whether a record is whole, and that of an arm."""
+    end = record[-1] if record else None
+    if not isinstance(end, ArmEnd) or end.reason not in REASONS:
+        return False
+    if (end.arm, end.batch_size, end.seed) != (arm.name, arm.batch_size, arm.config.seed):
+        return False
+    figures = (end.train_loss, end.train_accuracy, end.test_loss, end.test_accuracy)
+    if end.reason != "diverged" and None in figures:
+        return False
+    points = [event for event in record if isinstance(event, Point)]
+    whole = end.reason == "diverged" or (bool(points) and points[-1].update == end.update)
+    return end.lr == arm.config.lr and (whole or arm.purpose == "trial")

@@ -29,11 +29,13 @@ def nearest(rate: float) -> int:
 class Search:
     """Trials of one arm at rates of the grid, each a training to the arm's own budget.
 
-    Trials are judged by the loss on held-out samples, or by the updates that the target took.
+    Trials are judged by the loss on held-out samples, or by the updates that the target took. If
+    `hurried`, a trial ends when it has made as many updates as the best took to the target.
     """
 
     arm: Arm
     run: RunArm
+    hurried: bool = True
     ends: dict[int, ArmEnd] = field(default_factory=dict)
 
     def best(self) -> Generator[Event, None, int]:
@@ -82,18 +84,21 @@ class Search:
     def _try(self, place: int) -> Generator[Event, None, None]:
         if place not in self.ends:
             arm = replace(self.arm, config=replace(self.arm.config, lr=grid(place)))
-            if arm.config.until_accuracy is not None:  # more updates than the best is not better
+            if arm.config.until_accuracy is not None and self.hurried:
                 reached = [e.update for e in self.ends.values() if e.reason == "until-accuracy"]
                 arm = replace(arm, end_updates=min(reached, default=None))
             self.ends[place] = yield from self.run(arm)
 
     def _badness(self, place: int) -> tuple[float, float]:
         end = self.ends[place]
+        if end.reason == "diverged":
+            return (2, place)  # the smaller one, to come away from there
         if end.reason == "until-accuracy":
             return (0, end.update)
         if self.arm.config.until_accuracy is not None:
             return (1, -(end.val_accuracy or 0.0))
-        return (0, math.inf if end.val_loss is None else end.val_loss)
+        assert end.val_loss is not None
+        return (0, end.val_loss)
 
 
 def is_stable(end: ArmEnd) -> bool:

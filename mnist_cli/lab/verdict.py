@@ -3,11 +3,14 @@
 import math
 from collections.abc import Callable, Iterator
 
-from mnist_cli.lab.events import Finding, Verdict
+from mnist_cli.events import AlignmentProbe
+from mnist_cli.lab.events import ArmEnd, Finding, Verdict
 from mnist_cli.lab.options import CompareConfig
 from mnist_cli.lab.results import Results
 from mnist_cli.lab.statistics import LEVEL, Sample, difference, holm, knee, sample, slope
+from mnist_cli.lab.tuning import HALF_OF_GUESSING
 
+_CHECK_STEPS = 0.05  # of the updates made: from one check of the target to the next
 NEAR = 0.15  # of 2 / learning rate: what counts as being at the edge of stability
 
 Size = int | str
@@ -21,7 +24,7 @@ def verdict(seconds: float, config: CompareConfig, results: Results) -> Verdict:
         *(_target(results) if config.until_accuracy is not None else _outcome(results)),
         *_axes(config, results),
         *_equal_loss(results),
-        *_steadiness(results),
+        *_steadiness(config, results),
         *_rates(config, results),
         *_probes(results),
         *_caveats(config, results),
@@ -52,7 +55,7 @@ def _divergence(results: Results) -> Iterator[Finding]:
 
 
 def _outcome(results: Results) -> Iterator[Finding]:
-    """Compare accuracies where the budget ended."""
+    """Compare accuracies where the budget ended, of batch sizes that came to it with all seeds."""
     accuracies = _of_ends(results, lambda end: end.test_accuracy)
     if len(accuracies) > 1:
         where = "Highest test accuracy at the end of the budget"
@@ -70,33 +73,42 @@ def _target(results: Results) -> Iterator[Finding]:
             missed.append(f"{named(size)} ({len(short)} of {len(ends)}, at {percent(best)})")
     if missed:
         yield Finding("target", f"Never got to the target: {', '.join(missed)}.")
-    for about, value, form in (
-        ("updates", lambda end: end.update, _whole),
-        ("samples", lambda end: end.samples_seen, _whole),
-        ("seconds", lambda end: end.train_seconds, _seconds),
+    for about, name, form in (
+        ("updates", "update", _whole),
+        ("samples", "samples_seen", _whole),
+        ("seconds", "train_seconds", _seconds),
     ):
-        found = _of_ends(results, lambda end, v=value: v(end) if _reached(end) else None)
+        found = to_target(results, name)
         if len(found) > 1:
-            yield _ranking(about, found, f"Fewest {about} to the target", form, higher=False)
+            where = f"Fewest {about} to the target"
+            yield _ranking(about, found, where, form, higher=False, steps=_CHECK_STEPS)
     yield from _knee(results)
 
 
-def _knee(results: Results) -> Iterator[Finding]:
-    found = _of_ends(results, lambda end: end.update if _reached(end) else None)
-    if len(found) < 3:
-        return
-    sizes = [float(results.samples_in(size)) for size in found]
-    floor, bend = knee(sizes, [found[size].mean for size in found])
-    text = (
-        f"Updates to the target follow {floor:,.0f} · (1 + {bend:,.0f} / B): doubling the batch "
-        f"halves them well below B = {bend:,.0f} samples, and saves next to none well above."
+def to_target(results: Results, name: str) -> Samples:
+    """Return a figure of the arms' ends, for the batch sizes that got to the target every time."""
+    return _of_ends(
+        results, lambda end: getattr(end, name) if end.reason == "until-accuracy" else None
     )
-    noise = [probe.noise_scale for arm in results.arms for probe in arm.noise if probe.update]
-    if noise:
-        text += (
-            f" The noise scale at the end of the arms is {_median(noise):,.0f} samples (median)."
+
+
+def _knee(results: Results) -> Iterator[Finding]:
+    found = to_target(results, "update")
+    sizes = [float(results.samples_in(size)) for size in found]
+    fit = knee(sizes, [found[size].mean for size in found])
+    if fit:
+        floor, bend = fit
+        text = (
+            f"Fitted to all, updates to the target are {floor:,.0f} · (1 + {bend:,.0f} / B): "
+            f"doubling the batch halves them well below the knee, B = {bend:,.0f} samples, and "
+            "saves next to none well above."
         )
-    yield Finding("knee", text)
+        noise = results.final_noise()
+        if noise is not None:
+            text += f" The noise scale at the end of the arms is {noise:,.0f} samples (median)."
+        yield Finding("knee", text)
+    elif len(found) > 2:
+        yield Finding("knee", "Updates to the target show no knee among these batch sizes.")
 
 
 def _axes(config: CompareConfig, results: Results) -> Iterator[Finding]:
@@ -117,7 +129,7 @@ def _axes(config: CompareConfig, results: Results) -> Iterator[Finding]:
 
 def _equal_loss(results: Results) -> Iterator[Finding]:
     x, found = results.at_equal_loss(lambda point: point.test_accuracy)
-    if len(found) > 1:
+    if len(found) > 1 and x <= HALF_OF_GUESSING:
         yield _ranking(
             "equal training loss",
             found,
@@ -127,17 +139,20 @@ def _equal_loss(results: Results) -> Iterator[Finding]:
         )
 
 
-def _steadiness(results: Results) -> Iterator[Finding]:
+def _steadiness(config: CompareConfig, results: Results) -> Iterator[Finding]:
     parts = []
     for size in results.batch_sizes:
-        ends = [arm.end for arm in results.of(size) if arm.end.watched]
+        ends = [arm.end for arm in results.of(size) if arm.end.reason != "diverged"]
         watched, rises = sum(e.watched for e in ends), sum(e.rises for e in ends)
         if watched:
             parts.append(f"{rises} of {watched} with {named(size)}")
     if parts:
+        even = config.epochs is not None or config.updates is not None
+        spread = "evenly spread" if even else "early ones mostly"
         yield Finding(
             "steadiness",
-            f"Updates on which the full training loss rose, of those watched: {', '.join(parts)}.",
+            f"Updates on which the full training loss rose, of those watched ({spread}): "
+            f"{', '.join(parts)}.",
         )
 
 
@@ -145,14 +160,23 @@ def _rates(config: CompareConfig, results: Results) -> Iterator[Finding]:
     for tuned in results.tuned:
         tried = ", ".join(f"{trial.lr:g}" for trial in tuned.tried)
         text = f"For {named(tuned.batch_size)} the rates {tried} were tried"
-        if config.lr_rule == "tuned":
-            text += f"; {tuned.lr:g} was best on the held-out samples"
+        best = next(trial for trial in tuned.tried if trial.lr == tuned.lr)
+        if best.reason == "diverged":
+            text += "; all diverged"
+        elif config.lr_rule == "tuned":
+            by = "updates to the target" if config.until_accuracy else "the held-out samples"
+            text += f"; {tuned.lr:g} was best by {by}"
+            text += ", at the edge of the search" if tuned.at_edge else ""
         if tuned.stable_from is not None and tuned.stable_to is not None:
             ratio = tuned.stable_to / tuned.stable_from
-            text += f"; {tuned.stable_from:g} to {tuned.stable_to:g} trained stably (1 : {ratio:g})"
+            text += (
+                f"; {tuned.stable_from:g} to {tuned.stable_to:g} trained stably within the budget "
+                f"(1 : {ratio:g})"
+            )
         elif config.lr_range:
             text += "; none trained stably within the budget"
-        yield Finding("rates", f"{text}. It took {tuned.train_seconds:.1f} s, counted apart.")
+        cost = f"It took {tuned.train_seconds:.1f} s with one seed, counted apart."
+        yield Finding("rates", f"{text}. {cost}")
 
 
 def _probes(results: Results) -> Iterator[Finding]:
@@ -161,14 +185,18 @@ def _probes(results: Results) -> Iterator[Finding]:
         probes = [probe for arm in results.of(size) for probe in arm.sharpness]
         if not probes:
             continue
-        near = [p for p in probes if abs(p.sharpness / p.two_over_lr - 1) <= NEAR]
         last = sample([arm.sharpness[-1].sharpness for arm in results.of(size) if arm.sharpness])
-        yield Finding(
-            "sharpness",
-            f"With {named(size)} the sharpness ended at {last.mean:.1f}, where 2 / learning rate "
-            f"is {probes[-1].two_over_lr:.1f}; {len(near)} of {len(probes)} probes are within "
-            f"{100 * NEAR:.0f} % of that.",
-        )
+        text = f"With {named(size)} the sharpness ended at {last.mean:.1f}"
+        text += f" (on {probes[0].samples:,} samples)"
+        edges = [(p.sharpness, p.stable_up_to) for p in probes if p.stable_up_to is not None]
+        if edges:
+            near = sum(abs(value / edge - 1) <= NEAR for value, edge in edges)
+            text += (
+                f", where the edge of stability, 2 / learning rate{_momentum(results)}, is "
+                f"{edges[-1][1]:.1f}; {near} of {len(edges)} probes are within "
+                f"{100 * NEAR:.0f} % of that"
+            )
+        yield Finding("sharpness", f"{text}.")
 
 
 def _exponent(results: Results) -> Iterator[Finding]:
@@ -179,33 +207,29 @@ def _exponent(results: Results) -> Iterator[Finding]:
         yield Finding(
             "exponent",
             f"The deviation of a batch's gradient from the full one falls as B to the power "
-            f"{fit.mean:.3f} ± {fit.deviation:.3f} ({fit.count} probes, corrected for drawing "
-            "without replacement); independent samples would give -0.5.",
+            f"{fit.mean:.3f} ± {fit.deviation:.3f} (in {fit.count} states of the network, "
+            "corrected for drawing without replacement); for independent samples it is -0.5.",
         )
 
 
 def exponents(results: Results) -> list[float]:
-    """Return, for each state that was probed, the slope of log deviation against log B.
-
-    Batches are drawn without replacement, so the deviation is divided by √((N - B) / (N - 1)).
-    """
-    slopes = []
+    """Return, for each state that was probed, the slope of log deviation against log B."""
+    states: dict[tuple[int, int, int | str], list[AlignmentProbe]] = {}
     for arm in results.arms:
-        for update in dict.fromkeys(probe.update for probe in arm.alignment):
-            probes = [p for p in arm.alignment if p.update == update and p.deviation > 0]
-            if len(probes) > 1:
-                xs = [math.log(p.batch_size) for p in probes]
-                slopes.append(
-                    slope(
-                        xs,
-                        [
-                            math.log(p.deviation)
-                            - 0.5 * math.log((p.population - p.batch_size) / (p.population - 1))
-                            for p in probes
-                        ],
-                    )
-                )
-    return slopes
+        for probe in arm.alignment:
+            # Before the first update all arms of a seed are in the same state.
+            where = arm.end.batch_size if probe.update else ""
+            at = states.setdefault((arm.end.seed, probe.update, where), [])
+            if probe.deviation > 0 and all(p.batch_size != probe.batch_size for p in at):
+                at.append(probe)
+    return [
+        slope(
+            [math.log(p.batch_size) for p in probes],
+            [math.log(p.as_if_independent) for p in probes],
+        )
+        for probes in states.values()
+        if len(probes) > 1
+    ]
 
 
 def _caveats(config: CompareConfig, results: Results) -> Iterator[Finding]:
@@ -214,6 +238,11 @@ def _caveats(config: CompareConfig, results: Results) -> Iterator[Finding]:
             "caveat",
             f"All arms had the same learning rate, {results.ends[0].lr:g}; such a comparison "
             "mostly measures the rate (Shallue et al. 2019). --lr-rule tuned gives each its own.",
+        )
+    machines = sorted({end.machine for end in results.ends})
+    if len(machines) > 1:
+        yield Finding(
+            "caveat", f"The seconds are not of one machine, but of: {'; '.join(machines)}."
         )
     if config.seeds == 1:
         yield Finding(
@@ -228,12 +257,17 @@ def _ranking(
     form: Callable[[Sample], str],
     *,
     higher: bool,
+    steps: float = 0.0,
 ) -> Finding:
-    """Return who is best, and from whom that differs clearly."""
+    """Return who is best, and from whom that differs clearly.
+
+    Values that were read off a grid have steps of such a share of them. The correction is for the
+    tests of all pairs, since any batch size could have come out best.
+    """
     order = sorted(found, key=lambda size: -found[size].mean if higher else found[size].mean)
     best, others = order[0], order[1:]
-    tests = [difference(found[best], found[size]) for size in others]
-    corrected = holm([test.p for test in tests])
+    tests = [difference(found[best], found[size], steps * found[size].mean) for size in others]
+    corrected = holm([test.p for test in tests], len(order) * len(others) // 2)
     clear = [named(s) for s, p in zip(others, corrected, strict=True) if p < LEVEL]
     unclear = [
         f"{named(s)} (p = {p:.2g})" if test.degrees else named(s)
@@ -252,18 +286,20 @@ def _ranking(
     return Finding(about, text, p=min(corrected) if corrected else None)
 
 
-def _of_ends(results: Results, value: Callable[..., float | None]) -> Samples:
+def _of_ends(results: Results, value: Callable[[ArmEnd], float | None]) -> Samples:
     found: Samples = {}
     for size in results.batch_sizes:
-        values = [value(arm.end) for arm in results.of(size) if arm.end.reason != "diverged"]
+        values = [value(arm.end) for arm in results.of(size)]
         present = [v for v in values if v is not None]
-        if present:
+        if len(present) == len(values):  # or the lucky seeds would stand for all
             found[size] = sample(present)
     return found
 
 
-def _reached(end: object) -> bool:
-    return getattr(end, "reason", "") == "until-accuracy"
+def _momentum(results: Results) -> str:
+    assert results.start
+    momentum = results.start.config["momentum"]
+    return f" · (1 + {momentum:g})" if momentum else ""
 
 
 def _and(names: list[str]) -> str:
@@ -280,7 +316,3 @@ def _seconds(s: Sample) -> str:
 
 def _loss(s: Sample) -> str:
     return f"{s.mean:.4f}" + (f" ± {s.deviation:.4f}" if s.count > 1 else "")
-
-
-def _median(values: list[float]) -> float:
-    return sorted(values)[len(values) // 2]

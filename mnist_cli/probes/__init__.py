@@ -128,7 +128,7 @@ class Probes:
             samples=len(sample),
             population=len(self.samples),
             lr=lr,
-            two_over_lr=2 / lr if lr else float("inf"),
+            two_over_lr=2 / lr if lr else None,
             stable_up_to=2 * (1 + self.config.momentum) / lr if sgd and lr else None,
         )
 

@@ -9,6 +9,7 @@ from torch.func import functional_call, grad, vmap
 from torch.nn import functional as F
 
 from mnist_cli.data import Split
+from mnist_cli.errors import DivergedError
 from mnist_cli.loop import Update, micro_batches, smoothed_classes
 from mnist_cli.team import Team
 
@@ -33,7 +34,12 @@ class Objective:
         return list(self.model.parameters())
 
     def gradient(self, split: Split) -> Tensor:
-        """Return the gradient of the mean loss over a split, `float64 [P]`."""
+        """Return the gradient of the mean loss over a split, `float64 [P]`.
+
+        Raises:
+            DivergedError: it is not finite.
+
+        """
         parameters = self.parameters
         wanted = smoothed_classes(self.label_smoothing).to(parameters[0])
         whole = Update(self.model, parameters, split.images, split.labels, wanted)
@@ -41,6 +47,8 @@ class Objective:
         parts = micro_batches(len(split), _MICRO_BATCH)
         for part, _ in (self.team or Team()).map(whole.part, parts):
             total += flat(part)
+        if not bool(total.isfinite().all()):
+            raise DivergedError("training diverged: the gradient is not finite")
         return total
 
     def square_norms(self, split: Split) -> Tensor:

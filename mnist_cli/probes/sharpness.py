@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mnist_cli.data import Split
+from mnist_cli.errors import DivergedError
 from mnist_cli.loop import micro_batches
 from mnist_cli.probes.gradients import Objective, flat
 
@@ -30,6 +31,10 @@ def sharpness(objective: Objective, sample: Split, generator: torch.Generator) -
     Lanczos iterations with full reorthogonalisation (Golub & Van Loan 2013, §10.1) on
     Hessian-vector products, which take two backward passes and no Hessian (Pearlmutter 1994).
     They end when |Hv - λv| is below a thousandth of λ, or after 40 products.
+
+    Raises:
+        DivergedError: a product is not finite.
+
     """
     size = sum(p.numel() for p in objective.parameters)
     vector = torch.randn(size, generator=generator, dtype=torch.float64)
@@ -38,6 +43,8 @@ def sharpness(objective: Objective, sample: Split, generator: torch.Generator) -
     beside: list[float] = []
     while True:
         product = hessian_product(objective, sample, basis[-1])
+        if not bool(product.isfinite().all()):
+            raise DivergedError("training diverged: the curvature of the loss is not finite")
         diagonal.append(float(product.dot(basis[-1])))
         for _ in range(2):  # once more, for what rounding left
             product -= basis.T @ (basis @ product)

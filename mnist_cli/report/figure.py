@@ -10,6 +10,7 @@ from mnist_cli.lab.events import Point
 from mnist_cli.lab.options import FULL
 from mnist_cli.lab.results import AXES, Results
 from mnist_cli.lab.statistics import Sample, knee, sample
+from mnist_cli.lab.verdict import to_target
 from mnist_cli.report.palette import colour
 
 try:
@@ -47,12 +48,9 @@ def draw(results: Results, path: str, panel: str) -> bytes:
     with mpl.rc_context(_STYLE):
         figure = Figure(layout="constrained", dpi=150)
         if not _PANELS[name](results, figure):
-            raise UsageError(
-                f"--panel {name}: this comparison did not measure that; "
-                f"add {_NEEDED[name]} or leave --panel out"
-            )
+            raise UsageError(f"--panel {name}: nothing that it shows was found; leave it out")
         buffer = io.BytesIO()
-        metadata = {"Date": None} if kind == "svg" else None
+        metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind)
         figure.savefig(buffer, format=kind, metadata=metadata)
     return buffer.getvalue()
 
@@ -61,7 +59,7 @@ def _what_it_is_about(results: Results) -> str:
     assert results.start
     if results.start.config["lr_range"]:
         return "rates"
-    if results.start.config["until_accuracy"] is not None:
+    if to_target(results, "update"):
         return "target"
     if any(len(arm.sharpness) > 2 for arm in results.arms):
         return "sharpness"
@@ -106,28 +104,23 @@ def _target(results: Results, figure: Figure) -> bool:
     """Draw what the target cost against the batch size: updates with their fit, and seconds."""
     figure.set_size_inches(8, 3.4)
     left, right = figure.subplots(1, 2)
-    reached: dict[int | str, list[Any]] = {}
-    for arm in results.arms:
-        if arm.end.reason == "until-accuracy":
-            reached.setdefault(arm.end.batch_size, []).append(arm.end)
-    if not reached:
+    updates, seconds = to_target(results, "update"), to_target(results, "train_seconds")
+    if not updates:
         return False
-    sizes = [results.samples_in(size) for size in reached]
-    updates = [sample([end.update for end in ends]) for ends in reached.values()]
-    seconds = [sample([end.train_seconds for end in ends]) for ends in reached.values()]
-    _bars(left, sizes, updates)
-    _bars(right, sizes, seconds)
-    if len(sizes) > 2:
-        floor, bend = knee(sizes, [u.mean for u in updates])
+    sizes = [results.samples_in(size) for size in updates]
+    _bars(left, sizes, list(updates.values()))
+    _bars(right, sizes, list(seconds.values()))
+    fit = knee(sizes, [u.mean for u in updates.values()])
+    if fit:
+        floor, bend = fit
         dense = [min(sizes) * (max(sizes) / min(sizes)) ** (k / 100) for k in range(101)]
         label = f"{floor:,.0f} · (1 + {bend:,.0f} / B)"
         left.plot(dense, [floor * (1 + bend / b) for b in dense], color=colour(0), label=label)
         left.axvline(bend, color=colour(0), linestyle=":", label=f"knee {bend:,.0f}")
-    noise = sorted(probe.noise_scale for arm in results.arms for probe in arm.noise if probe.update)
-    if noise:
-        middle = noise[len(noise) // 2]
-        text = f"noise scale at the end {middle:,.0f}"
-        left.axvline(middle, color=colour(1), linestyle="--", label=text)
+    noise = results.final_noise()
+    if noise is not None:
+        text = f"noise scale at the end {noise:,.0f}"
+        left.axvline(noise, color=colour(1), linestyle="--", label=text)
     left.set(xscale="log", yscale="log", xlabel="batch size", ylabel="updates to the target")
     right.set(xscale="log", yscale="log", xlabel="batch size", ylabel="seconds to the target")
     if left.get_legend_handles_labels()[0]:
@@ -142,7 +135,8 @@ def _noise(results: Results, figure: Figure) -> bool:
     groups: dict[tuple[int | str, int], list[Any]] = {}
     for arm in results.arms:
         for probe in arm.alignment:
-            groups.setdefault((arm.end.batch_size, probe.update), []).append(probe)
+            if probe.gradient_norm:
+                groups.setdefault((arm.end.batch_size, probe.update), []).append(probe)
     for place, ((size, update), probes) in enumerate(groups.items()):
         by_size: dict[int, list[Any]] = {}
         for probe in probes:
@@ -150,8 +144,7 @@ def _noise(results: Results, figure: Figure) -> bool:
         sizes = sorted(by_size)
         label = f"after {update:,} updates of {size}"
         deviations = [
-            sample([p.deviation / p.gradient_norm / _without_replacement(p) for p in by_size[b]])
-            for b in sizes
+            sample([p.as_if_independent / p.gradient_norm for p in by_size[b]]) for b in sizes
         ]
         cosines = [sample([p.cosine_mean for p in by_size[b]]) for b in sizes]
         first = deviations[0].mean
@@ -161,19 +154,16 @@ def _noise(results: Results, figure: Figure) -> bool:
     left.set(xscale="log", yscale="log", xlabel="batch size B")
     left.set_ylabel("deviation from the full gradient\nrelative to it; grey: B to the power -1/2")
     right.set(xscale="log", xlabel="batch size B", ylabel="cosine with the full gradient")
-    left.legend(fontsize=7)
+    if groups:
+        left.legend(fontsize=7)
     return bool(groups)
-
-
-def _without_replacement(probe: Any) -> float:  # noqa: ANN401
-    return float(((probe.population - probe.batch_size) / (probe.population - 1)) ** 0.5)
 
 
 def _sharpness(results: Results, figure: Figure) -> bool:
     """Draw the sharpness with 2 / learning rate, and the loss, against updates."""
     figure.set_size_inches(8, 3.4)
     left, right = figure.subplots(1, 2)
-    drawn = False
+    drawn = labelled = False
     for place, size in enumerate(results.batch_sizes):
         for number, arm in enumerate(results.of(size)):
             probes = arm.sharpness
@@ -184,8 +174,11 @@ def _sharpness(results: Results, figure: Figure) -> bool:
             shade = colour(place)
             xs = [p.update for p in probes]
             left.plot(xs, [p.sharpness for p in probes], color=shade, lw=1, label=text)
-            edge = [p.two_over_lr for p in probes]
-            left.plot(xs, edge, color="0.3", lw=1, ls="--", label=None if place else "2 / rate")
+            edges = [(p.update, p.stable_up_to) for p in probes if p.stable_up_to is not None]
+            if edges:
+                label = None if labelled else "edge of stability"
+                left.plot(*zip(*edges, strict=True), color="0.3", lw=1, ls="--", label=label)
+                labelled = True
             right.plot(
                 [p.update for p in arm.points],
                 [p.train_loss for p in arm.points],
@@ -194,7 +187,8 @@ def _sharpness(results: Results, figure: Figure) -> bool:
             )
     left.set(xlabel="updates", ylabel="sharpness", ylim=(0, None))
     right.set(xlabel="updates", ylabel="training loss", yscale="log")
-    left.legend(fontsize=8)
+    if drawn:
+        left.legend(fontsize=8)
     return drawn
 
 
@@ -205,6 +199,8 @@ def _rates(results: Results, figure: Figure) -> bool:
     for place, tuned in enumerate(results.tuned):
         shade, size = colour(place), results.samples_in(tuned.batch_size)
         trials = [(t.lr, t.train_loss) for t in tuned.tried if t.train_loss is not None]
+        if not trials:
+            continue
         label = str(tuned.batch_size)
         left.plot(*zip(*trials, strict=True), "o-", ms=3, lw=1, color=shade, label=label)
         if tuned.stable_from is not None and tuned.stable_to is not None:
@@ -212,7 +208,7 @@ def _rates(results: Results, figure: Figure) -> bool:
             right.plot([size, size], ends, "o-", ms=4, lw=3, color=shade)
     left.set(xscale="log", yscale="log", xlabel="learning rate", ylabel="training loss at the end")
     right.set(xscale="log", yscale="log", xlabel="batch size", ylabel="rates that train stably")
-    if results.tuned:
+    if left.get_legend_handles_labels()[0]:
         left.legend(title="batch size", fontsize=7)
     return bool(results.tuned)
 
@@ -242,11 +238,4 @@ _PANELS: dict[str, Callable[[Results, Figure], bool]] = {
     "noise": _noise,
     "sharpness": _sharpness,
     "rates": _rates,
-}
-_NEEDED = {
-    "curves": "a budget",
-    "target": "--until-accuracy",
-    "noise": "--probe alignment",
-    "sharpness": "--probe sharpness",
-    "rates": "--lr-range",
 }

@@ -2,6 +2,7 @@
 
 import html
 import json
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -27,8 +28,7 @@ def render(results: Results) -> str:
         f"{config['optimizer']}, momentum {config['momentum']:g}, "
         f"{config['schedule']} learning rate, rule: {config['lr_rule']}",
         f"{config['seeds']} seeds from {config['seed']}",
-        f"{start.machine}, {start.threads} threads, on {start.device}",
-        f"mnist_cli {start.version}, PyTorch {start.torch}",
+        f"{start.machine}; mnist_cli {start.version}",
     ]
     parts = {
         "TITLE": html.escape(title),
@@ -53,11 +53,15 @@ def _data(results: Results) -> dict[str, Any]:
                 "size": sizes.index(arm.end.batch_size),
                 "seed": arm.end.seed,
                 "points": [_point(point) for point in arm.points],
-                "sharpness": [[p.update, p.sharpness, p.two_over_lr] for p in arm.sharpness],
+                "sharpness": [
+                    [p.update, p.sharpness, p.stable_up_to]
+                    for p in arm.sharpness
+                    if math.isfinite(p.sharpness)
+                ],
                 "alignment": [
-                    [p.update, p.batch_size, p.deviation / p.gradient_norm, p.cosine_mean]
+                    [p.update, p.batch_size, p.as_if_independent / p.gradient_norm]
                     for p in arm.alignment
-                    if p.gradient_norm
+                    if p.gradient_norm and math.isfinite(p.deviation)
                 ],
             }
             for arm in results.arms

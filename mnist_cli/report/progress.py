@@ -92,11 +92,11 @@ def _line(event: Event, arm: ArmStart | None) -> str:
         return (
             f"Comparing batch sizes {config['batch_sizes']} with {config['seeds']} seeds: "
             f"{config['model']} ({event.parameters:,} parameters) on {event.samples:,} samples of "
-            f"{config['dataset']}, {config['optimizer']}, on {event.device}"
+            f"{config['dataset']}, {config['optimizer']}"
         )
     if isinstance(event, Tuned):
         tried = ", ".join(f"{trial.lr:g}" for trial in event.tried)
-        return f"Tried {tried}: {event.lr:g} is best ({event.train_seconds:.1f} s)"
+        return f"Tried rates {tried}: best {event.lr:g} ({event.train_seconds:.1f} s)"
     if arm is None or (arm.finished_before and not isinstance(event, ArmEnd)):
         return ""
     if isinstance(event, ProbeEvent):
