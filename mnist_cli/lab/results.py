@@ -17,6 +17,8 @@ from mnist_cli.lab.events import (
 from mnist_cli.lab.options import FULL
 from mnist_cli.lab.statistics import Sample, median, reading, sample
 
+Values = dict[int | str, list[float]]  # by batch size, a value a seed
+
 AXES: dict[str, Callable[[Point], float]] = {
     "updates": lambda point: point.update,
     "samples": lambda point: point.samples_seen,
@@ -93,10 +95,8 @@ class Results:
         for batch_size in self.batch_sizes:
             yield self._summary(batch_size, seconds)
 
-    def readings(
-        self, axis: str, value: Callable[[Point], float]
-    ) -> tuple[float, dict[int | str, Sample]]:
-        """Return a place on an axis that all arms came to, and there the mean of a value of each.
+    def readings(self, axis: str, value: Callable[[Point], float]) -> tuple[float, Values]:
+        """Return a place on an axis that all arms came to, and there a value of each.
 
         It is the farthest such place. Batch sizes that diverged with any seed are left out. Between
         two points a curve is taken to be straight where both scales are logarithmic.
@@ -112,12 +112,10 @@ class Results:
             lambda point: math.log(max(value(point), 1e-30)),
             whole,
         )
-        return x, {size: sample([math.exp(v) for v in values]) for size, values in found.items()}
+        return x, {size: [math.exp(v) for v in values] for size, values in found.items()}
 
-    def at_equal_loss(
-        self, value: Callable[[Point], float]
-    ) -> tuple[float, dict[int | str, Sample]]:
-        """Return the lowest training loss that all arms came to, and the mean of a value there."""
+    def at_equal_loss(self, value: Callable[[Point], float]) -> tuple[float, Values]:
+        """Return the lowest training loss that all arms came to, and a value of each there."""
         whole = self._whole()
         lowest = max((min(p.train_loss for p in arm.points) for arm in whole), default=0.0)
         if lowest <= 0:
@@ -125,12 +123,15 @@ class Results:
         found = self._at(
             math.log(lowest), lambda point: math.log(max(point.train_loss, 1e-30)), value, whole
         )
-        return lowest, {size: sample(values) for size, values in found.items()}
+        return lowest, found
 
-    def final_noise(self) -> float | None:
-        """Return the median of the noise scales that were measured last in the arms."""
-        scales = [arm.noise[-1].noise_scale for arm in self.arms if arm.noise]
-        return median(scales) if scales else None
+    def noise_scales(self) -> tuple[float, float] | None:
+        """Return the medians of the noise scales that were measured first and last in the arms."""
+        probes = [(arm.noise[0], arm.noise[-1]) for arm in self.arms if arm.noise]
+        if not probes:
+            return None
+        first = median([first.noise_scale for first, _ in probes])
+        return first, median([last.noise_scale for _, last in probes])
 
     def _whole(self) -> list[ArmRecord]:
         """Return the arms of the batch sizes of which none diverged."""
@@ -143,8 +144,8 @@ class Results:
         along: Callable[[Point], float],
         value: Callable[[Point], float],
         arms: list[ArmRecord],
-    ) -> dict[int | str, list[float]]:
-        found: dict[int | str, list[float]] = {}
+    ) -> Values:
+        found: Values = {}
         for arm in arms:
             places = [(along(p), value(p)) for p in arm.points if along(p) > -math.inf]
             height = reading(places, x)

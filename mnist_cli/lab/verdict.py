@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from mnist_cli.events import AlignmentProbe
 from mnist_cli.lab.events import ArmEnd, Finding, Verdict
 from mnist_cli.lab.options import CompareConfig
-from mnist_cli.lab.results import Results
+from mnist_cli.lab.results import Results, Values
 from mnist_cli.lab.statistics import LEVEL, Sample, difference, holm, knee, sample, slope
 from mnist_cli.lab.tuning import HALF_OF_GUESSING
 
@@ -14,7 +14,6 @@ _CHECK_STEPS = 0.05  # of the updates made: from one check of the target to the 
 NEAR = 0.15  # of 2 / learning rate: what counts as being at the edge of stability
 
 Size = int | str
-Samples = dict[Size, Sample]
 
 
 def verdict(seconds: float, config: CompareConfig, results: Results) -> Verdict:
@@ -85,7 +84,7 @@ def _target(results: Results) -> Iterator[Finding]:
     yield from _knee(results)
 
 
-def to_target(results: Results, name: str) -> Samples:
+def to_target(results: Results, name: str) -> Values:
     """Return a figure of the arms' ends, for the batch sizes that got to the target every time."""
     return _of_ends(
         results, lambda end: getattr(end, name) if end.reason == "until-accuracy" else None
@@ -95,7 +94,7 @@ def to_target(results: Results, name: str) -> Samples:
 def _knee(results: Results) -> Iterator[Finding]:
     found = to_target(results, "update")
     sizes = [float(results.samples_in(size)) for size in found]
-    fit = knee(sizes, [found[size].mean for size in found])
+    fit = knee(sizes, [sample(values).mean for values in found.values()])
     if fit:
         floor, bend = fit
         text = (
@@ -103,9 +102,12 @@ def _knee(results: Results) -> Iterator[Finding]:
             f"doubling the batch halves them well below the knee, B = {bend:,.0f} samples, and "
             "saves next to none well above."
         )
-        noise = results.final_noise()
-        if noise is not None:
-            text += f" The noise scale at the end of the arms is {noise:,.0f} samples (median)."
+        noise = results.noise_scales()
+        if noise:
+            text += (
+                f" The noise scale is {noise[0]:,.0f} samples at the start of the arms and "
+                f"{noise[1]:,.0f} at their end (medians)."
+            )
         yield Finding("knee", text)
     elif len(found) > 2:
         yield Finding("knee", "Updates to the target show no knee among these batch sizes.")
@@ -252,7 +254,7 @@ def _caveats(config: CompareConfig, results: Results) -> Iterator[Finding]:
 
 def _ranking(
     about: str,
-    found: Samples,
+    values: Values,
     where: str,
     form: Callable[[Sample], str],
     *,
@@ -261,12 +263,16 @@ def _ranking(
 ) -> Finding:
     """Return who is best, and from whom that differs clearly.
 
-    Values that were read off a grid have steps of such a share of them. The correction is for the
-    tests of all pairs, since any batch size could have come out best.
+    Accuracies, of which the higher is better, are compared as they are. Costs and losses differ by
+    factors, and so do their deviations: their logarithms are compared. Those that were read off a
+    grid have steps of such a share of them. The correction is for the tests of all pairs, since any
+    batch size could have come out best.
     """
+    found = {size: sample(numbers) for size, numbers in values.items()}
     order = sorted(found, key=lambda size: -found[size].mean if higher else found[size].mean)
     best, others = order[0], order[1:]
-    tests = [difference(found[best], found[size], steps * found[size].mean) for size in others]
+    scaled = found if higher else {s: sample([math.log(v) for v in values[s]]) for s in order}
+    tests = [difference(scaled[best], scaled[size], steps) for size in others]
     corrected = holm([test.p for test in tests], len(order) * len(others) // 2)
     clear = [named(s) for s, p in zip(others, corrected, strict=True) if p < LEVEL]
     unclear = [
@@ -286,13 +292,13 @@ def _ranking(
     return Finding(about, text, p=min(corrected) if corrected else None)
 
 
-def _of_ends(results: Results, value: Callable[[ArmEnd], float | None]) -> Samples:
-    found: Samples = {}
+def _of_ends(results: Results, value: Callable[[ArmEnd], float | None]) -> Values:
+    found: Values = {}
     for size in results.batch_sizes:
         values = [value(arm.end) for arm in results.of(size)]
         present = [v for v in values if v is not None]
         if len(present) == len(values):  # or the lucky seeds would stand for all
-            found[size] = sample(present)
+            found[size] = present
     return found
 
 

@@ -104,23 +104,24 @@ def _target(results: Results, figure: Figure) -> bool:
     """Draw what the target cost against the batch size: updates with their fit, and seconds."""
     figure.set_size_inches(8, 3.4)
     left, right = figure.subplots(1, 2)
-    updates, seconds = to_target(results, "update"), to_target(results, "train_seconds")
-    if not updates:
+    reached = to_target(results, "update")
+    if not reached:
         return False
-    sizes = [results.samples_in(size) for size in updates]
-    _bars(left, sizes, list(updates.values()))
-    _bars(right, sizes, list(seconds.values()))
-    fit = knee(sizes, [u.mean for u in updates.values()])
+    sizes = [results.samples_in(size) for size in reached]
+    updates = [sample(values) for values in reached.values()]
+    _bars(left, sizes, updates)
+    _bars(right, sizes, [sample(v) for v in to_target(results, "train_seconds").values()])
+    fit = knee(sizes, [u.mean for u in updates])
     if fit:
         floor, bend = fit
         dense = [min(sizes) * (max(sizes) / min(sizes)) ** (k / 100) for k in range(101)]
         label = f"{floor:,.0f} · (1 + {bend:,.0f} / B)"
         left.plot(dense, [floor * (1 + bend / b) for b in dense], color=colour(0), label=label)
         left.axvline(bend, color=colour(0), linestyle=":", label=f"knee {bend:,.0f}")
-    noise = results.final_noise()
-    if noise is not None:
-        text = f"noise scale at the end {noise:,.0f}"
-        left.axvline(noise, color=colour(1), linestyle="--", label=text)
+    for when, scale in zip(("start", "end"), results.noise_scales() or (), strict=False):
+        text = f"noise scale at the {when} {scale:,.0f}"
+        style = "--" if when == "end" else "-."
+        left.axvline(scale, color=colour(1), linestyle=style, label=text)
     left.set(xscale="log", yscale="log", xlabel="batch size", ylabel="updates to the target")
     right.set(xscale="log", yscale="log", xlabel="batch size", ylabel="seconds to the target")
     if left.get_legend_handles_labels()[0]:
