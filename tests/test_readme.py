@@ -13,7 +13,8 @@ from mnist_cli.errors import ExitCode
 from mnist_cli.lab.options import CompareConfig
 from mnist_cli.settings import flag
 
-README = (Path(__file__).parents[1] / "README.md").read_text()
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
 # Quick stand-ins: every command runs as printed, on fewer samples and with one thread.
 QUICK = {"MNIST_SUBSET": "2000"}
 
@@ -74,16 +75,30 @@ def test_every_exit_code_stands_in_the_table() -> None:
 
 
 def test_every_preset_stands_in_the_readme() -> None:
-    for path in (Path(__file__).parents[1] / "configs").glob("*.toml"):
+    for path in (ROOT / "configs").glob("*.toml"):
         assert f"| `{path.stem}` |" in README
 
 
 def test_every_path_in_the_readme_exists() -> None:
-    root = Path(__file__).parents[1]
     for name in re.findall(r"`((?:mnist_cli|configs|docs|tests)/[\w./]*)`", README):
-        assert (root / name).exists(), name
-    for name in re.findall(r"\]\(([\w./]+)\)", README):
-        assert (root / name).exists(), name
+        assert (ROOT / name).exists(), name
+    for name in re.findall(r"\]\(([\w./-]+)\)", README):
+        assert (ROOT / name).exists(), name
+
+
+def test_the_page_on_batches_has_a_figure_and_a_command_for_every_experiment() -> None:
+    page = ROOT / "docs" / "batch-vs-mini-batch.md"
+    text = page.read_text()
+    for name in re.findall(r"\]\(([\w./-]+)\)", text):
+        assert (page.parent / name).exists(), name
+    experiments = [
+        path.stem for path in (ROOT / "configs").glob("*.toml") if "batch_sizes" in path.read_text()
+    ]
+    assert len(experiments) == 7
+    for name in experiments:
+        assert re.search(rf"mnist-compare --config {name}.* --plot ", text), name
+        assert re.search(rf"!\[[^\]]+\]\(figures/{name}[\w-]*\.svg\)", text), name
+    assert not re.search(r"^[A-Z0-9]{4,}$|MEASURED", text, re.M)
 
 
 def test_the_project_names_no_path_of_a_machine_and_no_placeholder() -> None:

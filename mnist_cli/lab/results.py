@@ -125,6 +125,10 @@ class Results:
         )
         return lowest, found
 
+    def highest_loss(self) -> float:
+        """Return the training loss above which a curve is merely one that diverges."""
+        return 3 * max(arm.points[0].train_loss for arm in self.arms if arm.points)
+
     def noise_scales(self) -> tuple[float, float] | None:
         """Return the medians of the noise scales that were measured first and last in the arms."""
         probes = [(arm.noise[0], arm.noise[-1]) for arm in self.arms if arm.noise]

@@ -1,15 +1,18 @@
 """A comparison as a figure for papers, drawn by matplotlib, which is an optional extra."""
 
 import io
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from mnist_cli.data.catalogue import CLASSES
 from mnist_cli.errors import UsageError
 from mnist_cli.lab.events import Point
 from mnist_cli.lab.options import FULL
 from mnist_cli.lab.results import AXES, Results
 from mnist_cli.lab.statistics import Sample, knee, sample
+from mnist_cli.lab.tuning import HALF_OF_GUESSING
 from mnist_cli.lab.verdict import to_target
 from mnist_cli.report.palette import colour
 
@@ -90,12 +93,11 @@ def _curves(results: Results, figure: Figure) -> bool:
                         label=None if number else str(size),
                     )
             axes.set(xscale="log", yscale="log")
-            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-            axes.yaxis.set_major_formatter("{x:g}")
-            axes.yaxis.set_minor_formatter(NullFormatter())
+            _plain_ticks(axes.yaxis)
             if value is rows[-1][1]:
                 axes.set_xlabel(_UNITS[axis])
         row[0].set_ylabel(label)
+    grid[0][0].set_ylim(top=results.highest_loss())
     grid[0][0].legend(title="batch size", fontsize=8)
     return True
 
@@ -122,8 +124,11 @@ def _target(results: Results, figure: Figure) -> bool:
         text = f"noise scale at the {when} {scale:,.0f}"
         style = "--" if when == "end" else "-."
         left.axvline(scale, color=colour(1), linestyle=style, label=text)
-    left.set(xscale="log", yscale="log", xlabel="batch size", ylabel="updates to the target")
-    right.set(xscale="log", yscale="log", xlabel="batch size", ylabel="seconds to the target")
+    for axes, what in ((left, "updates"), (right, "seconds")):
+        axes.set(xscale="log", yscale="log", xlabel="batch size", ylabel=f"{what} to the target")
+        axes.set_xticks(sizes, [str(size) for size in reached])
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        _plain_ticks(axes.yaxis)
     if left.get_legend_handles_labels()[0]:
         left.legend(fontsize=8)
     return True
@@ -208,10 +213,19 @@ def _rates(results: Results, figure: Figure) -> bool:
             ends = [tuned.stable_from, tuned.stable_to]
             right.plot([size, size], ends, "o-", ms=4, lw=3, color=shade)
     left.set(xscale="log", yscale="log", xlabel="learning rate", ylabel="training loss at the end")
+    _plain_ticks(left.yaxis)
+    left.set_ylim(top=2 * math.log(CLASSES))
+    left.axhline(HALF_OF_GUESSING, color="0.5", lw=0.8, ls=":", label="half of guessing")
     right.set(xscale="log", yscale="log", xlabel="batch size", ylabel="rates that train stably")
     if left.get_legend_handles_labels()[0]:
         left.legend(title="batch size", fontsize=7)
     return bool(results.tuned)
+
+
+def _plain_ticks(axis: Any) -> None:  # noqa: ANN401
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _bars(

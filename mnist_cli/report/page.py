@@ -66,6 +66,7 @@ def _data(results: Results) -> dict[str, Any]:
             }
             for arm in results.arms
         ],
+        "highestLoss": results.highest_loss(),
         "headings": headings,
         "rows": [[row.get(heading, "") for heading in headings] for row in rows],
         "findings": [
