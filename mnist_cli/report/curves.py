@@ -7,7 +7,7 @@ from mnist_cli.lab.results import AXES, Results
 # Of the terminal's own palette, so that they fit its background; readable on dark and on light.
 _COLOURS = ("blue+", "red+", "green+", "magenta+", "cyan+", "yellow+", "white+")
 _SIGNS = "ox+*#%@"  # instead of colours
-HEIGHT = 16
+_HEIGHT = 16  # or more, for the legend of many batch sizes
 
 
 def draw(results: Results, width: int, *, axis: str = "samples", colour: bool) -> str:
@@ -16,7 +16,7 @@ def draw(results: Results, width: int, *, axis: str = "samples", colour: bool) -
 
     figure = plotext.figure
     figure.clear()
-    figure.plot_size(min(width, 100), HEIGHT)
+    figure.plot_size(min(width, 100), max(_HEIGHT, 2 * len(results.batch_sizes) + 7))
     figure.theme("colorless")
     seen: list[tuple[float, float]] = []
     for place, size in enumerate(results.batch_sizes):

@@ -97,7 +97,8 @@ def _line(event: Event, arm: ArmStart | None) -> str:
     if isinstance(event, Tuned):
         tried = ", ".join(f"{trial.lr:g}" for trial in event.tried)
         return f"Tried rates {tried}: best {event.lr:g} ({event.train_seconds:.1f} s)"
-    if arm is None or (arm.finished_before and not isinstance(event, ArmEnd)):
+    ended = isinstance(event, ArmEnd) and arm is not None and arm.number is not None
+    if arm is None or (arm.finished_before and not ended):
         return ""
     if isinstance(event, ProbeEvent):
         return probe_in_words(event)

@@ -48,6 +48,19 @@ _HEADINGS = {
 }
 
 
+# The first of two tables on a terminal, since one would not fit.
+_COSTS = (
+    "batch size",
+    "learning rate",
+    "reached",
+    "diverged",
+    "updates",
+    "samples",
+    "seconds",
+    "test accuracy",
+)
+
+
 def table(results: Results) -> str:
     """Return a table for programs: tabs between the columns, a heading, a row a batch size."""
     names = ["batch_size", "lr", "seeds", "diverged", "reached"]
@@ -85,12 +98,14 @@ def print_results(results: Results, stream: TextIO) -> None:
     console = Console(file=stream, highlight=False, markup=False, emoji=False)
     rows = [cells(summary) for summary in results.summaries(0.0)]
     headings = list(dict.fromkeys(heading for row in rows for heading in row))
-    shown = Table(box=box.SIMPLE_HEAD)
-    for heading in headings:
-        shown.add_column(heading, justify="right")
-    for row in rows:
-        shown.add_row(*(row.get(heading, "-") for heading in headings))
-    console.print(shown)
+    for wanted in (_COSTS, [h for h in headings if h == headings[0] or h not in _COSTS]):
+        present = [heading for heading in headings if heading in wanted]
+        shown = Table(box=box.SIMPLE_HEAD)
+        for heading in present:
+            shown.add_column(heading, justify="right")
+        for row in rows:
+            shown.add_row(*(row.get(heading, "-") for heading in present))
+        console.print(shown)
     colour = console.color_system is not None and not console.no_color
     stream.write(curves.draw(results, console.width, colour=colour))
     print_verdict(results, stream)
@@ -101,7 +116,7 @@ def print_verdict(results: Results, stream: TextIO) -> None:
     assert results.verdict
     console = Console(file=stream, highlight=False, markup=False, emoji=False)
     for finding in results.verdict.findings:
-        console.print(finding.text, soft_wrap=not stream.isatty())
+        console.print(f"- {finding.text}", soft_wrap=not stream.isatty())
 
 
 def _with_deviation(value: Sample, form: Callable[[float], str]) -> str:
