@@ -18,7 +18,7 @@ from mnist_cli.runtime import stream
 from mnist_cli.team import Team
 
 ALIGNMENT_SIZES = (1, 4, 16, 64, 256, 1024, 4096)
-DRAWS = 40
+DRAWS, DRAWN_SAMPLES = 40, 1024  # at least so many batches, and so many samples in all
 TWO_BATCH_SIZES, TWO_BATCH_DRAWS = (64, 1024), 20
 
 
@@ -95,12 +95,14 @@ class Probes:
         own = self.config.batch_size
         sizes = sorted({*ALIGNMENT_SIZES, *([own] if own else [])})
         for size in (size for size in sizes if size < len(self.samples)):
+            # Few samples have most of the gradient: a handful of small batches would miss them.
+            draws = max(DRAWS, DRAWN_SAMPLES // size)
             found = alignment(
                 objective,
                 self.samples,
                 full,
                 size=size,
-                draws=DRAWS,
+                draws=draws,
                 generator=self._stream(f"alignment {size}", at),
             )
             yield AlignmentProbe(
@@ -108,7 +110,7 @@ class Probes:
                 **at,
                 batch_size=size,
                 population=len(self.samples),
-                draws=DRAWS,
+                draws=draws,
                 cosine_mean=found.cosine_mean,
                 cosine_deviation=found.cosine_deviation,
                 deviation=found.deviation,

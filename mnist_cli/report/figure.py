@@ -138,17 +138,17 @@ def _noise(results: Results, figure: Figure) -> bool:
     """Draw how far batch gradients stray from the full one, against the batch size."""
     figure.set_size_inches(8, 3.4)
     left, right = figure.subplots(1, 2)
-    groups: dict[tuple[int | str, int], list[Any]] = {}
+    groups: dict[str, list[Any]] = {}
     for arm in results.arms:
         for probe in arm.alignment:
+            after = f"after {probe.update:,} updates of {arm.end.batch_size}"
             if probe.gradient_norm:
-                groups.setdefault((arm.end.batch_size, probe.update), []).append(probe)
-    for place, ((size, update), probes) in enumerate(groups.items()):
+                groups.setdefault(after if probe.update else "at the start", []).append(probe)
+    for place, (label, probes) in enumerate(groups.items()):
         by_size: dict[int, list[Any]] = {}
         for probe in probes:
             by_size.setdefault(probe.batch_size, []).append(probe)
         sizes = sorted(by_size)
-        label = f"after {update:,} updates of {size}"
         deviations = [
             sample([p.as_if_independent / p.gradient_norm for p in by_size[b]]) for b in sizes
         ]
@@ -161,7 +161,7 @@ def _noise(results: Results, figure: Figure) -> bool:
     left.set_ylabel("deviation from the full gradient\nrelative to it; grey: B to the power -1/2")
     right.set(xscale="log", xlabel="batch size B", ylabel="cosine with the full gradient")
     if groups:
-        left.legend(fontsize=7)
+        figure.legend(fontsize=7, loc="outside right center")
     return bool(groups)
 
 
