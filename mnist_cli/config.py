@@ -32,6 +32,7 @@ class Option:
     short: str = ""
     shown_default: str = ""
     panel: str = ""
+    listed: bool = False  # its text has commas between; a TOML file may have a list instead
 
 
 def option(default: Any, help: str, **about: Any) -> Any:  # noqa: ANN401
@@ -150,6 +151,7 @@ class TrainConfig:
         None,
         f"What to measure besides the loss, with commas between: {', '.join(PROBES)}.",
         metavar="NAMES",
+        listed=True,
         panel=_PROBE,
     )
     probe_every: int = option(

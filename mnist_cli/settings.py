@@ -161,6 +161,8 @@ def _convert(value: object, hint: Any, option: Option) -> object:  # noqa: ANN40
     kind = next(kind for kind in kinds if kind is not NoneType)
     if NoneType in kinds and value in (None, "auto"):
         return None
+    if option.listed and isinstance(value, list):
+        value = ",".join(map(str, value))
     converted = _parse(value, kind) if isinstance(value, str) else _accept(value, kind)
     if option.choices and converted not in option.choices:
         hint_text = suggestion(str(converted), option.choices)

@@ -210,3 +210,12 @@ def test_help_teaches(shell: Shell) -> None:
     assert "--batch-sizes" in done.out
     assert "--report report.html" in " ".join(done.out.split())
     assert shell("python", "-m", "mnist_cli", "compare", "--help").code == 0
+
+
+def test_a_file_may_have_lists_where_the_command_line_has_commas(shell: Shell) -> None:
+    (shell.folder / "mine.toml").write_text('batch_sizes = [30, "full"]\nprobe = ["sharpness"]\n')
+    env = {k: v for k, v in SMALL.items() if k != "MNIST_BATCH_SIZES"}
+    done = shell("mnist-compare", "--config", "mine.toml", "--json", "-q", env=env)
+    assert done.code == 0, done.err
+    config = events(done)[0]["config"]
+    assert (config["batch_sizes"], config["probe"]) == ("30,full", "sharpness")

@@ -32,6 +32,7 @@ class CompareConfig:
         "16,64,256,1024,full",
         "Samples in one update, with commas between; full is batch mode.",
         metavar="SIZES",
+        listed=True,
         panel=_WHAT,
     )
     seeds: int = option(
@@ -101,7 +102,10 @@ class CompareConfig:
         panel=_SHOW,
     )
     report: str | None = option(
-        None, "Write a page to project: curves, table, verdict.", metavar="FILE.html", panel=_SHOW
+        None,
+        "Write a page to project: curves, table, verdict. - is stdout.",
+        metavar="FILE.html",
+        panel=_SHOW,
     )
     plot: str | None = option(
         None, "Write a figure (needs matplotlib).", metavar="FILE.svg|png", panel=_SHOW
@@ -178,8 +182,12 @@ def resolve(config: CompareConfig) -> CompareConfig:
     measured, option_needed = needed_by.get(config.panel, (True, ""))
     if not measured:
         problems.append(f"--panel {config.panel} shows what is not measured; add {option_needed}")
-    if not config.output:
-        problems.append("--output names no folder")
+    if config.until_accuracy is None and config.max_epochs != CompareConfig.max_epochs:
+        problems.append(f"--max-epochs {config.max_epochs} needs --until-accuracy; leave it out")
+    if config.probe_every is not None and not config.probe:
+        problems.append(f"--probe-every {config.probe_every} needs --probe; leave it out")
+    if config.output in ("", "-"):
+        problems.append(f"--output '{config.output}': the arms are kept in a folder; name one")
     if problems:
         raise UsageError("\n".join(problems))
     return replace(

@@ -246,6 +246,8 @@ def _caveats(config: CompareConfig, results: Results) -> Iterator[Finding]:
         yield Finding(
             "caveat", f"The seconds are not of one machine, but of: {'; '.join(machines)}."
         )
+    if config.seeds == 2:
+        yield Finding("caveat", "Two seeds can show large differences only: add --seeds 3 or more.")
     if config.seeds == 1:
         yield Finding(
             "caveat", "With one seed there is no telling a difference from chance: add --seeds 3."

@@ -10,7 +10,7 @@ from typing import Any
 from mnist_cli.lab.events import Point
 from mnist_cli.lab.results import Results
 from mnist_cli.report.palette import colour
-from mnist_cli.report.text import cells
+from mnist_cli.report.text import cells, seeds_in_words
 
 _TEMPLATE = Path(__file__).with_name("page.html")
 
@@ -27,7 +27,7 @@ def render(results: Results) -> str:
         f"{start.val_samples:,} held out, {start.test_samples:,} to test",
         f"{config['optimizer']}, momentum {config['momentum']:g}, "
         f"{config['schedule']} learning rate, rule: {config['lr_rule']}",
-        f"{config['seeds']} seeds from {config['seed']}",
+        f"{seeds_in_words(config['seeds'])}, from {config['seed']} on",
         f"{start.machine}; mnist_cli {start.version}",
     ]
     parts = {

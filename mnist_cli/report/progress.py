@@ -10,6 +10,7 @@ from rich.progress import Progress as Bar
 from mnist_cli.events import Event, ProbeEvent
 from mnist_cli.lab.events import ArmEnd, ArmProgress, ArmStart, CompareStart, Tuned
 from mnist_cli.render import Renderer, probe_in_words
+from mnist_cli.report.text import seeds_in_words
 
 
 def for_people(stream: TextIO, *, quiet: bool, plain: bool) -> Renderer:
@@ -89,8 +90,9 @@ def _line(event: Event, arm: ArmStart | None) -> str:
     """Return what stays of an event, or nothing."""
     if isinstance(event, CompareStart):
         config = event.config
+        seeds = seeds_in_words(config["seeds"])
         return (
-            f"Comparing batch sizes {config['batch_sizes']} with {config['seeds']} seeds: "
+            f"Comparing batch sizes {config['batch_sizes']} with {seeds}: "
             f"{config['model']} ({event.parameters:,} parameters) on {event.samples:,} samples of "
             f"{config['dataset']}, {config['optimizer']}"
         )

@@ -93,6 +93,11 @@ def cells(summary: Summary) -> dict[str, str]:
     return row
 
 
+def seeds_in_words(seeds: int) -> str:
+    """Return a number of seeds with its noun."""
+    return f"{seeds} seed" + ("" if seeds == 1 else "s")
+
+
 def print_results(results: Results, stream: TextIO) -> None:
     """Print table, curves and verdict on a terminal."""
     console = Console(file=stream, highlight=False, markup=False, emoji=False)
