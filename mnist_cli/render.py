@@ -179,8 +179,12 @@ def for_people(stream: TextIO, *, quiet: bool, plain: bool) -> Renderer:
     """Return the renderer that fits a stream: animated only on a capable terminal."""
     if quiet:
         return Renderer()
-    animated = stream.isatty() and os.environ.get("TERM") != "dumb" and not plain
-    return Terminal(stream) if animated else PlainLines(stream)
+    return Terminal(stream) if can_animate(stream, plain=plain) else PlainLines(stream)
+
+
+def can_animate(stream: TextIO, *, plain: bool) -> bool:
+    """Tell whether a stream is a terminal that can move its cursor, and may be asked to."""
+    return stream.isatty() and os.environ.get("TERM") != "dumb" and not plain
 
 
 def plan_in_words(start: Start) -> str:

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from mnist_cli.data import Dataset, Split, load_dataset
+from mnist_cli.lab.options import CompareConfig
 
 BIN = Path(sys.executable).parent
 
@@ -125,3 +126,18 @@ def trained(tmp_path_factory: pytest.TempPathFactory, mnist_dir: Path) -> Path:
         timeout=120,
     )
     return path
+
+
+@pytest.fixture
+def asked(mnist_dir: Path, tmp_path: Path) -> CompareConfig:
+    """Return a comparison of softmax regressions on 300 samples: 20, 6 and 2 updates an arm."""
+    return CompareConfig(
+        model="linear",
+        subset=300,
+        batch_sizes="30,100,full",
+        seeds=2,
+        epochs=2,
+        lr=0.02,
+        data_dir=str(mnist_dir),
+        output=str(tmp_path / "comparison"),
+    )

@@ -1,6 +1,5 @@
 """`mnist-compare`."""
 
-import os
 import sys
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from mnist_cli import settings
-from mnist_cli.cli.options import PRESETS, Display, add_command, parameter
+from mnist_cli.cli.options import Display, add_command, config_parameter, layers_of
 from mnist_cli.cli.shell import notices, quick_imports, run_program
 from mnist_cli.errors import MnistError, UsageError
 from mnist_cli.files import check_writable, write_standard_output, write_whole
@@ -34,11 +33,7 @@ def compare(given: dict[str, Any], config: str | None) -> None:
     7 output, 130 or 143 interrupted.
     """
     known = (CompareConfig, Display)
-    layers = [settings.Layer(given, settings.flag), settings.environment(os.environ, *known)]
-    if config is None:
-        config = os.environ.get("MNIST_CONFIG") or None
-    if config is not None:
-        layers.append(settings.toml_file(config, PRESETS, *known))
+    layers = layers_of(given, config, *known)
     display = settings.build(Display, layers)
     options = settings.build(CompareConfig, layers)
     resolve(options)
@@ -126,15 +121,7 @@ add_command(
     app,
     compare,
     (CompareConfig, Display),
-    (
-        parameter(
-            "config",
-            str | None,
-            typer.Option(
-                "--config", metavar="FILE|PRESET", help="TOML file, or the name of a preset."
-            ),
-        ),
-    ),
+    (config_parameter(),),
     name="compare",
 )
 

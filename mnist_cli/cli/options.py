@@ -1,6 +1,7 @@
 """Options of the command line, made from the fields of the configs."""
 
 import inspect
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import Field, dataclass, fields
 from pathlib import Path
@@ -11,7 +12,7 @@ import typer
 from mnist_cli import __version__
 from mnist_cli.config import Option, option
 from mnist_cli.files import write_standard_output
-from mnist_cli.settings import flag
+from mnist_cli.settings import Layer, environment, flag, toml_file
 
 _ROOT = Path(__file__).parents[1]
 # In an installed package the presets lie inside it; in a checkout, beside it.
@@ -33,6 +34,30 @@ class Display:
 
     quiet: bool = option(False, "Nothing on stderr but warnings and errors.", short="-q")
     json: bool = option(False, "JSON Lines on stdout.")
+
+
+def layers_of(given: dict[str, Any], config: str | None, *known: type) -> list[Layer]:
+    """Return where the options of a command come from: flags, environment, and a file if any.
+
+    `config` is what `--config` says.
+
+    Raises:
+        UsageError: see `toml_file`.
+
+    """
+    layers = [Layer(given, flag), environment(os.environ, *known)]
+    named = config if config is not None else os.environ.get("MNIST_CONFIG") or None
+    if named is not None:
+        layers.append(toml_file(named, PRESETS, *known))
+    return layers
+
+
+def config_parameter() -> inspect.Parameter:
+    """Return the parameter that names a file or preset."""
+    info = typer.Option(
+        "--config", metavar="FILE|PRESET", help="TOML file, or the name of a preset."
+    )
+    return parameter("config", str | None, info)
 
 
 def add_command(

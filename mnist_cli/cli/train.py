@@ -1,6 +1,5 @@
 """`mnist-train`."""
 
-import os
 import sys
 from contextlib import ExitStack, suppress
 from dataclasses import replace
@@ -9,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from mnist_cli import settings
-from mnist_cli.cli.options import PRESETS, Display, Resume, add_command, parameter
+from mnist_cli.cli.options import Display, Resume, add_command, config_parameter, layers_of
 from mnist_cli.cli.shell import notices, quick_imports, run_program
 from mnist_cli.config import TrainConfig
 from mnist_cli.errors import UsageError
@@ -33,11 +32,7 @@ def train(given: dict[str, Any], config: str | None) -> None:
     4 checkpoint, 5 accuracy not reached, 6 diverged, 7 output, 130 or 143 interrupted.
     """
     known = (TrainConfig, Resume, Display)
-    layers = [settings.Layer(given, settings.flag), settings.environment(os.environ, *known)]
-    if config is None:
-        config = os.environ.get("MNIST_CONFIG") or None
-    if config is not None:
-        layers.append(settings.toml_file(config, PRESETS, *known))
+    layers = layers_of(given, config, *known)
     display = settings.build(Display, layers)
     resume = settings.build(Resume, layers).resume
     if resume is None:
@@ -97,15 +92,7 @@ add_command(
     app,
     train,
     (TrainConfig, Resume, Display),
-    (
-        parameter(
-            "config",
-            str | None,
-            typer.Option(
-                "--config", metavar="FILE|PRESET", help="TOML file, or the name of a preset."
-            ),
-        ),
-    ),
+    (config_parameter(),),
     name="train",
 )
 

@@ -15,7 +15,8 @@ from mnist_cli.data import Dataset, load_dataset, part
 from mnist_cli.errors import DivergedError, ThresholdNotMetError
 from mnist_cli.events import Event
 from mnist_cli.lab import plan
-from mnist_cli.lab.arm import Arm, Material
+from mnist_cli.lab.arm import Arm
+from mnist_cli.lab.arm_run import Material
 from mnist_cli.lab.events import (
     ArmEnd,
     ArmProgress,

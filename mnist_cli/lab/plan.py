@@ -15,12 +15,12 @@ from mnist_cli.settings import flag
 ENDLESS = 10**6  # epochs, where a clock or a number of updates ends the arm
 
 # Learning rates for updates of 64 samples, constant and without momentum (sgd) or with 0.9
-# (adamw): the best of `mnist-compare --lr-rule tuned --batch-sizes 64`.
+# (adamw): the best of `mnist-compare --lr-rule tuned --batch-sizes 64 --epochs 2 --seeds 1`.
 BASE_LR = {
     "linear": {"sgd": 0.05, "adamw": 1e-3},
     "mlp": {"sgd": 0.1, "adamw": 5e-4},
-    "lenet": {"sgd": 0.1, "adamw": 1e-3},
-    "cnn": {"sgd": 0.05, "adamw": 1e-3},
+    "lenet": {"sgd": 0.05, "adamw": 1e-3},
+    "cnn": {"sgd": 0.05, "adamw": 2e-3},
     "quick": {"sgd": 0.2, "adamw": 1e-3},
 }
 

@@ -129,6 +129,22 @@ class Results:
         """Return the training loss above which a curve is merely one that diverges."""
         return 3 * max(arm.points[0].train_loss for arm in self.arms if arm.points)
 
+    def of_ends(self, value: Callable[[ArmEnd], float | None]) -> Values:
+        """Return a figure of the arms' ends, for the batch sizes that have it with every seed."""
+        found: Values = {}
+        for size in self.batch_sizes:
+            values = [value(arm.end) for arm in self.of(size)]
+            present = [v for v in values if v is not None]
+            if len(present) == len(values):  # or the lucky seeds would stand for all
+                found[size] = present
+        return found
+
+    def to_target(self, name: str) -> Values:
+        """Return a figure of the arms' ends, for the batch sizes that always got to the target."""
+        return self.of_ends(
+            lambda end: getattr(end, name) if end.reason == "until-accuracy" else None
+        )
+
     def noise_scales(self) -> tuple[float, float] | None:
         """Return the medians of the noise scales that were measured first and last in the arms."""
         probes = [(arm.noise[0], arm.noise[-1]) for arm in self.arms if arm.noise]

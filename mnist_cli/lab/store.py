@@ -23,7 +23,8 @@ from mnist_cli.events import (
     to_dict,
 )
 from mnist_cli.files import check_writable, write_whole
-from mnist_cli.lab.arm import PLACES, Arm, ArmRun, Material
+from mnist_cli.lab.arm import PLACES, Arm
+from mnist_cli.lab.arm_run import ArmRun, Material
 from mnist_cli.lab.events import REASONS, ArmEnd, Change, Point
 from mnist_cli.preflight import epoch_shape
 from mnist_cli.state import TrainingState

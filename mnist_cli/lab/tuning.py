@@ -4,11 +4,12 @@ import math
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field, replace
 
+from mnist_cli.data.catalogue import CLASSES
 from mnist_cli.events import Event
 from mnist_cli.lab.arm import Arm
 from mnist_cli.lab.events import ArmEnd, Trial, Tuned
 
-HALF_OF_GUESSING = math.log(10) / 2  # the training loss below which a training is called stable
+HALF_OF_GUESSING = math.log(CLASSES) / 2  # a training that gets below it is called stable
 _LOWEST, _HIGHEST = -18, 9  # places on the grid: rates from 1e-6 to 1000
 
 RunArm = Callable[[Arm], Generator[Event, None, ArmEnd]]

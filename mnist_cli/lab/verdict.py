@@ -1,19 +1,18 @@
 """What the numbers of a comparison say, in words, and the tests that the words rest on."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from mnist_cli.events import AlignmentProbe
-from mnist_cli.lab.events import ArmEnd, Finding, Verdict
+from mnist_cli.lab.arm_run import CHECK_GROWTH
+from mnist_cli.lab.events import Finding, Verdict
 from mnist_cli.lab.options import CompareConfig
-from mnist_cli.lab.results import Results, Values
-from mnist_cli.lab.statistics import LEVEL, Sample, difference, holm, knee, sample, slope
+from mnist_cli.lab.ranking import losses, named, percent, ranking, seconds_taken, whole
+from mnist_cli.lab.results import Results
+from mnist_cli.lab.statistics import Sample, knee, sample, slope
 from mnist_cli.lab.tuning import HALF_OF_GUESSING
 
-_CHECK_STEPS = 0.05  # of the updates made: from one check of the target to the next
 NEAR = 0.15  # of 2 / learning rate: what counts as being at the edge of stability
-
-Size = int | str
 
 
 def verdict(seconds: float, config: CompareConfig, results: Results) -> Verdict:
@@ -31,17 +30,6 @@ def verdict(seconds: float, config: CompareConfig, results: Results) -> Verdict:
     return Verdict(seconds, findings)
 
 
-def named(size: Size) -> str:
-    """Return a batch size in words."""
-    return "batch mode" if size == "full" else f"batches of {size:,}"
-
-
-def percent(accuracy: Sample) -> str:
-    """Return an accuracy with its deviation."""
-    deviation = f" ± {100 * accuracy.deviation:.2f}" if accuracy.count > 1 else ""
-    return f"{100 * accuracy.mean:.2f}{deviation} %"
-
-
 def _divergence(results: Results) -> Iterator[Finding]:
     for size in results.batch_sizes:
         ends = [arm.end for arm in results.of(size)]
@@ -55,10 +43,10 @@ def _divergence(results: Results) -> Iterator[Finding]:
 
 def _outcome(results: Results) -> Iterator[Finding]:
     """Compare accuracies where the budget ended, of batch sizes that came to it with all seeds."""
-    accuracies = _of_ends(results, lambda end: end.test_accuracy)
+    accuracies = results.of_ends(lambda end: end.test_accuracy)
     if len(accuracies) > 1:
         where = "Highest test accuracy at the end of the budget"
-        yield _ranking("test accuracy", accuracies, where, percent, higher=True)
+        yield ranking("test accuracy", accuracies, where, percent, higher=True)
 
 
 def _target(results: Results) -> Iterator[Finding]:
@@ -73,26 +61,19 @@ def _target(results: Results) -> Iterator[Finding]:
     if missed:
         yield Finding("target", f"Never got to the target: {', '.join(missed)}.")
     for about, name, form in (
-        ("updates", "update", _whole),
-        ("samples", "samples_seen", _whole),
-        ("seconds", "train_seconds", _seconds),
+        ("updates", "update", whole),
+        ("samples", "samples_seen", whole),
+        ("seconds", "train_seconds", seconds_taken),
     ):
-        found = to_target(results, name)
+        found = results.to_target(name)
         if len(found) > 1:
             where = f"Fewest {about} to the target"
-            yield _ranking(about, found, where, form, higher=False, steps=_CHECK_STEPS)
+            yield ranking(about, found, where, form, higher=False, steps=CHECK_GROWTH - 1)
     yield from _knee(results)
 
 
-def to_target(results: Results, name: str) -> Values:
-    """Return a figure of the arms' ends, for the batch sizes that got to the target every time."""
-    return _of_ends(
-        results, lambda end: getattr(end, name) if end.reason == "until-accuracy" else None
-    )
-
-
 def _knee(results: Results) -> Iterator[Finding]:
-    found = to_target(results, "update")
+    found = results.to_target("update")
     sizes = [float(results.samples_in(size)) for size in found]
     fit = knee(sizes, [sample(values).mean for values in found.values()])
     if fit:
@@ -117,14 +98,14 @@ def _axes(config: CompareConfig, results: Results) -> Iterator[Finding]:
     """Say who leads when updates, samples or seconds are made equal."""
     if config.until_accuracy is not None:
         return
-    for axis, form in (("updates", _whole), ("samples", _whole), ("seconds", _seconds)):
+    for axis, form in (("updates", whole), ("samples", whole), ("seconds", seconds_taken)):
         x, found = results.readings(axis, lambda point: point.train_loss)
         if len(found) > 1 and x > 0:
-            yield _ranking(
+            yield ranking(
                 f"equal {axis}",
                 found,
                 f"Lowest training loss at equal {axis} ({form(Sample(x, 0, 1))})",
-                _loss,
+                losses,
                 higher=False,
             )
 
@@ -132,7 +113,7 @@ def _axes(config: CompareConfig, results: Results) -> Iterator[Finding]:
 def _equal_loss(results: Results) -> Iterator[Finding]:
     x, found = results.at_equal_loss(lambda point: point.test_accuracy)
     if len(found) > 1 and x <= HALF_OF_GUESSING:
-        yield _ranking(
+        yield ranking(
             "equal training loss",
             found,
             f"Highest test accuracy at an equal training loss ({x:.4f})",
@@ -166,7 +147,7 @@ def _rates(config: CompareConfig, results: Results) -> Iterator[Finding]:
         if best.reason == "diverged":
             text += "; all diverged"
         elif config.lr_rule == "tuned":
-            by = "updates to the target" if config.until_accuracy else "the held-out samples"
+            by = "updates to the target" if best.reason == "until-accuracy" else "held-out samples"
             text += f"; {tuned.lr:g} was best by {by}"
             text += ", at the edge of the search" if tuned.at_edge else ""
         if tuned.stable_from is not None and tuned.stable_to is not None:
@@ -254,73 +235,7 @@ def _caveats(config: CompareConfig, results: Results) -> Iterator[Finding]:
         )
 
 
-def _ranking(
-    about: str,
-    values: Values,
-    where: str,
-    form: Callable[[Sample], str],
-    *,
-    higher: bool,
-    steps: float = 0.0,
-) -> Finding:
-    """Return who is best, and from whom that differs clearly.
-
-    Accuracies, of which the higher is better, are compared as they are. Costs and losses differ by
-    factors, and so do their deviations: their logarithms are compared. Those that were read off a
-    grid have steps of such a share of them. The correction is for the tests of all pairs, since any
-    batch size could have come out best.
-    """
-    found = {size: sample(numbers) for size, numbers in values.items()}
-    order = sorted(found, key=lambda size: -found[size].mean if higher else found[size].mean)
-    best, others = order[0], order[1:]
-    scaled = found if higher else {s: sample([math.log(v) for v in values[s]]) for s in order}
-    tests = [difference(scaled[best], scaled[size], steps) for size in others]
-    corrected = holm([test.p for test in tests], len(order) * len(others) // 2)
-    clear = [named(s) for s, p in zip(others, corrected, strict=True) if p < LEVEL]
-    unclear = [
-        f"{named(s)} (p = {p:.2g})" if test.degrees else named(s)
-        for s, p, test in zip(others, corrected, tests, strict=True)
-        if p >= LEVEL
-    ]
-    if all(found[size].count < 2 for size in order):
-        spread = ", ".join(f"{named(s)} {form(found[s])}" for s in order)
-        return Finding(about, f"{where} (one seed, no test): {spread}.")
-    if not clear:
-        spread = ", ".join(f"{named(s)} {form(found[s])}" for s in order)
-        text = f"{where}: no clear difference ({spread})."
-    else:
-        text = f"{where}: {named(best)}, {form(found[best])}; clearly ahead of {_and(clear)}"
-        text += f", no clear difference from {_and(unclear)}." if unclear else "."
-    return Finding(about, text, p=min(corrected) if corrected else None)
-
-
-def _of_ends(results: Results, value: Callable[[ArmEnd], float | None]) -> Values:
-    found: Values = {}
-    for size in results.batch_sizes:
-        values = [value(arm.end) for arm in results.of(size)]
-        present = [v for v in values if v is not None]
-        if len(present) == len(values):  # or the lucky seeds would stand for all
-            found[size] = present
-    return found
-
-
 def _momentum(results: Results) -> str:
     assert results.start
     momentum = results.start.config["momentum"]
     return f" · (1 + {momentum:g})" if momentum else ""
-
-
-def _and(names: list[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-
-
-def _whole(s: Sample) -> str:
-    return f"{s.mean:,.0f}" + (f" ± {s.deviation:,.0f}" if s.count > 1 else "")
-
-
-def _seconds(s: Sample) -> str:
-    return f"{s.mean:.2f}" + (f" ± {s.deviation:.2f}" if s.count > 1 else "") + " s"
-
-
-def _loss(s: Sample) -> str:
-    return f"{s.mean:.4f}" + (f" ± {s.deviation:.4f}" if s.count > 1 else "")

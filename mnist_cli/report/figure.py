@@ -13,7 +13,6 @@ from mnist_cli.lab.options import FULL
 from mnist_cli.lab.results import AXES, Results
 from mnist_cli.lab.statistics import Sample, knee, sample
 from mnist_cli.lab.tuning import HALF_OF_GUESSING
-from mnist_cli.lab.verdict import to_target
 from mnist_cli.report.palette import colour
 
 try:
@@ -62,7 +61,7 @@ def _what_it_is_about(results: Results) -> str:
     assert results.start
     if results.start.config["lr_range"]:
         return "rates"
-    if to_target(results, "update"):
+    if results.to_target("update"):
         return "target"
     if any(len(arm.sharpness) > 2 for arm in results.arms):
         return "sharpness"
@@ -106,13 +105,13 @@ def _target(results: Results, figure: Figure) -> bool:
     """Draw what the target cost against the batch size: updates with their fit, and seconds."""
     figure.set_size_inches(8, 3.4)
     left, right = figure.subplots(1, 2)
-    reached = to_target(results, "update")
+    reached = results.to_target("update")
     if not reached:
         return False
     sizes = [results.samples_in(size) for size in reached]
     updates = [sample(values) for values in reached.values()]
     _bars(left, sizes, updates)
-    _bars(right, sizes, [sample(v) for v in to_target(results, "train_seconds").values()])
+    _bars(right, sizes, [sample(v) for v in results.to_target("train_seconds").values()])
     fit = knee(sizes, [u.mean for u in updates])
     if fit:
         floor, bend = fit

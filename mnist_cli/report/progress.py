@@ -1,6 +1,5 @@
 """A comparison under way: a bar on a terminal, plain lines elsewhere."""
 
-import os
 from typing import TextIO
 
 from rich.console import Console
@@ -9,7 +8,8 @@ from rich.progress import Progress as Bar
 
 from mnist_cli.events import Event, ProbeEvent
 from mnist_cli.lab.events import ArmEnd, ArmProgress, ArmStart, CompareStart, Tuned
-from mnist_cli.render import Renderer, probe_in_words
+from mnist_cli.lab.options import FULL
+from mnist_cli.render import Renderer, can_animate, probe_in_words
 from mnist_cli.report.text import seeds_in_words
 
 
@@ -17,8 +17,7 @@ def for_people(stream: TextIO, *, quiet: bool, plain: bool) -> Renderer:
     """Return the renderer that fits a stream: animated only on a capable terminal."""
     if quiet:
         return Renderer()
-    animated = stream.isatty() and os.environ.get("TERM") != "dumb" and not plain
-    return _Terminal(stream) if animated else _PlainLines(stream)
+    return _Terminal(stream) if can_animate(stream, plain=plain) else _PlainLines(stream)
 
 
 class _PlainLines(Renderer):
@@ -80,7 +79,7 @@ class _Terminal(Renderer):
 
 
 def _title(arm: ArmStart) -> str:
-    size = "full batch" if arm.batch_size == "full" else f"batch size {arm.batch_size}"
+    size = "full batch" if arm.batch_size == FULL else f"batch size {arm.batch_size}"
     if arm.number is None:
         return f"Trial, {size}, learning rate {arm.lr:g}"
     return f"Arm [{arm.number}/{arm.arms}], {size}, seed {arm.seed}"
