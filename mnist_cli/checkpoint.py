@@ -1,19 +1,19 @@
 """The checkpoint: one file that can rebuild its model and go on where the training stopped.
 
-Format 1 is a dictionary saved by `torch.save`, made only of what `torch.load(weights_only=True)`
+Format 2 is a dictionary saved by `torch.save`, made only of what `torch.load(weights_only=True)`
 loads: `format`, `format_version`, `model` (name, arguments), `weights`, `weights_sha256`,
-`config`, `optimizer`, `position`, `history` (an entry an epoch) and `versions`.
+`config`, `optimizer`, `position`, `history` (an entry an epoch, and one each time that the training
+went on after a stop) and `versions` (of the programs, and what they computed on).
 """
 
 import ctypes
 import hashlib
 import io
 import math
-import pickle
 import sys
-import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +23,13 @@ from torch import Tensor, nn
 from mnist_cli import recipes, settings
 from mnist_cli.config import TrainConfig
 from mnist_cli.errors import CheckpointError, UsageError
-from mnist_cli.events import Epoch
+from mnist_cli.events import Epoch, Resumed
 from mnist_cli.files import write_standard_output, write_whole
 from mnist_cli.models import MODELS, build_model
+from mnist_cli.screening import UnsafeError, screen
 
-FORMAT, FORMAT_VERSION = "mnist_cli checkpoint", 1
-_MAX_BYTES = 1 << 29  # a hundred times the largest network here, with its optimizer's state
+FORMAT, FORMAT_VERSION = "mnist_cli checkpoint", 2
+_MAX_BYTES = 1 << 26  # twenty times the largest network here, with its optimizer's state
 _MAX_COUNT = 1 << 53
 _PARTS = {
     "model": dict,
@@ -44,15 +45,19 @@ _PARTS = {
 
 @dataclass(frozen=True)
 class Position:
-    """Where a training stands: updates made, and the sums over the epoch that is under way."""
+    """Where a training stands: updates made, and the sums over the epoch that is under way.
+
+    An epoch is under way until it has been scored; `samples` is what its sums are over.
+    """
 
     update: int
-    loss_sum: float
-    correct: int
+    samples: int = 0
+    loss_sum: float = 0.0
+    correct: int = 0
 
     def __post_init__(self) -> None:
         """Refuse what no training can have counted, with ValueError."""
-        counts = (self.update, self.correct)
+        counts = (self.update, self.samples, self.correct)
         if any(type(count) is not int or not 0 <= count < _MAX_COUNT for count in counts):
             raise ValueError(f"its position {counts} is not one of a training")
         if type(self.loss_sum) is not float or not 0 <= self.loss_sum < math.inf:
@@ -96,6 +101,15 @@ def save_checkpoint(checkpoint: Checkpoint, path: str) -> None:
         OutputError: the file could not be written.
 
     """
+    data = encode(checkpoint)
+    if path == "-":
+        write_standard_output(data)
+    else:
+        write_whole(Path(path), data)
+
+
+def encode(checkpoint: Checkpoint) -> bytes:
+    """Return the contents of a checkpoint's file."""
     buffer = io.BytesIO()
     parts = {
         "format": FORMAT,
@@ -110,16 +124,13 @@ def save_checkpoint(checkpoint: Checkpoint, path: str) -> None:
         "versions": checkpoint.versions,
     }
     torch.save(parts, buffer)
-    if path == "-":
-        write_standard_output(buffer.getvalue())
-    else:
-        write_whole(Path(path), buffer.getvalue())
+    return buffer.getvalue()
 
 
 def load_checkpoint(path: str | Path) -> Checkpoint:
     """Return the checkpoint in a file, or on standard input for `-`, after checking it whole.
 
-    Nothing in the file is executed: it is read by `torch.load(weights_only=True)`.
+    Nothing in the file is executed: it is screened, and read by `torch.load(weights_only=True)`.
 
     Raises:
         CheckpointError: missing, damaged, of another format or version, or unsafe.
@@ -129,8 +140,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     parts = _parse(_read(path, name), name)
     if str(parts.get("format")) != FORMAT:
         raise CheckpointError(
-            f"{name} is a PyTorch file, but not a checkpoint of mnist-train; "
-            "give a file that mnist-train wrote"
+            f"{name} is {_kind_of(parts)}, and not a checkpoint; give a file that mnist-train wrote"
         )
     version = parts.get("format_version")
     if type(version) is not int or version != FORMAT_VERSION:
@@ -146,6 +156,13 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     except (UsageError, TypeError, ValueError, KeyError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise CheckpointError(f"{name} is damaged: {reason}") from error
+
+
+def _kind_of(parts: dict[str, Any]) -> str:
+    """Return what a file of `torch.save` is that is not a checkpoint."""
+    if parts and all(isinstance(value, Tensor) for value in parts.values()):
+        return "a plain state dict, weights without their network's name"
+    return "a PyTorch file of another program"
 
 
 def _read(path: str | Path, name: str) -> bytes:
@@ -171,27 +188,29 @@ def _read(path: str | Path, name: str) -> bytes:
 def _parse(data: bytes, name: str) -> dict[str, Any]:
     """Return the dictionary in a file of `torch.save`."""
     if not data.startswith(b"PK\x03\x04"):
-        raise CheckpointError(f"{name} is not a checkpoint; give a file that mnist-train wrote")
+        raise CheckpointError(f"{name} is {_other_kind(data)}; give a file that mnist-train wrote")
     try:
-        # torch skips the checksums of the archive's members; the standard library reads them.
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            members = archive.infolist()
-            if any(member.compress_type != zipfile.ZIP_STORED for member in members):
-                raise CheckpointError(f"{name} is not a checkpoint: its members are compressed")
-            bad = archive.testzip()
-        if bad is not None:
-            raise CheckpointError(f"{name} is damaged: the checksum of its member {bad!r} is wrong")
+        screen(data)
         parts = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except (zipfile.BadZipFile, NotImplementedError, EOFError, OSError, ValueError) as error:
-        raise CheckpointError(f"{name} is damaged or truncated: {error}") from error
-    except pickle.UnpicklingError as error:
+    except UnsafeError as error:
         raise CheckpointError(
-            f"{name} is unsafe to load: it holds more than tensors and plain values; "
+            f"{name} is not a checkpoint of mnist-train, and unsafe to load: {error}; "
             "nothing in it was run"
         ) from error
-    except (RuntimeError, KeyError, TypeError, AttributeError, IndexError) as error:
+    except ValueError as error:
+        raise CheckpointError(f"{name} is damaged or truncated: {error}") from error
+    except Exception as error:  # whatever PyTorch may raise: nothing else is in this line
         raise CheckpointError(f"{name} is damaged: PyTorch cannot read it") from error
     return parts if isinstance(parts, dict) else {}
+
+
+def _other_kind(data: bytes) -> str:
+    """Return what a file is that `torch.save` did not write, as far as its start tells."""
+    if data.startswith(b"\x80"):
+        return "a pickle, which can run commands and is not opened"
+    if data[8:9] == b"{" and int.from_bytes(data[:8], "little") < len(data):
+        return "a safetensors file, which has weights but not how to go on"
+    return "not a checkpoint"
 
 
 def _assemble(parts: dict[str, Any]) -> Checkpoint:
@@ -226,14 +245,23 @@ def _assemble(parts: dict[str, Any]) -> Checkpoint:
 
 def _check_plain(history: list[Any], versions: dict[Any, Any]) -> None:
     """Raise ValueError unless these are what a training records."""
-    names = {field.name for field in fields(Epoch)} | {"event"}
+    known = {kind.name: {f.name for f in fields(kind)} | {"event"} for kind in (Epoch, Resumed)}
     for entry in history:
-        if not isinstance(entry, dict) or not set(entry) <= names:
-            raise ValueError("its history is not one of epochs")
-        if not all(v is None or type(v) in (int, float, str) for v in entry.values()):
-            raise ValueError("its history holds more than numbers")
+        kind = entry.get("event") if isinstance(entry, dict) else None
+        if not isinstance(kind, str) or not set(entry) <= known.get(kind, set()):
+            raise ValueError("its history is not one of a training")
+        changes = entry.get("changes", {})
+        if not isinstance(changes, dict) or not all(isinstance(c, list) for c in changes.values()):
+            raise ValueError("its history has malformed changes")
+        values = [value for key, value in entry.items() if key != "changes"]
+        if not all(_is_plain(value) for value in chain(values, *changes.values())):
+            raise ValueError("its history holds more than numbers and texts")
     if not all(isinstance(text, str) for pair in versions.items() for text in pair):
         raise ValueError("its versions are not texts")
+
+
+def _is_plain(value: object) -> bool:
+    return value is None or type(value) in (bool, int, float, str)
 
 
 def _bytes(tensor: Tensor) -> bytes:

@@ -184,6 +184,14 @@ class TrainConfig:
         short="-o",
         panel=_RUN,
     )
+    save_every: int | None = option(
+        None,
+        "Write the checkpoint also every N updates.",
+        metavar="N",
+        minimum=1,
+        shown_default="at the end of every epoch",
+        panel=_RUN,
+    )
     no_clobber: bool = option(False, "Refuse to overwrite an existing output.", panel=_RUN)
     log_interval: int = option(
         100, "Updates from one report to the next.", metavar="N", minimum=1, panel=_RUN

@@ -173,6 +173,20 @@ class Epoch(Event):
 
 
 @dataclass(frozen=True)
+class Resumed(Event):
+    """A training went on after a stop.
+
+    `changes` has what is not as it was: options, versions of programs, and what they compute on,
+    each with the value before and the one now.
+    """
+
+    name: ClassVar[str] = "resume"
+    update: int
+    samples_seen: int
+    changes: dict[str, list[Any]]
+
+
+@dataclass(frozen=True)
 class End(Event):
     """The run ended, and why. `train_seconds` leaves evaluation and saving out."""
 

@@ -1,32 +1,146 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, by one program at a time."""
 
 import contextlib
+import errno
 import os
 import stat
 import sys
-import tempfile
 from pathlib import Path
+from types import TracebackType
 
 from mnist_cli.errors import OutputError, ReaderGoneError
 
+try:
+    import fcntl
+except ImportError:  # Windows: programs are not kept apart there
+    fcntl = None  # type: ignore[assignment]
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Write `data` to `path` so that a reader sees the old file or the new one, never a part.
+# Never through a link that somebody put there; on Windows, without changing ends of lines.
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+# What a folder that cannot be synced says: Windows, network drives, no permission to read it.
+_NO_SYNC = {errno.EACCES, errno.EPERM, errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EISDIR}
+
+
+class Claim:
+    """A file that this program alone may write until it is closed; others see it whole.
+
+    The claim is a lock on the empty file `.NAME.lock` beside it, which the system gives up with
+    the program, however that ends; the contents are gathered in `.NAME.part`. Both are gone when
+    the claim is closed; a killed program may leave them, to be taken over by the next claim.
 
     A symbolic link keeps pointing where it does: its target is replaced. A device, a FIFO or a
     pipe of the shell's `>(...)` is written to directly, since it cannot be replaced.
+    """
+
+    def __init__(self, path: Path, *, wait: bool = False) -> None:
+        """Claim `path`, or wait for the program that has it.
+
+        Raises:
+            OutputError: the file could not be written, or another program has claimed it.
+
+        """
+        self.path = path
+        self._lock: int | None = None
+        try:
+            self.is_special = is_special(path)
+            if self.is_special:
+                if path.is_dir():
+                    raise OutputError(f"{path} is a folder; name a file in it")
+                return
+            target = path.resolve()
+            self._target = target
+            self._lock_path = target.with_name(f".{target.name}.lock")
+            self._part = target.with_name(f".{target.name}.part")
+            self._lock = _lock(self._lock_path, wait=wait)
+            _remove(self._part)  # of a killed program
+        except BlockingIOError:
+            raise OutputError(
+                f"{path} is being written by another program; name another --output, or wait for it"
+            ) from None
+        except OSError as error:
+            raise OutputError(_words(path, error)) from error
+
+    def __enter__(self) -> "Claim":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def make_room(self, size: int) -> None:
+        """Raise OutputError now if there is no room for `size` bytes more."""
+        if self.is_special:
+            return
+        try:
+            self._gather(bytes(size), sync=False)
+        except OSError as error:
+            raise OutputError(_words(self.path, error)) from error
+        finally:
+            _remove(self._part)
+
+    def write(self, data: bytes | bytearray) -> None:
+        """Replace the file's contents so that a reader sees the old ones or the new.
+
+        They are on the disk when this returns.
+
+        Raises:
+            OutputError: the file could not be written; an earlier one is as it was.
+
+        """
+        try:
+            if self.is_special:
+                self.path.write_bytes(data)
+                return
+            try:
+                self._gather(data, sync=True)
+                os.replace(self._part, self._target)  # noqa: PTH105
+            except BaseException:
+                _remove(self._part)
+                raise
+            _sync_folder(self._target.parent)
+        except OSError as error:
+            raise OutputError(_words(self.path, error)) from error
+
+    def close(self) -> None:
+        """Give the claim up."""
+        if self._lock is not None:
+            _remove(self._lock_path)  # first, while nobody else can have it
+            os.close(self._lock)
+            self._lock = None
+
+    def _gather(self, data: bytes | bytearray, *, sync: bool) -> None:
+        """Write `data` to a file of the mode that the target has or would get."""
+        handle = os.open(self._part, _NEW, 0o666)
+        try:
+            if mode := _mode_of(self._target):
+                os.chmod(self._part, mode)  # noqa: PTH101
+            rest = memoryview(data)
+            while rest:
+                rest = rest[os.write(handle, rest) :]
+            if sync:
+                os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write `data` to `path` whole or not at all, once no other program is writing it.
 
     Raises:
-        OutputError: the file could not be written; an earlier file is as it was.
+        OutputError: the file could not be written; an earlier one is as it was.
 
     """
-    try:
-        if is_special(path):
-            path.write_bytes(data)
-        else:
-            _replace(path.resolve(), data)
-    except OSError as error:
-        raise OutputError(_words(path, error)) from error
+    with Claim(path, wait=True) as claim:
+        claim.write(data)
+
+
+def check_writable(path: Path) -> None:
+    """Raise OutputError now if `write_whole` could not write to `path` later."""
+    Claim(path, wait=True).close()
 
 
 def write_standard_output(data: str | bytes) -> None:
@@ -49,20 +163,6 @@ def write_standard_output(data: str | bytes) -> None:
         raise OutputError(f"cannot write standard output: {error.strerror or error}") from error
 
 
-def check_writable(path: Path) -> None:
-    """Raise OutputError now if `write_whole` could not write to `path` later."""
-    try:
-        if path.is_dir():
-            raise OutputError(f"{path} is a folder; name a file in it with --output")
-        if not is_special(path):
-            target = path.resolve()
-            handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-            os.close(handle)
-            Path(name).unlink()
-    except OSError as error:
-        raise OutputError(_words(path, error)) from error
-
-
 def is_special(path: Path) -> bool:
     """Tell whether something other than a regular file is there, links followed.
 
@@ -74,39 +174,61 @@ def is_special(path: Path) -> bool:
         return False
 
 
-def _replace(target: Path, data: bytes) -> None:
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    temporary = Path(name)
+def _lock(path: Path, *, wait: bool) -> int:
+    """Return the handle of a locked file, made if need be; BlockingIOError: it is locked already.
+
+    Where the file system has no locks, the handle alone.
+    """
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            if fcntl is None:
+                return handle
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            except BlockingIOError:
+                raise
+            except OSError:
+                return handle
+            if _is_at(handle, path):
+                return handle
+        except BaseException:
+            os.close(handle)
+            raise
+        os.close(handle)  # whoever had it removed it meanwhile
+
+
+def _is_at(handle: int, path: Path) -> bool:
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(_mode_of(target))
-        temporary.replace(target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    _sync_folder(target.parent)
+        return os.path.samestat(os.fstat(handle), os.stat(path))  # noqa: PTH116
+    except FileNotFoundError:
+        return False
 
 
-def _mode_of(target: Path) -> int:
-    """Return the mode of the file to be replaced, or the one that a new file would get."""
-    if target.exists():
-        return stat.S_IMODE(target.stat().st_mode)
-    mask = os.umask(0)
-    os.umask(mask)
-    return 0o666 & ~mask
+def _remove(path: Path) -> None:
+    with contextlib.suppress(OSError):  # not there, or the folder became read-only: no harm
+        os.unlink(path)  # noqa: PTH108
+
+
+def _mode_of(target: Path) -> int | None:
+    """Return the mode of the file to be replaced, if there is one."""
+    try:
+        return stat.S_IMODE(os.stat(target).st_mode)  # noqa: PTH116
+    except FileNotFoundError:
+        return None
 
 
 def _sync_folder(folder: Path) -> None:
-    """Let the new name outlive a power cut, where the system can: the file is in place already."""
-    with contextlib.suppress(OSError):  # Windows, network drives, folders without read permission
+    """Let the new name outlive a power cut, where the system can."""
+    try:
         handle = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(handle)
         finally:
             os.close(handle)
+    except OSError as error:  # the file is in place already
+        if error.errno not in _NO_SYNC:
+            raise
 
 
 def _words(path: Path, error: OSError) -> str:

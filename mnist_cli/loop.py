@@ -67,7 +67,7 @@ def fit(
     untouched.
 
     Raises:
-        DivergedError: the loss is not finite; the update that it belongs to was not made.
+        DivergedError: the loss or the gradient is not finite; the update was not made.
 
     """
     model.train()
@@ -88,10 +88,9 @@ def fit(
                 yield _progress(plan, seen_before, tally, sums)
         loss = sums.loss_sum / size
         if not math.isfinite(loss):
-            raise DivergedError(
-                f"training diverged: the loss of update {update + 1} is {loss} at a learning rate "
-                f"of {lr:g}; use a smaller --lr"
-            )
+            raise _diverged(f"the loss of update {update + 1} is {loss}", lr)
+        if not is_finite(gradient):
+            raise _diverged(f"the gradient of update {update + 1} is not finite", lr)
         optimizer.step(gradient, lr)
         tally.add(sums)
         yield Step(
@@ -111,6 +110,19 @@ def micro_batches(size: int, most: int) -> list[slice]:
     parts = -(-size // most)
     bounds = [part * size // parts for part in range(parts + 1)]
     return [slice(*ends) for ends in pairwise(bounds)]
+
+
+def is_finite(gradient: Gradient) -> bool:
+    """Tell whether every value is finite: one pass of a kernel made for mixed precision."""
+    found = gradient[0].new_zeros((), dtype=torch.float32)
+    torch._amp_foreach_non_finite_check_and_unscale_(gradient, found, torch.ones_like(found))
+    return not bool(found)
+
+
+def _diverged(what: str, lr: float) -> DivergedError:
+    return DivergedError(
+        f"training diverged: {what} at a learning rate of {lr:g}; use a smaller --lr"
+    )
 
 
 def smoothed_classes(smoothing: float) -> Tensor:

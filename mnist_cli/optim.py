@@ -47,6 +47,10 @@ class Optimizer(ABC):
         """Return the slots."""
         return dict(self._slots)
 
+    def is_finite(self) -> bool:
+        """Tell whether every value of the slots is finite."""
+        return all(bool(t.isfinite().all()) for slot in self._slots.values() for t in slot)
+
     def load_state_dict(self, state: dict[str, Any], steps: int) -> None:
         """Take over the slots of an optimizer after so many steps.
 

@@ -2,16 +2,18 @@
 
 import os
 import sys
-from dataclasses import fields
+from collections.abc import Mapping
+from dataclasses import asdict, fields
 from pathlib import Path
 
 from mnist_cli import settings
 from mnist_cli.config import TrainConfig
 from mnist_cli.errors import OutputError, UsageError
-from mnist_cli.files import check_writable
+from mnist_cli.files import Claim
 from mnist_cli.loaders import EpochShape
 
-# What a resumed training may change; the rest would make it another training.
+# What a resumed training may change; the rest would make it another training. More or fewer
+# epochs change the rest of the learning rate's schedule.
 CHANGEABLE = frozenset(
     {
         "epochs",
@@ -23,6 +25,7 @@ CHANGEABLE = frozenset(
         "device",
         "threads",
         "output",
+        "save_every",
         "no_clobber",
         "log_interval",
         "probe",
@@ -30,6 +33,8 @@ CHANGEABLE = frozenset(
         "probe_samples",
     }
 )
+# Of those, what was computed on is told instead of what was asked for.
+_ASKED_FOR = {"device", "threads"}
 
 
 def check_unchanged(config: TrainConfig, before: TrainConfig) -> None:
@@ -42,24 +47,45 @@ def check_unchanged(config: TrainConfig, before: TrainConfig) -> None:
                 f"{settings.flag(field.name)} {now} differs from the checkpoint's {then}: a "
                 "resumed training goes on as it began; leave the option out, or start anew"
             )
-    if problems:
-        raise UsageError("\n".join(problems))
+    settings.complain(problems)
 
 
-def check_output(config: TrainConfig) -> None:
-    """Raise OutputError or UsageError if the checkpoint could not be written at the end."""
+def changes_since(config: TrainConfig, before: TrainConfig) -> dict[str, list[object]]:
+    """Return the options that differ, each with its value before and now."""
+    then, now = asdict(before), asdict(config)
+    return differences(
+        {name: value for name, value in then.items() if name not in _ASKED_FOR},
+        {name: value for name, value in now.items() if name not in _ASKED_FOR},
+    )
+
+
+def differences(then: Mapping[str, object], now: Mapping[str, object]) -> dict[str, list[object]]:
+    """Return what differs, each with its value before and now; `None` where there is none."""
+    names = [*now, *(name for name in then if name not in now)]
+    return {n: [then.get(n), now.get(n)] for n in names if then.get(n) != now.get(n)}
+
+
+def claim_output(config: TrainConfig) -> Claim | None:
+    """Claim the file that the checkpoint will be written to; `None` stands for standard output.
+
+    Raises:
+        OutputError, UsageError: the checkpoint could not be written at the end.
+
+    """
     if config.output == "-":
         if getattr(sys.stdout, "name", "") == os.devnull:  # what a closed stream was replaced by
             raise OutputError("cannot write -o - : standard output is closed")
         if sys.stdout.isatty():
             raise UsageError("-o - would write a binary file to the terminal; redirect stdout")
-        return
+        return None
     if not config.output or config.output.endswith("/"):
         raise OutputError(f"--output '{config.output}' is not the name of a file")
     path = Path(config.output)
-    check_writable(path)
+    claim = Claim(path)
     if config.no_clobber and path.exists():
+        claim.close()
         raise OutputError(f"{path} exists, and --no-clobber keeps it; choose another --output")
+    return claim
 
 
 def epoch_shape(config: TrainConfig, samples: int) -> EpochShape:

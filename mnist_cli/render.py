@@ -23,11 +23,15 @@ from mnist_cli.events import (
     NoiseProbe,
     ProbeEvent,
     Progress,
+    Resumed,
     Start,
     Step,
     to_dict,
 )
 from mnist_cli.files import write_standard_output
+
+# What changes the order in which sums are added up.
+ROUNDING = ("micro_batch_size", "device", "threads", "torch")
 
 
 class Renderer:
@@ -89,6 +93,8 @@ class PlainLines(Renderer):
         assert self._start
         if isinstance(event, Start):
             return plan_in_words(event)
+        if isinstance(event, Resumed):
+            return changes_in_words(event)
         if isinstance(event, Step):
             return (
                 f"Epoch [{event.epoch}/{self._start.config['epochs']}], "
@@ -130,6 +136,9 @@ class Terminal(Renderer):
             self._begin(event)
         elif isinstance(event, Progress):
             self._advance(event)
+        elif isinstance(event, Resumed):
+            if changes := changes_in_words(event):
+                self._console.print(changes)
         elif isinstance(event, ProbeEvent):
             self._last = event.seconds
             self._console.print(probe_in_words(event))
@@ -203,6 +212,20 @@ def plan_in_words(start: Start) -> str:
             "useful with hundreds of epochs, on a small network: try --config batch"
         )
     return plan
+
+
+def changes_in_words(event: Resumed) -> str:
+    """Return what is not as it was before a stop, and whether that changes the result."""
+    if not event.changes:
+        return ""
+    changes = (f"{name} {then} → {now}" for name, (then, now) in event.changes.items())
+    words = f"Changed: {', '.join(changes)}"
+    if rounding := [name for name in event.changes if name in ROUNDING]:
+        words += (
+            f"\nWith {' and '.join(rounding)} changed, the weights will equal those of an "
+            "uninterrupted training only up to rounding"
+        )
+    return words
 
 
 def scores_in_words(event: Epoch) -> str:

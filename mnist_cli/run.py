@@ -4,24 +4,30 @@ import logging
 import shlex
 import time
 from collections.abc import Generator, Iterator
+from contextlib import nullcontext
 from dataclasses import asdict
-from pathlib import Path
 
 from mnist_cli import __version__, recipes, settings
-from mnist_cli.checkpoint import Checkpoint, save_checkpoint, weights_sha256
+from mnist_cli.checkpoint import Checkpoint, Position, encode, weights_sha256
 from mnist_cli.config import TrainConfig
 from mnist_cli.data import load_dataset, part
 from mnist_cli.errors import DivergedError, ThresholdNotMetError
 from mnist_cli.evaluation import Score, evaluate
-from mnist_cli.events import End, Epoch, Event, Progress, Start, Step, to_dict
-from mnist_cli.files import is_special
+from mnist_cli.events import End, Epoch, Event, Progress, Resumed, Start, Step, to_dict
+from mnist_cli.files import Claim, write_standard_output
 from mnist_cli.loop import Tally
 from mnist_cli.models import count_parameters
-from mnist_cli.preflight import check_output, check_unchanged, epoch_shape
+from mnist_cli.preflight import (
+    changes_since,
+    check_unchanged,
+    claim_output,
+    differences,
+    epoch_shape,
+)
 from mnist_cli.probes import Probes
 from mnist_cli.runtime import pick_device, set_threads, threads_for
-from mnist_cli.signals import StopSignals
-from mnist_cli.state import TrainingState
+from mnist_cli.signals import Stopped, StopSignals
+from mnist_cli.state import TrainingState, versions_on
 from mnist_cli.team import Team
 from mnist_cli.trainer import Trainer
 
@@ -32,40 +38,36 @@ def train(config: TrainConfig, resume: Checkpoint | None = None) -> Iterator[Eve
     """Train, and yield what happens; the checkpoint is at `config.output` when the `End` comes.
 
     With `resume`, the training goes on from there; `config` may differ from the checkpoint's in
-    the fields that `preflight.CHANGEABLE` names.
+    the fields that `preflight.CHANGEABLE` names. Until the iterator ends or is closed, no other
+    run can write to the same output.
 
     Raises:
         UsageError: options contradict each other, the data or the checkpoint.
         DataError: see `load_dataset`.
-        OutputError: see `save_checkpoint`.
+        OutputError: see `claim_output`.
         ThresholdNotMetError: `until_accuracy` was not reached; the `End` came before.
-        DivergedError: the loss is not finite; the last good checkpoint is kept.
+        DivergedError: loss, gradient or weights are not finite; the last good checkpoint is kept.
         InterruptedRunError, TerminatedRunError: a signal came; the state was saved.
 
     """
-    run = _Run(config, resume)
-    with StopSignals() as signals:
-        yield run.start()
-        try:
-            reason = yield from run.train(signals)
-            yield run.finish(reason)
-        except DivergedError:
-            yield run.end("diverged")
-            raise
-        run.judge(reason, signals)
+    if resume is None:
+        settings.check(config)
+    with claim_output(config) or nullcontext() as claim:
+        run = _Run(config, resume, claim)
+        with run.signals:
+            yield from run.events()
 
 
 class _Run:
     """A training in progress."""
 
-    def __init__(self, asked: TrainConfig, resume: Checkpoint | None) -> None:
+    def __init__(self, asked: TrainConfig, resume: Checkpoint | None, claim: Claim | None) -> None:
         self._began = time.perf_counter()
-        if resume is None:
-            settings.check(asked)
-        check_output(asked)
+        self._claim = claim
+        self.signals = StopSignals()
         set_threads(asked.threads)
         self.device = pick_device(asked.device)
-        self.team = Team(threads_for(self.device))
+        self.team = Team(threads_for(self.device), self.signals.check)
         dataset = load_dataset(asked.dataset, asked.data_dir)
         samples, val = part(
             dataset.train, val_size=asked.val_size, subset=asked.subset, seed=asked.seed
@@ -80,8 +82,10 @@ class _Run:
         self.trainer = Trainer(config, self.state, samples, team=self.team, clock=self.clock)
         self.shape, self.planned = self.trainer.shape, self.trainer.planned
         self.probes = Probes(config, samples, self.team, self.clock)
+        self.versions = versions_on(self.device)
+        self.resumed: Resumed | None = None
         if resume is not None:
-            self.state.restore(resume, epoch_shape(resume.config, len(samples)))
+            self.resumed = self._restore(resume)
         self.first_update = self.state.update
         if self.first_update >= self.planned:
             _log.warning(
@@ -89,9 +93,26 @@ class _Run:
                 self.first_update,
                 self.planned,
             )
-        self.saved_at: int | None = None
+        self.saved: Position | None = None
         self.test_score: Score | None = None
         self.val_score: Score | None = None
+        if claim is not None:
+            claim.make_room(len(encode(self._checkpoint())))
+
+    def _restore(self, before: Checkpoint) -> Resumed:
+        """Go back to where a checkpoint was written, and return what is not as it was then."""
+        self.state.restore(before, epoch_shape(before.config, self.shape.samples))
+        event = Resumed(
+            seconds=self.clock(),
+            update=self.state.update,
+            samples_seen=self.trainer.samples_seen,
+            changes={
+                **changes_since(self.config, before.config),
+                **differences(before.versions, self.versions),
+            },
+        )
+        self.state.remember(to_dict(event))
+        return event
 
     def clock(self) -> float:
         """Return the seconds since the start of the run."""
@@ -115,32 +136,62 @@ class _Run:
             samples_seen=self.trainer.samples_seen,
         )
 
-    def train(self, signals: StopSignals) -> Generator[Event, None, str]:
-        """Train to the end or to a reason to stop, and return that reason."""
-        if self.state.update == 0 and self.probes.due(0):
-            yield from self._probe()
-        while self.state.update < self.planned:
-            reason = self._reason_to_stop(signals) or (yield from self._train_epoch(signals))
+    def events(self) -> Iterator[Event]:
+        """Yield all that happens, and raise what the exit code has to say of it."""
+        yield self.start()
+        if self.resumed is not None:
+            yield self.resumed
+        try:
+            reason = yield from self.train()
+            yield self.finish(reason)
+        except DivergedError as error:
+            yield self.end("diverged")
+            raise DivergedError(f"{error}\n{self._what_is_kept()}") from error
+        self.judge(reason)
+
+    def train(self) -> Generator[Event, None, str]:
+        """Train to the end or to a reason to stop, score the result, and return that reason."""
+        try:
+            if self.probes.due(self.state.update):
+                yield from self._probe()
+            reason = None
+            while reason is None and (self._is_unscored() or self.state.update < self.planned):
+                reason = yield from self._go_on()
+            self.signals.check()
+            if self.state.tally.samples or self.test_score is None:
+                self._score()
+        except Stopped:
+            return "interrupted"
+        return reason or "completed"
+
+    def _go_on(self) -> Generator[Event, None, str | None]:
+        """Train to the end of an epoch and score it, or to a reason to stop, and return that."""
+        if not self._is_unscored():
+            reason = self._reason_to_stop() or (yield from self._train_epoch())
             if reason:
                 return reason
-            self.state.check_finite()
-            event = self._score_epoch()
-            self._save()  # first: whoever is told of the epoch may rely on the file
-            yield event
-            if self._reached() and not signals.error:
-                return "until-accuracy"
-        return "interrupted" if signals.error else "completed"
+        event = self._score_epoch()
+        self._save()  # first: whoever is told of the epoch may rely on the file
+        yield event
+        return "until-accuracy" if self._reached() else None
 
-    def _train_epoch(self, signals: StopSignals) -> Generator[Event, None, str | None]:
+    def _is_unscored(self) -> bool:
+        """Tell whether all updates of an epoch are made, and it has not been scored."""
+        return self.state.tally.samples == self.shape.samples
+
+    def _train_epoch(self) -> Generator[Event, None, str | None]:
         """Train to the end of the epoch, or to a reason to stop before it, and return that."""
-        epoch_end = (self.state.update // self.shape.updates + 1) * self.shape.updates
         for event in self.trainer.finish_epoch():
             if isinstance(event, Progress) or self._is_due(event):
                 yield event
-            if isinstance(event, Step) and self.probes.due(event.update):
-                yield from self._probe()
-            elif isinstance(event, Progress) and self.state.update < epoch_end:
-                reason = self._reason_to_stop(signals)
+            if isinstance(event, Step):
+                every = self.config.save_every
+                if every and event.update % every == 0 and not self._is_unscored():
+                    self._save()
+                if self.probes.due(event.update):
+                    yield from self._probe()
+            elif not self._is_unscored():
+                reason = self._reason_to_stop()
                 if reason:
                     return reason
         return None
@@ -158,10 +209,9 @@ class _Run:
     def _is_due(self, step: Step) -> bool:
         return self.config.mode == "batch" or step.update % self.config.log_interval == 0
 
-    def _reason_to_stop(self, signals: StopSignals) -> str | None:
+    def _reason_to_stop(self) -> str | None:
         config = self.config
-        if signals.error:
-            return "interrupted"
+        self.signals.check()
         if config.max_updates and self.state.update >= config.max_updates:
             return "max-updates"
         if config.max_seconds and self.clock() >= config.max_seconds:
@@ -170,6 +220,7 @@ class _Run:
 
     def _score_epoch(self) -> Epoch:
         state, tally = self.state, self.state.tally
+        state.check_finite()
         test, val = self._score()
         event = Epoch(
             seconds=self.clock(),
@@ -184,7 +235,7 @@ class _Run:
             val_accuracy=val.accuracy if val else None,
         )
         state.tally = Tally()
-        state.history.append(to_dict(event))
+        state.remember(to_dict(event))
         return event
 
     def _score(self) -> tuple[Score, Score | None]:
@@ -199,14 +250,9 @@ class _Run:
         return wanted is not None and score is not None and score.accuracy >= wanted
 
     def finish(self, reason: str) -> End:
-        """Score what no epoch's end has scored, save, and return the last event."""
-        if reason != "interrupted":
-            self.state.check_finite()
-            if self.state.tally.samples or self.test_score is None:
-                self._score()
-            self._save(last=True)
-        elif self.state.update > self.first_update:
-            self._save()
+        """Save, and return the last event."""
+        if reason != "interrupted" or self.state.update > self.first_update:
+            self._save(last=reason != "interrupted")
         return self.end(reason)
 
     def end(self, reason: str) -> End:
@@ -216,7 +262,7 @@ class _Run:
         return End(
             seconds=self.clock(),
             reason=reason,
-            checkpoint=self.config.output if self.saved_at is not None else None,
+            checkpoint=self.config.output if self.saved is not None else None,
             epoch=-(-self.state.update // self.shape.updates),
             update=self.state.update,
             samples_seen=self.trainer.samples_seen,
@@ -225,16 +271,17 @@ class _Run:
             weights_sha256=weights_sha256(weights) if reason != "diverged" else None,
         )
 
-    def judge(self, reason: str, signals: StopSignals) -> None:
+    def judge(self, reason: str) -> None:
         """Raise what the exit code has to say of a run that ended in good order."""
-        update, output = self.state.update, self.config.output
-        if reason == "interrupted" and signals.error:
+        update, output, error = self.state.update, self.config.output, self.signals.error
+        if reason == "interrupted":
+            assert error
             way_on = (
                 "nothing new was written"
-                if self.saved_at is None
+                if self.saved is None
                 else f"go on with: mnist-train --resume {shlex.quote(output)}"
             )
-            raise signals.error(f"interrupted at update {update}; {way_on}")
+            raise error(f"interrupted at update {update}; {way_on}")
         if self.config.until_accuracy is not None and not self._reached():
             assert self.val_score
             raise ThresholdNotMetError(
@@ -242,11 +289,28 @@ class _Run:
                 f"below --until-accuracy {self.config.until_accuracy}; allow more --epochs"
             )
 
+    def _what_is_kept(self) -> str:
+        if self.saved is not None:
+            return f"the last good checkpoint, of update {self.saved.update}, is kept in " + str(
+                self.config.output
+            )
+        if self.resumed is not None:
+            return f"the checkpoint of update {self.first_update} is as it was"
+        return "nothing was written"
+
     def _save(self, *, last: bool = False) -> None:
         """Write the checkpoint if it is news; a pipe or a device gets only the last one."""
-        output = self.config.output
-        streamed = output == "-" or is_special(Path(output))
-        if self.saved_at == self.state.update or (streamed and not last):
+        streamed = self._claim is None or self._claim.is_special
+        checkpoint = self._checkpoint()
+        if checkpoint.position == self.saved or (streamed and not last):
             return
-        save_checkpoint(self.state.checkpoint(self.config), output)
-        self.saved_at = self.state.update
+        self.state.check_finite()
+        data = encode(checkpoint)
+        if self._claim is None:
+            write_standard_output(data)
+        else:
+            self._claim.write(data)
+        self.saved = checkpoint.position
+
+    def _checkpoint(self) -> Checkpoint:
+        return self.state.checkpoint(self.config, self.versions)

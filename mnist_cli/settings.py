@@ -15,7 +15,8 @@ from mnist_cli.errors import UsageError
 
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 _NOUNS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
-_MAX_FILE_BYTES = 1 << 20
+_MAX_FILE_BYTES = 1 << 16
+_SHOWN = 60  # characters of a value in a message
 _MAX_INT = 2**63 - 1
 
 
@@ -54,18 +55,18 @@ def toml_file(named: str, presets: Path, *config_types: type) -> Layer:
         with sys.stdin.buffer if named == "-" else Path(path).open("rb") as file:
             content = file.read(_MAX_FILE_BYTES + 1)
         if len(content) > _MAX_FILE_BYTES:
-            raise UsageError(f"--config {named}: larger than 1 MiB; this is no configuration file")
+            raise UsageError(f"--config {named}: larger than 64 KiB; this is no configuration file")
         values = tomllib.loads(content.decode())
     except OSError as error:
         raise UsageError(f"--config {named}: cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise UsageError(f"--config {named}: not valid TOML: {error}") from error
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"--config {named}: not valid TOML: {str(error)[:_SHOWN]}") from error
     known = _names(config_types)
     unknown = [key for key in values if key not in known]
-    if unknown:
-        raise UsageError(
-            "\n".join(f"{path}: unknown key '{key}'{suggestion(key, known)}" for key in unknown)
-        )
+    complain(
+        [f"{path}: unknown key {shown(key)}{suggestion(key, known)}" for key in unknown[:2]],
+        more=len(unknown) - 2,
+    )
     return Layer(values, lambda name: f"{path}: {name}")
 
 
@@ -94,8 +95,7 @@ def build(config_type: type[T], layers: Iterable[Layer], base: T | None = None) 
                 floors[field.name] = floor
             except ValueError as error:
                 problems.append(f"{layer.label(field.name)}: {error}")
-    if problems:
-        raise UsageError("\n".join(problems))
+    complain(problems)
     if values.get("mode") == "batch" and floors["mode"] < floors.get("batch_size", 0):
         del values["batch_size"]
     group = [name for name in getattr(config_type, "exclusive", ()) if name in floors]
@@ -119,14 +119,26 @@ def check(config: TrainConfig) -> None:
             "the test set: add --val-size 5000"
         )
     problems += unknown_names("--probe", config.probe, PROBES)
+    complain(problems)
+
+
+def complain(problems: list[str], *, more: int = 0) -> None:
+    """Raise UsageError if there are problems, with a line for each of the first two."""
+    more = max(more, 0) + len(problems[2:])
     if problems:
-        raise UsageError("\n".join(problems))
+        raise UsageError("\n".join(problems[:2]) + (f" (and {more} more)" if more else ""))
+
+
+def shown(value: object) -> str:
+    """Return a value as a message shows it: in quotes, and not at any length."""
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"
 
 
 def unknown_names(option: str, value: str | None, known: Iterable[str]) -> list[str]:
     """Return a complaint for each name in a list with commas that is not known."""
     return [
-        f"{option} {value}: {name!r} is not one of {', '.join(known)}{suggestion(name, known)}"
+        f"{option}: {shown(name)} is not one of {', '.join(known)}{suggestion(name, known)}"
         for name in names_in(value)
         if name not in known
     ]
@@ -166,7 +178,7 @@ def _convert(value: object, hint: Any, option: Option) -> object:  # noqa: ANN40
     converted = _parse(value, kind) if isinstance(value, str) else _accept(value, kind)
     if option.choices and converted not in option.choices:
         hint_text = suggestion(str(converted), option.choices)
-        raise ValueError(f"{converted!r} is not one of {', '.join(option.choices)}{hint_text}")
+        raise ValueError(f"{shown(converted)} is not one of {', '.join(option.choices)}{hint_text}")
     _check_bounds(converted, option)
     return converted
 
@@ -175,12 +187,12 @@ def _parse(text: str, kind: type) -> object:
     """Return the value that a text from a flag, a variable or a file stands for."""
     if kind is bool:
         if text.lower() not in _TRUE + _FALSE:
-            raise ValueError(f"{text!r} is not true or false")
+            raise ValueError(f"{shown(text)} is not true or false")
         return text.lower() in _TRUE
     try:
         return _accept(kind(text), kind)
     except (ValueError, OverflowError):
-        raise ValueError(f"{text!r} is not {_NOUNS[kind]}") from None
+        raise ValueError(f"{shown(text)} is not {_NOUNS[kind]}") from None
 
 
 def _accept(value: object, kind: type) -> object:
@@ -188,11 +200,11 @@ def _accept(value: object, kind: type) -> object:
     if kind is float and type(value) is int and abs(value) <= _MAX_INT:
         value = float(value)
     if type(value) is not kind or (isinstance(value, float) and not math.isfinite(value)):
-        raise ValueError(f"{value!r} is not {_NOUNS[kind]}")
+        raise ValueError(f"{shown(value)} is not {_NOUNS[kind]}")
     if isinstance(value, int) and abs(value) > _MAX_INT:
         raise ValueError("the number is too large")
     if isinstance(value, str) and "\0" in value:
-        raise ValueError(f"{value!r} has a null character")
+        raise ValueError(f"{shown(value)} has a null character")
     return value
 
 

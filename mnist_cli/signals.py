@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM as a wish to stop, granted at the next safe point."""
+"""SIGINT, SIGTERM and SIGHUP as a wish to stop, granted at the next safe point."""
 
 import signal
 import threading
@@ -10,10 +10,16 @@ _ERRORS: dict[int, type[MnistError]] = {
     signal.SIGINT: InterruptedRunError,
     signal.SIGTERM: TerminatedRunError,
 }
+if hasattr(signal, "SIGHUP"):  # the terminal was closed
+    _ERRORS[signal.SIGHUP] = TerminatedRunError
+
+
+class Stopped(Exception):  # noqa: N818 (nothing went wrong)
+    """A signal came, and a computation was abandoned between two of its pieces."""
 
 
 class StopSignals:
-    """While entered, remembers the first signal; a second one has its usual effect at once."""
+    """While entered, remembers the first signal; a second one ends the program at once."""
 
     def __init__(self) -> None:
         self._received: int | None = None
@@ -24,9 +30,18 @@ class StopSignals:
         """The error that stands for the signal that came, if one came."""
         return None if self._received is None else _ERRORS[self._received]
 
+    def check(self) -> None:
+        """Raise Stopped if a signal came."""
+        if self._received is not None:
+            raise Stopped
+
     def __enter__(self) -> "StopSignals":
         if threading.current_thread() is threading.main_thread():  # only there are they delivered
-            self._before = {number: signal.signal(number, self._receive) for number in _ERRORS}
+            self._before = {
+                number: signal.signal(number, self._receive)
+                for number in _ERRORS
+                if number != getattr(signal, "SIGHUP", None) or not _is_ignored(number)
+            }
         return self
 
     def __exit__(
@@ -35,13 +50,16 @@ class StopSignals:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._restore()
-
-    def _receive(self, number: int, _frame: FrameType | None) -> None:
-        self._received = number
-        self._restore()
-
-    def _restore(self) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
         self._before = {}
+
+    def _receive(self, number: int, _frame: FrameType | None) -> None:
+        if self._received is not None:
+            raise _ERRORS[number]("stopped at once; what was saved before is as it was")
+        self._received = number
+
+
+def _is_ignored(number: int) -> bool:
+    """Tell whether a signal has no effect; `nohup` sees to that for SIGHUP."""
+    return signal.getsignal(number) is signal.SIG_IGN

@@ -14,6 +14,8 @@ from mnist_cli.loop import Tally
 from mnist_cli.models import build_model
 from mnist_cli.optim import build_optimizer
 
+MAX_EPOCHS = 10_000  # that the history keeps: it is written at the end of every one
+
 
 class TrainingState:
     """Network, optimizer, the number of updates made, and the sums of the epoch under way."""
@@ -33,9 +35,11 @@ class TrainingState:
 
         """
         at = checkpoint.position
-        samples = at.update % shape.updates * shape.update_size
+        steps = at.update % shape.updates
+        possible = {shape.samples} if at.update and not steps else set()  # not scored yet
         planned = checkpoint.config.epochs * shape.updates
-        if at.update > planned or at.correct > samples or (at.loss_sum and not samples):
+        fits = at.samples in possible | {steps * shape.update_size} and at.correct <= at.samples
+        if not fits or at.update > planned or (at.loss_sum and not at.samples):
             raise CheckpointError(f"the checkpoint is damaged: its position is {at}")
         try:
             self.model.load_state_dict(dict(checkpoint.weights))
@@ -43,28 +47,48 @@ class TrainingState:
         except (ValueError, TypeError) as error:
             raise CheckpointError(f"the checkpoint is damaged: {error}") from error
         self.update = at.update
-        self.tally = Tally(at.loss_sum, at.correct, samples)
+        self.tally = Tally(at.loss_sum, at.correct, at.samples)
         self.history = list(checkpoint.history)
 
     def check_finite(self) -> None:
         """Raise DivergedError if a weight is not finite; such a state is not worth keeping."""
-        if not all(bool(value.isfinite().all()) for value in self.model.state_dict().values()):
+        weights = self.model.state_dict().values()
+        whose = "" if all(bool(value.isfinite().all()) for value in weights) else "a weight"
+        if not whose and not self.optimizer.is_finite():
+            whose = "a value of the optimizer's"
+        if whose:
             raise DivergedError(
-                f"training diverged: a weight is not finite after update {self.update}; "
+                f"training diverged: {whose} is not finite after update {self.update}; "
                 "use a smaller --lr"
             )
 
-    def checkpoint(self, config: TrainConfig) -> Checkpoint:
+    def remember(self, entry: dict[str, Any]) -> None:
+        """Add to the history. Of very many epochs the older ones are thinned out, every second."""
+        self.history.append(entry)
+        epochs = [old for old in self.history if old["event"] == "epoch"]
+        if len(epochs) > MAX_EPOCHS:
+            dropped = {id(old) for old in epochs[: MAX_EPOCHS // 2 : 2]}
+            self.history = [old for old in self.history if id(old) not in dropped]
+
+    def checkpoint(self, config: TrainConfig, versions: dict[str, str]) -> Checkpoint:
         """Return the checkpoint of this state."""
+        tally = self.tally
         return Checkpoint(
             config=config,
             weights={key: value.cpu() for key, value in self.model.state_dict().items()},
             optimizer=self.optimizer.state_dict(),
-            position=Position(self.update, self.tally.loss_sum, self.tally.correct),
+            position=Position(self.update, tally.samples, tally.loss_sum, tally.correct),
             history=self.history,
-            versions={
-                "mnist_cli": __version__,
-                "torch": str(torch.__version__),
-                "python": platform.python_version(),
-            },
+            versions=versions,
         )
+
+
+def versions_on(device: torch.device) -> dict[str, str]:
+    """Return what the exact result depends on besides the config."""
+    return {
+        "mnist_cli": __version__,
+        "torch": str(torch.__version__),
+        "python": platform.python_version(),
+        "device": str(device),
+        "threads": str(torch.get_num_threads()),
+    }

@@ -16,11 +16,19 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-class Team:
-    """So many threads, which start when they are needed, and use one core each."""
+def _go_on() -> None:
+    """Let a computation go on: the check of a team that nothing interrupts."""
 
-    def __init__(self, size: int = 1) -> None:
+
+class Team:
+    """So many threads, which start when they are needed, and use one core each.
+
+    `check` is called before each piece of a computation, and may raise to abandon it.
+    """
+
+    def __init__(self, size: int = 1, check: Callable[[], None] = _go_on) -> None:
         self.size = size
+        self.check = check
         self._threads = ThreadPoolExecutor(
             size, "team", initializer=torch.set_num_threads, initargs=(1,)
         )
@@ -31,12 +39,16 @@ class Team:
         Fewer items than threads are computed by the calling thread, which has all of PyTorch's.
         """
         if self.size == 1 or len(items) < self.size:
-            yield from map(function, items)
+            for item in items:
+                self.check()
+                yield function(item)
             return
         tasks: deque[Future[R]] = deque()
         for item in items:
             tasks.append(self._threads.submit(function, item))
             if len(tasks) > self.size:
+                self.check()
                 yield tasks.popleft().result()
         while tasks:
+            self.check()
             yield tasks.popleft().result()

@@ -3,17 +3,20 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from mnist_cli.config import TrainConfig
 from mnist_cli.data import Dataset, Split, load_dataset
 from mnist_cli.lab.options import CompareConfig
 
 BIN = Path(sys.executable).parent
+Configure = Callable[..., TrainConfig]
 
 
 @pytest.fixture(scope="session")
@@ -141,3 +144,21 @@ def asked(mnist_dir: Path, tmp_path: Path) -> CompareConfig:
         data_dir=str(mnist_dir),
         output=str(tmp_path / "comparison"),
     )
+
+
+@pytest.fixture
+def small(mnist_dir: Path, tmp_path: Path) -> Configure:
+    """Return a maker of configs: 200 samples, 4 updates an epoch, 2 epochs, every step told."""
+
+    def make(**changes: Any) -> TrainConfig:
+        batch = {} if changes.get("mode") == "batch" else {"batch_size": 50}
+        base = TrainConfig(
+            subset=200,
+            epochs=2,
+            log_interval=1,
+            data_dir=str(mnist_dir),
+            output=str(tmp_path / "checkpoint.pt"),
+        )
+        return replace(base, **{**batch, **changes})
+
+    return make

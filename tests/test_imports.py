@@ -25,7 +25,8 @@ FLOORS = [
     ["models", "optim", "loaders"],
     ["augment"],
     ["data"],
-    ["runtime", "team", "files", "signals"],
+    ["runtime", "team", "files", "signals", "screening"],
+    ["plain_pickle"],
     ["recipes", "settings"],
     ["config", "events", "errors"],
 ]

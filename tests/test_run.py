@@ -1,58 +1,25 @@
-"""Whole trainings, in process: what is exact, what stops them, what a resumed one may change."""
+"""Whole trainings, in process: what is exact, and what stops them."""
 
-import signal
 import time
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
+from conftest import Configure
+from trainings import end_of, steps
 
-from mnist_cli.checkpoint import Position, load_checkpoint
-from mnist_cli.config import TrainConfig
+from mnist_cli import recipes
+from mnist_cli.checkpoint import load_checkpoint
 from mnist_cli.errors import (
-    CheckpointError,
     DivergedError,
-    InterruptedRunError,
     OutputError,
-    TerminatedRunError,
     ThresholdNotMetError,
     UsageError,
 )
-from mnist_cli.events import End, Epoch, Event, Progress, Start, Step
+from mnist_cli.events import End, Epoch, Progress, Start, Step
+from mnist_cli.loop import Gradient, Tally, Update
 from mnist_cli.run import train
-
-Configure = Callable[..., TrainConfig]
-
-
-@pytest.fixture
-def small(mnist_dir: Path, tmp_path: Path) -> Configure:
-    """Return a maker of configs: 200 samples, 4 updates an epoch, 2 epochs, every step told."""
-
-    def make(**changes: Any) -> TrainConfig:
-        batch = {} if changes.get("mode") == "batch" else {"batch_size": 50}
-        base = TrainConfig(
-            subset=200,
-            epochs=2,
-            log_interval=1,
-            data_dir=str(mnist_dir),
-            output=str(tmp_path / "checkpoint.pt"),
-        )
-        return replace(base, **{**batch, **changes})
-
-    return make
-
-
-def end_of(config: TrainConfig, **options: Any) -> End:
-    *_, end = train(config, **options)
-    assert isinstance(end, End)
-    return end
-
-
-def steps(events: list[Event]) -> list[Step]:
-    return [event for event in events if isinstance(event, Step)]
+from mnist_cli.state import TrainingState
 
 
 def test_events_come_in_order_and_agree(small: Configure) -> None:
@@ -83,40 +50,6 @@ def test_the_same_seed_gives_the_same_weights(model: str, small: Configure) -> N
     torch.manual_seed(2)
     assert end_of(small(model=model)).weights_sha256 == first
     assert end_of(small(model=model, seed=1)).weights_sha256 != first
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"model": "cnn"},  # augmented, AdamW, one-cycle
-        {"model": "lenet", "optimizer": "sgd", "schedule": "cosine"},
-        {"model": "mlp", "mode": "batch", "epochs": 8},
-        {"model": "linear", "shuffle": False, "schedule": "constant"},
-    ],
-    ids=str,
-)
-def test_a_resumed_training_ends_with_the_weights_of_an_uninterrupted_one(
-    options: dict[str, Any], small: Configure
-) -> None:
-    config = small(**options)
-    whole = list(train(config))
-    pieces: list[Event] = list(train(replace(config, max_updates=1)))
-    for stop in (3, 4, 6, None):  # within an epoch, at its end, and to the end
-        checkpoint = load_checkpoint(config.output)
-        pieces += train(replace(checkpoint.config, max_updates=stop), checkpoint)
-    ends = [event for event in (whole[-1], pieces[-1]) if isinstance(event, End)]
-    assert ends[0].weights_sha256 == ends[1].weights_sha256
-    assert [s.loss for s in steps(pieces)] == [s.loss for s in steps(whole)]
-    scores = [
-        [
-            (e.epoch, e.train_loss, e.train_accuracy, e.test_loss)
-            for e in run
-            if isinstance(e, Epoch)
-        ]
-        for run in (whole, pieces)
-    ]
-    assert scores[0] == scores[1]
-    assert [e["epoch"] for e in load_checkpoint(config.output).history] == [s[0] for s in scores[0]]
 
 
 def test_batch_mode_has_one_trajectory_whatever_the_micro_batch_size(small: Configure) -> None:
@@ -171,56 +104,50 @@ def test_divergence_keeps_the_last_good_checkpoint(small: Configure) -> None:
     assert Path(str(good.checkpoint)).read_bytes() == before
 
 
+def test_a_gradient_that_is_not_finite_stops_the_training_at_that_update(
+    small: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a finite loss: the third update's gradient overflows."""
+    real = Update.part
+
+    def part(self: Update, piece: slice) -> tuple[Gradient, Tally]:
+        gradient, tally = real(self, piece)
+        seen.append(piece)
+        if len(seen) == 6:
+            gradient[-1][3] = float("inf")
+        return gradient, tally
+
+    seen: list[slice] = []
+    monkeypatch.setattr(Update, "part", part)
+    config = small(model="mlp", optimizer="sgd", schedule="constant", lr=0.05)
+    events = []
+    with pytest.raises(DivergedError) as raised:
+        for event in train(config):
+            events.append(event)
+    first, second = str(raised.value).splitlines()
+    assert first.startswith("training diverged: the gradient of update 6 is not finite at a ")
+    assert "learning rate of 0.05" in first
+    assert second == f"the last good checkpoint, of update 4, is kept in {config.output}"
+    assert steps(events)[-1].update == 5
+    assert load_checkpoint(config.output).position.update == 4
+
+
+def test_an_optimizer_that_overflows_is_divergence(small: Configure) -> None:
+    """AdamW's squares do long before its weights: such a state could not be loaded again."""
+    state = TrainingState(recipes.resolve(small(model="linear")), torch.device("cpu"))
+    state.check_finite()
+    gradient = [torch.full_like(p, 1e30) for p in state.model.parameters()]  # squares: 1e60
+    state.optimizer.step(gradient, 0.01)
+    assert all(bool(p.isfinite().all()) for p in state.model.parameters())
+    with pytest.raises(DivergedError, match="a value of the optimizer's is not finite"):
+        state.check_finite()
+
+
 def test_weights_that_overflow_in_the_last_update_are_divergence(small: Configure) -> None:
     config = small(model="mlp", mode="batch", epochs=1, optimizer="sgd", lr=1e39)
     with pytest.raises(DivergedError, match="a weight is not finite"):
         list(train(config))
     assert not Path(config.output).exists()
-
-
-@pytest.mark.parametrize(
-    ("number", "error"),
-    [(signal.SIGINT, InterruptedRunError), (signal.SIGTERM, TerminatedRunError)],
-)
-def test_a_signal_saves_and_the_rest_can_follow(
-    number: signal.Signals, error: type[Exception], small: Configure
-) -> None:
-    config = small(model="cnn")
-    whole = end_of(config).weights_sha256
-    before = signal.getsignal(signal.SIGINT)  # ignored, if the tests run in the background
-    events = []
-    with pytest.raises(error, match="go on with: mnist-train --resume"):
-        for event in train(config):
-            events.append(event)
-            if isinstance(event, Step) and event.update == 3:
-                signal.raise_signal(number)
-    end = events[-1]
-    assert isinstance(end, End)
-    assert (end.reason, end.update, end.test_accuracy) == ("interrupted", 3, None)
-    checkpoint = load_checkpoint(config.output)
-    assert end_of(checkpoint.config, resume=checkpoint).weights_sha256 == whole
-    assert signal.getsignal(signal.SIGINT) is before
-
-
-@pytest.mark.parametrize(
-    "change", [{"seed": 1}, {"model": "mlp"}, {"batch_size": 10}, {"lr": 0.5}, {"subset": 300}]
-)
-def test_what_would_make_it_another_training_is_refused(
-    change: dict[str, Any], small: Configure
-) -> None:
-    config = small(model="linear")
-    end_of(config)
-    checkpoint = load_checkpoint(config.output)
-    with pytest.raises(UsageError, match="differs from the checkpoint's"):
-        list(train(replace(checkpoint.config, **change), checkpoint))
-
-
-def test_more_epochs_go_on_from_the_end(small: Configure) -> None:
-    config = small(model="linear")
-    end_of(config)
-    checkpoint = load_checkpoint(config.output)
-    end = end_of(replace(checkpoint.config, epochs=3), resume=checkpoint)
-    assert (end.epoch, end.update) == (3, 12)
 
 
 def test_a_batch_larger_than_the_training_set_is_refused(small: Configure) -> None:
@@ -242,72 +169,6 @@ def test_an_unwritable_output_is_found_before_the_training(small: Configure) -> 
         next(train(small(output="/proc")))
     with pytest.raises(OutputError, match="is not the name of a file"):
         next(train(small(output="new/")))
-
-
-@pytest.mark.parametrize(
-    "damage",
-    [
-        {"position": Position(10**15, 0.0, 0)},  # beyond the plan
-        {"position": Position(4, 1.0, 0)},  # an epoch that has not begun has no sums
-        {"position": Position(3, 1.0, 151)},  # more right than seen
-        {"optimizer": {}},
-        {"optimizer": {"mean": [], "square": []}},
-        {"optimizer": {"mean": [torch.zeros(10, 784)] * 2, "square": 3}},
-        {
-            "optimizer": {
-                "mean": [torch.zeros(10, 784), torch.full((10,), float("nan"))],
-                "square": [torch.zeros(10, 784), torch.zeros(10)],
-            }
-        },
-    ],
-    ids=str,
-)
-def test_a_state_that_does_not_fit_is_a_damaged_checkpoint(
-    damage: dict[str, Any], small: Configure
-) -> None:
-    config = small(model="linear", max_updates=3)
-    end_of(config)
-    checkpoint = replace(load_checkpoint(config.output), **damage)
-    with pytest.raises(CheckpointError, match="is damaged"):
-        next(train(checkpoint.config, checkpoint))
-
-
-def test_a_signal_before_the_first_update_leaves_the_file_alone(small: Configure) -> None:
-    config = small(model="linear")
-    end_of(config)
-    before = Path(config.output).read_bytes()
-    events = train(replace(config, seed=1))
-    assert isinstance(next(events), Start)
-    signal.raise_signal(signal.SIGINT)
-    end = next(events)
-    assert isinstance(end, End)
-    assert (end.reason, end.update, end.checkpoint) == ("interrupted", 0, None)
-    with pytest.raises(InterruptedRunError, match="nothing new was written"):
-        next(events)
-    assert Path(config.output).read_bytes() == before
-
-
-def test_a_signal_in_the_last_evaluation_still_counts(small: Configure) -> None:
-    config = small(model="linear", epochs=1)
-    events = []
-    with pytest.raises(InterruptedRunError):
-        for event in train(config):
-            events.append(event)
-            if isinstance(event, Epoch):
-                signal.raise_signal(signal.SIGINT)
-    assert load_checkpoint(config.output).position.update == 4
-
-
-def test_resuming_a_finished_training_says_so(
-    small: Configure, caplog: pytest.LogCaptureFixture
-) -> None:
-    config = small(model="linear")
-    first = end_of(config)
-    checkpoint = load_checkpoint(config.output)
-    again = end_of(checkpoint.config, resume=checkpoint)
-    assert "Nothing is left to train: 8 of 8 updates are made" in caplog.text
-    assert again.weights_sha256 == first.weights_sha256
-    assert again.test_accuracy == first.test_accuracy
 
 
 def test_time_that_others_take_is_not_training(small: Configure) -> None:

@@ -14,7 +14,7 @@ from mnist_cli.errors import DataError
 
 __all__ = ["Dataset", "Split", "load_dataset", "load_test", "part"]
 
-_MAX_BYTES = 1 << 28  # of one file, unpacked: five times the largest, MNIST's 47 MB
+_MAX_BYTES = 1 << 26  # of one file, unpacked: the largest, MNIST's, has 47 MB
 
 
 def load_dataset(name: str, data_dir: str | Path = "data") -> Dataset:

@@ -8,15 +8,16 @@ from pathlib import Path
 
 from mnist_cli.data.catalogue import CATALOGUE, MNIST_SHA256
 from mnist_cli.errors import DataError, OutputError
-from mnist_cli.files import write_whole
+from mnist_cli.files import Claim
 
 _log = logging.getLogger(__name__)
+_PIECE = 1 << 20
 
 
 def unpack(names: list[str], data_dir: Path) -> None:
     """Unpack MNIST files to `data_dir`, each verified and written whole.
 
-    Programs that unpack at the same time write the same bytes, and the last one wins.
+    Of programs that start at the same time one unpacks a file, and the others wait for it.
 
     Raises:
         DataError: the folder cannot be written, or the package itself is damaged.
@@ -27,23 +28,35 @@ def unpack(names: list[str], data_dir: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name in names:
-            write_whole(folder / name, _read(name))
+            with Claim(folder / name, wait=True) as claim:
+                if not (folder / name).is_file():
+                    claim.write(_read(name))
     except (OSError, OutputError) as error:
         raise DataError(
             f"cannot unpack MNIST to {folder}: {error}\nname a folder to write to with --data-dir"
         ) from error
 
 
-def _read(name: str) -> bytes:
+def _read(name: str) -> bytearray:
     """Return the verified contents of a file of the archive."""
     packed = resources.files("mnist_cli.data") / "mnist" / f"{name}.xz"
     try:
-        contents = lzma.decompress(packed.read_bytes())
+        contents = _decompress(packed.read_bytes())
     except (OSError, lzma.LZMAError) as error:
         raise DataError(
             f"the installed package lacks its data ({error}); install it again"
         ) from error
     verify(name, contents, source=f"{name} of the installed package")
+    return contents
+
+
+def _decompress(packed: bytes) -> bytearray:
+    """Return the contents, gathered in pieces: between two of them a signal can be heard."""
+    unpacker, contents = lzma.LZMADecompressor(), bytearray()
+    while not unpacker.eof:
+        if unpacker.needs_input and contents:
+            raise lzma.LZMAError("truncated")
+        contents += unpacker.decompress(packed if not contents else b"", _PIECE)
     return contents
 
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -9,13 +10,13 @@ from mnist_cli.checkpoint import weights_sha256
 from mnist_cli.data import Split
 from mnist_cli.errors import DivergedError
 from mnist_cli.evaluation import Score, evaluate
-from mnist_cli.events import Event, Progress
+from mnist_cli.events import Event, Progress, Step
 from mnist_cli.lab.arm import Arm
 from mnist_cli.lab.events import ArmEnd, ArmProgress, Change, Point
 from mnist_cli.lab.statistics import sample
 from mnist_cli.loop import Tally
 from mnist_cli.probes import Probes
-from mnist_cli.signals import StopSignals
+from mnist_cli.signals import Stopped, StopSignals
 from mnist_cli.state import TrainingState
 from mnist_cli.team import Team
 from mnist_cli.trainer import Trainer
@@ -75,6 +76,10 @@ class ArmRun:
         """Train and measure to the end; without an `ArmEnd` if a signal came first.
 
         What was recorded before comes first, so that an arm that goes on tells the whole story.
+
+        Raises:
+            Stopped: a signal came while something was measured, and the record lacks it.
+
         """
         yield from list(self.record)
         try:
@@ -90,7 +95,7 @@ class ArmRun:
 
     def _train_epoch(self, signals: StopSignals) -> Iterator[Event]:
         """Train to the end of the epoch, of the arm, or to a signal."""
-        for event in self._trainer.finish_epoch():
+        for event in self._updates():
             if isinstance(event, Progress):
                 yield self._progress(event)
                 if signals.error:
@@ -102,6 +107,11 @@ class ArmRun:
                 self._look_ahead()
                 if signals.error or self._ended():
                     return
+
+    def _updates(self) -> Iterator[Step | Progress]:
+        """Make the updates of an epoch; a signal ends them, and leaves a state to be saved."""
+        with suppress(Stopped):
+            yield from self._trainer.finish_epoch()
 
     def _ended(self) -> bool:
         """Tell whether the budget is spent or the target reached."""

@@ -32,7 +32,7 @@ from mnist_cli.lab.tuning import Search, grid
 from mnist_cli.lab.verdict import verdict
 from mnist_cli.models import build_model, count_parameters
 from mnist_cli.runtime import pick_device, set_threads, threads_for
-from mnist_cli.signals import StopSignals
+from mnist_cli.signals import Stopped, StopSignals
 from mnist_cli.team import Team
 
 E = TypeVar("E", bound=Event)
@@ -52,8 +52,9 @@ def compare(asked: CompareConfig, results: Results | None = None) -> Iterator[Ev
         InterruptedRunError, TerminatedRunError: a signal came; the arm under way was saved.
 
     """
-    comparison = _Comparison(asked, Results() if results is None else results)
-    with StopSignals() as signals:
+    signals = StopSignals()
+    comparison = _Comparison(asked, Results() if results is None else results, signals)
+    with comparison.store, signals:
         yield from comparison.run(signals)
     comparison.judge()
 
@@ -61,16 +62,15 @@ def compare(asked: CompareConfig, results: Results | None = None) -> Iterator[Ev
 class _Comparison:
     """A comparison in progress."""
 
-    def __init__(self, asked: CompareConfig, results: Results) -> None:
+    def __init__(self, asked: CompareConfig, results: Results, signals: StopSignals) -> None:
         self._began = time.perf_counter()
         self.asked = asked
         self.config = config = resolve(asked)
         self.results = results
         self.store = Store(config.output)
-        self.store.check()
         set_threads(config.threads)
         self.device = pick_device(config.device)
-        self.team = Team(threads_for(self.device))
+        self.team = Team(threads_for(self.device), signals.check)
         self.machine = (
             f"{_processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, "
             f"on {self.device}, PyTorch {torch.__version__}"
@@ -206,11 +206,17 @@ class _Comparison:
             raise signals.error(f"interrupted before the arm {arm.name}; {self._way_on()}")
         run = self.store.open(arm, self.material)
         saved = self.clock()
-        for event in run.events(signals):
-            yield event
-            if isinstance(event, ArmProgress) and self.clock() - saved > _SAVE_EVERY:
-                self.store.save(run)
-                saved = self.clock()
+        try:
+            for event in run.events(signals):
+                yield event
+                if isinstance(event, ArmProgress) and self.clock() - saved > _SAVE_EVERY:
+                    self.store.save(run)
+                    saved = self.clock()
+        except Stopped:
+            assert signals.error
+            raise signals.error(
+                f"interrupted while the arm {arm.name} was measured; {self._way_on()}"
+            ) from None
         if signals.error and not (run.record and isinstance(run.record[-1], ArmEnd)):
             self.store.save(run)
             raise signals.error(

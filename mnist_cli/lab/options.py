@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 from mnist_cli.config import PROBES, Option, TrainConfig, names_in, option
 from mnist_cli.errors import UsageError
-from mnist_cli.settings import flag, unknown_names
+from mnist_cli.settings import complain, flag, unknown_names
 
 LR_RULES = ("fixed", "sqrt", "linear", "tuned")
 BUDGETS = ("epochs", "updates", "seconds", "until_accuracy")
@@ -188,8 +188,7 @@ def resolve(config: CompareConfig) -> CompareConfig:
         problems.append(f"--probe-every {config.probe_every} needs --probe; leave it out")
     if config.output in ("", "-"):
         problems.append(f"--output '{config.output}': the arms are kept in a folder; name one")
-    if problems:
-        raise UsageError("\n".join(problems))
+    complain(problems)
     return replace(
         config,
         epochs=config.epochs if budgets else 3,

@@ -10,7 +10,7 @@ import logging
 import math
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from types import UnionType
+from types import TracebackType, UnionType
 from typing import Any, ClassVar, Union, get_args, get_origin, get_type_hints
 
 from mnist_cli.checkpoint import load_checkpoint, save_checkpoint
@@ -22,12 +22,12 @@ from mnist_cli.events import (
     SharpnessProbe,
     to_dict,
 )
-from mnist_cli.files import check_writable, write_whole
+from mnist_cli.files import Claim, write_whole
 from mnist_cli.lab.arm import PLACES, Arm
 from mnist_cli.lab.arm_run import ArmRun, Material
 from mnist_cli.lab.events import REASONS, ArmEnd, Change, Point
 from mnist_cli.preflight import epoch_shape
-from mnist_cli.state import TrainingState
+from mnist_cli.state import TrainingState, versions_on
 
 _log = logging.getLogger(__name__)
 _MAX_BYTES = 1 << 30
@@ -56,11 +56,11 @@ class Store:
     def __init__(self, folder: str) -> None:
         self._folder = Path(folder)
 
-    def check(self) -> None:
-        """Make the folder if it is not there.
+    def __enter__(self) -> "Store":
+        """Make the folder if it is not there, and keep other comparisons out of it.
 
         Raises:
-            OutputError: it cannot be made or written to.
+            OutputError: it cannot be made or written to, or another comparison is using it.
 
         """
         try:
@@ -70,7 +70,16 @@ class Store:
                 f"--output {self._folder}: cannot make this folder: {error.strerror}; "
                 "choose another one"
             ) from error
-        check_writable(self._folder / "arm.jsonl")
+        self._claim = Claim(self._folder / "arms")
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._claim.close()
 
     def finished(self, arm: Arm) -> list[Event] | None:
         """Return the record of a finished arm, if there is one."""
@@ -105,7 +114,8 @@ class Store:
         saved = Saved(run.clock(), run.state.update, run.train_seconds)
         self._write(self._path(run.arm, ".part.jsonl"), [*run.record, saved])
         path = self._path(run.arm, ".part.pt")
-        save_checkpoint(run.state.checkpoint(run.arm.config), str(path))
+        versions = versions_on(next(run.state.model.parameters()).device)
+        save_checkpoint(run.state.checkpoint(run.arm.config, versions), str(path))
 
     def finish(self, run: ArmRun) -> None:
         """Write the record of a finished arm, and remove what it has no more use for."""

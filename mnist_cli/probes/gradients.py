@@ -1,7 +1,7 @@
 """Gradients of a network over many samples: their mean, and the norm of each."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +26,7 @@ class Objective:
 
     model: nn.Module
     label_smoothing: float = 0.0
-    team: Team | None = None
+    team: Team = field(default_factory=Team)
 
     @property
     def parameters(self) -> list[Tensor]:
@@ -45,7 +45,7 @@ class Objective:
         whole = Update(self.model, parameters, split.images, split.labels, wanted)
         total = torch.zeros(sum(p.numel() for p in parameters), dtype=torch.float64)
         parts = micro_batches(len(split), _MICRO_BATCH)
-        for part, _ in (self.team or Team()).map(whole.part, parts):
+        for part, _ in self.team.map(whole.part, parts):
             total += flat(part)
         if not bool(total.isfinite().all()):
             raise DivergedError("training diverged: the gradient is not finite")
@@ -66,6 +66,7 @@ class Objective:
         kind = next(iter(parameters.values())).dtype
         norms = []
         for part in micro_batches(len(split), max(1, _MAX_VALUES // size)):
+            self.team.check()
             images, labels = split[part]
             gradients = each(parameters, images.to(kind), labels.long())
             squares = [
