@@ -26,7 +26,7 @@ FLOORS = [
     ["augment"],
     ["data"],
     ["runtime", "team", "files", "signals", "screening"],
-    ["plain_pickle"],
+    ["plain_pickle", "start"],
     ["recipes", "settings"],
     ["config", "events", "errors"],
 ]

@@ -3,14 +3,17 @@
 import json
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from comparisons import of, run, timeless
+from trainings import SignalAt
 
-from mnist_cli.errors import MnistError, ThresholdNotMetError
+from mnist_cli.errors import MnistError, TerminatedRunError, ThresholdNotMetError
+from mnist_cli.lab import compare
 from mnist_cli.lab.arm_run import Material
 from mnist_cli.lab.events import ArmEnd, ArmStart, Change, CompareEnd, Point, Verdict
 from mnist_cli.lab.options import CompareConfig, resolve
@@ -125,8 +128,8 @@ def test_an_arm_that_was_interrupted_anywhere_ends_as_if_it_was_not(
         list(whole.events(StopAfter(10**9)))  # type: ignore[arg-type]
         assert isinstance(whole.record[-1], ArmEnd)
         for looks in range(0, 40, 3):
+            (tmp_path / f"{size}-{looks}").mkdir()
             store = Store(str(tmp_path / f"{size}-{looks}"))
-            store.check()
             run = store.open(arm, material)
             list(run.events(StopAfter(looks)))  # type: ignore[arg-type]
             cut = not (run.record and isinstance(run.record[-1], ArmEnd))
@@ -144,8 +147,8 @@ def test_an_arm_whose_checkpoint_does_not_fit_its_record_begins_anew(
     asked: CompareConfig, material: Material, tmp_path: Path
 ) -> None:
     arm = arm_of(resolve(replace(asked, val_size=100)), 30, 0, 0.05, samples=300)
+    (tmp_path / "store").mkdir()
     store = Store(str(tmp_path / "store"))
-    store.check()
     run = store.open(arm, material)
     list(run.events(StopAfter(20)))  # type: ignore[arg-type]
     store.save(run)
@@ -179,3 +182,22 @@ def test_every_record_is_json_lines_that_name_their_events(asked: CompareConfig)
         assert events[-1] == "arm-end"
     starts = of(ArmStart, run(replace(asked, seeds=1)))
     assert [start.finished_before for start in starts] == [True] * 3
+
+
+def test_a_comparison_that_a_signal_ended_anywhere_goes_on(
+    asked: CompareConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also while something was measured: what the record lacks then is made again."""
+    config = replace(asked, seeds=1, batch_sizes="100,full", probe="sharpness", probe_samples=50)
+    whole = timeless(run(replace(config, output=f"{config.output}-whole")))
+    monkeypatch.setattr(compare, "StopSignals", SignalAt)
+    stops = 0
+    for place in (*range(1, 60, 2), 10**9):
+        SignalAt.place, SignalAt.looks = place, 0
+        with suppress(TerminatedRunError):
+            last = run(config)
+            break
+        stops += 1
+    assert stops > 10
+    ends = [e for e in timeless(last) if e["event"] == "arm-end"]
+    assert ends == [e for e in whole if e["event"] == "arm-end"]

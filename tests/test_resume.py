@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import Configure
-from trainings import end_of, steps
+from trainings import SignalAt, end_of, steps
 
 from mnist_cli import run
 from mnist_cli.checkpoint import Position, load_checkpoint
@@ -23,7 +23,6 @@ from mnist_cli.errors import (
 )
 from mnist_cli.events import End, Epoch, Event, Resumed, Start, Step, to_dict
 from mnist_cli.run import train
-from mnist_cli.signals import StopSignals
 
 
 @pytest.mark.parametrize(
@@ -171,18 +170,6 @@ def test_resuming_a_finished_training_says_so(
     assert "Nothing is left to train: 8 of 8 updates are made" in caplog.text
     assert again.weights_sha256 == first.weights_sha256
     assert again.test_accuracy == first.test_accuracy
-
-
-class SignalAt(StopSignals):
-    """Has a signal come at the nth look for one."""
-
-    place, looks = 0, 0
-
-    def check(self) -> None:
-        type(self).looks += 1
-        if self.looks == self.place:
-            signal.raise_signal(signal.SIGTERM)
-        super().check()
 
 
 def without_times(events: list[Event]) -> list[dict[str, Any]]:

@@ -1,10 +1,12 @@
 """Helpers for tests of whole trainings in process."""
 
+import signal
 from typing import Any
 
 from mnist_cli.config import TrainConfig
 from mnist_cli.events import End, Event, Step
 from mnist_cli.run import train
+from mnist_cli.signals import StopSignals
 
 
 def end_of(config: TrainConfig, **options: Any) -> End:
@@ -15,3 +17,15 @@ def end_of(config: TrainConfig, **options: Any) -> End:
 
 def steps(events: list[Event]) -> list[Step]:
     return [event for event in events if isinstance(event, Step)]
+
+
+class SignalAt(StopSignals):
+    """Has a signal come at the nth look for one."""
+
+    place, looks = 0, 0
+
+    def check(self) -> None:
+        type(self).looks += 1
+        if self.looks == self.place:
+            signal.raise_signal(signal.SIGTERM)
+        super().check()

@@ -16,14 +16,14 @@ import typer
 
 from mnist_cli.errors import ExitCode, MnistError, ReaderGoneError
 from mnist_cli.files import write_standard_output
+from mnist_cli.start import leave_quietly
 
 
 def run_program(app: typer.Typer, name: str) -> None:
     """Run a program to its end, and exit with its code."""
     hosted = "torch" in sys.modules  # by an interpreter that has other things to do
     _open_streams()
-    with contextlib.suppress(ValueError):  # not in the main thread
-        signal.signal(signal.SIGTERM, _terminate)
+    stop_tidily()
     if not sys.stdout.isatty():  # Typer would colour a pipe on some continuous-integration hosts
         os.environ.setdefault("_TYPER_FORCE_DISABLE_TERMINAL", "1")
     code = _run(app, name)
@@ -58,8 +58,15 @@ def _open_streams() -> None:
         sys.stdout.reconfigure(errors="surrogateescape")
 
 
+def stop_tidily() -> None:
+    """Have signals end the program by an exception: what is under way is tidied up, not saved."""
+    with contextlib.suppress(ValueError):  # not in the main thread
+        if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, _terminate)
+
+
 def _terminate(_number: int, _frame: FrameType | None) -> None:
-    """End at once, but tidily: before a training there is nothing to save."""
     sys.exit(ExitCode.TERMINATED)
 
 
@@ -108,14 +115,20 @@ def _usage(error: Exception) -> str:
 def quick_imports() -> Iterator[None]:
     """Import without collecting garbage: PyTorch makes a quarter of a million objects, to stay.
 
-    They are left out of later collections, too.
+    They are left out of later collections, too. A signal meanwhile ends the program at once: an
+    exception in the midst of an import could become another one.
     """
+    hosted = "torch" in sys.modules
     gc.disable()
+    if not hosted:
+        leave_quietly()
     try:
         yield
     finally:
         gc.freeze()
         gc.enable()
+        if not hosted:
+            stop_tidily()
 
 
 @contextlib.contextmanager
