@@ -52,7 +52,11 @@ class Claim:
             self._lock_path = target.with_name(f".{target.name}.lock")
             self._part = target.with_name(f".{target.name}.part")
             self._lock = _lock(self._lock_path, wait=wait)
-            _remove(self._part)  # of a killed program
+            try:
+                _remove(self._part)  # of a killed program
+            except BaseException:
+                self.close()
+                raise
         except BlockingIOError:
             raise OutputError(
                 f"{path} is being written by another program; name another --output, or wait for it"
@@ -108,9 +112,11 @@ class Claim:
     def close(self) -> None:
         """Give the claim up."""
         if self._lock is not None:
-            _remove(self._lock_path)  # first, while nobody else can have it
-            os.close(self._lock)
-            self._lock = None
+            try:
+                _remove(self._lock_path)  # first, while nobody else can have it
+            finally:
+                os.close(self._lock)
+                self._lock = None
 
     def _gather(self, data: bytes | bytearray, *, sync: bool) -> None:
         """Write `data` to a file of the mode that the target has or would get."""

@@ -1,0 +1,97 @@
+"""`kill -9` at random moments: the file is whole, and the rest ends with the same weights."""
+
+import json
+import random
+import shutil
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from conftest import count
+from nursery import Child, Nursery
+
+from mnist_cli.checkpoint import load_checkpoint
+
+# Trainings of about a second that save all the time, with the ways that a training can differ.
+TRAININGS = {
+    "cnn": "--model cnn --subset 640 --epochs 4 --save-every 2 --batch-size 32",
+    "batch": "--model mlp --mode batch --subset 2000 --micro-batch-size 100 --epochs 25",
+    "lenet": "--model lenet --subset 640 --epochs 5 --save-every 1 --optimizer sgd "
+    "--schedule cosine --batch-size 64",
+    "linear": "--model linear --subset 1000 --val-size 500 --epochs 15 --save-every 5 "
+    "--batch-size 30 --no-shuffle --schedule constant",
+    "quick": "--model quick --subset 1280 --epochs 6 --save-every 1 --batch-size 128",
+}
+CHAINS = 5  # tests that share the kills, so that they can run in parallel
+
+
+@pytest.mark.parametrize("chain", range(CHAINS))
+def test_killed_at_random_moments_a_training_ends_as_if_it_was_not(
+    chain: int, nursery: Nursery, mnist_dir: Path, tmp_path: Path
+) -> None:
+    draw = random.Random(chain)
+    name = list(TRAININGS)[chain % len(TRAININGS)]
+    options = [*TRAININGS[name].split(), "--json", "-o", "checkpoint.pt"]
+    wanted, took = uninterrupted(nursery, options, tmp_path)
+    tally: Counter[str] = Counter()
+    while tally["kills"] < count(8, 500 // CHAINS):
+        folder = tmp_path / "run"
+        folder.mkdir()
+        path = folder / "checkpoint.pt"
+        # Every fourth has no data yet, and may be killed while it unpacks.
+        fresh = draw.random() < 0.25
+        data = folder.parent / "fresh" if fresh else mnist_dir
+        code = None
+        while code != 0:
+            resume = ["--resume", "checkpoint.pt"] if path.exists() else options
+            child = nursery.start(
+                "mnist-train", *resume, "--json", "--data-dir", str(data), folder=folder
+            )
+            if draw.random() < 0.7:  # or else perhaps before it begins
+                wait_for_start(child, tmp_path / "out")
+            time.sleep(draw.uniform(0, took))
+            if not child.has_ended():
+                child.kill()
+            code = child.wait()
+            if code == -9:
+                tally["kills"] += 1
+                tally[f"killed while {phase(folder, data)}"] += 1
+            else:
+                assert code == 0, (tmp_path / "err").read_text()
+            if path.exists():
+                load_checkpoint(path)  # raises, unless it is whole
+                tally["files checked, all valid"] += 1
+        end = json.loads((tmp_path / "out").read_text().splitlines()[-1])
+        assert end["weights_sha256"] == wanted, dict(tally)
+        tally["trainings ended, all with the digest of an uninterrupted one"] += 1
+        assert [path.name for path in folder.iterdir()] == ["checkpoint.pt"]
+        for place in (folder, folder.parent / "fresh"):
+            shutil.rmtree(place, ignore_errors=True)
+    print(f"{name}: {dict(tally)}")
+
+
+def uninterrupted(nursery: Nursery, options: list[str], folder: Path) -> tuple[str, float]:
+    """Return the digest of a training, and the seconds that it takes."""
+    (folder / "whole").mkdir()
+    began = time.monotonic()
+    assert nursery.run("mnist-train", *options, folder=folder / "whole") == 0
+    took = time.monotonic() - began
+    end = json.loads((folder / "out").read_text().splitlines()[-1])
+    assert end["event"] == "end"
+    return end["weights_sha256"], took
+
+
+def wait_for_start(child: Child, out: Path) -> None:
+    while not child.has_ended() and not (out.exists() and out.stat().st_size):
+        time.sleep(0.01)
+
+
+def phase(folder: Path, data: Path) -> str:
+    """Return what a program was doing when it was killed, by what it left."""
+    if (folder / ".checkpoint.pt.part").exists():
+        return "saving"
+    if list(data.glob("MNIST/raw/.*.part")) or not (data / "MNIST/raw").exists():
+        return "unpacking"
+    told = (folder.parent / "out").read_text().splitlines()
+    return "training or scoring" if told else "beginning"
