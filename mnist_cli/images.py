@@ -7,6 +7,7 @@ is not unpacked, and whatever Pillow raises becomes a DataError.
 
 import contextlib
 import logging
+import os
 import warnings
 from collections.abc import Iterator
 
@@ -84,6 +85,24 @@ def _contained() -> Iterator[None]:
         logger.removeHandler(silence)
 
 
+@contextlib.contextmanager
+def _libtiff_silenced() -> Iterator[None]:
+    """Keep libtiff, which writes to file descriptor 2 by itself, from doing so."""
+    try:
+        before = os.dup(2)
+    except OSError:  # it is closed
+        yield
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(before, 2)
+        os.close(before)
+        os.close(nowhere)
+
+
 def _read(source: bytes) -> Tensor:
     """Return the picture in a file as grey values 0 to 255, `float [height, width]`, upright."""
     if not source:
@@ -94,7 +113,8 @@ def _read(source: bytes) -> Tensor:
         check_size(image)
         factor = max(1, max(image.size) // _WORKING_SIDE)
         image.draft("L", (image.width // factor, image.height // factor))  # JPEG shrinks itself
-        image.load()
+        with _libtiff_silenced() if image.format == "TIFF" else contextlib.nullcontext():
+            image.load()
         return _upright(_grey(image), image)
 
 

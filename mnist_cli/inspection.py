@@ -12,7 +12,7 @@ from PIL import Image
 
 MAX_BYTES = 1 << 25
 _MAX_SIDE = 30_000  # no format needs more, and a row of pixels is decoded as a whole
-_MAX_READS = 1 << 22  # of a file; an honest one is read in a thousandth of that
+_MAX_READS = 1 << 20  # of a file; an honest one is read in a thousandth of that
 # The most memory that decoding takes for a pixel, measured on the worst kind of file: RGBA in
 # PNG, BMP and PPM; progressive CMYK in JPEG, whose coefficients are all kept; lossless WebP, whose
 # decoder keeps two canvases; 16-bit RGBA in one strip in TIFF.
@@ -26,13 +26,15 @@ _PIXEL_BYTES = {
     "WEBP": 20,
     "TIFF": 20,
 }
-_PICTURE_BYTES = 240_000_000
+_PICTURE_BYTES = 200_000_000  # besides the file and what little else is needed
 
 # What a PNG's picture is made of. Texts, colour profiles and animations are left out.
 _PNG_CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND", b"eXIf")
 
 _MAX_JPEG_SCANS = 100  # each is a pass over the whole picture; progressive files have a dozen
 _MAX_EXIF_SEGMENTS = 16  # of 64 KiB, and cameras write one or two
+
+_MAX_PLAIN_TEXT, _MAX_COMMENTS = 1 << 22, 1000
 
 _MAX_TIFF_NUMBERS = 200_000  # in all tags: places and sizes of strips, mostly
 _TIFF_DIRECTORIES = (34665, 34853, 40965)  # tags that point to another directory
@@ -74,8 +76,7 @@ def inspected(source: bytes) -> bytes:
     """Return the part of a file that its picture needs.
 
     Raises:
-        UnusableError: it asks for far more work or memory than a picture does.
-        struct.error: it is cut off.
+        UnusableError: it asks for far more work or memory than a picture does, or is cut off.
 
     """
     if source.startswith(b"\x89PNG\r\n\x1a\n"):
@@ -83,22 +84,24 @@ def inspected(source: bytes) -> bytes:
     if source.startswith(b"\xff\xd8"):
         _check_jpeg(source)
     elif source.startswith((b"II", b"MM")):
-        _check_tiff(source)
+        try:
+            _check_tiff(source)
+        except struct.error:
+            raise UnusableError("it is a damaged or truncated TIFF; save it anew as PNG") from None
+    elif source.startswith((b"P1", b"P2", b"P3")):
+        _check_plain_text(source)
     return source
 
 
 def check_size(image: Image.Image) -> None:
     """Raise UnusableError if an opened image is too large to be decoded in bounded memory."""
-    width, height = image.size
-    sizes = [(width, height)]
-    if image.format == "TIFF":
-        sizes.append(_tile_of(image))
     most = _PICTURE_BYTES // _PIXEL_BYTES[image.format or ""]
-    if any(w > _MAX_SIDE or h > _MAX_SIDE or w * h > most for w, h in sizes):
-        raise UnusableError(
-            f"it has {width:,} by {height:,} pixels, too many to be read in little memory; "
-            f"scale it down to {most // 1_000_000} million or fewer, {_MAX_SIDE:,} a side"
-        )
+    for width, height in [image.size, _tile_of(image)] if image.format == "TIFF" else [image.size]:
+        if max(width, height) > _MAX_SIDE or width * height > most:
+            raise UnusableError(
+                f"it has {width:,} by {height:,} pixels, too many to be read in little memory; "
+                f"scale it down to {most // 1_000_000} million or fewer, {_MAX_SIDE:,} a side"
+            )
 
 
 def _png_picture(source: bytes) -> bytes:
@@ -146,6 +149,12 @@ def _check_tiff(source: bytes) -> None:
             numbers += 1 if kind in _TIFF_BYTES else count
         if numbers > _MAX_TIFF_NUMBERS:
             raise UnusableError("its tags hold far too many numbers; save it anew as PNG")
+
+
+def _check_plain_text(source: bytes) -> None:
+    """Look at a picture in digits for people, of which Pillow reads a million in a second."""
+    if len(source) > _MAX_PLAIN_TEXT or source.count(b"#") > _MAX_COMMENTS:
+        raise UnusableError("it is a very long picture in plain text; save it anew as PNG")
 
 
 def _tile_of(image: Image.Image) -> tuple[int, int]:
