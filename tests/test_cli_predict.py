@@ -64,23 +64,18 @@ def test_an_unreadable_image_is_reported_and_the_others_are_read(
     (shell.folder / "text").write_bytes(b"hello\n")
     (shell.folder / "bomb").write_bytes(HOSTILE["png, 400 million pixels"][0]())
     (shell.folder / "cut").write_bytes((shell.folder / files[0]).read_bytes()[:100])
-    names = [files[0], "text", "missing", files[1], "bomb", "cut", ".", "", files[2]]
+    noise = encoded(Image.effect_noise((90, 70), 90), "TIFF", compression="tiff_lzw")
+    (shell.folder / "cut.tif").write_bytes(noise[:-2000])  # of which libtiff would complain, too
+    names = [files[0], "text", "missing", files[1], "bomb", "cut", "cut.tif", ".", "", files[2]]
+    unreadable = [name for name in names if name not in files]
     for options in (["--json"], ["-q"]):
         done = shell("mnist-predict", *options, str(trained), *names)
         assert done.code == 3
         assert len(done.out.splitlines()) == 3
         errors = done.err.splitlines()
-        for line, name in zip(errors, ["text", "missing", "bomb", "cut", ".", ""], strict=True):
+        for line, name in zip(errors, unreadable, strict=True):
             assert line.startswith(f"error: cannot read {name!r}: ")
     assert "No such file or directory" in errors[1]
-
-
-def test_libraries_say_nothing_of_a_damaged_image(shell: Shell, trained: Path) -> None:
-    source = encoded(Image.effect_noise((90, 70), 90), "TIFF", compression="tiff_lzw")
-    (shell.folder / "cut.tif").write_bytes(source[:-2000])
-    done = shell("mnist-predict", str(trained), "cut.tif")
-    assert (done.code, done.out) == (3, "")
-    assert len(done.err.splitlines()) == 1
 
 
 def test_an_image_or_the_checkpoint_on_stdin(shell: Shell, trained: Path, files: list[str]) -> None:
@@ -141,14 +136,13 @@ def test_a_path_cannot_break_its_line(shell: Shell, trained: Path, files: list[s
 
 
 def test_a_path_of_any_bytes(shell: Shell, trained: Path, files: list[str]) -> None:
-    for locale in ("C", "C.UTF-8"):
-        script = (
-            rf"cp {files[0]} $'\xff.png' && mnist-predict {trained} $'\xff.png' $'\xfe'"
-            r" | LC_ALL=C grep -caP '^\xff.png\t\d\t'; exit ${PIPESTATUS[0]}"
-        )
-        done = shell.bash(script, env={"LC_ALL": locale})
-        assert (done.code, done.out) == (3, "1\n"), done.err
-        assert len(done.err.splitlines()) == 1
+    script = (
+        rf"cp {files[0]} $'\xff.png' && mnist-predict {trained} $'\xff.png' $'\xfe'"
+        r" | grep -caP '^\xff.png\t\d\t'; exit ${PIPESTATUS[0]}"
+    )
+    done = shell.bash(script, env={"LC_ALL": "C"})
+    assert (done.code, done.out) == (3, "1\n"), done.err
+    assert len(done.err.splitlines()) == 1
 
 
 def test_a_reader_that_goes_away_ends_it_quietly(
