@@ -1,20 +1,21 @@
-"""`python -m mnist_cli train|eval|compare`, which is also what torchrun starts."""
+"""`python -m mnist_cli train|eval|predict|compare`, which is also what torchrun starts."""
 
 import inspect
 
 import typer
 
-from mnist_cli.cli import compare, evaluate, train
+from mnist_cli.cli import compare, evaluate, predict, train
 from mnist_cli.cli.options import version
 from mnist_cli.cli.shell import run_program
 
 app = typer.Typer(
-    help="Train and evaluate MNIST classifiers.",
+    help="Train, evaluate and use MNIST classifiers.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
 app.add_typer(train.app)
 app.add_typer(evaluate.app)
+app.add_typer(predict.app)
 app.add_typer(compare.app)
 
 

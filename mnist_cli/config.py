@@ -1,4 +1,4 @@
-"""The options of a training and of an evaluation: each is declared here, once.
+"""The options of training, evaluation and prediction: each is declared here, once.
 
 A field's metadata carries its help and its bounds. The command line, the environment, TOML files
 and the Python API are all read and checked against the same declaration (see `settings`).
@@ -221,3 +221,10 @@ class EvalConfig:
     min_accuracy: float | None = option(
         None, "Exit with 5 when the accuracy is below A.", metavar="A", minimum=0, maximum=1
     )
+
+
+@dataclass(frozen=True)
+class PredictConfig:
+    """Everything that decides how images are read."""
+
+    device: str = option("auto", "Where to compute.", choices=DEVICES)

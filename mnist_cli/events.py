@@ -229,6 +229,27 @@ class Evaluated(Event):
     schema: int = SCHEMA
 
 
+@dataclass(frozen=True)
+class Prediction(Event):
+    """An image was read as `digit`. `probabilities` are those of 0 to 9, `probability` its own."""
+
+    name: ClassVar[str] = "prediction"
+    path: str
+    digit: int
+    probability: float
+    probabilities: list[float]
+
+
+@dataclass(frozen=True)
+class Unreadable(Event):
+    """An image could not be read; `reason` says which, why, and what to do."""
+
+    name: ClassVar[str] = "unreadable"
+    lasting: ClassVar[bool] = False
+    path: str
+    reason: str
+
+
 def to_dict(event: Event) -> dict[str, Any]:
     """Return the JSON object of an event: its name first, validation only where there is some.
 

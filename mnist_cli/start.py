@@ -30,6 +30,11 @@ def evaluate() -> None:
     _run("evaluate")
 
 
+def predict() -> None:
+    """Run `mnist-predict`."""
+    _run("predict")
+
+
 def compare() -> None:
     """Run `mnist-compare`."""
     _run("compare")

@@ -17,15 +17,16 @@ FLOORS = [
     ["report"],
     ["render"],
     ["lab"],
-    ["run", "score"],
+    ["run", "score", "predict"],
     ["trainer", "probes"],
     ["state", "preflight"],
     ["checkpoint"],
     ["loop", "evaluation"],
     ["models", "optim", "loaders"],
-    ["augment"],
+    ["augment", "images"],
+    ["inspection"],
     ["data"],
-    ["runtime", "team", "files", "signals", "screening"],
+    ["runtime", "team", "files", "signals", "screening", "digits"],
     ["plain_pickle", "start"],
     ["recipes", "settings"],
     ["config", "events", "errors"],
@@ -74,7 +75,7 @@ def loaded_by(code: str) -> set[str]:
 
 def test_help_and_version_do_not_import_torch() -> None:
     for option in ("--help", "--version"):
-        for program in ("train", "evaluate", "compare"):
+        for program in ("train", "evaluate", "predict", "compare"):
             code = (
                 f"sys.argv = ['program', {option!r}]\n"
                 f"from mnist_cli.cli.{program} import main\n"
@@ -82,7 +83,7 @@ def test_help_and_version_do_not_import_torch() -> None:
             )
             modules = loaded_by(code)
             assert "mnist_cli.config" in modules
-            assert not {"torch", "torchvision", "numpy"} & modules
+            assert not {"torch", "torchvision", "numpy", "PIL"} & modules
 
 
 def test_importing_the_package_does_not_import_torch() -> None:

@@ -8,7 +8,7 @@ import pytest
 from conftest import Shell
 
 from mnist_cli.cli.options import Display
-from mnist_cli.config import EvalConfig, TrainConfig
+from mnist_cli.config import EvalConfig, PredictConfig, TrainConfig
 from mnist_cli.errors import ExitCode
 from mnist_cli.lab.options import CompareConfig
 from mnist_cli.settings import flag
@@ -51,7 +51,7 @@ def test_the_python_example_works_as_printed(shell: Shell, mnist_dir: Path) -> N
     assert "tensor(" in done.out
 
 
-@pytest.mark.parametrize("config", [TrainConfig, EvalConfig, CompareConfig, Display])
+@pytest.mark.parametrize("config", [TrainConfig, EvalConfig, PredictConfig, CompareConfig, Display])
 def test_every_option_stands_in_the_tables(config: type) -> None:
     tables = [line for line in README.splitlines() if line.startswith("| `--")]
     for field in fields(config):
@@ -59,7 +59,7 @@ def test_every_option_stands_in_the_tables(config: type) -> None:
         assert any(re.match(rf"\| `{name}[ `/]", line) for line in tables), name
 
 
-@pytest.mark.parametrize("config", [TrainConfig, EvalConfig, CompareConfig])
+@pytest.mark.parametrize("config", [TrainConfig, EvalConfig, PredictConfig, CompareConfig])
 def test_the_defaults_in_the_tables_are_the_defaults(config: type) -> None:
     for field in fields(config):
         if field.default is None or isinstance(field.default, bool):

@@ -1,0 +1,168 @@
+"""Image files to digits. A file is hostile until checked: anybody may have made it.
+
+No file may take more than about 300 MB of memory, whatever it declares, and none may end the
+program. So the size is read from the header before a pixel is decoded, what is not needed of a file
+is not unpacked, and whatever Pillow raises becomes a DataError.
+"""
+
+import contextlib
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+
+import torch
+from PIL import Image, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin
+from torch import Tensor
+
+from mnist_cli.digits import as_digit
+from mnist_cli.errors import DataError
+from mnist_cli.inspection import MAX_BYTES, Metered, UnusableError, check_size, inspected
+
+_ = TiffImagePlugin, WebPImagePlugin  # Pillow would import every plugin to find these two
+_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
+_WORKING_SIDE = 1024  # a digit that fills a fiftieth of it still has the 20 pixels of MNIST's
+_STRIP_PIXELS = 1 << 21  # converted at a time, so that no second copy of the image is needed
+_MAX_EXIF = 1 << 20
+_ORIENTATION = 0x0112
+# Of EXIF's orientations: whether rows become columns, and what is mirrored after that.
+_TURNS: dict[object, tuple[bool, tuple[int, ...]]] = {
+    2: (False, (1,)),
+    3: (False, (0, 1)),
+    4: (False, (0,)),
+    5: (True, ()),
+    6: (True, (1,)),
+    7: (True, (0, 1)),
+    8: (True, (0,)),
+}
+
+
+def read_image(source: bytes, name: str) -> Tensor:
+    """Return the digit in an image file as `uint8 [28, 28]`, light on dark, prepared like MNIST.
+
+    Of several frames the first is taken. `name` is what an error calls the file.
+
+    Raises:
+        DataError: it is no image of the known formats, damaged, or too large.
+
+    """
+    try:
+        with _contained():
+            grey = _read(source)
+        return as_digit(grey)
+    except UnusableError as error:
+        raise DataError(f"cannot read {name}: {error}") from error
+    except UnidentifiedImageError as error:
+        raise DataError(
+            f"cannot read {name}: it is not a sound PNG, JPEG, BMP, GIF, TIFF, WebP or PGM image; "
+            "convert it to one of these"
+        ) from error
+    except (MemoryError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise DataError(
+            f"cannot read {name}: it would take too much memory; scale it down"
+        ) from error
+    except Exception as error:  # hostile files bring out errors of every kind in Pillow
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise DataError(
+            f"cannot read {name}: it is damaged, or of a rare kind ({reason}); save it anew as PNG"
+        ) from error
+
+
+@contextlib.contextmanager
+def _contained() -> Iterator[None]:
+    """Keep what Pillow has to say off the user's terminal: it comes as an exception or not at all.
+
+    Its loggers, left alone, would write errors to stderr.
+    """
+    logger, silence = logging.getLogger("PIL"), logging.NullHandler()
+    logger.addHandler(silence)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            yield
+    finally:
+        logger.removeHandler(silence)
+
+
+@contextlib.contextmanager
+def _libtiff_silenced() -> Iterator[None]:
+    """Keep libtiff, which writes to file descriptor 2 by itself, from doing so."""
+    try:
+        before = os.dup(2)
+    except OSError:  # it is closed
+        yield
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(before, 2)
+        os.close(before)
+        os.close(nowhere)
+
+
+def _read(source: bytes) -> Tensor:
+    """Return the picture in a file as grey values 0 to 255, `float [height, width]`, upright."""
+    if not source:
+        raise UnusableError("it is empty; give an image")
+    if len(source) > MAX_BYTES:
+        raise UnusableError(f"it has more than {MAX_BYTES >> 20} MiB; scale it down")
+    with Image.open(Metered(inspected(source)), formats=_FORMATS) as image:
+        check_size(image)
+        factor = max(1, max(image.size) // _WORKING_SIDE)
+        image.draft("L", (image.width // factor, image.height // factor))  # JPEG shrinks itself
+        with _libtiff_silenced() if image.format == "TIFF" else contextlib.nullcontext():
+            image.load()
+        return _upright(_grey(image), image)
+
+
+def _grey(image: Image.Image) -> Tensor:
+    """Return a decoded image in grey, at most about twice the working size."""
+    if image.mode == "F" or image.mode.startswith("I"):
+        return _stretched(_shrunk(image, ["F"])[:, :, 0])
+    if not image.has_transparency_data:
+        return _shrunk(image, ["L"])[:, :, 0]
+    colour, opacity = _shrunk(image, ["RGBA", "LA", "La"]).unbind(2)  # premultiplied
+    on_white = colour + 255 - opacity
+    white_ink = float(on_white.max() - on_white.min()) < 1  # invisible there
+    return colour if white_ink else on_white
+
+
+def _shrunk(image: Image.Image, modes: list[str]) -> Tensor:
+    """Return an image converted through modes and scaled down, `float [height, width, bands]`."""
+    factor = max(1, max(image.size) // _WORKING_SIDE)
+    rows = max(1, _STRIP_PIXELS // (image.width * factor)) * factor
+    strips = []
+    for top in range(0, image.height, rows):
+        strip = image.crop((0, top, image.width, min(top + rows, image.height)))
+        for mode in modes:
+            strip = strip.convert(mode)
+        strip = strip.reduce(factor)
+        kind = torch.float32 if strip.mode == "F" else torch.uint8
+        values = torch.frombuffer(bytearray(strip.tobytes()), dtype=kind)
+        strips.append(values.view(strip.height, strip.width, -1).float())
+    return torch.cat(strips)
+
+
+def _stretched(values: Tensor) -> Tensor:
+    """Return values of any range, as of 16 or 32 bits, stretched to 0 to 255."""
+    values = values.double().nan_to_num(0.0, 0.0, 0.0)
+    least, range_ = values.min(), values.max() - values.min()
+    return ((values - least) * (255 / range_) if range_ > 0 else values * 0).float()
+
+
+def _upright(grey: Tensor, image: Image.Image) -> Tensor:
+    """Return the picture as a camera's note on its orientation says."""
+    turned, mirrored = _TURNS.get(_orientation(image), (False, ()))
+    return (grey.T if turned else grey).flip(mirrored)
+
+
+def _orientation(image: Image.Image) -> object:
+    """Return EXIF's number; notes that are damaged or far too long say nothing."""
+    if len(image.info.get("exif") or b"") > _MAX_EXIF:
+        return 1
+    with contextlib.suppress(Exception):
+        return image.getexif().get(_ORIENTATION)
+    return 1
