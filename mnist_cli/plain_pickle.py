@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 MAX_BYTES, _MAX_DEPTH = 1 << 24, 8
+_PROTOCOL = 2  # of torch.save
 _WIDTHS = {
     "torch DoubleStorage": 8,
     "torch FloatStorage": 4,
@@ -113,6 +114,8 @@ class _Machine:
             self.stack.append(_call(name, arguments))
         elif code == "BUILD":
             self._attach(self.stack.pop(), to=self.stack[-1])
+        elif code == "PROTO" and argument != _PROTOCOL:
+            raise UnsafeError(f"its pickle has protocol {argument}")
         elif code not in {"PROTO", "STOP"}:
             raise UnsafeError(f"its pickle has the instruction {code}")
 

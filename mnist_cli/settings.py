@@ -15,7 +15,8 @@ from mnist_cli.errors import UsageError
 
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 _NOUNS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
-_MAX_FILE_BYTES = 1 << 16
+_MAX_FILE_BYTES, _MAX_LINE = 1 << 16, 1000  # for a key of a thousand parts, tomllib takes seconds
+_MAX_TEXT = 4096  # the longest path that Linux takes
 _SHOWN = 60  # characters of a value in a message
 _MAX_INT = 2**63 - 1
 
@@ -56,6 +57,8 @@ def toml_file(named: str, presets: Path, *config_types: type) -> Layer:
             content = file.read(_MAX_FILE_BYTES + 1)
         if len(content) > _MAX_FILE_BYTES:
             raise UsageError(f"--config {named}: larger than 64 KiB; this is no configuration file")
+        if any(len(line) > _MAX_LINE for line in content.splitlines()):
+            raise UsageError(f"--config {named}: a line has more than {_MAX_LINE} characters")
         values = tomllib.loads(content.decode())
     except OSError as error:
         raise UsageError(f"--config {named}: cannot be read: {error.strerror}") from error
@@ -203,6 +206,8 @@ def _accept(value: object, kind: type) -> object:
         raise ValueError(f"{shown(value)} is not {_NOUNS[kind]}")
     if isinstance(value, int) and abs(value) > _MAX_INT:
         raise ValueError("the number is too large")
+    if isinstance(value, str) and len(value) > _MAX_TEXT:
+        raise ValueError(f"{shown(value)} has {len(value):,} characters, too many")
     if isinstance(value, str) and "\0" in value:
         raise ValueError(f"{shown(value)} has a null character")
     return value

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -77,14 +78,13 @@ def _become(job: dict[str, Any]) -> None:
         os.close(handle)
     sys.stdout = os.fdopen(1, "w", closefd=False)
     sys.argv = [name, *arguments]
-    from importlib import import_module
-
     module = {"mnist-eval": "evaluate"}.get(name, name.removeprefix("mnist-"))
     import_module(f"mnist_cli.cli.{module}").main()
 
 
 def _main() -> None:
-
+    for module in ("cli.train", "cli.evaluate", "cli.predict", "render", "run", "score", "predict"):
+        import_module(f"mnist_cli.{module}")
     ended: dict[int, int] = {}
     for line in sys.stdin:
         job = json.loads(line)

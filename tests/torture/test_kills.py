@@ -15,13 +15,13 @@ from mnist_cli.checkpoint import load_checkpoint
 
 # Trainings of about a second that save all the time, with the ways that a training can differ.
 TRAININGS = {
-    "cnn": "--model cnn --subset 640 --epochs 4 --save-every 2 --batch-size 32",
-    "batch": "--model mlp --mode batch --subset 2000 --micro-batch-size 100 --epochs 25",
-    "lenet": "--model lenet --subset 640 --epochs 5 --save-every 1 --optimizer sgd "
-    "--schedule cosine --batch-size 64",
-    "linear": "--model linear --subset 1000 --val-size 500 --epochs 15 --save-every 5 "
+    "cnn": "--model cnn --subset 2560 --epochs 2 --save-every 4 --batch-size 64",
+    "batch": "--model mlp --mode batch --subset 2000 --micro-batch-size 100 --epochs 15",
+    "lenet": "--model lenet --subset 960 --epochs 2 --save-every 1 --optimizer sgd "
+    "--schedule cosine --batch-size 32",
+    "linear": "--model linear --subset 5000 --val-size 500 --epochs 3 --save-every 5 "
     "--batch-size 30 --no-shuffle --schedule constant",
-    "quick": "--model quick --subset 1280 --epochs 6 --save-every 1 --batch-size 128",
+    "quick": "--model quick --subset 5120 --epochs 2 --save-every 2 --batch-size 128",
 }
 CHAINS = 5  # tests that share the kills, so that they can run in parallel
 
@@ -50,7 +50,7 @@ def test_killed_at_random_moments_a_training_ends_as_if_it_was_not(
             )
             if draw.random() < 0.7:  # or else perhaps before it begins
                 wait_for_start(child, tmp_path / "out")
-            time.sleep(draw.uniform(0, took))
+            time.sleep(draw.uniform(0, took * 0.6))
             if not child.has_ended():
                 child.kill()
             code = child.wait()

@@ -1,0 +1,81 @@
+"""No input from outside brings anything but a result or an error of the contract."""
+
+import json
+import random
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import fuzz
+import pytest
+from conftest import count
+from nursery import Nursery
+
+# What `make test` tries, and what `make torture` does.
+CASES = {
+    "checkpoint": count(1000, 20_000),
+    "idx": count(1000, 20_000),
+    "toml": count(1000, 20_000),
+    "image": count(1000, 20_000),
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path, trained: Path) -> Path:
+    shutil.copy(trained, tmp_path / "checkpoint.pt")
+    return tmp_path
+
+
+@pytest.mark.parametrize("half", [0, 1])
+@pytest.mark.parametrize("kind", CASES)
+def test_damaged_input_is_read_or_refused_in_a_word(kind: str, half: int, folder: Path) -> None:
+    cases = CASES[kind] // 2
+    first, last = half * cases, (half + 1) * cases
+    done = subprocess.run(
+        [sys.executable, fuzz.__file__, kind, str(first), str(last), folder],
+        capture_output=True,
+        text=True,
+        timeout=60 + cases * fuzz.SECONDS / 50,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    found = json.loads(done.stdout)
+    assert found["read"] + found["refused"] == cases
+    assert found["read"] > cases / 100, "some of the damage does no harm"
+    assert found["refused"] > cases / 3
+    assert found["slowest_s"] < fuzz.SECONDS
+    assert found["grown_MB"] < fuzz.MEGABYTES
+    print(f"{kind}, cases {first} to {last - 1}: {found}")
+
+
+COMMANDS = {
+    "checkpoint": (["mnist-eval", "case.pt"], {0, 4}),
+    "idx": (["mnist-eval", "checkpoint.pt", "--dataset", "kmnist", "--data-dir", "data"], {0, 3}),
+    "toml": (["mnist-train", "--config", "case.toml", "--resume", "none.pt"], {2, 4}),
+    "image": (["mnist-predict", "checkpoint.pt", "case.img"], {0, 3}),
+}
+
+
+@pytest.mark.parametrize("kind", COMMANDS)
+def test_the_programs_say_so_with_their_exit_code(
+    kind: str, folder: Path, nursery: Nursery
+) -> None:
+    command, codes = COMMANDS[kind]
+    (folder / "here").mkdir()
+    seen = set()
+    for case in range(count(25, 500)):
+        place = folder / "here"
+        shutil.copy(folder / "checkpoint.pt", place)
+        fuzz.KIND[kind][0](random.Random(f"{kind}/{case}"), place)
+        if kind == "idx" and not (place / "data" / "KMNIST").exists():
+            continue
+        code = nursery.run(*command, folder=place)
+        said = (folder / "err").read_text(errors="replace")
+        assert code in codes, (case, code, said)
+        assert len(said.splitlines()) <= 2, (case, said)
+        assert "Traceback" not in said
+        assert bool(said) == bool(code), (case, said)
+        seen.add(code)
+    assert seen
+    print(f"{kind}: exit codes {sorted(seen)}")
