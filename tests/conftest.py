@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from nursery import Nursery
 
 from mnist_cli.config import TrainConfig
 from mnist_cli.data import Dataset, Split, load_dataset
@@ -162,3 +163,10 @@ def small(mnist_dir: Path, tmp_path: Path) -> Configure:
         return replace(base, **{**batch, **changes})
 
     return make
+
+
+@pytest.fixture
+def nursery(clean_env: dict[str, str]) -> Iterator[Nursery]:
+    made = Nursery(clean_env)
+    yield made
+    made.close()

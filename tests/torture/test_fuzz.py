@@ -9,7 +9,7 @@ from pathlib import Path
 
 import fuzz
 import pytest
-from conftest import count
+from amount import count
 from nursery import Nursery
 
 # What `make test` tries, and what `make torture` does.

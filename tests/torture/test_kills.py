@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from conftest import count
+from amount import count
 from nursery import Child, Nursery
 
 from mnist_cli.checkpoint import load_checkpoint

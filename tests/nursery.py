@@ -46,10 +46,9 @@ class Nursery:
         )
         self.ask({})
 
-    def start(self, *command: str, folder: Path, out: int | None = None) -> Child:
-        """Start a program in a folder; its streams go to the files `out` and `err` there."""
-        stream = f"/proc/{os.getpid()}/fd/{out}" if out is not None else "../out"
-        job = {"command": command, "folder": str(folder), "out": stream}
+    def start(self, *command: str, folder: Path, out: Path | None = None) -> Child:
+        """Start a program in a folder; its streams go to the files `out` and `err` beside that."""
+        job = {"command": command, "folder": str(folder), "out": str(out or "../out")}
         return Child(self, int(self.ask(job)))
 
     def run(self, *command: str, folder: Path) -> int:

@@ -1,0 +1,109 @@
+"""SIGINT and SIGTERM at random moments, with the real programs."""
+
+import json
+import os
+import random
+import signal
+import statistics
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from amount import count
+from conftest import Shell
+
+MODES = {
+    "mini-batch": "--model cnn --epochs 1 --batch-size 256 --subset 20000",
+    "batch": "--model cnn --mode batch --epochs 3 --subset 20000",
+}
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_signal_at_any_moment_loses_nothing(name: str, mode: str, shell: Shell) -> None:
+    number, code = getattr(signal, name), {"SIGINT": 130, "SIGTERM": 143}[name]
+    options = ["--json", *MODES[mode].split()]
+    began = time.monotonic()
+    wanted = digest_of(shell("mnist-train", *options, "-o", "whole.pt").out)
+    took = time.monotonic() - began
+    draw = random.Random(f"{name}/{mode}")
+    waits, saved = [], 0
+    for point in range(count(2, 10)):
+        path = shell.folder / f"{point}.pt"
+        process = start(shell, ["mnist-train", *options, "-o", path.name])
+        time.sleep(draw.uniform(0.1, took * 0.9))
+        waits.append(stop(process, number, code))
+        resume = ["--resume", path.name] if path.exists() else [*options, "-o", path.name]
+        saved += path.exists()
+        assert digest_of(shell("mnist-train", "--json", *resume).out) == wanted
+    assert max(waits) < 20  # half a second; loaded machines
+    middle = statistics.median(waits)
+    print(
+        f"{name}, {mode}: {len(waits)} signals, {saved} of them when there was something to save; "
+        f"exit code {code}; to exit {middle:.2f} s (median), {max(waits):.2f} s (most); "
+        "all digests equal the uninterrupted one's"
+    )
+
+
+def digest_of(out: str) -> str:
+    end = json.loads(out.splitlines()[-1])
+    assert end["reason"] == "completed"
+    return str(end["weights_sha256"])
+
+
+def start(shell: Shell, command: list[str]) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(
+        command, cwd=shell.folder, env=shell.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+
+
+def stop(process: "subprocess.Popen[bytes]", number: int, code: int) -> float:
+    """Send a signal, check how the program ends, and return the seconds that it took."""
+    sent = time.monotonic()
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    took = time.monotonic() - sent
+    assert process.returncode == code, err.decode()
+    errors = [line for line in err.decode().splitlines() if line.startswith("error: ")]
+    assert "Traceback" not in err.decode()
+    if errors:
+        assert errors[0].startswith("error: interrupted at update ")
+        assert "go on with: mnist-train --resume" in errors[0] or "nothing new" in errors[0]
+    return took
+
+
+def test_signals_while_it_unpacks_scores_and_probes(shell: Shell, tmp_path: Path) -> None:
+    """Where a program is not between two updates: it ends as quickly."""
+    slow = ["--model", "mlp", "--max-updates", "1", "--probe", "noise,sharpness,alignment"]
+    probing = ["mnist-train", *slow, "--probe-samples", "60000", "-o", "p.pt"]
+    unpacking = ["mnist-train", "--model", "linear", "--data-dir", "new", "-o", "u.pt"]
+    for command, after in ((probing, 4.0), (unpacking, 2.0)):
+        process = start(shell, command)
+        time.sleep(after)
+        took = stop(process, signal.SIGTERM, 143)
+        assert took < 20
+        print(f"{' '.join(command[:5])} …: {took:.2f} s to exit")
+    left = [p.name for p in shell.folder.rglob("*") if p.name.endswith((".part", ".lock"))]
+    assert left == []
+
+
+def test_what_follows_in_a_script_is_not_run(shell: Shell) -> None:
+    """`mnist-train && echo trained`, with a Ctrl-C that reaches both, as from a terminal."""
+    script = "mnist-train -q --model linear --epochs 1000 && echo trained"
+    process = subprocess.Popen(
+        ["bash", "-c", f"trap ':' INT; {script}"],
+        cwd=shell.folder,
+        env=shell.env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    path = shell.folder / "checkpoint.pt"
+    while not path.exists():
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (130, "")
+    assert "go on with: mnist-train --resume checkpoint.pt" in err
