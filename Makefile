@@ -4,12 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help install train eval test lint bench bench-quick clean
+.PHONY: help install train eval test torture lint bench bench-quick clean
 
 help:
 	@echo "make train   install if need be, and train: writes checkpoint.pt"
 	@echo "make eval    score checkpoint.pt on the test set"
 	@echo "make test    install if need be, and run the tests"
+	@echo "make torture what make test does a little of: hundreds of kills, 80,000 damaged files; prints counts"
 	@echo "make lint    ruff and mypy --strict"
 	@echo "make bench   install what to compare with, and measure speed (bench-quick: in 3 minutes)"
 	@echo "make clean   remove the virtual environment and caches; data and checkpoints stay"
@@ -32,6 +33,9 @@ eval: checkpoint.pt
 
 test: $(READY)
 	$(BIN)/pytest -n auto
+
+torture: $(READY)
+	MNIST_TORTURE=1 $(BIN)/pytest -n auto -rP tests/torture tests/data/test_faults.py
 
 lint: $(READY)
 	$(BIN)/ruff check .
