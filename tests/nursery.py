@@ -14,6 +14,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+MODULES = (
+    *("cli.train", "cli.evaluate", "cli.predict", "cli.compare"),
+    *("render", "run", "score", "predict", "lab.compare", "report.text", "report.progress"),
+)
+
 
 @dataclass(frozen=True)
 class Child:
@@ -46,13 +51,22 @@ class Nursery:
         )
         self.ask({})
 
-    def start(self, *command: str, folder: Path, out: Path | None = None) -> Child:
-        """Start a program in a folder; its streams go to the files `out` and `err` beside that."""
-        job = {"command": command, "folder": str(folder), "out": str(out or "../out")}
+    def start(
+        self,
+        *command: str,
+        folder: Path,
+        env: dict[str, str] | None = None,
+        stdin: Path = Path(os.devnull),
+        out: Path = Path("../out"),
+        err: Path = Path("../err"),
+    ) -> Child:
+        """Start a program in a folder; its streams are files, by default beside that."""
+        streams = [str(stream) for stream in (stdin, out, err)]
+        job = {"command": command, "folder": str(folder), "env": env, "streams": streams}
         return Child(self, int(self.ask(job)))
 
-    def run(self, *command: str, folder: Path) -> int:
-        return self.start(*command, folder=folder).wait()
+    def run(self, *command: str, **options: Any) -> int:
+        return self.start(*command, **options).wait()
 
     def ask(self, job: dict[str, Any]) -> Any:
         assert self._process.stdin
@@ -69,12 +83,15 @@ def _become(job: dict[str, Any]) -> None:
     """Run the program in this process, which was forked for it."""
     name, *arguments = job["command"]
     os.chdir(job["folder"])
-    streams = {0: os.devnull, 1: job["out"], 2: "../err"}
-    for number, path in streams.items():
+    if job["env"] is not None:
+        os.environ.clear()
+        os.environ.update(job["env"])
+    for number, path in enumerate(job["streams"]):
         flags = os.O_RDONLY if number == 0 else os.O_WRONLY | os.O_CREAT | os.O_TRUNC
         handle = os.open(path, flags, 0o666)
         os.dup2(handle, number)
         os.close(handle)
+    sys.stdin = os.fdopen(0, closefd=False)
     sys.stdout = os.fdopen(1, "w", closefd=False)
     sys.argv = [name, *arguments]
     module = {"mnist-eval": "evaluate"}.get(name, name.removeprefix("mnist-"))
@@ -82,7 +99,7 @@ def _become(job: dict[str, Any]) -> None:
 
 
 def _main() -> None:
-    for module in ("cli.train", "cli.evaluate", "cli.predict", "render", "run", "score", "predict"):
+    for module in MODULES:
         import_module(f"mnist_cli.{module}")
     ended: dict[int, int] = {}
     for line in sys.stdin:
