@@ -10,9 +10,10 @@ import ctypes
 import hashlib
 import io
 import math
+import os
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -24,13 +25,15 @@ from mnist_cli import recipes, settings
 from mnist_cli.config import TrainConfig
 from mnist_cli.errors import CheckpointError, UsageError
 from mnist_cli.events import Epoch, Resumed
-from mnist_cli.files import write_standard_output, write_whole
+from mnist_cli.files import Origin, write_standard_output, write_whole
 from mnist_cli.models import MODELS, build_model
-from mnist_cli.screening import UnsafeError, screen
+from mnist_cli.screening import ForeignError, UnsafeError, screen
 
 FORMAT, FORMAT_VERSION = "mnist_cli checkpoint", 2
 _MAX_BYTES = 1 << 26  # twenty times the largest network here, with its optimizer's state
 _MAX_COUNT = 1 << 53
+_MAX_TEXT = 200  # characters of a version
+_MISFITS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 _PARTS = {
     "model": dict,
     "weights": dict,
@@ -59,14 +62,17 @@ class Position:
         """Refuse what no training can have counted, with ValueError."""
         counts = (self.update, self.samples, self.correct)
         if any(type(count) is not int or not 0 <= count < _MAX_COUNT for count in counts):
-            raise ValueError(f"its position {counts} is not one of a training")
+            raise ValueError(f"its position {settings.shown(counts)} is not one of a training")
         if type(self.loss_sum) is not float or not 0 <= self.loss_sum < math.inf:
-            raise ValueError(f"its sum of losses is {self.loss_sum!r}")
+            raise ValueError(f"its sum of losses is {settings.shown(self.loss_sum)}")
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The state of a training. `config` is resolved; `weights` is the network's state dict."""
+    """The state of a training. `config` is resolved; `weights` is the network's state dict.
+
+    `origin` is the file that it was read from, if it was.
+    """
 
     config: TrainConfig
     weights: Mapping[str, Tensor]
@@ -74,6 +80,7 @@ class Checkpoint:
     position: Position
     history: list[dict[str, Any]]
     versions: dict[str, str]
+    origin: Origin | None = None
 
     def build_model(self) -> nn.Module:
         """Return the network with its weights."""
@@ -137,25 +144,31 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
 
     """
     name = "standard input" if str(path) == "-" else str(path) or "''"
-    parts = _parse(_read(path, name), name)
-    if str(parts.get("format")) != FORMAT:
+    data, origin = _read(path, name)
+    parts = _parse(data, name)
+    kind = parts.get("format")
+    if type(kind) is not str or kind != FORMAT:
         raise CheckpointError(
             f"{name} is {_kind_of(parts)}, and not a checkpoint; give a file that mnist-train wrote"
         )
     version = parts.get("format_version")
     if type(version) is not int or version != FORMAT_VERSION:
         raise CheckpointError(
-            f"{name} has checkpoint format {str(version)[:20]}; this version reads format "
+            f"{name} has checkpoint format {_number(version)}; this version reads format "
             f"{FORMAT_VERSION}: use the mnist_cli that wrote it"
         )
     for part, kind in _PARTS.items():
         if not isinstance(parts.get(part), kind):
             raise CheckpointError(f"{name} is damaged: its part '{part}' is missing or malformed")
     try:
-        return _assemble(parts)
-    except (UsageError, TypeError, ValueError, KeyError, RuntimeError) as error:
+        return replace(_assemble(parts), origin=origin)
+    except (UsageError, MemoryError, RuntimeError, *_MISFITS) as error:
         reason = " ".join(str(error).split())[:200]
         raise CheckpointError(f"{name} is damaged: {reason}") from error
+
+
+def _number(value: object) -> str:
+    return settings.shown(value) if type(value) is int else "unknown"
 
 
 def _kind_of(parts: dict[str, Any]) -> str:
@@ -165,14 +178,16 @@ def _kind_of(parts: dict[str, Any]) -> str:
     return "a PyTorch file of another program"
 
 
-def _read(path: str | Path, name: str) -> bytes:
+def _read(path: str | Path, name: str) -> tuple[bytes, Origin | None]:
     try:
+        origin = None
         if not str(path):
             raise FileNotFoundError(0, "its name is empty")
         if str(path) == "-":
             data = sys.stdin.buffer.read(_MAX_BYTES + 1)
         else:
             with Path(path).open("rb") as file:
+                origin = Origin.of(Path(path), os.fstat(file.fileno()))
                 data = file.read(_MAX_BYTES + 1)
     except OSError as error:
         raise CheckpointError(
@@ -182,7 +197,7 @@ def _read(path: str | Path, name: str) -> bytes:
         raise CheckpointError(f"{name} is empty: no checkpoint was written there")
     if len(data) > _MAX_BYTES:
         raise CheckpointError(f"{name} is larger than any checkpoint of mnist-train")
-    return data
+    return data, origin
 
 
 def _parse(data: bytes, name: str) -> dict[str, Any]:
@@ -190,12 +205,16 @@ def _parse(data: bytes, name: str) -> dict[str, Any]:
     if not data.startswith(b"PK\x03\x04"):
         raise CheckpointError(f"{name} is {_other_kind(data)}; give a file that mnist-train wrote")
     try:
-        screen(data)
-        parts = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        screened = io.BytesIO(screen(data))
+        parts = torch.load(screened, map_location="cpu", weights_only=True)
     except UnsafeError as error:
         raise CheckpointError(
             f"{name} is not a checkpoint of mnist-train, and unsafe to load: {error}; "
             "nothing in it was run"
+        ) from error
+    except ForeignError as error:
+        raise CheckpointError(
+            f"{name} is not a checkpoint of mnist-train: {error}; give a file that it wrote"
         ) from error
     except ValueError as error:
         raise CheckpointError(f"{name} is damaged or truncated: {error}") from error
@@ -218,11 +237,12 @@ def _assemble(parts: dict[str, Any]) -> Checkpoint:
     if set(parts["config"]) != {field.name for field in fields(TrainConfig)}:
         raise ValueError("its options are not those of this version")
     config = settings.build(TrainConfig, [settings.Layer(parts["config"], lambda key: key)])
+    settings.check(config)
     if recipes.resolve(config) != config:
         raise ValueError("an option is left open")
     weights = parts["weights"]
     if parts["model"] != {"name": config.model, "arguments": {}} or config.model not in MODELS:
-        raise ValueError(f"unknown model {parts['model']!r}")
+        raise ValueError(f"its model is {settings.shown(parts['model'])}")
     if not all(isinstance(key, str) and isinstance(t, Tensor) for key, t in weights.items()):
         raise ValueError("its weights are not tensors")
     expected = {k: (v.shape, v.dtype) for k, v in build_model(config.model).state_dict().items()}
@@ -256,8 +276,9 @@ def _check_plain(history: list[Any], versions: dict[Any, Any]) -> None:
         values = [value for key, value in entry.items() if key != "changes"]
         if not all(_is_plain(value) for value in chain(values, *changes.values())):
             raise ValueError("its history holds more than numbers and texts")
-    if not all(isinstance(text, str) for pair in versions.items() for text in pair):
-        raise ValueError("its versions are not texts")
+    for text in chain(*versions.items()):
+        if not isinstance(text, str) or len(text) > _MAX_TEXT or not text.isprintable():
+            raise ValueError("its versions are not short texts")
 
 
 def _is_plain(value: object) -> bool:

@@ -5,6 +5,7 @@ import errno
 import os
 import stat
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
@@ -21,12 +22,40 @@ _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
 _NO_SYNC = {errno.EACCES, errno.EPERM, errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EISDIR}
 
 
+class ClaimedError(OutputError):
+    """Another program has claimed the file."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """A file, and which of the files that ever had this name."""
+
+    path: Path
+    number: tuple[int, int, int]
+
+    @classmethod
+    def of(cls, path: Path, status: os.stat_result) -> "Origin":
+        """Return the one that `status` tells of."""
+        return cls(path, (status.st_dev, status.st_ino, status.st_mtime_ns))
+
+    def is_at(self, target: Path) -> bool:
+        """Tell whether its name stands for the file at `target`, links followed."""
+        return self.path.resolve() == target
+
+    def was_replaced(self) -> bool:
+        """Tell whether the name now stands for another file, or the file was written to."""
+        try:
+            return Origin.of(self.path, self.path.stat()) != self
+        except FileNotFoundError:
+            return True
+
+
 class Claim:
     """A file that this program alone may write until it is closed; others see it whole.
 
     The claim is a lock on the empty file `.NAME.lock` beside it, which the system gives up with
-    the program, however that ends; the contents are gathered in `.NAME.part`. Both are gone when
-    the claim is closed; a killed program may leave them, to be taken over by the next claim.
+    the program, however that ends; the contents are gathered in `.NAME.PROCESS.part`. Both are gone
+    when the claim is closed; a killed program may leave them, and the next claim removes them.
 
     A symbolic link keeps pointing where it does: its target is replaced. A device, a FIFO or a
     pipe of the shell's `>(...)` is written to directly, since it cannot be replaced.
@@ -44,21 +73,21 @@ class Claim:
         try:
             self.is_special = is_special(path)
             if self.is_special:
-                if path.is_dir():
-                    raise OutputError(f"{path} is a folder; name a file in it")
+                _check_special(path)
                 return
-            target = path.resolve()
-            self._target = target
-            self._lock_path = target.with_name(f".{target.name}.lock")
-            self._part = target.with_name(f".{target.name}.part")
-            self._lock = _lock(self._lock_path, wait=wait)
+            self.target = path.resolve()
+            name = self.target.name
+            self._lock_path = self.target.with_name(f".{name}.lock")
+            self._part = self.target.with_name(f".{name}.{os.getpid()}.part")
+            self._lock, is_locked = _lock(self._lock_path, wait=wait)
             try:
-                _remove(self._part)  # of a killed program
+                if is_locked:
+                    self._sweep()
             except BaseException:
                 self.close()
                 raise
         except BlockingIOError:
-            raise OutputError(
+            raise ClaimedError(
                 f"{path} is being written by another program; name another --output, or wait for it"
             ) from None
         except OSError as error:
@@ -101,11 +130,11 @@ class Claim:
                 return
             try:
                 self._gather(data, sync=True)
-                os.replace(self._part, self._target)  # noqa: PTH105
+                os.replace(self._part, self.target)  # noqa: PTH105
             except BaseException:
                 _remove(self._part)
                 raise
-            _sync_folder(self._target.parent)
+            _sync_folder(self.target.parent)
         except OSError as error:
             raise OutputError(_words(self.path, error)) from error
 
@@ -113,16 +142,28 @@ class Claim:
         """Give the claim up."""
         if self._lock is not None:
             try:
-                _remove(self._lock_path)  # first, while nobody else can have it
+                _remove(self._part)
+                if _is_at(self._lock, self._lock_path):
+                    _remove(self._lock_path)  # first, while nobody else can have it
             finally:
                 os.close(self._lock)
                 self._lock = None
 
+    def _sweep(self) -> None:
+        """Remove what killed programs left."""
+        start = f".{self.target.name}."
+        with contextlib.suppress(OSError):  # it may be forbidden to look into the folder
+            for name in os.listdir(self.target.parent):  # noqa: PTH208
+                middle = name.removeprefix(start).removesuffix(".part")
+                if name == f"{start}{middle}.part" and middle.isdecimal():
+                    _remove(self.target.with_name(name))
+
     def _gather(self, data: bytes | bytearray, *, sync: bool) -> None:
         """Write `data` to a file of the mode that the target has or would get."""
-        handle = os.open(self._part, _NEW, 0o666)
+        mode = _mode_of(self.target)
+        handle = os.open(self._part, _NEW, 0o666 if mode is None else mode)
         try:
-            if mode := _mode_of(self._target):
+            if mode is not None:
                 os.chmod(self._part, mode)  # noqa: PTH101
             rest = memoryview(data)
             while rest:
@@ -180,28 +221,47 @@ def is_special(path: Path) -> bool:
         return False
 
 
-def _lock(path: Path, *, wait: bool) -> int:
-    """Return the handle of a locked file, made if need be; BlockingIOError: it is locked already.
+def _lock(path: Path, *, wait: bool) -> tuple[int, bool]:
+    """Return the handle of a file, made if need be, and whether it could be locked at all.
 
-    Where the file system has no locks, the handle alone.
+    Raises:
+        BlockingIOError: another program has locked it.
+
     """
     while True:
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            if fcntl is None:
-                return handle
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            except BlockingIOError:
-                raise
-            except OSError:
-                return handle
+            if not _try_lock(handle, wait=wait):
+                return handle, False
             if _is_at(handle, path):
-                return handle
+                return handle, True
         except BaseException:
             os.close(handle)
             raise
         os.close(handle)  # whoever had it removed it meanwhile
+
+
+def _try_lock(handle: int, *, wait: bool) -> bool:
+    """Lock a file; return whether its file system has locks."""
+    if fcntl is None:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        raise
+    except OSError:
+        return False
+    return True
+
+
+def _check_special(path: Path) -> None:
+    """Raise OutputError if what is there cannot be written to."""
+    if path.is_dir():
+        raise OutputError(f"{path} is a folder; name a file in it")
+    if path.is_socket():
+        raise OutputError(f"{path} is a socket; name a file")
+    if not os.access(path, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
 
 def _is_at(handle: int, path: Path) -> bool:
@@ -239,4 +299,6 @@ def _sync_folder(folder: Path) -> None:
 
 def _words(path: Path, error: OSError) -> str:
     reason = error.strerror or str(error)
-    return f"cannot write {path}: {reason}; choose another place or make this one writable"
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    advice = "free some space, or" if full else "make this place writable, or"
+    return f"cannot write {path}: {reason}; {advice} choose another"

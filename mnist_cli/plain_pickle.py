@@ -10,7 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-MAX_BYTES, _MAX_DEPTH = 1 << 24, 8
+_MAX_BYTES, _MAX_DEPTH = 1 << 20, 8  # four times a checkpoint's with a long history
+_MAX_REPEATED = 1 << 22  # characters, of texts that are used again
 _PROTOCOL = 2  # of torch.save
 _WIDTHS = {
     "torch DoubleStorage": 8,
@@ -28,7 +29,11 @@ _REBUILD, _ORDERED = "torch._utils _rebuild_tensor_v2", "collections OrderedDict
 
 
 class UnsafeError(ValueError):
-    """A pickle that does something else than making tensors and plain values."""
+    """A pickle that would call something, or change what it made."""
+
+
+class ForeignError(ValueError):
+    """A pickle that does no harm, and what no checkpoint's does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,15 +66,18 @@ def follow(program: bytes, sizes: dict[str, int]) -> None:
     """Follow a pickle to its end; `sizes` has the bytes of the archive's members.
 
     Raises:
-        UnsafeError: an instruction does what a checkpoint's never do.
-        ValueError: the program is damaged.
+        UnsafeError: it would call something, or change what it made.
+        ForeignError: it does what a checkpoint's never does.
+        ValueError: it is damaged.
 
     """
-    if len(program) > MAX_BYTES:
-        raise ValueError("its pickle is too large")
+    if len(program) > _MAX_BYTES:
+        raise ForeignError("its pickle is too large")
     machine = _Machine(sizes)
     try:
         for code, argument, _ in pickletools.genops(program):
+            if code.name == "PROTO" and argument != _PROTOCOL:
+                raise ForeignError(f"its pickle has protocol {argument}")
             machine.step(code.name, argument)
         (value,) = machine.stack
     except (IndexError, KeyError, TypeError, AttributeError) as error:
@@ -88,6 +96,7 @@ class _Machine:
         self._sizes = sizes
         self.stack: list[Any] = []
         self._memo: dict[int, Any] = {}
+        self._repeated = 0
 
     def step(self, code: str, argument: Any) -> None:  # noqa: ANN401
         """Follow one instruction."""
@@ -98,10 +107,7 @@ class _Machine:
         elif code in {"BINPUT", "LONG_BINPUT"}:
             self._memo[argument] = self.stack[-1]
         elif code in {"BINGET", "LONG_BINGET"}:
-            value = self._memo[argument]
-            if not isinstance(value, str | _Name):
-                raise UnsafeError("its pickle uses a value twice")
-            self.stack.append(value)
+            self.stack.append(self._again(self._memo[argument]))
         elif code in _TUPLES:
             self.stack.append(_tuple(self._pop(_TUPLES[code])))
         elif code in _FILLED:
@@ -114,10 +120,17 @@ class _Machine:
             self.stack.append(_call(name, arguments))
         elif code == "BUILD":
             self._attach(self.stack.pop(), to=self.stack[-1])
-        elif code == "PROTO" and argument != _PROTOCOL:
-            raise UnsafeError(f"its pickle has protocol {argument}")
         elif code not in {"PROTO", "STOP"}:
-            raise UnsafeError(f"its pickle has the instruction {code}")
+            raise ForeignError(f"its pickle has the instruction {code}")
+
+    def _again(self, value: object) -> object:
+        """Return a value that was made before: a name, or a text while that is not too much."""
+        if not isinstance(value, str | _Name):
+            raise ForeignError("its pickle uses a value twice")
+        self._repeated += len(value) if isinstance(value, str) else 0
+        if self._repeated > _MAX_REPEATED:
+            raise ForeignError("its pickle repeats long texts")
+        return value
 
     def _pop(self, count: int | None) -> list[Any]:
         """Take so many values off the stack, or all above the last mark."""
@@ -144,6 +157,8 @@ class _Machine:
         _check_depth([attributes])
 
     def _storage(self, *what: object) -> _Storage:
+        if len(what) != 5:
+            raise ValueError("its pickle names something else than tensors")
         kind, name, key, place, count = what
         if kind != "storage" or not isinstance(name, _Name) or type(count) is not int:
             raise ValueError("its pickle names something else than tensors")
@@ -172,7 +187,7 @@ _FILLED = {"SETITEM": 2, "SETITEMS": None, "APPEND": 1, "APPENDS": None}
 
 def _known(name: str) -> _Name:
     if name not in {*_WIDTHS, _REBUILD, _ORDERED}:
-        raise UnsafeError(f"it holds the Python object '{name.replace(' ', '.')[:80]}'")
+        raise UnsafeError(f"it holds the Python object {ascii(name.replace(' ', '.'))[:80]}")
     return _Name(name)
 
 
@@ -182,14 +197,14 @@ def _tuple(values: list[Any]) -> tuple[Any, ...]:
         hooks = type(value) is _Ordered and not value
         deep = isinstance(value, tuple) and any(isinstance(part, tuple) for part in value)
         if deep or (isinstance(value, dict | list) and not hooks):
-            raise UnsafeError("its pickle has nested tuples")
+            raise ForeignError("its pickle has nested tuples")
     return tuple(values)
 
 
 def _fill(container: object, values: list[Any], *, pairs: bool) -> None:
     if pairs and isinstance(container, dict) and len(values) % 2 == 0:
         if not all(type(key) is str for key in values[::2]):
-            raise UnsafeError("a key in its pickle is not a text")
+            raise ForeignError("a key in its pickle is not a text")
         container.update(zip(values[::2], values[1::2], strict=True))
     elif not pairs and isinstance(container, list):
         container.extend(values)
@@ -224,4 +239,4 @@ def _check_depth(level: list[Any]) -> None:
         containers = [value for value in level if isinstance(value, dict | list | tuple)]
         level = [part for v in containers for part in (v.values() if isinstance(v, dict) else v)]
     if level:
-        raise UnsafeError("its values are nested too deeply")
+        raise ForeignError("its values are nested too deeply")

@@ -33,6 +33,7 @@ CHANGEABLE = frozenset(
         "probe_samples",
     }
 )
+MAX_TEXT = 100
 # Of those, what was computed on is told instead of what was asked for.
 _ASKED_FOR = {"device", "threads"}
 
@@ -44,8 +45,9 @@ def check_unchanged(config: TrainConfig, before: TrainConfig) -> None:
         now, then = getattr(config, field.name), getattr(before, field.name)
         if field.name not in CHANGEABLE and now != then:
             problems.append(
-                f"{settings.flag(field.name)} {now} differs from the checkpoint's {then}: a "
-                "resumed training goes on as it began; leave the option out, or start anew"
+                f"{settings.typed(field.name, now)} differs from the checkpoint's "
+                f"{settings.typed(field.name, then)}: a resumed training goes on as it began; "
+                "leave the option out, or start anew"
             )
     settings.complain(problems)
 
@@ -62,7 +64,13 @@ def changes_since(config: TrainConfig, before: TrainConfig) -> dict[str, list[ob
 def differences(then: Mapping[str, object], now: Mapping[str, object]) -> dict[str, list[object]]:
     """Return what differs, each with its value before and now; `None` where there is none."""
     names = [*now, *(name for name in then if name not in now)]
-    return {n: [then.get(n), now.get(n)] for n in names if then.get(n) != now.get(n)}
+    pairs = {name: [_cut(then.get(name)), _cut(now.get(name))] for name in names}
+    return {name: pair for name, pair in pairs.items() if then.get(name) != now.get(name)}
+
+
+def _cut(value: object) -> object:
+    """Return a value, and of a long text, such as a path, its start: it is kept in the history."""
+    return f"{value[:MAX_TEXT]}…" if isinstance(value, str) and len(value) > MAX_TEXT else value
 
 
 def claim_output(config: TrainConfig) -> Claim | None:

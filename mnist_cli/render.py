@@ -29,6 +29,7 @@ from mnist_cli.events import (
     to_dict,
 )
 from mnist_cli.files import write_standard_output
+from mnist_cli.settings import shown
 
 # What changes the order in which sums are added up.
 ROUNDING = ("micro_batch_size", "device", "threads", "torch")
@@ -218,7 +219,9 @@ def changes_in_words(event: Resumed) -> str:
     """Return what is not as it was before a stop, and whether that changes the result."""
     if not event.changes:
         return ""
-    changes = (f"{name} {then} → {now}" for name, (then, now) in event.changes.items())
+    changes = (
+        f"{name} {shown(then)} → {shown(now)}" for name, (then, now) in event.changes.items()
+    )
     words = f"Changed: {', '.join(changes)}"
     if rounding := [name for name in event.changes if name in ROUNDING]:
         words += (

@@ -1,20 +1,20 @@
 """One training, from config to checkpoint."""
 
 import logging
-import shlex
+import math
 import time
 from collections.abc import Generator, Iterator
 from contextlib import nullcontext
 from dataclasses import asdict
 
 from mnist_cli import __version__, recipes, settings
-from mnist_cli.checkpoint import Checkpoint, Position, encode, weights_sha256
+from mnist_cli.checkpoint import Checkpoint, weights_sha256
 from mnist_cli.config import TrainConfig
 from mnist_cli.data import load_dataset, part
-from mnist_cli.errors import DivergedError, ThresholdNotMetError
+from mnist_cli.errors import DivergedError, ThresholdNotMetError, UsageError
 from mnist_cli.evaluation import Score, evaluate
 from mnist_cli.events import End, Epoch, Event, Progress, Resumed, Start, Step, to_dict
-from mnist_cli.files import Claim, write_standard_output
+from mnist_cli.files import Claim
 from mnist_cli.loop import Tally
 from mnist_cli.models import count_parameters
 from mnist_cli.preflight import (
@@ -26,6 +26,7 @@ from mnist_cli.preflight import (
 )
 from mnist_cli.probes import Probes
 from mnist_cli.runtime import pick_device, set_threads, threads_for
+from mnist_cli.saving import Saver
 from mnist_cli.signals import Stopped, StopSignals
 from mnist_cli.state import TrainingState, versions_on
 from mnist_cli.team import Team
@@ -63,8 +64,9 @@ class _Run:
 
     def __init__(self, asked: TrainConfig, resume: Checkpoint | None, claim: Claim | None) -> None:
         self._began = time.perf_counter()
-        self._claim = claim
         self.signals = StopSignals()
+        if resume is not None:
+            check_unchanged(recipes.resolve(asked), resume.config)
         set_threads(asked.threads)
         self.device = pick_device(asked.device)
         self.team = Team(threads_for(self.device), self.signals.check)
@@ -73,8 +75,8 @@ class _Run:
             dataset.train, val_size=asked.val_size, subset=asked.subset, seed=asked.seed
         )
         self.config = config = recipes.resolve(asked, len(samples))
+        self.saver = Saver(claim, config, resume, self.signals)
         if resume is not None:
-            check_unchanged(config, resume.config)
             settings.check(config)
         samples, self.val = samples.to(self.device), val.to(self.device)
         self.test = dataset.test.to(self.device)
@@ -93,15 +95,19 @@ class _Run:
                 self.first_update,
                 self.planned,
             )
-        self.saved: Position | None = None
         self.test_score: Score | None = None
         self.val_score: Score | None = None
-        if claim is not None:
-            claim.make_room(len(encode(self._checkpoint())))
+        self.saver.check_room(self._checkpoint())
 
     def _restore(self, before: Checkpoint) -> Resumed:
         """Go back to where a checkpoint was written, and return what is not as it was then."""
         self.state.restore(before, epoch_shape(before.config, self.shape.samples))
+        if self.state.update > self.planned:
+            made = self.state.update / self.shape.updates
+            raise UsageError(
+                f"--epochs {self.config.epochs} is fewer than the {made:g} that the checkpoint has "
+                "behind it; ask for more"
+            )
         event = Resumed(
             seconds=self.clock(),
             update=self.state.update,
@@ -146,7 +152,7 @@ class _Run:
             yield self.finish(reason)
         except DivergedError as error:
             yield self.end("diverged")
-            raise DivergedError(f"{error}\n{self._what_is_kept()}") from error
+            raise DivergedError(f"{error}\n{self.saver.what_is_kept()}") from error
         self.judge(reason)
 
     def train(self) -> Generator[Event, None, str]:
@@ -220,7 +226,7 @@ class _Run:
 
     def _score_epoch(self) -> Epoch:
         state, tally = self.state, self.state.tally
-        state.check_finite()
+        state.check_finite(self.trainer.last_lr)
         test, val = self._score()
         event = Epoch(
             seconds=self.clock(),
@@ -243,6 +249,13 @@ class _Run:
         self.val_score = (
             evaluate(self.state.model, self.val, team=self.team) if len(self.val) else None
         )
+        for split, score in (("test", self.test_score), ("validation", self.val_score)):
+            if score is not None and not math.isfinite(score.loss):
+                raise DivergedError(
+                    f"training diverged: the {split} loss after update {self.state.update} is "
+                    f"{score.loss} at a learning rate of {self.trainer.last_lr:g}; "
+                    "use a smaller --lr"
+                )
         return self.test_score, self.val_score
 
     def _reached(self) -> bool:
@@ -262,7 +275,7 @@ class _Run:
         return End(
             seconds=self.clock(),
             reason=reason,
-            checkpoint=self.config.output if self.saved is not None else None,
+            checkpoint=self.saver.output,
             epoch=-(-self.state.update // self.shape.updates),
             update=self.state.update,
             samples_seen=self.trainer.samples_seen,
@@ -273,15 +286,10 @@ class _Run:
 
     def judge(self, reason: str) -> None:
         """Raise what the exit code has to say of a run that ended in good order."""
-        update, output, error = self.state.update, self.config.output, self.signals.error
+        update, error = self.state.update, self.signals.error
         if reason == "interrupted":
             assert error
-            way_on = (
-                "nothing new was written"
-                if self.saved is None
-                else f"go on with: mnist-train --resume {shlex.quote(output)}"
-            )
-            raise error(f"interrupted at update {update}; {way_on}")
+            raise error(f"interrupted at update {update}; {self.saver.way_on()}")
         if self.config.until_accuracy is not None and not self._reached():
             assert self.val_score
             raise ThresholdNotMetError(
@@ -289,28 +297,12 @@ class _Run:
                 f"below --until-accuracy {self.config.until_accuracy}; allow more --epochs"
             )
 
-    def _what_is_kept(self) -> str:
-        if self.saved is not None:
-            return f"the last good checkpoint, of update {self.saved.update}, is kept in " + str(
-                self.config.output
-            )
-        if self.resumed is not None:
-            return f"the checkpoint of update {self.first_update} is as it was"
-        return "nothing was written"
-
     def _save(self, *, last: bool = False) -> None:
-        """Write the checkpoint if it is news; a pipe or a device gets only the last one."""
-        streamed = self._claim is None or self._claim.is_special
+        """Write the checkpoint if it is news."""
         checkpoint = self._checkpoint()
-        if checkpoint.position == self.saved or (streamed and not last):
-            return
-        self.state.check_finite()
-        data = encode(checkpoint)
-        if self._claim is None:
-            write_standard_output(data)
-        else:
-            self._claim.write(data)
-        self.saved = checkpoint.position
+        if self.saver.is_news(checkpoint, last=last):
+            self.state.check_finite(self.trainer.last_lr)
+            self.saver.save(checkpoint)
 
     def _checkpoint(self) -> Checkpoint:
         return self.state.checkpoint(self.config, self.versions)

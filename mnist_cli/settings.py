@@ -37,6 +37,13 @@ def flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
+def typed(name: str, value: object) -> str:
+    """Return an option with a value as one types it."""
+    if isinstance(value, bool):
+        return flag(name) if value else flag(f"no_{name}")
+    return f"{flag(name)} {value}"
+
+
 def environment(environ: Mapping[str, str], *config_types: type) -> Layer:
     """Return the layer of `MNIST_…` variables, such as `MNIST_BATCH_SIZE=128`."""
     names = {name: f"MNIST_{name.upper()}" for name in _names(config_types)}
@@ -51,8 +58,10 @@ def toml_file(named: str, presets: Path, *config_types: type) -> Layer:
         UsageError: no such file or preset, not TOML, or an unknown key.
 
     """
-    path = "standard input" if named == "-" else _config_path(named, presets)
+    path: str | Path = "standard input"
     try:
+        if named != "-":
+            path = _config_path(named, presets)
         with sys.stdin.buffer if named == "-" else Path(path).open("rb") as file:
             content = file.read(_MAX_FILE_BYTES + 1)
         if len(content) > _MAX_FILE_BYTES:

@@ -2,6 +2,8 @@
 
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 
 from mnist_cli.errors import InterruptedRunError, MnistError, TerminatedRunError
@@ -35,13 +37,17 @@ class StopSignals:
         if self._received is not None:
             raise Stopped
 
+    @contextmanager
+    def let_through(self) -> Iterator[None]:
+        """Let signals end the program at once: around what may wait for ever."""
+        self._restore()
+        try:
+            yield
+        finally:
+            self._listen()
+
     def __enter__(self) -> "StopSignals":
-        if threading.current_thread() is threading.main_thread():  # only there are they delivered
-            self._before = {
-                number: signal.signal(number, self._receive)
-                for number in _ERRORS
-                if number != getattr(signal, "SIGHUP", None) or not _is_ignored(number)
-            }
+        self._listen()
         return self
 
     def __exit__(
@@ -50,6 +56,19 @@ class StopSignals:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._restore()
+
+    def _listen(self) -> None:
+        # SIGINT too where it is ignored, as for a script's `mnist-train &`: whoever sends it means
+        # it. But not SIGHUP, which `nohup` is there to ignore.
+        if threading.current_thread() is threading.main_thread():  # only there are they delivered
+            self._before = {
+                number: signal.signal(number, self._receive)
+                for number in _ERRORS
+                if number != getattr(signal, "SIGHUP", None) or not _is_ignored(number)
+            }
+
+    def _restore(self) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
         self._before = {}

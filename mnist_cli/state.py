@@ -14,7 +14,7 @@ from mnist_cli.loop import Tally
 from mnist_cli.models import build_model
 from mnist_cli.optim import build_optimizer
 
-MAX_EPOCHS = 10_000  # that the history keeps: it is written at the end of every one
+MAX_EPOCHS, MAX_RESUMPTIONS = 2000, 100  # that the history keeps
 
 
 class TrainingState:
@@ -50,25 +50,35 @@ class TrainingState:
         self.tally = Tally(at.loss_sum, at.correct, at.samples)
         self.history = list(checkpoint.history)
 
-    def check_finite(self) -> None:
-        """Raise DivergedError if a weight is not finite; such a state is not worth keeping."""
+    def check_finite(self, lr: float | None = None) -> None:
+        """Raise DivergedError if a weight is not finite; such a state is not worth keeping.
+
+        `lr` is the learning rate of the last update.
+        """
         weights = self.model.state_dict().values()
         whose = "" if all(bool(value.isfinite().all()) for value in weights) else "a weight"
         if not whose and not self.optimizer.is_finite():
             whose = "a value of the optimizer's"
         if whose:
+            at = "" if lr is None else f" at a learning rate of {lr:g}"
             raise DivergedError(
-                f"training diverged: {whose} is not finite after update {self.update}; "
+                f"training diverged: {whose} is not finite after update {self.update}{at}; "
                 "use a smaller --lr"
             )
 
     def remember(self, entry: dict[str, Any]) -> None:
-        """Add to the history. Of very many epochs the older ones are thinned out, every second."""
+        """Add to the history, which is written with every checkpoint, and so kept short.
+
+        Of very many epochs every second of the older ones is left out; of resumptions, the oldest.
+        """
         self.history.append(entry)
         epochs = [old for old in self.history if old["event"] == "epoch"]
-        if len(epochs) > MAX_EPOCHS:
-            dropped = {id(old) for old in epochs[: MAX_EPOCHS // 2 : 2]}
-            self.history = [old for old in self.history if id(old) not in dropped]
+        resumptions = [old for old in self.history if old["event"] == "resume"]
+        dropped = epochs[: MAX_EPOCHS // 2 : 2] if len(epochs) > MAX_EPOCHS else []
+        dropped += resumptions[:-MAX_RESUMPTIONS]
+        if dropped:
+            gone = {id(old) for old in dropped}
+            self.history = [old for old in self.history if id(old) not in gone]
 
     def checkpoint(self, config: TrainConfig, versions: dict[str, str]) -> Checkpoint:
         """Return the checkpoint of this state."""

@@ -50,6 +50,11 @@ class Trainer:
         """The learning rate of the next update, or of the last where none is left."""
         return self._learning_rate(min(self.state.update, self.planned - 1))
 
+    @property
+    def last_lr(self) -> float:
+        """The learning rate of the last update."""
+        return self._learning_rate(max(self.state.update - 1, 0))
+
     def finish_epoch(self) -> Iterator[Step | Progress]:
         """Make the updates that the epoch under way still lacks; the state is ahead of its `Step`.
 

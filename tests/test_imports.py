@@ -19,7 +19,7 @@ FLOORS = [
     ["lab"],
     ["run", "score", "predict"],
     ["trainer", "probes"],
-    ["state", "preflight"],
+    ["state", "preflight", "saving"],
     ["checkpoint"],
     ["loop", "evaluation"],
     ["models", "optim", "loaders"],

@@ -104,7 +104,9 @@ def test_an_unknown_preset_names_the_nearest_known_one() -> None:
 
 @pytest.mark.parametrize("text", ["epochs = ", "[", "a" * 2_000_000, "x = " + "[" * 5000])
 def test_a_file_that_is_not_toml_is_a_clear_error(tmp_path: Path, text: str) -> None:
-    with pytest.raises(UsageError, match=r"my\.toml: (not valid TOML|larger than)"):
+    with pytest.raises(
+        UsageError, match=r"my\.toml: (not valid TOML|larger than|a line has more than)"
+    ):
         from_toml(tmp_path, text)
 
 

@@ -33,11 +33,12 @@ def download(source: Source, data_dir: Path) -> None:
     _log.info("Downloading %s to %s", source.folder, folder)
     try:
         dataset = getattr(import_datasets(), source.folder)
-        folder.mkdir(parents=True, exist_ok=True)
+        data_dir.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=data_dir, prefix=".download-") as temporary:
             with _torchvision_output(), _socket_timeout(_TIMEOUT_SECONDS):
                 for train in (True, False):  # QMNIST has a download for each
                     dataset(temporary, train=train, download=True)
+            folder.mkdir(parents=True, exist_ok=True)
             for name in source.files:  # torchvision unpacks in place; here files appear whole
                 (source.raw(Path(temporary)) / name).replace(folder / name)
     except _FAILURES as error:

@@ -22,7 +22,7 @@ from mnist_cli.events import (
     SharpnessProbe,
     to_dict,
 )
-from mnist_cli.files import Claim, write_whole
+from mnist_cli.files import Claim, ClaimedError, write_whole
 from mnist_cli.lab.arm import PLACES, Arm
 from mnist_cli.lab.arm_run import ArmRun, Material
 from mnist_cli.lab.events import REASONS, ArmEnd, Change, Point
@@ -70,7 +70,13 @@ class Store:
                 f"--output {self._folder}: cannot make this folder: {error.strerror}; "
                 "choose another one"
             ) from error
-        self._claim = Claim(self._folder / "arms")
+        try:
+            self._claim = Claim(self._folder / "arms")
+        except ClaimedError:
+            raise OutputError(
+                f"--output {self._folder}: another comparison is using it; "
+                "name another folder, or wait for it"
+            ) from None
         return self
 
     def __exit__(

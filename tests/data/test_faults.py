@@ -16,7 +16,7 @@ from mnist_cli.errors import OutputError
 from mnist_cli.files import Claim
 
 OLD, NEW = b"old" * 1000, b"new" * 1001
-CALLS = ("open", "fstat", "stat", "write", "chmod", "fsync", "close", "replace", "unlink")
+CALLS = "open fstat stat listdir write chmod fsync close replace unlink".split()
 
 
 class Power(BaseException):
@@ -88,9 +88,9 @@ def test_the_path_is_the_one_that_is_documented(
     path = tmp_path / "file"
     path.write_bytes(OLD)
     calls = [call for call in steps_of(path, monkeypatch) if call not in ("fstat", "stat")]
-    claim, gather = ["open", "unlink"], ["open", "chmod", "write", "fsync", "close"]
-    sync = ["replace", "open", "fsync", "close"]
-    assert calls == [*claim, *gather, *sync, "unlink", "close"]
+    claim, gather = ["open", "listdir"], ["open", "chmod", "write", "fsync", "close"]
+    sync, give_up = ["replace", "open", "fsync", "close"], ["unlink", "unlink", "close"]
+    assert calls == [*claim, *gather, *sync, *give_up]
     assert path.read_bytes() == NEW
     assert list(tmp_path.iterdir()) == [path]
 
@@ -211,3 +211,50 @@ def test_a_lock_that_the_file_system_lacks_is_done_without(
     monkeypatch.setattr(files, "fcntl", fake)
     files.write_whole(tmp_path / "file", NEW)
     assert (tmp_path / "file").read_bytes() == NEW
+
+
+def test_without_locks_two_programs_do_not_tear_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each gathers its own contents; the last one wins."""
+
+    def flock(*_: object) -> None:
+        raise OSError(errno.ENOTSUP, "Operation not supported")
+
+    monkeypatch.setattr(files, "fcntl", SimpleNamespace(flock=flock, LOCK_EX=2, LOCK_NB=4))
+    path = tmp_path / "file"
+    first = Claim(path)
+    monkeypatch.setattr(os, "getpid", lambda: 12345678)
+    second = Claim(path)
+    parts = []
+    real = os.replace
+
+    def replace(source: Any, target: Any) -> None:
+        parts.append(Path(source).name)
+        if len(parts) == 1:
+            first.write(OLD)  # in the midst of the other's writing
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", replace)
+    second.write(NEW)
+    assert path.read_bytes() == NEW
+    assert parts == [".file.12345678.part", first._part.name]
+
+
+def test_a_lock_that_somebody_removed_is_not_taken_from_the_next(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    first = Claim(path)
+    (tmp_path / ".file.lock").unlink()
+    second = Claim(path)
+    first.close()
+    with pytest.raises(OutputError, match="is being written by another program"):
+        Claim(path)
+    second.close()
+
+
+def test_what_killed_programs_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    for name in (".file.1.part", ".file.22.part", ".file.x.part", ".file2.1.part", "file.1.part"):
+        (tmp_path / name).touch()
+    Claim(tmp_path / "file").close()
+    left = sorted(path.name for path in tmp_path.iterdir())
+    assert left == [".file.x.part", ".file2.1.part", "file.1.part"]

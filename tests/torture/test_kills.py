@@ -89,7 +89,7 @@ def wait_for_start(child: Child, out: Path) -> None:
 
 def phase(folder: Path, data: Path) -> str:
     """Return what a program was doing when it was killed, by what it left."""
-    if (folder / ".checkpoint.pt.part").exists():
+    if list(folder.glob(".*.part")):
         return "saving"
     if list(data.glob("MNIST/raw/.*.part")) or not (data / "MNIST/raw").exists():
         return "unpacking"
