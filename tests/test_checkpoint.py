@@ -175,6 +175,10 @@ def test_other_programs_files_are_named(
         {"history": [{"epoch": torch.ones(2)}]},
         {"history": [3]},
         {"versions": {"torch": 2}},
+        {"versions": {"torch": "\x1b[2J"}},
+        {"versions": {"x" * 1000: "1"}},
+        {"history": [{"event": "resume", "changes": {"epochs": [torch.ones(2)]}}]},
+        {"history": [{"event": "resume", "changes": [1]}]},
     ],
     ids=str,
 )

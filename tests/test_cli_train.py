@@ -179,6 +179,7 @@ def test_display_options_follow_the_same_precedence(shell: Shell) -> None:
         ("--mode bach", 2, "did you mean 'batch'?"),
         ("--config no-such-preset", 2, "no such preset"),
         ("--config no/such.toml", 2, "No such file"),
+        ("--config " + "a" * 300, 2, "File name too long"),
         ("-o - --json", 2, "both want standard output"),
         ("--until-accuracy 0.9", 2, "add --val-size"),
         ("--subset 60001", 2, "60,000"),
@@ -194,6 +195,11 @@ def test_display_options_follow_the_same_precedence(shell: Shell) -> None:
         ("-o no/such/folder.pt", 7, "cannot write no/such/folder.pt: No such file or directory"),
         ("-o /sys/checkpoint.pt", 7, "cannot write /sys/checkpoint.pt"),  # read-only even for root
         ("-o .", 7, "is a folder"),
+        (
+            "--optimizer sgd --lr 3e38 --batch-size 640 --schedule constant",
+            6,
+            "the test loss after update 1 is nan at a learning rate of 3e+38",
+        ),
     ],
 )
 def test_an_error_is_a_line_or_two_with_its_own_exit_code(
@@ -266,7 +272,7 @@ def test_a_resumed_run_refuses_another_seed(shell: Shell) -> None:
     shell.train("-q")
     done = shell("mnist-train", "--resume", "checkpoint.pt", "--seed", "1", "--epochs", "2")
     assert done.code == 2
-    assert "--seed 1 differs from the checkpoint's 0" in done.err
+    assert "--seed 1 differs from the checkpoint's --seed 0" in done.err
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

@@ -270,3 +270,33 @@ def test_no_two_runs_write_to_one_output(small: Configure) -> None:
     assert isinstance(end, End)
     assert end_of(config).weights_sha256 == end.weights_sha256
     assert list(Path(config.output).parent.iterdir()) == [Path(config.output)]
+
+
+def test_fewer_epochs_than_are_made_are_refused_and_the_file_is_kept(small: Configure) -> None:
+    config = small(model="linear", max_updates=6)
+    end_of(config)
+    checkpoint = load_checkpoint(config.output)
+    before = Path(config.output).read_bytes()
+    with pytest.raises(UsageError, match=r"--epochs 1 is fewer than the 1\.5 that"):
+        list(train(replace(config, epochs=1, max_updates=None), checkpoint))
+    assert Path(config.output).read_bytes() == before
+
+
+def test_a_file_that_was_written_since_it_was_read_is_not_overwritten(small: Configure) -> None:
+    config = small(model="linear", max_updates=3)
+    end_of(config)
+    checkpoint = load_checkpoint(config.output)
+    newer = end_of(replace(config, max_updates=6), resume=checkpoint)
+    with pytest.raises(OutputError, match="was written to since it was read"):
+        list(train(replace(config, max_updates=4), checkpoint))
+    assert load_checkpoint(config.output).position.update == newer.update == 6
+
+
+def test_a_run_that_went_on_names_its_file_when_it_is_stopped_at_once(small: Configure) -> None:
+    config = small(model="linear", max_updates=3)
+    end_of(config)
+    events = train(replace(config, max_updates=None), load_checkpoint(config.output))
+    assert isinstance(next(events), Start)
+    signal.raise_signal(signal.SIGINT)
+    with pytest.raises(InterruptedRunError, match=f"--resume {config.output} --data-dir "):
+        list(events)

@@ -35,7 +35,7 @@ def test_killed_at_random_moments_a_training_ends_as_if_it_was_not(
     options = [*TRAININGS[name].split(), "--json", "-o", "checkpoint.pt"]
     wanted, took = uninterrupted(nursery, options, tmp_path)
     tally: Counter[str] = Counter()
-    while tally["kills"] < count(8, 500 // CHAINS):
+    while tally["kills"] < count(4, 500 // CHAINS):
         folder = tmp_path / "run"
         folder.mkdir()
         path = folder / "checkpoint.pt"

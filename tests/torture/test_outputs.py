@@ -57,6 +57,7 @@ PLACES = {
     "no folder": ("true", 7, "cannot write none/x: No such file"),
     "a name that is too long": ("true", 7, "File name too long"),
     "a full device": ("ln -s /dev/full x", 7, "No space left on device"),
+    "a socket": ("python -c 'import socket; socket.socket(1).bind(\"x\")'", 7, "x is a socket"),
     "a loop": ("ln -s x x", 7, "cannot write x"),
     "a link": ("mkdir there; ln -s there/file x", 0, ""),
     "nowhere": ("ln -s /dev/null x", 0, ""),
@@ -150,3 +151,15 @@ def test_a_clock_that_jumps_changes_nothing(
     assert jumping.weights_sha256 == steady.weights_sha256
     assert jumping.reason == "completed"
     assert 0 < jumping.train_seconds < jumping.seconds < 60
+
+
+def test_one_signal_is_enough_where_nobody_reads(shell: Shell) -> None:
+    """A FIFO without a reader would be waited for, for ever."""
+    os.mkfifo(shell.folder / "fifo")
+    command = ["mnist-train", "-q", "--model", "linear", "--subset", "640", "-o", "fifo"]
+    process = subprocess.Popen(command, cwd=shell.folder, env=shell.env, stderr=subprocess.PIPE)
+    time.sleep(8)  # it is done training, and waits; or, on a loaded machine, is not
+    process.terminate()
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert b"Traceback" not in err
