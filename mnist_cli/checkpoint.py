@@ -6,8 +6,6 @@ loads: `format`, `format_version`, `model` (name, arguments), `weights`, `weight
 went on after a stop) and `versions` (of the programs, and what they computed on).
 """
 
-import ctypes
-import hashlib
 import io
 import math
 import os
@@ -23,6 +21,7 @@ from torch import Tensor, nn
 
 from mnist_cli import recipes, settings
 from mnist_cli.config import TrainConfig
+from mnist_cli.digest import weights_sha256
 from mnist_cli.errors import CheckpointError, UsageError
 from mnist_cli.events import Epoch, Resumed
 from mnist_cli.files import Origin, write_standard_output, write_whole
@@ -87,18 +86,6 @@ class Checkpoint:
         model = build_model(self.config.model)
         model.load_state_dict(dict(self.weights))
         return model
-
-
-def weights_sha256(weights: Mapping[str, Tensor]) -> str:
-    """Return the SHA-256 over a state dict: for each key in order, its UTF-8 and its bytes.
-
-    The bytes are those of the contiguous tensor on the CPU, little-endian.
-    """
-    digest = hashlib.sha256()
-    for key in sorted(weights):
-        digest.update(key.encode())
-        digest.update(_bytes(weights[key]))
-    return digest.hexdigest()
 
 
 def save_checkpoint(checkpoint: Checkpoint, path: str) -> None:
@@ -283,10 +270,3 @@ def _check_plain(history: list[Any], versions: dict[Any, Any]) -> None:
 
 def _is_plain(value: object) -> bool:
     return value is None or type(value) in (bool, int, float, str)
-
-
-def _bytes(tensor: Tensor) -> bytes:
-    values = tensor.detach().cpu().contiguous()
-    if sys.byteorder == "big":
-        values = values.view(torch.uint8).view(-1, values.element_size()).flip(1).contiguous()
-    return ctypes.string_at(values.data_ptr(), values.nbytes)

@@ -7,9 +7,9 @@ from dataclasses import asdict, fields
 from pathlib import Path
 
 from mnist_cli import settings
+from mnist_cli.claim import Claim
 from mnist_cli.config import TrainConfig
 from mnist_cli.errors import OutputError, UsageError
-from mnist_cli.files import Claim
 from mnist_cli.loaders import EpochShape
 
 # What a resumed training may change; the rest would make it another training. More or fewer

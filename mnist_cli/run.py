@@ -8,13 +8,14 @@ from contextlib import nullcontext
 from dataclasses import asdict
 
 from mnist_cli import __version__, recipes, settings
-from mnist_cli.checkpoint import Checkpoint, weights_sha256
+from mnist_cli.checkpoint import Checkpoint
+from mnist_cli.claim import Claim
 from mnist_cli.config import TrainConfig
 from mnist_cli.data import load_dataset, part
+from mnist_cli.digest import weights_sha256
 from mnist_cli.errors import DivergedError, ThresholdNotMetError, UsageError
 from mnist_cli.evaluation import Score, evaluate
 from mnist_cli.events import End, Epoch, Event, Progress, Resumed, Start, Step, to_dict
-from mnist_cli.files import Claim
 from mnist_cli.loop import Tally
 from mnist_cli.models import count_parameters
 from mnist_cli.preflight import (

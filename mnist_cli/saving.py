@@ -4,9 +4,10 @@ import shlex
 from contextlib import nullcontext
 
 from mnist_cli.checkpoint import Checkpoint, Position, encode
+from mnist_cli.claim import Claim
 from mnist_cli.config import TrainConfig
 from mnist_cli.errors import OutputError
-from mnist_cli.files import Claim, write_standard_output
+from mnist_cli.files import write_standard_output
 from mnist_cli.signals import StopSignals
 
 

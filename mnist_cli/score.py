@@ -2,9 +2,10 @@
 
 import time
 
-from mnist_cli.checkpoint import Checkpoint, load_checkpoint, weights_sha256
+from mnist_cli.checkpoint import Checkpoint, load_checkpoint
 from mnist_cli.config import EvalConfig
 from mnist_cli.data import Split, load_dataset, load_test, part
+from mnist_cli.digest import weights_sha256
 from mnist_cli.errors import UsageError
 from mnist_cli.evaluation import evaluate
 from mnist_cli.events import ClassScore, Evaluated

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from mnist_cli.checkpoint import load_checkpoint, save_checkpoint, weights_sha256
+from mnist_cli.checkpoint import load_checkpoint, save_checkpoint
+from mnist_cli.digest import weights_sha256
 from mnist_cli.errors import CheckpointError
 
 

@@ -8,7 +8,8 @@ import pytest
 from conftest import Shell
 from test_cli_streams import in_terminal
 
-from mnist_cli.checkpoint import load_checkpoint, weights_sha256
+from mnist_cli.checkpoint import load_checkpoint
+from mnist_cli.digest import weights_sha256
 
 
 def test_it_prints_the_test_accuracy_alone(shell: Shell, trained: Path) -> None:

@@ -27,7 +27,7 @@ FLOORS = [
     ["inspection"],
     ["data"],
     ["runtime", "team", "files", "signals", "screening", "digits"],
-    ["plain_pickle", "start"],
+    ["plain_pickle", "start", "claim", "digest"],
     ["recipes", "settings"],
     ["config", "events", "errors"],
 ]

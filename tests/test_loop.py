@@ -9,9 +9,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from mnist_cli.checkpoint import weights_sha256
 from mnist_cli.config import MODELS
 from mnist_cli.data import Split
+from mnist_cli.digest import weights_sha256
 from mnist_cli.errors import DivergedError
 from mnist_cli.events import Progress, Step
 from mnist_cli.loaders import EpochShape, epoch_updates

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from mnist_cli.checkpoint import weights_sha256
 from mnist_cli.config import MODELS as NAMES
 from mnist_cli.data import Split
+from mnist_cli.digest import weights_sha256
 from mnist_cli.models import MODELS, build_model
 
 

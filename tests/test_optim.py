@@ -5,9 +5,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from mnist_cli.checkpoint import weights_sha256
 from mnist_cli.config import MODELS, MODES, OPTIMIZERS, SCHEDULES, TrainConfig
 from mnist_cli.data import Split
+from mnist_cli.digest import weights_sha256
 from mnist_cli.models import build_model
 from mnist_cli.optim import (
     BETA2,

@@ -6,9 +6,9 @@ import lzma
 from importlib import resources
 from pathlib import Path
 
+from mnist_cli.claim import Claim
 from mnist_cli.data.catalogue import CATALOGUE, MNIST_SHA256
 from mnist_cli.errors import DataError, OutputError
-from mnist_cli.files import Claim
 
 _log = logging.getLogger(__name__)
 _PIECE = 1 << 20

@@ -6,8 +6,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from mnist_cli.checkpoint import weights_sha256
 from mnist_cli.data import Split
+from mnist_cli.digest import weights_sha256
 from mnist_cli.errors import DivergedError
 from mnist_cli.evaluation import Score, evaluate
 from mnist_cli.events import Event, Progress, Step

@@ -14,6 +14,7 @@ from types import TracebackType, UnionType
 from typing import Any, ClassVar, Union, get_args, get_origin, get_type_hints
 
 from mnist_cli.checkpoint import load_checkpoint, save_checkpoint
+from mnist_cli.claim import Claim, ClaimedError
 from mnist_cli.errors import CheckpointError, OutputError
 from mnist_cli.events import (
     AlignmentProbe,
@@ -22,7 +23,7 @@ from mnist_cli.events import (
     SharpnessProbe,
     to_dict,
 )
-from mnist_cli.files import Claim, ClaimedError, write_whole
+from mnist_cli.files import write_whole
 from mnist_cli.lab.arm import PLACES, Arm
 from mnist_cli.lab.arm_run import ArmRun, Material
 from mnist_cli.lab.events import REASONS, ArmEnd, Change, Point

@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from mnist_cli import files
+from mnist_cli import claim
+from mnist_cli.claim import Claim
 from mnist_cli.errors import OutputError
-from mnist_cli.files import Claim
+from mnist_cli.files import write_whole
 
 OLD, NEW = b"old" * 1000, b"new" * 1001
 CALLS = "open fstat stat listdir write chmod fsync close replace unlink".split()
@@ -75,9 +76,9 @@ class System:
 def steps_of(path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     system = System(0, "nothing")
     with monkeypatch.context() as patch:
-        patch.setattr(files, "os", system)
-        with Claim(path) as claim:
-            claim.write(NEW)
+        patch.setattr(claim, "os", system)
+        with Claim(path) as made:
+            made.write(NEW)
     return system.calls
 
 
@@ -125,10 +126,10 @@ def test_whatever_fails_the_old_file_or_the_new_one_is_whole(
         told: BaseException | None = None
         with monkeypatch.context() as patch:
             system = System(number, FAILURES[kind])
-            patch.setattr(files, "os", system)
+            patch.setattr(claim, "os", system)
             try:
-                with Claim(path) as claim:
-                    claim.write(NEW)
+                with Claim(path) as made:
+                    made.write(NEW)
             except (OutputError, OSError, KeyboardInterrupt, Power) as error:
                 told = error
         found = path.read_bytes() if path.exists() else None
@@ -143,8 +144,8 @@ def test_whatever_fails_the_old_file_or_the_new_one_is_whole(
         elif name not in ("unlink", "fstat", "stat"):  # or it is not known whose the lock is
             assert set(folder.iterdir()) <= {path}, (number, name)
         # Whatever was left, the next program writes as if nothing had been.
-        with Claim(path) as claim:
-            claim.write(NEW)
+        with Claim(path) as made:
+            made.write(NEW)
         assert path.read_bytes() == NEW
         assert list(folder.iterdir()) == [path], (number, name)
 
@@ -152,7 +153,7 @@ def test_whatever_fails_the_old_file_or_the_new_one_is_whole(
 KILLED = """
 import os, sys
 from pathlib import Path
-from mnist_cli import files
+from mnist_cli import claim
 
 class System:
     left = int(sys.argv[2])
@@ -167,9 +168,9 @@ class System:
             return real(*arguments, **options)
         return call
 
-files.os = System()
-with files.Claim(Path(sys.argv[1])) as claim:
-    claim.write(sys.argv[3].encode() * 1000)
+claim.os = System()
+with claim.Claim(Path(sys.argv[1])) as made:
+    made.write(sys.argv[3].encode() * 1000)
 print("done")
 """
 
@@ -208,8 +209,8 @@ def test_a_lock_that_the_file_system_lacks_is_done_without(
         raise OSError(errno.ENOLCK, "No locks available")
 
     fake = SimpleNamespace(flock=flock, LOCK_EX=2, LOCK_NB=4)
-    monkeypatch.setattr(files, "fcntl", fake)
-    files.write_whole(tmp_path / "file", NEW)
+    monkeypatch.setattr(claim, "fcntl", fake)
+    write_whole(tmp_path / "file", NEW)
     assert (tmp_path / "file").read_bytes() == NEW
 
 
@@ -221,7 +222,7 @@ def test_without_locks_two_programs_do_not_tear_a_file(
     def flock(*_: object) -> None:
         raise OSError(errno.ENOTSUP, "Operation not supported")
 
-    monkeypatch.setattr(files, "fcntl", SimpleNamespace(flock=flock, LOCK_EX=2, LOCK_NB=4))
+    monkeypatch.setattr(claim, "fcntl", SimpleNamespace(flock=flock, LOCK_EX=2, LOCK_NB=4))
     path = tmp_path / "file"
     first = Claim(path)
     monkeypatch.setattr(os, "getpid", lambda: 12345678)

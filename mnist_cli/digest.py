@@ -1,0 +1,28 @@
+"""The digest by which two sets of weights are told apart."""
+
+import ctypes
+import hashlib
+import sys
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+
+def weights_sha256(weights: Mapping[str, Tensor]) -> str:
+    """Return the SHA-256 over a state dict: for each key in order, its UTF-8 and its bytes.
+
+    The bytes are those of the contiguous tensor on the CPU, little-endian.
+    """
+    digest = hashlib.sha256()
+    for key in sorted(weights):
+        digest.update(key.encode())
+        digest.update(_bytes(weights[key]))
+    return digest.hexdigest()
+
+
+def _bytes(tensor: Tensor) -> bytes:
+    values = tensor.detach().cpu().contiguous()
+    if sys.byteorder == "big":
+        values = values.view(torch.uint8).view(-1, values.element_size()).flip(1).contiguous()
+    return ctypes.string_at(values.data_ptr(), values.nbytes)
