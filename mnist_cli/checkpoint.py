@@ -176,6 +176,8 @@ def _read(path: str | Path, name: str) -> tuple[bytes, Origin | None]:
             with Path(path).open("rb") as file:
                 origin = Origin.of(Path(path), os.fstat(file.fileno()))
                 data = file.read(_MAX_BYTES + 1)
+    except IsADirectoryError as error:
+        raise CheckpointError(f"{name} is a folder; name a checkpoint in it") from error
     except OSError as error:
         raise CheckpointError(
             f"cannot read the checkpoint {name}: {error.strerror}; mnist-train writes one"
@@ -213,7 +215,7 @@ def _parse(data: bytes, name: str) -> dict[str, Any]:
 def _other_kind(data: bytes) -> str:
     """Return what a file is that `torch.save` did not write, as far as its start tells."""
     if data.startswith(b"\x80"):
-        return "a pickle, which can run commands and is not opened"
+        return "a pickle, or of an old PyTorch; it could run commands and is not opened"
     if data[8:9] == b"{" and int.from_bytes(data[:8], "little") < len(data):
         return "a safetensors file, which has weights but not how to go on"
     return "not a checkpoint"

@@ -20,6 +20,14 @@ _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
 _NO_SYNC = {errno.EACCES, errno.EPERM, errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EISDIR}
 
 
+_ADVICE = {
+    errno.ENOSPC: "free some space, or choose another place",
+    errno.EDQUOT: "free some space, or choose another place",
+    errno.ENOENT: "make the folder first, or choose another place",
+    errno.ENAMETOOLONG: "choose a shorter name",
+}
+
+
 class ClaimedError(OutputError):
     """Another program has claimed the file."""
 
@@ -237,6 +245,5 @@ def _sync_folder(folder: Path) -> None:
 
 def _words(path: Path, error: OSError) -> str:
     reason = error.strerror or str(error)
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    advice = "free some space, or" if full else "make this place writable, or"
-    return f"cannot write {path}: {reason}; {advice} choose another"
+    advice = _ADVICE.get(error.errno or 0, "make this place writable, or choose another")
+    return f"cannot write {path}: {reason}; {advice}"

@@ -44,12 +44,16 @@ def check_unchanged(config: TrainConfig, before: TrainConfig) -> None:
     for field in fields(TrainConfig):
         now, then = getattr(config, field.name), getattr(before, field.name)
         if field.name not in CHANGEABLE and now != then:
+            was = settings.typed(field.name, then)
             problems.append(
-                f"{settings.typed(field.name, now)} differs from the checkpoint's "
-                f"{settings.typed(field.name, then)}: a resumed training goes on as it began; "
-                "leave the option out, or start anew"
+                f"{settings.typed(field.name, now)} differs from the checkpoint's {was}"
             )
-    settings.complain(problems)
+    if problems:
+        more = f" (and {len(problems) - 2} more)" if problems[2:] else ""
+        raise UsageError(
+            f"{', '.join(problems[:2])}{more}: a resumed training goes on as it began; "
+            "leave such options out, or start anew"
+        )
 
 
 def changes_since(config: TrainConfig, before: TrainConfig) -> dict[str, list[object]]:

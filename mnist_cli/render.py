@@ -231,6 +231,13 @@ def changes_in_words(event: Resumed) -> str:
     return words
 
 
+def _brief(value: object) -> str:
+    """Return a value for people: a text without quotes, unless it needs them."""
+    if value is None:
+        return "none"
+    return value if isinstance(value, str) and value.isprintable() else shown(value)
+
+
 def scores_in_words(event: Epoch) -> str:
     """Return an epoch's losses and accuracies."""
     return ", ".join(

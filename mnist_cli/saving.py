@@ -83,4 +83,6 @@ class Saver:
             )
         if self._resumed is not None:
             return f"the checkpoint of update {self._resumed.position.update} is as it was"
+        if self._claim and self._claim.path.exists():
+            return f"nothing was written; the earlier {self._claim.path} is as it was"
         return "nothing was written"

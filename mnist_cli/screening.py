@@ -40,7 +40,7 @@ def screen(data: bytes) -> bytes:
     try:
         members = _members(data)
     except (zipfile.BadZipFile, NotImplementedError, OSError, EOFError, zlib.error) as error:
-        raise ValueError(str(error)) from error
+        raise ValueError("its archive is not whole") from error
     follow(members["data.pkl"], {name: len(contents) for name, contents in members.items()})
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:

@@ -168,7 +168,7 @@ def overlapping(data: bytes) -> bytes:
         (lambda data: packed(members_of(data), zipfile.ZIP_DEFLATED), "compressed"),
         (lambda data: packed({f"a/data/{n}": b"" for n in range(300)}), "more than 256 members"),
         (lambda data: packed({}), "missing"),
-        (lambda data: data[:-30], "not a zip"),
+        (lambda data: data[:-30], "its archive is not whole"),
     ],
 )
 def test_an_archive_that_is_not_plain_is_refused(

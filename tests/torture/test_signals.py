@@ -107,3 +107,23 @@ def test_what_follows_in_a_script_is_not_run(shell: Shell) -> None:
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (130, "")
     assert "go on with: mnist-train --resume checkpoint.pt" in err
+
+
+def test_a_second_signal_does_not_wait_for_pytorch(shell: Shell) -> None:
+    """In the midst of an operation of many seconds, of which Python hears nothing."""
+    command = "mnist-train --mode batch --micro-batch-size 60000 --model cnn --epochs 50"
+    process = start(shell, command.split())
+    assert process.stderr
+    while b"Training" not in process.stderr.readline():
+        pass
+    time.sleep(0.5)
+    process.terminate()
+    time.sleep(0.2)
+    sent = time.monotonic()
+    process.terminate()
+    _, err = process.communicate(timeout=60)
+    took = time.monotonic() - sent
+    assert process.returncode == 143
+    assert "stopped at once; what was saved before is as it was" in err.decode()
+    assert took < 20  # about a second; loaded machines
+    print(f"second signal during a long operation: {took:.2f} s to exit")
