@@ -194,8 +194,7 @@ def _parse(data: bytes, name: str) -> dict[str, Any]:
     if not data.startswith(b"PK\x03\x04"):
         raise CheckpointError(f"{name} is {_other_kind(data)}; give a file that mnist-train wrote")
     try:
-        screened = io.BytesIO(screen(data))
-        parts = torch.load(screened, map_location="cpu", weights_only=True)
+        screened = screen(data)
     except UnsafeError as error:
         raise CheckpointError(
             f"{name} is not a checkpoint of mnist-train, and unsafe to load: {error}; "
@@ -207,7 +206,9 @@ def _parse(data: bytes, name: str) -> dict[str, Any]:
         ) from error
     except ValueError as error:
         raise CheckpointError(f"{name} is damaged or truncated: {error}") from error
-    except Exception as error:  # whatever PyTorch may raise: nothing else is in this line
+    try:
+        parts = torch.load(io.BytesIO(screened), map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever PyTorch may raise, in words that the file may have chosen
         raise CheckpointError(f"{name} is damaged: PyTorch cannot read it") from error
     return parts if isinstance(parts, dict) else {}
 

@@ -6,6 +6,7 @@ those of a checkpoint, with stand-ins for its tensors, and stops at everything e
 
 import math
 import pickletools
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -75,10 +76,12 @@ def follow(program: bytes, sizes: dict[str, int]) -> None:
         raise ForeignError("its pickle is too large")
     machine = _Machine(sizes)
     try:
-        for code, argument, _ in pickletools.genops(program):
-            if code.name == "PROTO" and argument != _PROTOCOL:
-                raise ForeignError(f"its pickle has protocol {argument}")
-            machine.step(code.name, argument)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of strange escapes in a text
+            for code, argument, _ in pickletools.genops(program):
+                if code.name == "PROTO" and argument != _PROTOCOL:
+                    raise ForeignError(f"its pickle has protocol {argument}")
+                machine.step(code.name, argument)
         (value,) = machine.stack
     except (IndexError, KeyError, TypeError, AttributeError) as error:
         raise ValueError("its pickle is malformed") from error

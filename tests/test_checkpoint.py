@@ -3,6 +3,7 @@ import math
 import os
 import pickle
 import random
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -231,3 +232,14 @@ def test_a_pickle_that_would_run_a_command_is_refused_and_not_run(tmp_path: Path
     with pytest.raises(CheckpointError, match="is a pickle"):
         load_checkpoint(tmp_path / "plain.pt")
     assert not trace.exists()
+
+
+def test_no_words_of_a_file_are_repeated(trained: Path, tmp_path: Path) -> None:
+    """PyTorch's own error would print what stands in the file for the order of bytes."""
+    path = tmp_path / "x.pt"
+    with zipfile.ZipFile(trained) as old, zipfile.ZipFile(path, "w") as new:
+        for name in old.namelist():
+            evil = name.endswith("byteorder")
+            new.writestr(name, "\x1b[2J\nfree beer" if evil else old.read(name))
+    with pytest.raises(CheckpointError, match="is damaged: PyTorch cannot read it$"):
+        load_checkpoint(path)

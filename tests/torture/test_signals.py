@@ -24,15 +24,17 @@ MODES = {
 def test_a_signal_at_any_moment_loses_nothing(name: str, mode: str, shell: Shell) -> None:
     number, code = getattr(signal, name), {"SIGINT": 130, "SIGTERM": 143}[name]
     options = ["--json", *MODES[mode].split()]
-    began = time.monotonic()
-    wanted = digest_of(shell("mnist-train", *options, "-o", "whole.pt").out)
-    took = time.monotonic() - began
+    whole = shell("mnist-train", *options, "-o", "whole.pt").out
+    wanted, took = digest_of(whole), seconds_of_training(whole)
     draw = random.Random(f"{name}/{mode}")
     waits, saved = [], 0
     for point in range(count(2, 10)):
         path = shell.folder / f"{point}.pt"
         process = start(shell, ["mnist-train", *options, "-o", path.name])
-        time.sleep(draw.uniform(0.1, took * 0.9))
+        if point % 5:  # or else perhaps before it begins
+            assert process.stdout
+            assert b'"start"' in process.stdout.readline()
+        time.sleep(draw.uniform(0, took * 0.9))
         waits.append(stop(process, number, code))
         resume = ["--resume", path.name] if path.exists() else [*options, "-o", path.name]
         saved += path.exists()
@@ -50,6 +52,11 @@ def digest_of(out: str) -> str:
     end = json.loads(out.splitlines()[-1])
     assert end["reason"] == "completed"
     return str(end["weights_sha256"])
+
+
+def seconds_of_training(out: str) -> float:
+    first, *_, last = [json.loads(line)["seconds"] for line in out.splitlines()]
+    return float(last - first)
 
 
 def start(shell: Shell, command: list[str]) -> "subprocess.Popen[bytes]":
