@@ -85,6 +85,7 @@ def test_what_this_program_and_others_write_passes(trained: Path) -> None:
         b"]" * 9 + b"a" * 8 + b".",
         text("a") + b")R.",  # calls a text
         b"\x8c\x01a.",  # of a later protocol
+        b"S'\\h'\n.",  # at which Python would warn
     ],
     ids=lambda value: repr(value[:30]),
 )
