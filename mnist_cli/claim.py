@@ -5,7 +5,6 @@ import errno
 import os
 import stat
 from pathlib import Path
-from types import TracebackType
 
 from mnist_cli.errors import OutputError
 
@@ -18,8 +17,6 @@ except ImportError:  # Windows: programs are not kept apart there
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
 # What a folder that cannot be synced says: Windows, network drives, no permission to read it.
 _NO_SYNC = {errno.EACCES, errno.EPERM, errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EISDIR}
-
-
 _ADVICE = {
     errno.ENOSPC: "free some space, or choose another place",
     errno.EDQUOT: "free some space, or choose another place",
@@ -78,12 +75,7 @@ class Claim:
     def __enter__(self) -> "Claim":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def make_room(self, size: int) -> None:

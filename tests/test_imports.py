@@ -16,6 +16,7 @@ FLOORS = [
     ["cli"],
     ["report"],
     ["render"],
+    ["words"],
     ["lab"],
     ["run", "score", "predict"],
     ["trainer", "probes"],

@@ -1,5 +1,6 @@
-"""Helpers for tests of whole trainings in process."""
+"""Helpers for tests of whole trainings."""
 
+import json
 import signal
 from typing import Any
 
@@ -29,3 +30,8 @@ class SignalAt(StopSignals):
         if self.looks == self.place:
             signal.raise_signal(signal.SIGTERM)
         super().check()
+
+
+def objects(out: str) -> list[dict[str, Any]]:
+    """Return the events of --json."""
+    return [json.loads(line) for line in out.splitlines()]

@@ -10,7 +10,7 @@ import logging
 import math
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from types import TracebackType, UnionType
+from types import UnionType
 from typing import Any, ClassVar, Union, get_args, get_origin, get_type_hints
 
 from mnist_cli.checkpoint import load_checkpoint, save_checkpoint
@@ -80,12 +80,7 @@ class Store:
             ) from None
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._claim.close()
 
     def finished(self, arm: Arm) -> list[Event] | None:

@@ -9,8 +9,9 @@ from rich.progress import Progress as Bar
 from mnist_cli.events import Event, ProbeEvent
 from mnist_cli.lab.events import ArmEnd, ArmProgress, ArmStart, CompareStart, Tuned
 from mnist_cli.lab.options import FULL
-from mnist_cli.render import Renderer, can_animate, probe_in_words
+from mnist_cli.render import Renderer, can_animate
 from mnist_cli.report.text import seeds_in_words
+from mnist_cli.words import probe_in_words
 
 
 def for_people(stream: TextIO, *, quiet: bool, plain: bool) -> Renderer:
