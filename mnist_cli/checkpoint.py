@@ -132,6 +132,16 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     """
     name = "standard input" if str(path) == "-" else str(path) or "''"
     data, origin = _read(path, name)
+    return replace(decode(data, name), origin=origin)
+
+
+def decode(data: bytes, name: str) -> Checkpoint:
+    """Return the checkpoint in the contents of a file, which errors call `name`.
+
+    Raises:
+        CheckpointError: damaged, of another format or version, or unsafe.
+
+    """
     parts = _parse(data, name)
     kind = parts.get("format")
     if type(kind) is not str or kind != FORMAT:
@@ -148,7 +158,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         if not isinstance(parts.get(part), kind):
             raise CheckpointError(f"{name} is damaged: its part '{part}' is missing or malformed")
     try:
-        return replace(_assemble(parts), origin=origin)
+        return _assemble(parts)
     except (UsageError, MemoryError, RuntimeError, *_MISFITS) as error:
         reason = " ".join(str(error).split())[:200]
         raise CheckpointError(f"{name} is damaged: {reason}") from error

@@ -1,7 +1,6 @@
 """What can go wrong, and the exit code that says so."""
 
 from enum import IntEnum
-from typing import ClassVar
 
 
 class ExitCode(IntEnum):
@@ -21,9 +20,15 @@ class ExitCode(IntEnum):
 
 
 class MnistError(Exception):
-    """An error that is not a bug: one or two lines that say what is wrong and what to do."""
+    """An error that is not a bug: one or two lines that say what is wrong and what to do.
 
-    code: ClassVar[ExitCode]
+    `is_told` means that these have been shown already. What is everyone's ends all ranks of a
+    training alike.
+    """
+
+    code: int
+    is_told = False
+    is_everyones = False
 
 
 class UsageError(MnistError):
@@ -48,12 +53,14 @@ class ThresholdNotMetError(MnistError):
     """An accuracy that was asked for and not reached."""
 
     code = ExitCode.THRESHOLD
+    is_everyones = True
 
 
 class DivergedError(MnistError):
     """A loss or a weight that is no longer finite."""
 
     code = ExitCode.DIVERGED
+    is_everyones = True
 
 
 class OutputError(MnistError):
@@ -66,15 +73,26 @@ class ReaderGoneError(MnistError):
     """The reader of standard output went away; there is nobody to tell."""
 
     code = ExitCode.BROKEN_PIPE
+    is_told = True
 
 
 class InterruptedRunError(MnistError):
     """A run that SIGINT stopped, after its state was saved."""
 
     code = ExitCode.INTERRUPTED
+    is_everyones = True
 
 
 class TerminatedRunError(MnistError):
     """A run that SIGTERM stopped, after its state was saved."""
 
     code = ExitCode.TERMINATED
+    is_everyones = True
+
+
+class PeerError(MnistError):
+    """Another rank of a training failed with this, or was lost."""
+
+    def __init__(self, text: str, code: int) -> None:
+        super().__init__(text)
+        self.code = code

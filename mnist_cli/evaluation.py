@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from mnist_cli.data import Split
 from mnist_cli.data.catalogue import CLASSES
+from mnist_cli.group import TAIL, Group
 from mnist_cli.team import Team
 
 
@@ -56,32 +57,51 @@ class Score:
 
 
 def evaluate(
-    model: nn.Module, split: Split, batch_size: int = 1000, team: Team | None = None
+    model: nn.Module,
+    split: Split,
+    batch_size: int = 1000,
+    team: Team | None = None,
+    group: Group | None = None,
 ) -> Score:
     """Return the score of `model` on `split`, in evaluation mode and without gradients.
 
     The network and the split are on the same device. `batch_size` bounds the memory that a
-    thread needs, and changes the loss by no more than rounding. The team shares the batches out.
+    thread needs, and changes the loss by no more than rounding. The team shares the batches out;
+    of several ranks, each takes whole batches, and their sums are added in the order of the
+    batches, so that the score is that of one process to the last bit.
+
+    Raises:
+        Stopped, PeerError: see `Group.add_up`.
+
     """
+    group = group or Group()
     was_training = model.training
     model.eval()
-    loss_sum = torch.zeros((), dtype=torch.float64)
-    confusion = torch.zeros(CLASSES * CLASSES, dtype=torch.int64)
+    starts = range(0, len(split), batch_size)
+    own = group.share(len(starts))
+    # The loss of each batch, then the counts: as doubles, which hold them exactly.
+    sums = torch.zeros(len(starts) + CLASSES * CLASSES + TAIL, dtype=torch.float64)
+    losses = sums[: len(starts)]
+    confusion = sums[len(starts) : -TAIL]
 
     def score(start: int) -> tuple[Tensor, Tensor]:
         images, labels = split[start : start + batch_size]
         labels = labels.long()
         with torch.inference_mode():  # a thread's own
             logits = model(images)
-            losses = F.cross_entropy(logits, labels, reduction="none").cpu()  # MPS has no doubles
+            each = F.cross_entropy(logits, labels, reduction="none").cpu()  # MPS has no doubles
             pairs = (labels * CLASSES + logits.argmax(1)).cpu()
-            return losses.double().sum(), torch.bincount(pairs, minlength=CLASSES * CLASSES)
+            return each.double().sum(), torch.bincount(pairs, minlength=CLASSES * CLASSES)
 
-    for loss, counts in (team or Team()).map(score, range(0, len(split), batch_size)):
-        loss_sum += loss
-        confusion += counts
+    with group.deferring():
+        found = (team or Team()).map(score, starts[own])
+        for number, (loss, counts) in enumerate(found, start=own.start):
+            losses[number] = loss
+            confusion += counts
+    group.add_up(sums)
     model.train(was_training)
-    return Score(float(loss_sum), confusion.view(CLASSES, CLASSES))
+    counts = confusion.long().view(CLASSES, CLASSES)
+    return Score(sum(losses.tolist()), counts)
 
 
 def _ratio(part: Tensor, whole: Tensor) -> list[float]:

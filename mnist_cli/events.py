@@ -24,6 +24,8 @@ class Event:
 class Start(Event):
     """The run is about to begin. `batch_size` is the number of samples in an update.
 
+    `world_size` is the number of ranks, and `threads` the processor threads of each.
+
     `first_update` and `samples_seen` are what a resumed training has behind it.
     """
 
@@ -37,6 +39,7 @@ class Start(Event):
     parameters: int
     device: str
     world_size: int
+    threads: int
     config: dict[str, Any]
     first_update: int
     samples_seen: int

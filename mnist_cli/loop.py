@@ -12,26 +12,11 @@ from torch.nn import functional as F
 from mnist_cli.data.catalogue import CLASSES
 from mnist_cli.errors import DivergedError
 from mnist_cli.events import Progress, Step
+from mnist_cli.exchange import Exchange, Gradient, Tally
+from mnist_cli.group import Group
 from mnist_cli.loaders import Batch, EpochShape
 from mnist_cli.optim import Optimizer
 from mnist_cli.team import Team
-
-Gradient = list[Tensor]
-
-
-@dataclass
-class Tally:
-    """Sums over samples that were trained on."""
-
-    loss_sum: float = 0.0
-    correct: int = 0
-    samples: int = 0
-
-    def add(self, other: "Tally") -> None:
-        """Add the sums over other samples."""
-        self.loss_sum += other.loss_sum
-        self.correct += other.correct
-        self.samples += other.samples
 
 
 @dataclass(frozen=True)
@@ -59,8 +44,11 @@ def fit(
     tally: Tally,
     *,
     team: Team,
+    group: Group | None = None,
 ) -> Iterator[Step | Progress]:
     """Make one update from each batch, the first being step `plan.first` of the epoch.
+
+    Of several ranks, each has its share of every batch, and all make the same update.
 
     Yields a `Progress` after each micro-batch; after the last one of an update a `Step` comes
     before it. An update that is abandoned before its `Step` leaves weights, optimizer and tally
@@ -68,24 +56,30 @@ def fit(
 
     Raises:
         DivergedError: the loss or the gradient is not finite; the update was not made.
+        Stopped, PeerError: see `Group.add_up`; the update was not made.
 
     """
+    group = group or Group()
     model.train()
     parameters: list[Tensor] = list(model.parameters())
     wanted = smoothed_classes(plan.label_smoothing).to(parameters[0])
+    exchange = Exchange(group, parameters)
     seen_before = (plan.epoch - 1) * plan.shape.samples
     for step, (images, labels) in enumerate(batches, start=plan.first):
-        size = len(labels)
+        size = plan.shape.size_of(step)
         update = (plan.epoch - 1) * plan.shape.updates + step
         lr = plan.learning_rate(update)
-        whole = Update(model, parameters, images, labels, wanted)
+        share = Update(model, parameters, images, labels, size, wanted)
         gradient: Gradient = []
         sums = Tally()
-        for part, piece in team.map(whole.part, micro_batches(size, plan.micro_batch_size)):
-            gradient = list(torch._foreach_add(gradient, part)) if gradient else part
-            sums.add(piece)
-            if sums.samples < size:
-                yield _progress(plan, seen_before, tally, sums)
+        pieces = micro_batches(len(labels), plan.micro_batch_size)
+        with group.deferring():
+            for part, piece in team.map(share.part, pieces):
+                gradient = list(torch._foreach_add(gradient, part)) if gradient else part
+                sums.add(piece)
+                if sums.samples < len(labels):
+                    yield _progress(plan, seen_before, tally, sums, group.size)
+        gradient, sums = exchange.add_up(gradient, sums, size)
         loss = sums.loss_sum / size
         if not math.isfinite(loss):
             raise _diverged(f"the loss of update {update + 1} is {loss}", lr)
@@ -102,13 +96,13 @@ def fit(
             loss=loss,
             lr=lr,
         )
-        yield _progress(plan, seen_before, tally, Tally())
+        yield _progress(plan, seen_before, tally, Tally(), group.size)
 
 
 def micro_batches(size: int, most: int) -> list[slice]:
-    """Divide an update into as few equal parts as have at most `most` samples."""
+    """Divide samples into as few equal parts as have at most `most`; none into none."""
     parts = -(-size // most)
-    bounds = [part * size // parts for part in range(parts + 1)]
+    bounds = [part * size // parts for part in range(parts + 1)] if parts else []
     return [slice(*ends) for ends in pairwise(bounds)]
 
 
@@ -130,11 +124,12 @@ def smoothed_classes(smoothing: float) -> Tensor:
     return torch.eye(CLASSES, dtype=torch.float64) * (1 - smoothing) + smoothing / CLASSES
 
 
-def _progress(plan: Plan, seen_before: int, tally: Tally, under_way: Tally) -> Progress:
+def _progress(plan: Plan, seen_before: int, tally: Tally, under_way: Tally, ranks: int) -> Progress:
+    """Return how far an update is; the other ranks' shares are taken to be as far as this one."""
     samples = tally.samples + under_way.samples
     return Progress(
         plan.clock(),
-        seen_before + samples,
+        seen_before + tally.samples + under_way.samples * ranks,
         (tally.loss_sum + under_way.loss_sum) / samples,
         (tally.correct + under_way.correct) / samples,
     )
@@ -142,28 +137,32 @@ def _progress(plan: Plan, seen_before: int, tally: Tally, under_way: Tally) -> P
 
 @dataclass(frozen=True)
 class Update:
-    """An update under way: its samples, and a row of wanted probabilities for each class."""
+    """An update of `size` samples under way, or a rank's share of it.
+
+    `wanted` has a row of wanted probabilities for each class.
+    """
 
     model: nn.Module
     parameters: list[Tensor]
     images: Tensor
     labels: Tensor
+    size: int
     wanted: Tensor
 
     def part(self, part: slice) -> tuple[Gradient, Tally]:
-        """Return the part that some of its samples have in the gradient of its mean loss.
+        """Return the part that some of its samples have in the gradient of the update's mean loss.
 
         It is the gradient of their summed loss divided by the size of the update, so that the
-        parts add up to the same whatever they are. By the logits, the gradient of the
-        cross-entropy is the predicted probabilities less the wanted ones; smoothed labels change
-        what is wanted, and not the loss that is reported.
+        parts add up to the same whatever they are, and whichever ranks have them. By the logits,
+        the gradient of the cross-entropy is the predicted probabilities less the wanted ones;
+        smoothed labels change what is wanted, and not the loss that is reported.
         """
         targets = self.labels[part].long()
         logits = self.model(self.images[part])
         log_likelihood = F.log_softmax(logits.detach(), 1)
         loss_sum = F.nll_loss(log_likelihood, targets, reduction="sum")
         correct = log_likelihood.argmax(1).eq_(targets).sum()
-        excess = log_likelihood.exp_().sub_(self.wanted[targets]).div_(len(self.labels))
+        excess = log_likelihood.exp_().sub_(self.wanted[targets]).div_(self.size)
         # By the logits, the product's gradient is `excess`. Given to `grad` directly, it would
         # make PyTorch import its symbolic shapes, which takes a third of a second.
         product = torch.dot(logits.view(-1), excess.view(-1))

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
 
+from torch import nn
+
 from mnist_cli import settings
 from mnist_cli.claim import Claim
 from mnist_cli.config import TrainConfig
@@ -75,6 +77,21 @@ def differences(then: Mapping[str, object], now: Mapping[str, object]) -> dict[s
 def _cut(value: object) -> object:
     """Return a value, and of a long text, such as a path, its start: it is kept in the history."""
     return f"{value[:MAX_TEXT]}…" if isinstance(value, str) and len(value) > MAX_TEXT else value
+
+
+def check_spreadable(model: nn.Module, ranks: int) -> None:
+    """Raise UsageError if the result of a network would depend on the number of ranks.
+
+    Batch normalisation takes means over the samples that are computed together: with many ranks
+    each has means of its own, of fewer samples. None of the networks has it; one that is added
+    with it can be trained by one process.
+    """
+    norms = (nn.modules.batchnorm._BatchNorm,)
+    if ranks > 1 and any(isinstance(layer, norms) for layer in model.modules()):
+        raise UsageError(
+            f"this network has batch normalisation, and would be another one with {ranks} ranks; "
+            "train it with one process, or give it another normalisation"
+        )
 
 
 def claim_output(config: TrainConfig) -> Claim | None:

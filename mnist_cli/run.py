@@ -7,19 +7,23 @@ from collections.abc import Generator, Iterator
 from contextlib import nullcontext
 from dataclasses import asdict
 
+import torch
+
 from mnist_cli import __version__, recipes, settings
 from mnist_cli.checkpoint import Checkpoint
 from mnist_cli.claim import Claim
 from mnist_cli.config import TrainConfig
-from mnist_cli.data import load_dataset, part
+from mnist_cli.data import Split, load_dataset, part
 from mnist_cli.digest import weights_sha256
-from mnist_cli.errors import DivergedError, ThresholdNotMetError, UsageError
+from mnist_cli.errors import DivergedError, PeerError, ThresholdNotMetError, UsageError
 from mnist_cli.evaluation import Score, evaluate
 from mnist_cli.events import End, Epoch, Event, Progress, Resumed, Start, Step, to_dict
-from mnist_cli.loop import Tally
+from mnist_cli.exchange import Tally
+from mnist_cli.group import Group
 from mnist_cli.models import count_parameters
 from mnist_cli.preflight import (
     changes_since,
+    check_spreadable,
     check_unchanged,
     claim_output,
     differences,
@@ -36,12 +40,15 @@ from mnist_cli.trainer import Trainer
 _log = logging.getLogger(__name__)
 
 
-def train(config: TrainConfig, resume: Checkpoint | None = None) -> Iterator[Event]:
+def train(
+    config: TrainConfig, resume: Checkpoint | None = None, group: Group | None = None
+) -> Iterator[Event]:
     """Train, and yield what happens; the checkpoint is at `config.output` when the `End` comes.
 
     With `resume`, the training goes on from there; `config` may differ from the checkpoint's in
     the fields that `preflight.CHANGEABLE` names. Until the iterator ends or is closed, no other
-    run can write to the same output.
+    run can write to the same output. With a `group` of ranks, all are to call this alike; the
+    first of them writes.
 
     Raises:
         UsageError: options contradict each other, the data or the checkpoint.
@@ -50,12 +57,14 @@ def train(config: TrainConfig, resume: Checkpoint | None = None) -> Iterator[Eve
         ThresholdNotMetError: `until_accuracy` was not reached; the `End` came before.
         DivergedError: loss, gradient or weights are not finite; the last good checkpoint is kept.
         InterruptedRunError, TerminatedRunError: a signal came; the state was saved.
+        PeerError: another rank failed or was lost; the state was saved.
 
     """
+    group = group or Group()
     if resume is None:
         settings.check(config)
-    with claim_output(config) or nullcontext() as claim:
-        run = _Run(config, resume, claim)
+    with (claim_output(config) if group.is_main else None) or nullcontext() as claim:
+        run = _Run(config, resume, claim, group)
         with run.signals:
             yield from run.events()
 
@@ -63,29 +72,38 @@ def train(config: TrainConfig, resume: Checkpoint | None = None) -> Iterator[Eve
 class _Run:
     """A training in progress."""
 
-    def __init__(self, asked: TrainConfig, resume: Checkpoint | None, claim: Claim | None) -> None:
+    def __init__(
+        self, asked: TrainConfig, resume: Checkpoint | None, claim: Claim | None, group: Group
+    ) -> None:
         self._began = time.perf_counter()
         self.signals = StopSignals()
+        self.group = group
+        group.listen(self.signals, self.clock)
         if resume is not None:
             check_unchanged(recipes.resolve(asked), resume.config)
-        set_threads(asked.threads)
-        self.device = pick_device(asked.device)
+        set_threads(asked.threads, group.place)
+        self.device = pick_device(asked.device, group.place)
         self.team = Team(threads_for(self.device), self.signals.check)
-        dataset = load_dataset(asked.dataset, asked.data_dir)
+        with group.one_per_machine_first():
+            dataset = load_dataset(asked.dataset, asked.data_dir)
         samples, val = part(
             dataset.train, val_size=asked.val_size, subset=asked.subset, seed=asked.seed
         )
         self.config = config = recipes.resolve(asked, len(samples))
-        self.saver = Saver(claim, config, resume, self.signals)
+        self.saver = Saver(claim, config, resume, self.signals, writing=group.is_main)
         if resume is not None:
             settings.check(config)
         samples, self.val = samples.to(self.device), val.to(self.device)
         self.test = dataset.test.to(self.device)
         self.state = TrainingState(config, self.device)
-        self.trainer = Trainer(config, self.state, samples, team=self.team, clock=self.clock)
+        check_spreadable(self.state.model, group.size)
+        self.trainer = Trainer(
+            config, self.state, samples, team=self.team, clock=self.clock, group=group
+        )
         self.shape, self.planned = self.trainer.shape, self.trainer.planned
         self.probes = Probes(config, samples, self.team, self.clock)
-        self.versions = versions_on(self.device)
+        self.versions = versions_on(self.device, group.size)
+        self.lost: PeerError | None = None
         self.resumed: Resumed | None = None
         if resume is not None:
             self.resumed = self._restore(resume)
@@ -137,7 +155,8 @@ class _Run:
             updates=min(self.planned, self.config.max_updates or self.planned),
             parameters=count_parameters(self.state.model),
             device=str(self.device),
-            world_size=1,
+            world_size=self.group.size,
+            threads=torch.get_num_threads(),
             config=asdict(self.config),
             first_update=self.state.update,
             samples_seen=self.trainer.samples_seen,
@@ -164,10 +183,13 @@ class _Run:
             reason = None
             while reason is None and (self._is_unscored() or self.state.update < self.planned):
                 reason = yield from self._go_on()
-            self.signals.check()
+            self.group.check()
             if self.state.tally.samples or self.test_score is None:
                 self._score()
         except Stopped:
+            return "interrupted"
+        except PeerError as error:
+            self.lost = error
             return "interrupted"
         return reason or "completed"
 
@@ -206,22 +228,25 @@ class _Run:
     def _probe(self) -> Iterator[Event]:
         trainer = self.trainer
         self.state.check_finite()
-        yield from self.probes.measure(
-            self.state.model,
-            update=self.state.update,
-            samples_seen=trainer.samples_seen,
-            lr=trainer.lr,
-        )
+        if not self.group.is_main:
+            return
+        with self.group.deferring():
+            yield from self.probes.measure(
+                self.state.model,
+                update=self.state.update,
+                samples_seen=trainer.samples_seen,
+                lr=trainer.lr,
+            )
 
     def _is_due(self, step: Step) -> bool:
         return self.config.mode == "batch" or step.update % self.config.log_interval == 0
 
     def _reason_to_stop(self) -> str | None:
         config = self.config
-        self.signals.check()
+        self.group.check()
         if config.max_updates and self.state.update >= config.max_updates:
             return "max-updates"
-        if config.max_seconds and self.clock() >= config.max_seconds:
+        if config.max_seconds and self.group.seconds() >= config.max_seconds:
             return "max-seconds"
         return None
 
@@ -246,10 +271,8 @@ class _Run:
         return event
 
     def _score(self) -> tuple[Score, Score | None]:
-        self.test_score = evaluate(self.state.model, self.test, team=self.team)
-        self.val_score = (
-            evaluate(self.state.model, self.val, team=self.team) if len(self.val) else None
-        )
+        self.test_score = self._score_on(self.test)
+        self.val_score = self._score_on(self.val) if len(self.val) else None
         for split, score in (("test", self.test_score), ("validation", self.val_score)):
             if score is not None and not math.isfinite(score.loss):
                 raise DivergedError(
@@ -258,6 +281,9 @@ class _Run:
                     "use a smaller --lr"
                 )
         return self.test_score, self.val_score
+
+    def _score_on(self, split: Split) -> Score:
+        return evaluate(self.state.model, split, team=self.team, group=self.group)
 
     def _reached(self) -> bool:
         wanted, score = self.config.until_accuracy, self.val_score
@@ -288,6 +314,9 @@ class _Run:
     def judge(self, reason: str) -> None:
         """Raise what the exit code has to say of a run that ended in good order."""
         update, error = self.state.update, self.signals.error
+        if self.lost is not None:
+            way_on = f"stopped at update {update}; {self.saver.way_on()}"
+            raise PeerError(f"{self.lost}\n{way_on}", self.lost.code)
         if reason == "interrupted":
             assert error
             raise error(f"interrupted at update {update}; {self.saver.way_on()}")
@@ -300,9 +329,9 @@ class _Run:
 
     def _save(self, *, last: bool = False) -> None:
         """Write the checkpoint if it is news."""
+        self.state.check_finite(self.trainer.last_lr)
         checkpoint = self._checkpoint()
         if self.saver.is_news(checkpoint, last=last):
-            self.state.check_finite(self.trainer.last_lr)
             self.saver.save(checkpoint)
 
     def _checkpoint(self) -> Checkpoint:

@@ -2,42 +2,63 @@
 
 import ctypes
 import hashlib
+import os
 import sys
 
 import torch
 
 from mnist_cli.errors import UsageError
+from mnist_cli.ranks import Place, threads_per_rank
 
 # Of <malloc.h>.
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -2, -3, -8
 
 
-def pick_device(name: str) -> torch.device:
+def pick_device(name: str, place: Place | None = None) -> torch.device:
     """Return the device that `name` asks for; `auto` takes a GPU where there is one.
+
+    Of several ranks on a machine, each takes a GPU of its own.
 
     Raises:
         UsageError: this PyTorch cannot use that device here.
 
     """
+    place = place or Place()
+    spread = place.size > 1
     available = {
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
+        "cuda": torch.cuda.is_available() and place.local_size <= torch.cuda.device_count(),
+        "mps": torch.backends.mps.is_available() and not spread,
         "cpu": True,
     }
     if name == "auto":
-        return torch.device(next(kind for kind, usable in available.items() if usable))
+        name = next(kind for kind, usable in available.items() if usable)
     if not available[name]:
+        whom = f" for each of {place.local_size} ranks" if spread else ""
         raise UsageError(
-            f"--device {name}: this PyTorch ({torch.__version__}) finds no {name} device here; "
-            "use --device cpu or auto"
+            f"--device {name}: this PyTorch ({torch.__version__}) finds no {name} device here"
+            f"{whom}; use --device cpu or auto"
         )
+    if name == "cuda" and spread:
+        torch.cuda.set_device(place.local_rank)
+        return torch.device("cuda", place.local_rank)
     return torch.device(name)
 
 
-def set_threads(threads: int | None) -> None:
-    """Use so many processor threads; `None` leaves the number to PyTorch and OMP_NUM_THREADS."""
+def set_threads(threads: int | None, place: Place | None = None) -> None:
+    """Use so many processor threads; `None` leaves the number to PyTorch and OMP_NUM_THREADS.
+
+    Several ranks on a machine share its cores out (see `threads_per_rank`).
+    """
+    if threads is None:
+        threads = threads_per_rank(place or Place(), usable_cores())
     if threads is not None:
         torch.set_num_threads(threads)
+
+
+def usable_cores() -> int:
+    """Return the number of processor cores that this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)  # not on every system
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def threads_for(device: torch.device) -> int:

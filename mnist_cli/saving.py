@@ -15,7 +15,7 @@ class Saver:
     """Writes the checkpoints of a run to its claimed output, or the last one to a stream.
 
     `resumed` is the checkpoint that the training goes on from. A claim of `None` stands for
-    standard output.
+    standard output. One that is not `writing` only keeps account, as do all ranks but the first.
 
     Raises:
         OutputError: the output is the resumed file, and was written to since it was read.
@@ -28,13 +28,16 @@ class Saver:
         config: TrainConfig,
         resumed: Checkpoint | None,
         signals: StopSignals,
+        *,
+        writing: bool = True,
     ) -> None:
         self.saved: Position | None = None
         self._claim = claim
         self._config = config
         self._resumed = resumed
         self._signals = signals
-        self._is_stream = claim is None or claim.is_special
+        self._is_writing = writing
+        self._is_stream = writing and (claim is None or claim.is_special)
         origin = resumed.origin if resumed and claim and not self._is_stream else None
         if origin and claim and origin.is_at(claim.target) and origin.was_replaced():
             raise OutputError(f"{claim.path} was written to since it was read; run this again")
@@ -46,7 +49,7 @@ class Saver:
 
     def check_room(self, checkpoint: Checkpoint) -> None:
         """Raise OutputError now if there is no room for such a checkpoint."""
-        if self._claim is not None:
+        if self._claim is not None and self._is_writing:
             self._claim.make_room(len(encode(checkpoint)))
 
     def is_news(self, checkpoint: Checkpoint, *, last: bool) -> bool:
@@ -55,14 +58,17 @@ class Saver:
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Write a checkpoint."""
-        data = encode(checkpoint)
+        if self._is_writing:
+            self._write(encode(checkpoint))
+        self.saved = checkpoint.position
+
+    def _write(self, data: bytes) -> None:
         # A pipe may have no reader, and a FIFO wait for one, for ever.
         with self._signals.let_through() if self._is_stream else nullcontext():
             if self._claim is None:
                 write_standard_output(data)
             else:
                 self._claim.write(data)
-        self.saved = checkpoint.position
 
     def way_on(self) -> str:
         """Return what to do after an interruption."""

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from mnist_cli.errors import InterruptedRunError, MnistError, TerminatedRunError
+from mnist_cli.ranks import is_launched
 
 _ERRORS: dict[int, type[MnistError]] = {
     signal.SIGINT: InterruptedRunError,
@@ -34,7 +35,11 @@ class Stopped(Exception):  # noqa: N818 (nothing went wrong)
 
 
 class StopSignals:
-    """While entered, remembers the first signal; a second one ends the program at once."""
+    """While entered, remembers the first signal; a second one ends the program at once.
+
+    Under torchrun a second SIGTERM does not: a scheduler such as Slurm sends it to every process,
+    and torchrun passes its own on.
+    """
 
     def __init__(self) -> None:
         self._received: int | None = None
@@ -45,6 +50,11 @@ class StopSignals:
     def error(self) -> type[MnistError] | None:
         """The error that stands for the signal that came, if one came."""
         return None if self._received is None else _ERRORS[self._received]
+
+    def note(self, number: int) -> None:
+        """Take it that a signal came, as one did elsewhere."""
+        if self._received is None:
+            self._received = number
 
     def check(self) -> None:
         """Raise Stopped if a signal came."""
@@ -87,6 +97,8 @@ class StopSignals:
             self._watch = None
 
     def _receive(self, number: int, _frame: FrameType | None) -> None:
+        if _is_passed_on_twice(number, self._received):
+            return
         if self._received is not None:
             raise _ERRORS[number](_AT_ONCE)
         self._received = number
@@ -109,10 +121,11 @@ class _Watch:
         os.close(self._writing)  # which the thread reads as the end
 
     def _listen(self) -> None:
-        heard = 0
+        heard, first = 0, None
         while number := os.read(self._reading, 1):
-            if number[0] not in _ERRORS:
+            if number[0] not in _ERRORS or _is_passed_on_twice(number[0], first):
                 continue
+            first = first or number[0]
             heard += 1
             if heard == 1 and not self._ended.wait(_PATIENCE):
                 _log.warning("Stopping after the work under way; once more to stop at once")
@@ -120,6 +133,11 @@ class _Watch:
                 os.write(2, f"error: {_AT_ONCE}\n".encode())
                 os._exit(_ERRORS[number[0]].code)
         os.close(self._reading)
+
+
+def _is_passed_on_twice(number: int, before: int | None) -> bool:
+    """Tell whether a signal is one that a launcher passes on, and came before."""
+    return number == before == signal.SIGTERM and is_launched()
 
 
 def _is_ignored(number: int) -> bool:

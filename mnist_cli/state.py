@@ -9,8 +9,8 @@ from mnist_cli import __version__
 from mnist_cli.checkpoint import Checkpoint, Position
 from mnist_cli.config import TrainConfig
 from mnist_cli.errors import CheckpointError, DivergedError
+from mnist_cli.exchange import Tally
 from mnist_cli.loaders import EpochShape
-from mnist_cli.loop import Tally
 from mnist_cli.models import build_model
 from mnist_cli.optim import build_optimizer
 
@@ -93,7 +93,7 @@ class TrainingState:
         )
 
 
-def versions_on(device: torch.device) -> dict[str, str]:
+def versions_on(device: torch.device, ranks: int = 1) -> dict[str, str]:
     """Return what the exact result depends on besides the config."""
     return {
         "mnist_cli": __version__,
@@ -101,4 +101,5 @@ def versions_on(device: torch.device) -> dict[str, str]:
         "python": platform.python_version(),
         "device": str(device),
         "threads": str(torch.get_num_threads()),
+        "ranks": str(ranks),
     }

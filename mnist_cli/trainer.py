@@ -7,6 +7,7 @@ from mnist_cli.augment import Shifted
 from mnist_cli.config import TrainConfig
 from mnist_cli.data import Split
 from mnist_cli.events import Progress, Step
+from mnist_cli.group import Group
 from mnist_cli.loaders import epoch_updates
 from mnist_cli.loop import Plan, fit
 from mnist_cli.optim import learning_rate
@@ -29,6 +30,7 @@ class Trainer:
         *,
         team: Team,
         clock: Callable[[], float],
+        group: Group | None = None,
     ) -> None:
         self.config = config
         self.state = state
@@ -38,6 +40,7 @@ class Trainer:
         self.train_seconds = 0.0
         self._dataset = Shifted(samples) if config.augment else samples
         self._team = team
+        self._group = group or Group()
         self._clock = clock
 
     @property
@@ -69,6 +72,7 @@ class Trainer:
             epoch=epochs + 1,
             shuffle=config.shuffle,
             first=first,
+            share=self._group.share,
         )
         assert config.label_smoothing is not None
         plan = Plan(
@@ -80,7 +84,15 @@ class Trainer:
             label_smoothing=config.label_smoothing,
             clock=self._clock,
         )
-        events = fit(state.model, state.optimizer, batches, plan, state.tally, team=self._team)
+        events = fit(
+            state.model,
+            state.optimizer,
+            batches,
+            plan,
+            state.tally,
+            team=self._team,
+            group=self._group,
+        )
         spent = 0.0  # on the update under way, which may yet be abandoned
         while True:
             began = time.perf_counter()

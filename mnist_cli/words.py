@@ -7,16 +7,19 @@ from mnist_cli.events import AlignmentProbe, End, Epoch, NoiseProbe, ProbeEvent,
 from mnist_cli.settings import shown
 
 # What changes the order in which sums are added up.
-ROUNDING = ("micro_batch_size", "device", "threads", "torch")
+ROUNDING = ("micro_batch_size", "device", "threads", "ranks", "torch")
 
 
 def plan_in_words(start: Start) -> str:
     """Return what is about to happen; in batch mode, also what would make it useful."""
     config = start.config
     each = f"{start.samples:,} samples → {_count(start.updates_per_epoch, 'update')} an epoch"
+    where = start.device
+    if start.world_size > 1:
+        where += f" by {start.world_size} ranks with {_count(start.threads, 'thread')} each"
     plan = (
         f"Training {config['model']} ({start.parameters:,} parameters) on {config['dataset']} in "
-        f"{start.mode} mode, on {start.device}: {each}, {start.updates:,} in all"
+        f"{start.mode} mode, on {where}: {each}, {start.updates:,} in all"
     )
     if start.first_update:
         plan += f", going on after {start.first_update:,}"

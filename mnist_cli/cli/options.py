@@ -19,12 +19,18 @@ _ROOT = Path(__file__).parents[1]
 PRESETS = next((p for p in (_ROOT / "configs", _ROOT.parent / "configs") if p.is_dir()), _ROOT)
 
 
+AUTO = "auto"
+
+
 @dataclass(frozen=True)
 class Resume:
     """Where a training goes on from."""
 
     resume: str | None = option(
-        None, "Go on exactly where it stopped.", metavar="CHECKPOINT", panel="What is trained"
+        None,
+        "Go on exactly where it stopped; auto: at --output if that is there, or else begin.",
+        metavar="CHECKPOINT|auto",
+        panel="What is trained",
     )
 
 

@@ -7,16 +7,23 @@ import logging
 import os
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Iterator
 from types import FrameType
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 import typer
 
 from mnist_cli.errors import ExitCode, MnistError, ReaderGoneError
 from mnist_cli.files import write_standard_output
+from mnist_cli.ranks import place_in
 from mnist_cli.start import leave_quietly
+
+if TYPE_CHECKING:
+    from mnist_cli.group import Group
+
+_PATIENCE = 3.0  # seconds
 
 
 def run_program(app: typer.Typer, name: str) -> None:
@@ -82,6 +89,7 @@ def _run(app: typer.Typer, name: str) -> int:
     except Exception as error:
         if hasattr(error, "format_message"):  # Typer's errors of usage
             if message := _usage(error):
+                _let_the_first_rank_tell()
                 complain(message)
             return ExitCode.USAGE
         traceback.print_exc()
@@ -89,9 +97,17 @@ def _run(app: typer.Typer, name: str) -> int:
 
 
 def _fail(error: MnistError) -> int:
-    if not isinstance(error, ReaderGoneError):
+    if not error.is_told:
+        _let_the_first_rank_tell()
         complain(str(error))
     return error.code
+
+
+def _let_the_first_rank_tell() -> None:
+    """Give the first rank time to fail likewise and to tell, upon which torchrun ends this one."""
+    with contextlib.suppress(MnistError):
+        if not place_in().is_main:
+            time.sleep(_PATIENCE)
 
 
 def complain(message: str) -> None:
@@ -132,13 +148,30 @@ def quick_imports() -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def joined() -> Iterator["Group | None"]:
+    """Join the ranks that torchrun has started; `None` stands for a process by itself."""
+    if place_in().size == 1:
+        yield None
+        return
+    with quick_imports():
+        from mnist_cli.group import join  # noqa: PLC0415 (torch)
+    for number in (signal.SIGINT, signal.SIGTERM):  # Python would not hear them while it waits
+        signal.signal(number, signal.SIG_DFL)
+    group = join(complain)
+    stop_tidily()
+    with group:
+        yield group
+
+
+@contextlib.contextmanager
 def notices(*, quiet: bool) -> Iterator[None]:
     """Show on stderr what the rooms below log: notices, or only warnings when quiet."""
     logger = logging.getLogger("mnist_cli")
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(message)s"))
     logger.addHandler(handler)
-    logger.setLevel(logging.WARNING if quiet else logging.INFO)
+    level = logging.WARNING if quiet else logging.INFO
+    logger.setLevel(level if place_in().is_main else logging.CRITICAL)
     try:
         yield
     finally:

@@ -3,18 +3,27 @@
 import sys
 from contextlib import ExitStack, suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from mnist_cli import settings
-from mnist_cli.cli.options import Display, Resume, add_command, config_parameter, layers_of
-from mnist_cli.cli.shell import notices, quick_imports, run_program
+from mnist_cli.cli.options import (
+    AUTO,
+    Display,
+    Resume,
+    add_command,
+    config_parameter,
+    layers_of,
+)
+from mnist_cli.cli.shell import joined, notices, quick_imports, run_program
 from mnist_cli.config import TrainConfig
 from mnist_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from mnist_cli.checkpoint import Checkpoint
+    from mnist_cli.group import Group
 
 app = typer.Typer(pretty_exceptions_enable=False)
 
@@ -35,27 +44,60 @@ def train(given: dict[str, Any], config: str | None) -> None:
     layers = layers_of(given, config, *known)
     display = settings.build(Display, layers)
     resume = settings.build(Resume, layers).resume
-    if resume is None:
-        checkpoint, options = None, settings.build(TrainConfig, layers)
-        settings.check(options)
-    else:
-        checkpoint, options = _resumed(resume, layers)
+    fresh = _fresh(layers, display) if resume in (None, AUTO) else TrainConfig()
+    if resume == AUTO and fresh.output == "-":
+        raise UsageError("--resume auto goes on with the file that --output names, and that is -")
+    with joined() as group:
+        options, checkpoint = fresh, None
+        if resume is not None:
+            path = fresh.output if resume == AUTO else resume
+            checkpoint = _checkpoint(path, group, optional=resume == AUTO)
+            if checkpoint is not None:
+                options = _resumed(checkpoint, path, layers, display)
+        _run(options, checkpoint, display, group)
+
+
+def _fresh(layers: list[settings.Layer], display: Display) -> TrainConfig:
+    """Return the options of a training that begins."""
+    options = settings.build(TrainConfig, layers)
+    settings.check(options)
+    return _streams(options, display)
+
+
+def _streams(options: TrainConfig, display: Display) -> TrainConfig:
+    """Return the options with one name for standard output, which only one thing can go to."""
     if options.output == "/dev/stdout":
         options = replace(options, output="-")
     if display.json and options.output == "-":
         raise UsageError("-o - and --json both want standard output; give one of them a file")
-    _run(options, checkpoint, display)
+    return options
 
 
-def _resumed(path: str, layers: list[settings.Layer]) -> tuple["Checkpoint", TrainConfig]:
-    """Return a checkpoint and its config, changed by what was given now.
+def _checkpoint(path: str, group: "Group | None", *, optional: bool) -> "Checkpoint | None":
+    """Return the checkpoint in a file of the first rank's, or `None` if it may be missing and is.
+
+    The other ranks may be on machines that lack the file: it is handed out to them.
+    """
+    with quick_imports():
+        from mnist_cli.checkpoint import decode, encode, load_checkpoint  # noqa: PLC0415 (torch)
+
+    if group is not None and not group.is_main:
+        data = group.hand_out(None)
+        return None if data is None else decode(data, path)
+    missing = optional and not Path(path).exists()
+    checkpoint = None if missing else load_checkpoint(path)
+    if group is not None:
+        group.hand_out(None if checkpoint is None else encode(checkpoint))
+    return checkpoint
+
+
+def _resumed(
+    checkpoint: "Checkpoint", path: str, layers: list[settings.Layer], display: Display
+) -> TrainConfig:
+    """Return a checkpoint's config, changed by what was given now.
 
     Places are never taken from the checkpoint: it may be a stranger's.
     """
-    with quick_imports():
-        from mnist_cli.checkpoint import load_checkpoint  # noqa: PLC0415 (torch)
-
-    checkpoint = load_checkpoint(path)
     fresh = TrainConfig()
     base = replace(
         checkpoint.config,
@@ -65,24 +107,32 @@ def _resumed(path: str, layers: list[settings.Layer]) -> tuple["Checkpoint", Tra
     )
     if base.max_updates and base.max_updates <= checkpoint.position.update:
         base = replace(base, max_updates=None)  # a budget that was spent
-    return checkpoint, settings.build(TrainConfig, layers, base)
+    return _streams(settings.build(TrainConfig, layers, base), display)
 
 
-def _run(config: TrainConfig, checkpoint: "Checkpoint | None", display: Display) -> None:
+def _run(
+    config: TrainConfig,
+    checkpoint: "Checkpoint | None",
+    display: Display,
+    group: "Group | None",
+) -> None:
     with quick_imports():
-        from mnist_cli.render import JsonLines, PathLine, for_people  # noqa: PLC0415
+        from mnist_cli.render import JsonLines, PathLine, Renderer, for_people  # noqa: PLC0415
         from mnist_cli.run import train as run  # noqa: PLC0415 (torch)
         from mnist_cli.runtime import keep_freed_memory  # noqa: PLC0415 (torch)
 
     keep_freed_memory()
 
+    silent = group is not None and not group.is_main
     # Lines of data would be torn by a bar that is redrawn on the same terminal.
     plain = display.json and sys.stdout.isatty()
     with ExitStack() as stack:
         stack.enter_context(notices(quiet=display.quiet))
-        people = stack.enter_context(for_people(sys.stderr, quiet=display.quiet, plain=plain))
-        data = JsonLines() if display.json else PathLine()
-        for event in run(config, checkpoint):
+        people = stack.enter_context(
+            for_people(sys.stderr, quiet=display.quiet or silent, plain=plain)
+        )
+        data = Renderer() if silent else JsonLines() if display.json else PathLine()
+        for event in run(config, checkpoint, group):
             with suppress(OSError):  # nobody reads standard error: that is no reason to stop
                 people.show(event)
             data.show(event)

@@ -11,10 +11,10 @@ from mnist_cli.digest import weights_sha256
 from mnist_cli.errors import DivergedError
 from mnist_cli.evaluation import Score, evaluate
 from mnist_cli.events import Event, Progress, Step
+from mnist_cli.exchange import Tally
 from mnist_cli.lab.arm import Arm
 from mnist_cli.lab.events import ArmEnd, ArmProgress, Change, Point
 from mnist_cli.lab.statistics import sample
-from mnist_cli.loop import Tally
 from mnist_cli.probes import Probes
 from mnist_cli.signals import Stopped, StopSignals
 from mnist_cli.state import TrainingState

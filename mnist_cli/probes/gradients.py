@@ -42,7 +42,7 @@ class Objective:
         """
         parameters = self.parameters
         wanted = smoothed_classes(self.label_smoothing).to(parameters[0])
-        whole = Update(self.model, parameters, split.images, split.labels, wanted)
+        whole = Update(self.model, parameters, split.images, split.labels, len(split), wanted)
         total = torch.zeros(sum(p.numel() for p in parameters), dtype=torch.float64)
         parts = micro_batches(len(split), _MICRO_BATCH)
         for part, _ in self.team.map(whole.part, parts):

@@ -1,0 +1,1 @@
+"""Many ranks: that they train as one process does, and what that costs."""

@@ -1,0 +1,261 @@
+"""The ranks that train together: what they add up, agree on, and tell each other of failures.
+
+Every rank makes the same decisions, because all it decides on comes out of a sum over the ranks.
+What comes to one rank alone, a signal or the time on its clock, goes into the next sum; the ranks
+stop together behind it. So nobody waits for a rank that has left.
+"""
+
+import json
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from types import TracebackType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mnist_cli.errors import (
+    ExitCode,
+    InterruptedRunError,
+    MnistError,
+    PeerError,
+    TerminatedRunError,
+)
+from mnist_cli.ranks import Place, place_in
+from mnist_cli.signals import Stopped, StopSignals
+
+TAIL = 3  # entries of a sum that the group has for itself: SIGINT, SIGTERM, the first rank's clock
+# Seconds until the first rank has told of a failure, or has written everything.
+_HEARD, _WRITTEN = 5.0, 600.0
+
+
+class Group:
+    """One process that trains by itself: every sum over it is there already."""
+
+    def __init__(self, place: Place | None = None) -> None:
+        self.place = place or Place()
+        self._signals = StopSignals()
+        self._clock: Callable[[], float] = float
+
+    @property
+    def size(self) -> int:
+        """The number of ranks."""
+        return self.place.size
+
+    @property
+    def is_main(self) -> bool:
+        """Tell whether this rank is the one that prints and writes."""
+        return self.place.is_main
+
+    def __enter__(self) -> "Group":
+        return self
+
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        error: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
+        """Leave the group, and tell it if that is by an error."""
+
+    def listen(self, signals: StopSignals, clock: Callable[[], float]) -> None:
+        """Take the signals and the clock that the ranks are to agree on."""
+        self._signals, self._clock = signals, clock
+
+    def share(self, count: int) -> slice:
+        """Return this rank's share of `count` things; the shares differ by one at most."""
+        rank, size = self.place.rank, self.place.size
+        return slice(rank * count // size, (rank + 1) * count // size)
+
+    def check(self) -> None:
+        """Raise Stopped if a signal came, unless the ranks have yet to agree on that."""
+        self._signals.check()
+
+    @contextmanager
+    def deferring(self) -> Iterator[None]:
+        """Keep a signal that stops this rank's share of a sum until the ranks have agreed."""
+        yield
+
+    def seconds(self) -> float:
+        """Return the time on the clock, the same in all ranks."""
+        return self._clock()
+
+    def add_up(self, values: Tensor) -> None:
+        """Add up a vector over the ranks, in place. Its last `TAIL` entries are the group's own.
+
+        Raises:
+            Stopped: a signal came to one of the ranks.
+            PeerError: one of the ranks failed or was lost.
+
+        """
+
+    def hand_out(self, data: bytes | None) -> bytes | None:
+        """Return the data of the first rank."""
+        return data
+
+    @contextmanager
+    def one_per_machine_first(self) -> Iterator[None]:
+        """Let the others on a machine wait until its first rank has been here."""
+        yield
+
+
+class Ranks(Group):
+    """Several processes that `torch.distributed` connects: gloo on processors, nccl on GPUs."""
+
+    def __init__(self, place: Place, tell: Callable[[str], None]) -> None:
+        """Join the others, and wait for them; the first of them tells of errors by `tell`."""
+        import torch.distributed as dist  # noqa: PLC0415 (not in every PyTorch)
+
+        super().__init__(place)
+        self._tell = tell
+        self._dist = dist
+        self._seconds = 0.0
+        store, _, _ = next(dist.rendezvous("env://"))  # type: ignore[attr-defined]
+        prefixed: Any = dist.PrefixStore  # type: ignore[attr-defined]
+        self.store = prefixed("mnist_cli", store)
+        dist.init_process_group(
+            "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo",
+            store=prefixed("sums", store),
+            rank=place.rank,
+            world_size=place.size,
+        )
+
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        error: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
+        """Leave the group.
+
+        What ends all ranks alike is told by the first, once it has written everything. What ends
+        this one alone is left where the others find it, and told by the first of them.
+        """
+        known = error if isinstance(error, MnistError) else None
+        is_everyones = error is None or (known is not None and known.is_everyones)
+        if error is not None and not is_everyones:
+            self._report(error)
+        with suppress(RuntimeError):
+            self._dist.destroy_process_group()  # or the others would wait for this rank
+        if self.is_main:
+            if known is not None and not known.is_told:
+                self._tell(str(known))
+                known.is_told = True
+            with suppress(RuntimeError):
+                self.store.set("end", "")
+        elif self._hears_of_the_end(_WRITTEN if is_everyones else _HEARD) and known is not None:
+            known.is_told = True
+
+    def check(self) -> None:
+        """Leave it to the next sum."""
+
+    @contextmanager
+    def deferring(self) -> Iterator[None]:
+        """Leave it to the sum that follows, which raises Stopped in all ranks."""
+        with suppress(Stopped):
+            yield
+
+    def seconds(self) -> float:
+        """Return the time on the first rank's clock at the last sum."""
+        return self._seconds
+
+    def add_up(self, values: Tensor) -> None:
+        """Add up over the ranks."""
+        why = self._signals.error
+        at = self._clock() if self.is_main else 0.0
+        own = (why is InterruptedRunError, why is TerminatedRunError, at)
+        values[-TAIL:] = torch.tensor(own, dtype=values.dtype)
+        with self._together():
+            self._dist.all_reduce(values)
+            interrupted, terminated, self._seconds = values[-TAIL:].tolist()
+        if interrupted or terminated:
+            self._signals.note(signal.SIGINT if interrupted else signal.SIGTERM)
+            raise Stopped
+
+    def hand_out(self, data: bytes | None) -> bytes | None:
+        """Return the data of the first rank."""
+        with self._together():
+            length = torch.tensor([-1 if data is None else len(data)])
+            self._dist.broadcast(length, 0)
+            if length < 0:
+                return None
+            contents = torch.empty(int(length), dtype=torch.uint8)
+            if self.is_main:
+                contents.copy_(torch.frombuffer(bytearray(data or b""), dtype=torch.uint8))
+            self._dist.broadcast(contents, 0)
+        return contents.numpy().tobytes()
+
+    @contextmanager
+    def one_per_machine_first(self) -> Iterator[None]:
+        """Let the others on a machine wait until its first rank has been here."""
+        is_first = self.place.local_rank == 0
+        if not is_first:
+            self.wait()
+        yield
+        if is_first:
+            self.wait()
+
+    def wait(self) -> None:
+        """Wait until every rank is here."""
+        with self._together():
+            self._dist.all_reduce(torch.zeros(1))
+
+    def look(self) -> None:
+        """Raise PeerError if another rank has told of a failure."""
+        with self._together():
+            failed = self.store.check(["failure"])
+        if failed:
+            raise self._failure()
+
+    @contextmanager
+    def _together(self) -> Iterator[None]:
+        """Turn what PyTorch says of a connection that broke into what broke it."""
+        try:
+            yield
+        except RuntimeError as error:
+            raise self._failure() from error
+
+    def _report(self, error: BaseException) -> None:
+        """Leave word of a failure, unless another rank was first."""
+        if isinstance(error, PeerError):
+            return
+        if isinstance(error, MnistError):
+            code, text = int(error.code), str(error)
+        else:
+            code, text = int(ExitCode.BUG), f"{type(error).__name__}: {error}"
+        report = json.dumps({"rank": self.place.rank, "code": code, "text": text})
+        with suppress(RuntimeError):
+            self.store.compare_set("failure", "", report)
+
+    def _failure(self) -> PeerError:
+        """Return what ended another rank, as far as it could tell: it does before it leaves."""
+        with suppress(RuntimeError):
+            if self.store.check(["failure"]):
+                report = json.loads(self.store.get("failure"))
+                return PeerError(f"rank {report['rank']}: {report['text']}", report["code"])
+        return PeerError("another rank was lost", ExitCode.TERMINATED)
+
+    def _hears_of_the_end(self, patience: float) -> bool:
+        """Wait for the first rank to have told and written everything, but not for ever."""
+        until = time.monotonic() + patience
+        with suppress(RuntimeError):
+            while time.monotonic() < until:
+                if self.store.check(["end"]):
+                    return True
+                time.sleep(0.05)  # unlike a wait of the store's, a signal ends it
+        return False
+
+
+def join(tell: Callable[[str], None]) -> Group:
+    """Return the group of ranks that the environment tells of, once all are there.
+
+    Of what goes wrong with many, the first tells by `tell`, with one line or two.
+
+    Raises:
+        UsageError: the environment contradicts itself.
+
+    """
+    place = place_in()
+    return Ranks(place, tell) if place.size > 1 else Group(place)

@@ -1,0 +1,40 @@
+"""torchrun with exit codes: `python -m mnist_cli.torchrun OPTIONS -m mnist_cli train …`.
+
+It is PyTorch's torchrun, with the same options. That one ends with 1 whatever happened, under a
+page of its own stack; this one ends with the code of the program that it started, which has said
+what happened. A signal ends it with 128 and its number, once the program has saved its state.
+"""
+
+import logging
+import sys
+
+_QUIET = {
+    "torch.distributed.run": logging.ERROR,  # that it sets OMP_NUM_THREADS
+    "torch.distributed.elastic.agent.server.api": logging.ERROR,  # that it was told to end
+    "torch.distributed.elastic.multiprocessing.api": logging.CRITICAL,  # that a rank failed
+}
+
+
+def main(arguments: list[str]) -> int:
+    """Run torchrun, and return the exit code."""
+    from torch.distributed.elastic.multiprocessing import SignalException  # noqa: PLC0415 (torch)
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError  # noqa: PLC0415
+    from torch.distributed.run import main as torchrun  # noqa: PLC0415
+
+    for name, level in _QUIET.items():
+        logging.getLogger(name).setLevel(level)
+    try:
+        torchrun(arguments)
+    except ChildFailedError as error:
+        rank, failure = error.get_first_failure()
+        if failure.exitcode < 0:
+            print(f"error: rank {rank} was killed by signal {-failure.exitcode}", file=sys.stderr)  # noqa: T201
+            return 128 - failure.exitcode
+        return failure.exitcode
+    except SignalException as stopped:
+        return 128 + int(stopped.sigval)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
