@@ -6,12 +6,14 @@ stop together behind it. So nobody waits for a rank that has left.
 """
 
 import json
+import math
 import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Any
+from uuid import uuid4
 
 import torch
 from torch import Tensor
@@ -114,7 +116,8 @@ class Ranks(Group):
         self._seconds = 0.0
         store, _, _ = next(dist.rendezvous("env://"))  # type: ignore[attr-defined]
         prefixed: Any = dist.PrefixStore  # type: ignore[attr-defined]
-        self.store = prefixed("mnist_cli", store)
+        store = prefixed(f"mnist_cli/{_meet(store, place)}", store)
+        self.store = prefixed("words", store)
         dist.init_process_group(
             "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo",
             store=prefixed("sums", store),
@@ -239,13 +242,45 @@ class Ranks(Group):
 
     def _hears_of_the_end(self, patience: float) -> bool:
         """Wait for the first rank to have told and written everything, but not for ever."""
-        until = time.monotonic() + patience
         with suppress(RuntimeError):
-            while time.monotonic() < until:
-                if self.store.check(["end"]):
-                    return True
-                time.sleep(0.05)  # unlike a wait of the store's, a signal ends it
+            return _poll(lambda: bool(self.store.check(["end"])), patience)
         return False
+
+
+def _meet(store: Any, place: Place) -> str:  # noqa: ANN401 (it has many types)
+    """Return a name for this meeting of the ranks, once all are there.
+
+    torchrun's store outlives a restart, and what the ranks of an earlier attempt left in it must
+    not be taken for what these say. So each greets with a word that nobody has used before, and
+    the first answers with the name until all have heard it.
+    """
+    word = uuid4().hex
+    if not place.is_main:
+        store.set(f"greeting/{place.rank}", word)
+        _poll(lambda: store.check([f"answer/{word}"]))
+        name: str = store.get(f"answer/{word}").decode()
+        store.add(f"heard/{name}", 1)
+        return name
+    others = range(1, place.size)
+
+    def all_have_heard() -> bool:
+        for rank in others:
+            if store.check([f"greeting/{rank}"]):
+                store.set(f"answer/{store.get(f'greeting/{rank}').decode()}", word)
+        return int(store.add(f"heard/{word}", 0)) == len(others)
+
+    _poll(all_have_heard)
+    return word
+
+
+def _poll(condition: Callable[[], bool], patience: float = math.inf) -> bool:
+    """Wait for a condition; unlike one of the store's, this wait is ended by a signal."""
+    until = time.monotonic() + patience
+    while time.monotonic() < until:
+        if condition():
+            return True
+        time.sleep(0.02)
+    return False
 
 
 def join(tell: Callable[[str], None]) -> Group:
