@@ -40,6 +40,8 @@ class Group:
         self.place = place or Place()
         self._signals = StopSignals()
         self._clock: Callable[[], float] = float
+        self._board: dict[str, bytes] = {}
+        self._counts: dict[str, int] = {}
 
     @property
     def size(self) -> int:
@@ -96,6 +98,22 @@ class Group:
     def hand_out(self, data: bytes | None) -> bytes | None:
         """Return the data of the first rank."""
         return data
+
+    def put(self, name: str, data: bytes) -> None:
+        """Leave data where every rank finds it."""
+        self._board[name] = data
+
+    def get(self, name: str) -> bytes | None:
+        """Return what a rank has put there, or `None` while none has."""
+        return self._board.get(name)
+
+    def count(self, name: str) -> int:
+        """Count one more, over all ranks, and return the number: 1 for the first."""
+        self._counts[name] = self._counts.get(name, 0) + 1
+        return self._counts[name]
+
+    def look(self) -> None:
+        """Raise PeerError if another rank has told of a failure."""
 
     @contextmanager
     def one_per_machine_first(self) -> Iterator[None]:
@@ -204,6 +222,22 @@ class Ranks(Group):
         """Wait until every rank is here."""
         with self._together():
             self._dist.all_reduce(torch.zeros(1))
+
+    def put(self, name: str, data: bytes) -> None:
+        """Leave data where every rank finds it."""
+        with self._together():
+            self.store.set(f"put/{name}", data)
+
+    def get(self, name: str) -> bytes | None:
+        """Return what a rank has put there, or `None` while none has."""
+        with self._together():
+            there = self.store.check([f"put/{name}"])
+            return bytes(self.store.get(f"put/{name}")) if there else None
+
+    def count(self, name: str) -> int:
+        """Count one more, over all ranks."""
+        with self._together():
+            return int(self.store.add(f"count/{name}", 1))
 
     def look(self) -> None:
         """Raise PeerError if another rank has told of a failure."""

@@ -9,12 +9,13 @@ import typer
 
 from mnist_cli import settings
 from mnist_cli.cli.options import Display, add_command, config_parameter, layers_of
-from mnist_cli.cli.shell import notices, quick_imports, run_program
+from mnist_cli.cli.shell import joined, notices, quick_imports, run_program
 from mnist_cli.errors import MnistError, UsageError
 from mnist_cli.files import check_writable, write_standard_output, write_whole
 from mnist_cli.lab.options import CompareConfig, resolve, sizes_in
 
 if TYPE_CHECKING:
+    from mnist_cli.group import Group
     from mnist_cli.lab.results import Results
 
 app = typer.Typer(pretty_exceptions_enable=False)
@@ -27,7 +28,9 @@ def compare(given: dict[str, Any], config: str | None) -> None:
     Try: mnist-compare --batch-sizes 64,1024,full --report report.html
 
     What the arms of a comparison found is kept in --output, so the same command goes on where it
-    was interrupted. Standard output is a table, or with --json every event.
+    was interrupted. Standard output is a table, or with --json every event. Under torchrun
+    (python -m mnist_cli.torchrun --nproc-per-node 2 -m mnist_cli compare …) the ranks share the
+    arms out.
 
     Exit codes: 0 done, 2 usage, 3 data, 5 no arm reached --until-accuracy, 6 every arm diverged,
     7 output, 130 or 143 interrupted.
@@ -39,7 +42,8 @@ def compare(given: dict[str, Any], config: str | None) -> None:
     resolve(options)
     sizes_in(options.batch_sizes)
     _check_places(options, display)
-    _run(options, display)
+    with joined() as group:
+        _run(options, display, group)
 
 
 def _check_places(config: CompareConfig, display: Display) -> None:
@@ -52,7 +56,7 @@ def _check_places(config: CompareConfig, display: Display) -> None:
             check_writable(Path(path))
 
 
-def _run(config: CompareConfig, display: Display) -> None:
+def _run(config: CompareConfig, display: Display, group: "Group | None") -> None:
     with quick_imports():
         from mnist_cli.lab.compare import compare as run  # noqa: PLC0415 (torch)
         from mnist_cli.lab.results import Results  # noqa: PLC0415 (torch)
@@ -63,16 +67,17 @@ def _run(config: CompareConfig, display: Display) -> None:
             import mnist_cli.report.figure  # noqa: F401, PLC0415
 
     results = Results()
+    silent = group is not None and not group.is_main
     plain = display.json and sys.stdout.isatty()
     failure = None
     with ExitStack() as stack:
         stack.enter_context(notices(quiet=display.quiet))
         people = stack.enter_context(
-            progress.for_people(sys.stderr, quiet=display.quiet, plain=plain)
+            progress.for_people(sys.stderr, quiet=display.quiet or silent, plain=plain)
         )
         data = JsonLines() if display.json else Renderer()
         try:
-            for event in run(config, results):
+            for event in run(config, results, group):
                 with suppress(OSError):  # nobody reads standard error: no reason to stop
                     people.show(event)
                 data.show(event)
@@ -80,6 +85,8 @@ def _run(config: CompareConfig, display: Display) -> None:
             if results.verdict is None:
                 raise
             failure = error  # of the findings, which are shown first
+    if silent:
+        return
     try:
         _show_results(results, config, display)
     finally:

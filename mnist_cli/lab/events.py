@@ -59,6 +59,17 @@ class ArmProgress(Event):
 
 
 @dataclass(frozen=True)
+class Dealt(Event):
+    """A sign of life while the ranks do jobs: how many are done, of how many that were dealt."""
+
+    name: ClassVar[str] = "dealt"
+    lasting: ClassVar[bool] = False
+    done: int
+    jobs: int
+    ranks: int
+
+
+@dataclass(frozen=True)
 class Point(Event):
     """Losses and accuracies after so many updates, over whole splits."""
 

@@ -12,6 +12,7 @@ from mnist_cli.lab.options import CompareConfig, sizes_in
 from mnist_cli.preflight import epoch_shape
 from mnist_cli.settings import flag
 
+_UPDATE_COST = 100.0  # samples of `mlp` that take as long as an update does besides its samples
 ENDLESS = 10**6  # epochs, where a clock or a number of updates ends the arm
 
 # Learning rates for updates of 64 samples, constant and without momentum (sgd) or with 0.9
@@ -78,6 +79,13 @@ def arm_of(
     elif config.until_accuracy is not None:
         trained = replace(trained, epochs=config.max_epochs)
     return Arm(trained, updates, purpose, probe_ends=config.probe_every is None)
+
+
+def cost_of(arm: Arm, samples: int) -> float:
+    """Return about how long an arm takes, to be compared with others of its network."""
+    shape = epoch_shape(arm.config, samples)
+    updates = arm.end_updates or arm.config.epochs * shape.updates
+    return updates * (_UPDATE_COST + shape.update_size)
 
 
 def learning_rate_of(config: CompareConfig, size: int | None, samples: int) -> float:

@@ -52,10 +52,15 @@ _KINDS: dict[tuple[str, str | None], type[Event]] = {
 
 
 class Store:
-    """A folder with the records of arms."""
+    """A folder with the records of arms.
 
-    def __init__(self, folder: str) -> None:
+    Of the ranks of a comparison, which may share the folder, only the first is `claiming` it.
+    """
+
+    def __init__(self, folder: str, *, claiming: bool = True) -> None:
         self._folder = Path(folder)
+        self._is_claiming = claiming
+        self._claim: Claim | None = None
 
     def __enter__(self) -> "Store":
         """Make the folder if it is not there, and keep other comparisons out of it.
@@ -72,7 +77,8 @@ class Store:
                 "choose another one"
             ) from error
         try:
-            self._claim = Claim(self._folder / "arms")
+            if self._is_claiming:
+                self._claim = Claim(self._folder / "arms")
         except ClaimedError:
             raise OutputError(
                 f"--output {self._folder}: another comparison is using it; "
@@ -81,11 +87,12 @@ class Store:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._claim.close()
+        if self._claim is not None:
+            self._claim.close()
 
     def finished(self, arm: Arm) -> list[Event] | None:
         """Return the record of a finished arm, if there is one."""
-        path = self._path(arm, ".jsonl")
+        path = self._path(arm.name, ".jsonl")
         record = self._read(path)
         if record is None or _is_of(arm, record):
             return record
@@ -94,9 +101,9 @@ class Store:
 
     def open(self, arm: Arm, material: Material) -> ArmRun:
         """Return an arm that goes on where it was cut off, or begins."""
-        record = self._read(self._path(arm, ".part.jsonl")) or []
+        record = self._read(self._path(arm.name, ".part.jsonl")) or []
         saved = record.pop() if record else None
-        path = self._path(arm, ".part.pt")
+        path = self._path(arm.name, ".part.pt")
         if isinstance(saved, Saved) and path.is_file():
             state = TrainingState(arm.config, material.train.device)
             try:
@@ -114,19 +121,19 @@ class Store:
     def save(self, run: ArmRun) -> None:
         """Write how far an arm has come; the checkpoint last, since it vouches for the record."""
         saved = Saved(run.clock(), run.state.update, run.train_seconds)
-        self._write(self._path(run.arm, ".part.jsonl"), [*run.record, saved])
-        path = self._path(run.arm, ".part.pt")
+        self._write(self._path(run.arm.name, ".part.jsonl"), [*run.record, saved])
+        path = self._path(run.arm.name, ".part.pt")
         versions = versions_on(next(run.state.model.parameters()).device)
         save_checkpoint(run.state.checkpoint(run.arm.config, versions), str(path))
 
-    def finish(self, run: ArmRun) -> None:
-        """Write the record of a finished arm, and remove what it has no more use for."""
-        self._write(self._path(run.arm, ".jsonl"), run.record)
+    def finish(self, name: str, record: list[Event]) -> None:
+        """Write the record of the finished arm of that name, and remove what it needs no more."""
+        self._write(self._path(name, ".jsonl"), record)
         for ending in (".part.jsonl", ".part.pt"):
-            self._path(run.arm, ending).unlink(missing_ok=True)
+            self._path(name, ending).unlink(missing_ok=True)
 
-    def _path(self, arm: Arm, ending: str) -> Path:
-        return self._folder / f"{arm.name}{ending}"
+    def _path(self, name: str, ending: str) -> Path:
+        return self._folder / f"{name}{ending}"
 
     def _write(self, path: Path, record: list[Event]) -> None:
         lines = [json.dumps(to_dict(event), allow_nan=False) + "\n" for event in record]
@@ -140,7 +147,7 @@ class Store:
             if len(data) > _MAX_BYTES:
                 raise ValueError("it is too large")
             lines = data.decode().splitlines()
-            return [_event(json.loads(line, parse_constant=_refuse)) for line in lines]
+            return [event_of(json.loads(line, parse_constant=_refuse)) for line in lines]
         except FileNotFoundError:
             return None
         except (
@@ -155,8 +162,13 @@ class Store:
             return None
 
 
-def _event(values: Any) -> Event:  # noqa: ANN401
-    """Return the event that a line stands for; ValueError and its like say what does not fit."""
+def event_of(values: Any) -> Event:  # noqa: ANN401
+    """Return the event that the object of a line stands for.
+
+    Raises:
+        ArithmeticError, LookupError, TypeError, ValueError: it stands for none.
+
+    """
     values = dict(values)
     name = values.pop("event")
     kind = _KINDS[name, values.get("probe")]

@@ -7,7 +7,7 @@ from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 
 from mnist_cli.events import Event, ProbeEvent
-from mnist_cli.lab.events import ArmEnd, ArmProgress, ArmStart, CompareStart, Tuned
+from mnist_cli.lab.events import ArmEnd, ArmProgress, ArmStart, CompareStart, Dealt, Tuned
 from mnist_cli.lab.options import FULL
 from mnist_cli.render import Renderer, can_animate
 from mnist_cli.report.text import seeds_in_words
@@ -71,6 +71,14 @@ class _Terminal(Renderer):
                     completed=event.share or 0.0,
                     figures=f"update {event.update:,}  loss {event.loss:.4f}",
                 )
+        elif isinstance(event, Dealt):
+            self._bar.update(
+                self._task,
+                description=f"{event.done} of {event.jobs} jobs done by {event.ranks} ranks",
+                total=event.jobs,
+                completed=event.done,
+                figures="",
+            )
         elif not isinstance(event, ProbeEvent) and (line := _line(event, self._arm)):
             self._console.print(line)
 
