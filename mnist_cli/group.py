@@ -5,19 +5,16 @@ What comes to one rank alone, a signal or the time on its clock, goes into the n
 stop together behind it. So nobody waits for a rank that has left.
 """
 
-import json
-import math
 import signal
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Any
-from uuid import uuid4
 
 import torch
 from torch import Tensor
 
+from mnist_cli.board import HEARD, WRITTEN, Board, meet
 from mnist_cli.errors import (
     ExitCode,
     InterruptedRunError,
@@ -29,8 +26,6 @@ from mnist_cli.ranks import Place, place_in
 from mnist_cli.signals import Stopped, StopSignals
 
 TAIL = 3  # entries of a sum that the group has for itself: SIGINT, SIGTERM, the first rank's clock
-# Seconds until the first rank has told of a failure, or has written everything.
-_HEARD, _WRITTEN = 5.0, 600.0
 
 
 class Group:
@@ -40,7 +35,7 @@ class Group:
         self.place = place or Place()
         self._signals = StopSignals()
         self._clock: Callable[[], float] = float
-        self._board: dict[str, bytes] = {}
+        self._told: dict[str, bytes] = {}
         self._counts: dict[str, int] = {}
 
     @property
@@ -101,11 +96,11 @@ class Group:
 
     def put(self, name: str, data: bytes) -> None:
         """Leave data where every rank finds it."""
-        self._board[name] = data
+        self._told[name] = data
 
     def get(self, name: str) -> bytes | None:
         """Return what a rank has put there, or `None` while none has."""
-        return self._board.get(name)
+        return self._told.get(name)
 
     def count(self, name: str) -> int:
         """Count one more, over all ranks, and return the number: 1 for the first."""
@@ -134,8 +129,8 @@ class Ranks(Group):
         self._seconds = 0.0
         store, _, _ = next(dist.rendezvous("env://"))  # type: ignore[attr-defined]
         prefixed: Any = dist.PrefixStore  # type: ignore[attr-defined]
-        store = prefixed(f"mnist_cli/{_meet(store, place)}", store)
-        self.store = prefixed("words", store)
+        store = prefixed(f"mnist_cli/{meet(store, place)}", store)
+        self._board = Board(prefixed("words", store))
         dist.init_process_group(
             "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo",
             store=prefixed("sums", store),
@@ -157,16 +152,15 @@ class Ranks(Group):
         known = error if isinstance(error, MnistError) else None
         is_everyones = error is None or (known is not None and known.is_everyones)
         if error is not None and not is_everyones:
-            self._report(error)
+            self._board.report(self.place.rank, error)
         with suppress(RuntimeError):
             self._dist.destroy_process_group()  # or the others would wait for this rank
         if self.is_main:
             if known is not None and not known.is_told:
                 self._tell(str(known))
                 known.is_told = True
-            with suppress(RuntimeError):
-                self.store.set("end", "")
-        elif self._hears_of_the_end(_WRITTEN if is_everyones else _HEARD) and known is not None:
+            self._board.end()
+        elif self._board.hears_of_the_end(WRITTEN if is_everyones else HEARD) and known is not None:
             known.is_told = True
 
     def check(self) -> None:
@@ -226,25 +220,24 @@ class Ranks(Group):
     def put(self, name: str, data: bytes) -> None:
         """Leave data where every rank finds it."""
         with self._together():
-            self.store.set(f"put/{name}", data)
+            self._board.put(name, data)
 
     def get(self, name: str) -> bytes | None:
         """Return what a rank has put there, or `None` while none has."""
         with self._together():
-            there = self.store.check([f"put/{name}"])
-            return bytes(self.store.get(f"put/{name}")) if there else None
+            return self._board.get(name)
 
     def count(self, name: str) -> int:
         """Count one more, over all ranks."""
         with self._together():
-            return int(self.store.add(f"count/{name}", 1))
+            return self._board.count(name)
 
     def look(self) -> None:
         """Raise PeerError if another rank has told of a failure."""
         with self._together():
-            failed = self.store.check(["failure"])
-        if failed:
-            raise self._failure()
+            failure = self._board.failure()
+        if failure:
+            raise failure
 
     @contextmanager
     def _together(self) -> Iterator[None]:
@@ -254,67 +247,12 @@ class Ranks(Group):
         except RuntimeError as error:
             raise self._failure() from error
 
-    def _report(self, error: BaseException) -> None:
-        """Leave word of a failure, unless another rank was first."""
-        if isinstance(error, PeerError):
-            return
-        if isinstance(error, MnistError):
-            code, text = int(error.code), str(error)
-        else:
-            code, text = int(ExitCode.BUG), f"{type(error).__name__}: {error}"
-        report = json.dumps({"rank": self.place.rank, "code": code, "text": text})
-        with suppress(RuntimeError):
-            self.store.compare_set("failure", "", report)
-
     def _failure(self) -> PeerError:
         """Return what ended another rank, as far as it could tell: it does before it leaves."""
         with suppress(RuntimeError):
-            if self.store.check(["failure"]):
-                report = json.loads(self.store.get("failure"))
-                return PeerError(f"rank {report['rank']}: {report['text']}", report["code"])
+            if failure := self._board.failure():
+                return failure
         return PeerError("another rank was lost", ExitCode.TERMINATED)
-
-    def _hears_of_the_end(self, patience: float) -> bool:
-        """Wait for the first rank to have told and written everything, but not for ever."""
-        with suppress(RuntimeError):
-            return _poll(lambda: bool(self.store.check(["end"])), patience)
-        return False
-
-
-def _meet(store: Any, place: Place) -> str:  # noqa: ANN401 (it has many types)
-    """Return a name for this meeting of the ranks, once all are there.
-
-    torchrun's store outlives a restart, and what the ranks of an earlier attempt left in it must
-    not be taken for what these say. So each greets with a word that nobody has used before, and
-    the first answers with the name until all have heard it.
-    """
-    word = uuid4().hex
-    if not place.is_main:
-        store.set(f"greeting/{place.rank}", word)
-        _poll(lambda: store.check([f"answer/{word}"]))
-        name: str = store.get(f"answer/{word}").decode()
-        store.add(f"heard/{name}", 1)
-        return name
-    others = range(1, place.size)
-
-    def all_have_heard() -> bool:
-        for rank in others:
-            if store.check([f"greeting/{rank}"]):
-                store.set(f"answer/{store.get(f'greeting/{rank}').decode()}", word)
-        return int(store.add(f"heard/{word}", 0)) == len(others)
-
-    _poll(all_have_heard)
-    return word
-
-
-def _poll(condition: Callable[[], bool], patience: float = math.inf) -> bool:
-    """Wait for a condition; unlike one of the store's, this wait is ended by a signal."""
-    until = time.monotonic() + patience
-    while time.monotonic() < until:
-        if condition():
-            return True
-        time.sleep(0.02)
-    return False
 
 
 def join(tell: Callable[[str], None]) -> Group:

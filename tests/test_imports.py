@@ -29,7 +29,7 @@ FLOORS = [
     ["inspection"],
     ["data"],
     ["group"],
-    ["runtime", "team", "files", "signals", "screening", "digits"],
+    ["board", "runtime", "team", "files", "signals", "screening", "digits"],
     ["plain_pickle", "start", "claim", "digest", "ranks"],
     ["recipes", "settings"],
     ["config", "events", "errors"],

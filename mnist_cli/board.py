@@ -1,0 +1,101 @@
+"""The board on which ranks leave word for each other: a store that PyTorch keeps for them."""
+
+import json
+import math
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+from uuid import uuid4
+
+from mnist_cli.errors import ExitCode, MnistError, PeerError
+from mnist_cli.ranks import Place
+
+# Seconds until the first rank has told of a failure, or has written everything.
+HEARD, WRITTEN = 5.0, 600.0
+
+
+class Board:
+    """A `torch.distributed` store. Where the connection to it is lost, RuntimeError is raised."""
+
+    def __init__(self, store: Any) -> None:  # noqa: ANN401 (it has many types)
+        self._store = store
+
+    def put(self, name: str, data: bytes) -> None:
+        """Leave data under a name."""
+        self._store.set(f"put/{name}", data)
+
+    def get(self, name: str) -> bytes | None:
+        """Return what was put there, or `None` while nothing was."""
+        there = self._store.check([f"put/{name}"])
+        return bytes(self._store.get(f"put/{name}")) if there else None
+
+    def count(self, name: str) -> int:
+        """Count one more, and return the number: 1 for the first."""
+        return int(self._store.add(f"count/{name}", 1))
+
+    def report(self, rank: int, error: BaseException) -> None:
+        """Leave word of a failure, unless another rank was first."""
+        if isinstance(error, PeerError):
+            return
+        if isinstance(error, MnistError):
+            code, text = int(error.code), str(error)
+        else:
+            code, text = int(ExitCode.BUG), f"{type(error).__name__}: {error}"
+        report = json.dumps({"rank": rank, "code": code, "text": text})
+        with suppress(RuntimeError):
+            self._store.compare_set("failure", "", report)
+
+    def failure(self) -> PeerError | None:
+        """Return what ended a rank, if one has left word of it."""
+        if not self._store.check(["failure"]):
+            return None
+        report = json.loads(self._store.get("failure"))
+        return PeerError(f"rank {report['rank']}: {report['text']}", report["code"])
+
+    def end(self) -> None:
+        """Leave word that the first rank has told and written everything."""
+        with suppress(RuntimeError):
+            self._store.set("end", "")
+
+    def hears_of_the_end(self, patience: float) -> bool:
+        """Wait for that word, but not for ever."""
+        with suppress(RuntimeError):
+            return _poll(lambda: bool(self._store.check(["end"])), patience)
+        return False
+
+
+def meet(store: Any, place: Place) -> str:  # noqa: ANN401 (it has many types)
+    """Return a name for this meeting of the ranks, once all are there.
+
+    torchrun's store outlives a restart, and what the ranks of an earlier attempt left in it must
+    not be taken for what these say. So each greets with a word that nobody has used before, and
+    the first answers with the name until all have heard it.
+    """
+    word = uuid4().hex
+    if not place.is_main:
+        store.set(f"greeting/{place.rank}", word)
+        _poll(lambda: store.check([f"answer/{word}"]))
+        name: str = store.get(f"answer/{word}").decode()
+        store.add(f"heard/{name}", 1)
+        return name
+    others = range(1, place.size)
+
+    def all_have_heard() -> bool:
+        for rank in others:
+            if store.check([f"greeting/{rank}"]):
+                store.set(f"answer/{store.get(f'greeting/{rank}').decode()}", word)
+        return int(store.add(f"heard/{word}", 0)) == len(others)
+
+    _poll(all_have_heard)
+    return word
+
+
+def _poll(condition: Callable[[], bool], patience: float = math.inf) -> bool:
+    """Wait for a condition; unlike one of the store's, this wait is ended by a signal."""
+    until = time.monotonic() + patience
+    while time.monotonic() < until:
+        if condition():
+            return True
+        time.sleep(0.02)
+    return False
