@@ -9,7 +9,7 @@ from typing import Any
 from uuid import uuid4
 
 from mnist_cli.errors import ExitCode, MnistError, PeerError
-from mnist_cli.ranks import Place
+from mnist_cli.ranks import Place, is_launched
 
 # Seconds until the first rank has told of a failure, or has written everything.
 HEARD, WRITTEN = 5.0, 600.0
@@ -53,15 +53,23 @@ class Board:
         report = json.loads(self._store.get("failure"))
         return PeerError(f"rank {report['rank']}: {report['text']}", report["code"])
 
-    def end(self) -> None:
-        """Leave word that the first rank has told and written everything."""
+    def end(self, others: int) -> None:
+        """Leave word that the first rank has told and written everything.
+
+        Where the store is the first rank's own, and not its launcher's, it goes with that rank: so
+        wait for the `others` to have heard.
+        """
         with suppress(RuntimeError):
             self._store.set("end", "")
+            if not is_launched():
+                _poll(lambda: int(self._store.add("heard", 0)) >= others, HEARD)
 
     def hears_of_the_end(self, patience: float) -> bool:
         """Wait for that word, but not for ever."""
         with suppress(RuntimeError):
-            return _poll(lambda: bool(self._store.check(["end"])), patience)
+            heard = _poll(lambda: bool(self._store.check(["end"])), patience)
+            self._store.add("heard", 1)
+            return heard
         return False
 
 

@@ -159,7 +159,7 @@ class Ranks(Group):
             if known is not None and not known.is_told:
                 self._tell(str(known))
                 known.is_told = True
-            self._board.end()
+            self._board.end(self.size - 1)
         elif self._board.hears_of_the_end(WRITTEN if is_everyones else HEARD) and known is not None:
             known.is_told = True
 

@@ -153,6 +153,8 @@ def joined() -> Iterator["Group | None"]:
     if place_in().size == 1:
         yield None
         return
+    # Or PyTorch would print a page of its stack for every connection that another rank ends.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")
     with quick_imports():
         from mnist_cli.group import join  # noqa: PLC0415 (torch)
     for number in (signal.SIGINT, signal.SIGTERM):  # Python would not hear them while it waits
