@@ -8,7 +8,7 @@ import typer
 
 from mnist_cli import settings
 from mnist_cli.cli.options import Display, add_command, parameter
-from mnist_cli.cli.shell import notices, quick_imports, run_program
+from mnist_cli.cli.shell import leave_it_to_the_first_rank, notices, quick_imports, run_program
 from mnist_cli.config import EvalConfig
 from mnist_cli.errors import ThresholdNotMetError
 from mnist_cli.files import write_standard_output
@@ -23,6 +23,7 @@ def evaluate(given: dict[str, Any], checkpoint: str) -> None:
 
     Exit codes: 0 done, 2 usage, 3 data, 4 checkpoint, 5 accuracy below --min-accuracy.
     """
+    leave_it_to_the_first_rank()
     layers = [
         settings.Layer(given, settings.flag),
         settings.environment(os.environ, EvalConfig, Display),

@@ -7,7 +7,13 @@ import typer
 
 from mnist_cli import settings
 from mnist_cli.cli.options import Display, add_command, parameter
-from mnist_cli.cli.shell import complain, notices, quick_imports, run_program
+from mnist_cli.cli.shell import (
+    complain,
+    leave_it_to_the_first_rank,
+    notices,
+    quick_imports,
+    run_program,
+)
 from mnist_cli.config import PredictConfig
 from mnist_cli.errors import ExitCode
 from mnist_cli.events import Prediction
@@ -29,6 +35,7 @@ def predict(given: dict[str, Any], checkpoint: str, images: list[str]) -> None:
 
     Exit codes: 0 done, 2 usage, 3 an image could not be read (the others are), 4 checkpoint.
     """
+    leave_it_to_the_first_rank()
     layers = [
         settings.Layer(given, settings.flag),
         settings.environment(os.environ, PredictConfig, Display),
