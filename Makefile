@@ -35,7 +35,7 @@ test: $(READY)
 	$(BIN)/pytest -n auto
 
 torture: $(READY)
-	MNIST_TORTURE=1 $(BIN)/pytest -n auto -rP tests/torture tests/data/test_faults.py
+	MNIST_TORTURE=1 $(BIN)/pytest -n auto -rP tests/torture tests/data/test_faults.py tests/ranks/test_equivalence.py
 
 lint: $(READY)
 	$(BIN)/ruff check .

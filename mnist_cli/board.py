@@ -9,7 +9,7 @@ from typing import Any
 from uuid import uuid4
 
 from mnist_cli.errors import ExitCode, MnistError, PeerError
-from mnist_cli.ranks import Place, is_launched
+from mnist_cli.ranks import Place
 
 # Seconds until the first rank has told of a failure, or has written everything.
 HEARD, WRITTEN = 5.0, 600.0
@@ -54,15 +54,14 @@ class Board:
         return PeerError(f"rank {report['rank']}: {report['text']}", report["code"])
 
     def end(self, others: int) -> None:
-        """Leave word that the first rank has told and written everything.
+        """Leave word that the first rank has told and written everything; wait till it is heard.
 
-        Where the store is the first rank's own, and not its launcher's, it goes with that rank: so
-        wait for the `others` to have heard.
+        Before that, the first rank has to be there: the others may be in a sum with it still, and
+        the store may be its own.
         """
         with suppress(RuntimeError):
             self._store.set("end", "")
-            if not is_launched():
-                _poll(lambda: int(self._store.add("heard", 0)) >= others, HEARD)
+            _poll(lambda: int(self._store.add("heard", 0)) >= others, HEARD)
 
     def hears_of_the_end(self, patience: float) -> bool:
         """Wait for that word, but not for ever."""

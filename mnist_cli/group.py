@@ -8,6 +8,7 @@ stop together behind it. So nobody waits for a rank that has left.
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from traceback import clear_frames
 from types import TracebackType
 from typing import Any
 
@@ -90,8 +91,12 @@ class Group:
 
         """
 
-    def hand_out(self, data: bytes | None) -> bytes | None:
-        """Return the data of the first rank."""
+    def first_with_most(self, count: int) -> int:
+        """Return the first rank that has the most of something, of which this one has `count`."""
+        return 0
+
+    def hand_out(self, data: bytes | None, source: int = 0) -> bytes | None:
+        """Return the data of one rank."""
         return data
 
     def put(self, name: str, data: bytes) -> None:
@@ -153,8 +158,7 @@ class Ranks(Group):
         is_everyones = error is None or (known is not None and known.is_everyones)
         if error is not None and not is_everyones:
             self._board.report(self.place.rank, error)
-        with suppress(RuntimeError):
-            self._dist.destroy_process_group()  # or the others would wait for this rank
+            self._leave()  # or the others would wait for this rank
         if self.is_main:
             if known is not None and not known.is_told:
                 self._tell(str(known))
@@ -162,6 +166,13 @@ class Ranks(Group):
             self._board.end(self.size - 1)
         elif self._board.hears_of_the_end(WRITTEN if is_everyones else HEARD) and known is not None:
             known.is_told = True
+        if is_everyones:
+            self._leave()
+
+    def _leave(self) -> None:
+        """Close the connections to the others."""
+        with suppress(RuntimeError):
+            self._dist.destroy_process_group()
 
     def check(self) -> None:
         """Leave it to the next sum."""
@@ -189,17 +200,25 @@ class Ranks(Group):
             self._signals.note(signal.SIGINT if interrupted else signal.SIGTERM)
             raise Stopped
 
-    def hand_out(self, data: bytes | None) -> bytes | None:
-        """Return the data of the first rank."""
+    def first_with_most(self, count: int) -> int:
+        """Return the first rank that has the most of something, of which this one has `count`."""
+        counts = torch.zeros(self.size, dtype=torch.int64)
+        counts[self.place.rank] = count
+        with self._together():
+            self._dist.all_reduce(counts)
+        return counts.tolist().index(int(counts.max()))
+
+    def hand_out(self, data: bytes | None, source: int = 0) -> bytes | None:
+        """Return the data of one rank."""
         with self._together():
             length = torch.tensor([-1 if data is None else len(data)])
-            self._dist.broadcast(length, 0)
+            self._dist.broadcast(length, source)
             if length < 0:
                 return None
             contents = torch.empty(int(length), dtype=torch.uint8)
-            if self.is_main:
+            if self.place.rank == source:
                 contents.copy_(torch.frombuffer(bytearray(data or b""), dtype=torch.uint8))
-            self._dist.broadcast(contents, 0)
+            self._dist.broadcast(contents, source)
         return contents.numpy().tobytes()
 
     @contextmanager
@@ -245,6 +264,8 @@ class Ranks(Group):
         try:
             yield
         except RuntimeError as error:
+            # Its frames hold the connections, which must close when this rank leaves.
+            clear_frames(error.__traceback__)
             raise self._failure() from error
 
     def _failure(self) -> PeerError:

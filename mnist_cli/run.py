@@ -315,8 +315,9 @@ class _Run:
         """Raise what the exit code has to say of a run that ended in good order."""
         update, error = self.state.update, self.signals.error
         if self.lost is not None:
-            way_on = f"stopped at update {update}; {self.saver.way_on()}"
-            raise PeerError(f"{self.lost}\n{way_on}", self.lost.code)
+            # Another rank does not know what the first one, which may be lost, has saved.
+            way_on = f"; {self.saver.way_on()}" if self.group.is_main else ""
+            raise PeerError(f"{self.lost}\nstopped at update {update}{way_on}", self.lost.code)
         if reason == "interrupted":
             assert error
             raise error(f"interrupted at update {update}; {self.saver.way_on()}")

@@ -6,6 +6,7 @@ what happened. A signal ends it with 128 and its number, once the program has sa
 """
 
 import logging
+import os
 import sys
 
 _QUIET = {
@@ -15,8 +16,14 @@ _QUIET = {
 }
 
 
+# The launchers of several machines would go on telling each other where the ranks met at first, and
+# nothing to one that comes back: all would end after a minute of waiting for it.
+_MEET_ANEW = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"
+
+
 def main(arguments: list[str]) -> int:
     """Run torchrun, and return the exit code."""
+    os.environ.setdefault(_MEET_ANEW, "1")
     from torch.distributed.elastic.multiprocessing import SignalException  # noqa: PLC0415 (torch)
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError  # noqa: PLC0415
     from torch.distributed.run import main as torchrun  # noqa: PLC0415

@@ -12,6 +12,7 @@ import sys
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from runpy import run_path
 from typing import Any
 
 MODULES = (
@@ -93,6 +94,10 @@ def _become(job: dict[str, Any]) -> None:
         os.close(handle)
     sys.stdin = os.fdopen(0, closefd=False)
     sys.stdout = os.fdopen(1, "w", closefd=False)
+    if name == "python":  # a script, of tests that need more than the programs
+        sys.argv = arguments
+        run_path(arguments[0], run_name="__main__")
+        return
     sys.argv = [name, *arguments]
     module = {"mnist-eval": "evaluate"}.get(name, name.removeprefix("mnist-"))
     import_module(f"mnist_cli.cli.{module}").main()

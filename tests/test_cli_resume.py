@@ -71,3 +71,34 @@ def test_places_are_never_taken_from_a_checkpoint(shell: Shell) -> None:
     assert done.out == "checkpoint.pt\n"
     assert (shell.folder / "first.pt").read_bytes() == data
     assert shell("mnist-train", "-q", "--resume", "first.pt").out == "first.pt\n"
+
+
+def test_resume_auto_begins_where_there_is_no_output_and_goes_on_where_there_is(
+    shell: Shell,
+) -> None:
+    whole = objects(shell.train("--json", "-o", "whole.pt").out)[-1]["weights_sha256"]
+    auto = ["--resume", "auto", "--json", "-o", "part.pt"]
+    first = objects(shell.train(*auto, "--max-updates", "4").out)
+    second = objects(shell.train(*auto).out)
+    assert [run[0]["first_update"] for run in (first, second)] == [0, 4]
+    assert "resumed" not in [event["event"] for event in first]
+    assert (second[-1]["update"], second[-1]["weights_sha256"]) == (10, whole)
+    third = shell.train(*auto)  # once more, as a launcher might
+    assert (third.code, objects(third.out)[-1]["weights_sha256"]) == (0, whole)
+    assert "Nothing is left to train" in third.err
+
+
+def test_resume_auto_does_not_begin_anew_over_a_damaged_output(shell: Shell) -> None:
+    (shell.folder / "part.pt").write_bytes(b"damaged")
+    done = shell.train("--resume", "auto", "-o", "part.pt")
+    assert done.code == 4
+    assert (shell.folder / "part.pt").read_bytes() == b"damaged"
+
+
+def test_resume_auto_needs_a_file_to_go_on_with(shell: Shell) -> None:
+    done = shell.train("--resume", "auto", "-o", "-")
+    assert (done.code, done.out) == (2, "")
+    assert (
+        done.err
+        == "error: --resume auto goes on with the file that --output names, and that is -\n"
+    )

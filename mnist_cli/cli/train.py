@@ -74,21 +74,25 @@ def _streams(options: TrainConfig, display: Display) -> TrainConfig:
 
 
 def _checkpoint(path: str, group: "Group | None", *, optional: bool) -> "Checkpoint | None":
-    """Return the checkpoint in a file of the first rank's, or `None` if it may be missing and is.
+    """Return the checkpoint in a file, or `None` if it may be missing and is.
 
-    The other ranks may be on machines that lack the file: it is handed out to them.
+    Of many ranks, on machines that may lack the file, the first hands it out. One that may be
+    missing is looked for by all, since the rank that wrote it need not be the first any more; that
+    of the most updates counts.
     """
     with quick_imports():
         from mnist_cli.checkpoint import decode, encode, load_checkpoint  # noqa: PLC0415 (torch)
 
-    if group is not None and not group.is_main:
-        data = group.hand_out(None)
-        return None if data is None else decode(data, path)
+    is_sought = group is None or group.is_main or optional
     missing = optional and not Path(path).exists()
-    checkpoint = None if missing else load_checkpoint(path)
-    if group is not None:
-        group.hand_out(None if checkpoint is None else encode(checkpoint))
-    return checkpoint
+    own = load_checkpoint(path) if is_sought and not missing else None
+    if group is None:
+        return own
+    source = group.first_with_most(own.position.update + 1 if own else 0) if optional else 0
+    data = group.hand_out(None if own is None else encode(own), source)
+    if group.place.rank == source or data is None:
+        return own
+    return decode(data, path)
 
 
 def _resumed(

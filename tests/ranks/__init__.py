@@ -1,0 +1,1 @@
+"""Tests of several ranks that train as one process does."""
