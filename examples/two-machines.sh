@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# Two machines. On the first one, and on the second, in any order within ten minutes:
+#
+#   examples/two-machines.sh ADDRESS 0 [OPTIONS of train…]
+#   examples/two-machines.sh ADDRESS 1 [the same OPTIONS…]
+#
+# ADDRESS is the first machine's, as the second one reaches it; an IP address is safest.
+# RANKS (2) is the number of ranks on each machine, PORT (29400) is where they meet; further ports
+# are chosen freely, so no firewall may stand between the two. Where a machine's name stands for a
+# loopback address in its /etc/hosts, GLOO_SOCKET_IFNAME=eth0 says which interface to use.
+#
+# The output belongs in a folder that both machines share: the rank that writes it is on the machine
+# whose address comes first as text, whichever that is. Without such a folder it lies there and not
+# on the other machine, and a restart goes on only as long as the addresses stay what they are.
+set -euo pipefail
+
+address=${1:?the address of the first machine}
+node=${2:?0 on the first machine, 1 on the second}
+shift 2
+
+# This machine's own address on the way to the first: its name may mean nothing to the other one.
+own=$(python -c '
+import socket, sys
+way = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+way.connect((sys.argv[1], 9))
+print(way.getsockname()[0])' "$address")
+
+exec python -m mnist_cli.torchrun \
+  --nnodes 2 \
+  --nproc-per-node "${RANKS:-2}" \
+  --max-restarts 3 \
+  --rdzv-backend c10d \
+  --rdzv-id mnist \
+  --rdzv-endpoint "$address:${PORT:-29400}" \
+  --rdzv-conf "is_host=$((node == 0)),read_timeout=600" \
+  --local-addr "$own" \
+  -m mnist_cli train \
+  --batch-size 256 --save-every 100 --resume auto "$@"
