@@ -1,10 +1,10 @@
 """The board on which ranks leave word for each other: a store that PyTorch keeps for them."""
 
 import json
-import math
+import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 from uuid import uuid4
 
@@ -13,6 +13,9 @@ from mnist_cli.ranks import Place
 
 # Seconds until the first rank has told of a failure, or has written everything.
 HEARD, WRITTEN = 5.0, 600.0
+MEETING = 1800.0  # seconds, for all ranks to be there
+_MOST_WORDS = 300  # letters, of PyTorch's
+_PULSE, _DEATH = 1.0, 30.0  # seconds from one sign of life to the next; and till there is no hope
 
 
 class Board:
@@ -20,6 +23,7 @@ class Board:
 
     def __init__(self, store: Any) -> None:  # noqa: ANN401 (it has many types)
         self._store = store
+        self._pulses: dict[int, tuple[int, float]] = {}  # by rank: how many, and when it changed
 
     def put(self, name: str, data: bytes) -> None:
         """Leave data under a name."""
@@ -40,8 +44,13 @@ class Board:
             return
         if isinstance(error, MnistError):
             code, text = int(error.code), str(error)
+        elif isinstance(error, KeyboardInterrupt):
+            code, text = int(ExitCode.INTERRUPTED), "interrupted"
+        elif isinstance(error, SystemExit):
+            code, text = int(ExitCode.TERMINATED), "told to stop"
         else:
-            code, text = int(ExitCode.BUG), f"{type(error).__name__}: {error}"
+            words = " ".join(f"{type(error).__name__}: {error}".split())
+            code, text = int(ExitCode.BUG), words[:_MOST_WORDS]
         report = json.dumps({"rank": rank, "code": code, "text": text})
         with suppress(RuntimeError):
             self._store.compare_set("failure", "", report)
@@ -52,6 +61,35 @@ class Board:
             return None
         report = json.loads(self._store.get("failure"))
         return PeerError(f"rank {report['rank']}: {report['text']}", report["code"])
+
+    @contextmanager
+    def pulse(self, rank: int) -> Iterator[None]:
+        """Give signs of life, by a thread, while a rank is busy by itself."""
+        ended = threading.Event()
+
+        def beat() -> None:
+            with suppress(RuntimeError):
+                while not ended.wait(_PULSE):
+                    self._store.add(f"pulse/{rank}", 1)
+
+        thread = threading.Thread(target=beat, name="pulse", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+
+    def lost(self, ranks: int) -> int | None:
+        """Return a rank, other than the first, that gave no sign of life for too long."""
+        now = time.monotonic()
+        for rank in range(1, ranks):
+            count, since = self._pulses.get(rank, (-1, now))
+            found = int(self._store.add(f"pulse/{rank}", 0))
+            self._pulses[rank] = (found, now if found != count else since)
+            if now - self._pulses[rank][1] > _DEATH:
+                return rank
+        return None
 
     def end(self, others: int) -> None:
         """Leave word that the first rank has told and written everything; wait till it is heard.
@@ -78,11 +116,17 @@ def meet(store: Any, place: Place) -> str:  # noqa: ANN401 (it has many types)
     torchrun's store outlives a restart, and what the ranks of an earlier attempt left in it must
     not be taken for what these say. So each greets with a word that nobody has used before, and
     the first answers with the name until all have heard it.
+
+    Raises:
+        RuntimeError: some did not come.
+
     """
     word = uuid4().hex
+    missing = RuntimeError(f"not all came within {MEETING:.0f} seconds")
     if not place.is_main:
         store.set(f"greeting/{place.rank}", word)
-        _poll(lambda: store.check([f"answer/{word}"]))
+        if not _poll(lambda: store.check([f"answer/{word}"]), MEETING):
+            raise missing
         name: str = store.get(f"answer/{word}").decode()
         store.add(f"heard/{name}", 1)
         return name
@@ -94,11 +138,12 @@ def meet(store: Any, place: Place) -> str:  # noqa: ANN401 (it has many types)
                 store.set(f"answer/{store.get(f'greeting/{rank}').decode()}", word)
         return int(store.add(f"heard/{word}", 0)) == len(others)
 
-    _poll(all_have_heard)
+    if not _poll(all_have_heard, MEETING):
+        raise missing
     return word
 
 
-def _poll(condition: Callable[[], bool], patience: float = math.inf) -> bool:
+def _poll(condition: Callable[[], bool], patience: float) -> bool:
     """Wait for a condition; unlike one of the store's, this wait is ended by a signal."""
     until = time.monotonic() + patience
     while time.monotonic() < until:

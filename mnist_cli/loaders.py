@@ -115,8 +115,11 @@ def epoch_updates(
             yield images, labels
         else:
             for batch in zip(images.split(size), labels.split(size), strict=True):
-                part = share(len(batch[1]))
-                yield batch[0][part], batch[1][part]
+                if share is everything:
+                    yield batch
+                else:
+                    part = share(len(batch[1]))
+                    yield batch[0][part], batch[1][part]
 
 
 def _as_it_is(batch: Batch) -> Batch:

@@ -1,18 +1,25 @@
 """What is checked before a training begins."""
 
+import json
 import os
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import torch
 from torch import nn
 
 from mnist_cli import settings
 from mnist_cli.claim import Claim
 from mnist_cli.config import TrainConfig
 from mnist_cli.errors import OutputError, UsageError
+from mnist_cli.group import Group
 from mnist_cli.loaders import EpochShape
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 # What a resumed training may change; the rest would make it another training. More or fewer
 # epochs change the rest of the learning rate's schedule.
@@ -38,6 +45,8 @@ CHANGEABLE = frozenset(
 MAX_TEXT = 100
 # Of those, what was computed on is told instead of what was asked for.
 _ASKED_FOR = {"device", "threads"}
+# What may differ from rank to rank.
+_OF_A_RANK = {"device", "threads", "data_dir", "output", "no_clobber", "report", "plot"}
 
 
 def check_unchanged(config: TrainConfig, before: TrainConfig) -> None:
@@ -91,6 +100,21 @@ def check_spreadable(model: nn.Module, ranks: int) -> None:
         raise UsageError(
             f"this network has batch normalisation, and would be another one with {ranks} ranks; "
             "train it with one process, or give it another normalisation"
+        )
+
+
+def check_alike(config: "DataclassInstance", device: torch.device, group: Group) -> None:
+    """Raise UsageError in a rank whose options, but for its places, are not the first rank's.
+
+    They would train something else each: a variable of the environment or a file is enough.
+    """
+    own = {"device type": device.type, **asdict(config)}
+    own = {name: value for name, value in own.items() if name not in _OF_A_RANK}
+    theirs = json.loads(group.hand_out(json.dumps(own).encode()) or b"{}")
+    for name, (there, here) in differences(theirs, own).items():
+        raise UsageError(
+            f"{name} is {settings.shown(here)} here, and {settings.shown(there)} in the first "
+            "rank; start all ranks with the same options, files and variables"
         )
 
 

@@ -23,6 +23,7 @@ from mnist_cli.group import Group
 from mnist_cli.models import count_parameters
 from mnist_cli.preflight import (
     changes_since,
+    check_alike,
     check_spreadable,
     check_unchanged,
     claim_output,
@@ -83,6 +84,7 @@ class _Run:
             check_unchanged(recipes.resolve(asked), resume.config)
         set_threads(asked.threads, group.place)
         self.device = pick_device(asked.device, group.place)
+        check_alike(asked, self.device, group)
         self.team = Team(threads_for(self.device), self.signals.check)
         with group.one_per_machine_first():
             dataset = load_dataset(asked.dataset, asked.data_dir)
@@ -133,7 +135,7 @@ class _Run:
             samples_seen=self.trainer.samples_seen,
             changes={
                 **changes_since(self.config, before.config),
-                **differences(before.versions, self.versions),
+                **differences({"ranks": "1", **before.versions}, self.versions),
             },
         )
         self.state.remember(to_dict(event))

@@ -183,7 +183,9 @@ def _convert(value: object, hint: Any, option: Option) -> object:  # noqa: ANN40
     """Return a value of an option's type and within its bounds; ValueError says why not."""
     kinds = get_args(hint) or (hint,)
     kind = next(kind for kind in kinds if kind is not NoneType)
-    if NoneType in kinds and (value is None or (value == "auto" and kind is not str)):
+    if NoneType in kinds and (
+        value is None or (value == "auto" and (kind is not str or bool(option.choices)))
+    ):
         return None
     if option.listed and isinstance(value, list):
         value = ",".join(map(str, value))

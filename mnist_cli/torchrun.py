@@ -9,6 +9,8 @@ import logging
 import os
 import sys
 
+from mnist_cli.errors import ExitCode
+
 _QUIET = {
     "torch.distributed.run": logging.ERROR,  # that it sets OMP_NUM_THREADS
     "torch.distributed.elastic.agent.server.api": logging.ERROR,  # that it was told to end
@@ -24,8 +26,10 @@ _MEET_ANEW = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"
 def main(arguments: list[str]) -> int:
     """Run torchrun, and return the exit code."""
     os.environ.setdefault(_MEET_ANEW, "1")
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")  # or it prints its stack
     from torch.distributed.elastic.multiprocessing import SignalException  # noqa: PLC0415 (torch)
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError  # noqa: PLC0415
+    from torch.distributed.elastic.rendezvous import RendezvousError  # noqa: PLC0415
     from torch.distributed.run import main as torchrun  # noqa: PLC0415
 
     for name, level in _QUIET.items():
@@ -38,6 +42,10 @@ def main(arguments: list[str]) -> int:
             print(f"error: rank {rank} was killed by signal {-failure.exitcode}", file=sys.stderr)  # noqa: T201
             return 128 - failure.exitcode
         return failure.exitcode
+    except RendezvousError as error:
+        reason = " ".join(str(error).split())[:200]
+        print(f"error: the launchers lost each other: {reason}", file=sys.stderr)  # noqa: T201
+        return ExitCode.TERMINATED
     except SignalException as stopped:
         return 128 + int(stopped.sigval)
     return 0

@@ -8,7 +8,7 @@ from mnist_cli.config import TrainConfig
 from mnist_cli.data import Split
 from mnist_cli.events import Progress, Step
 from mnist_cli.group import Group
-from mnist_cli.loaders import epoch_updates
+from mnist_cli.loaders import epoch_updates, everything
 from mnist_cli.loop import Plan, fit
 from mnist_cli.optim import learning_rate
 from mnist_cli.preflight import epoch_shape
@@ -72,7 +72,7 @@ class Trainer:
             epoch=epochs + 1,
             shuffle=config.shuffle,
             first=first,
-            share=self._group.share,
+            share=self._group.share if self._group.size > 1 else everything,
         )
         assert config.label_smoothing is not None
         plan = Plan(

@@ -12,7 +12,7 @@ import mnist_cli
 ROOT = Path(mnist_cli.__file__).parent
 # From top to bottom. Rooms in one line do not import each other.
 FLOORS = [
-    ["__main__"],
+    ["__main__", "torchrun"],
     ["cli"],
     ["report"],
     ["render"],
@@ -28,6 +28,7 @@ FLOORS = [
     ["augment", "images"],
     ["inspection"],
     ["data"],
+    ["distributed"],
     ["group"],
     ["board", "runtime", "team", "files", "signals", "screening", "digits"],
     ["plain_pickle", "start", "claim", "digest", "ranks"],

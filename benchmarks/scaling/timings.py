@@ -16,9 +16,10 @@ import torch.distributed as dist
 from benchmarks.scaling.points import ALL, NETWORKS, OWN, Point, What, to_json
 from mnist_cli.config import TrainConfig
 from mnist_cli.data import Dataset, load_dataset, part
+from mnist_cli.distributed import Ranks, join
 from mnist_cli.errors import MnistError
 from mnist_cli.exchange import Exchange, Tally
-from mnist_cli.group import TAIL, Group, Ranks, join
+from mnist_cli.group import TAIL, Group
 from mnist_cli.models import build_model
 from mnist_cli.ranks import Place
 from mnist_cli.recipes import resolve

@@ -10,10 +10,11 @@ import torch
 from benchmarks.scaling.cases import CASES, UPDATES
 from mnist_cli.config import TrainConfig
 from mnist_cli.data import Dataset, load_dataset, part
+from mnist_cli.distributed import join
 from mnist_cli.errors import MnistError
 from mnist_cli.events import Step
 from mnist_cli.exchange import Tally
-from mnist_cli.group import Group, join
+from mnist_cli.group import Group
 from mnist_cli.optim import build_optimizer
 from mnist_cli.state import TrainingState
 from mnist_cli.team import Team

@@ -13,6 +13,7 @@ from mnist_cli.cli.shell import joined, notices, quick_imports, run_program
 from mnist_cli.errors import MnistError, UsageError
 from mnist_cli.files import check_writable, write_standard_output, write_whole
 from mnist_cli.lab.options import CompareConfig, resolve, sizes_in
+from mnist_cli.ranks import place_in
 
 if TYPE_CHECKING:
     from mnist_cli.group import Group
@@ -51,23 +52,25 @@ def _check_places(config: CompareConfig, display: Display) -> None:
     streamed = [p for p in (config.report, config.plot) if p == "-"]
     if len(streamed) + display.json > 1:
         raise UsageError("--report -, --plot - and --json all want standard output; choose one")
+    if not place_in().is_main:
+        return
     for path in (config.report, config.plot):
         if path is not None and path != "-":
             check_writable(Path(path))
 
 
 def _run(config: CompareConfig, display: Display, group: "Group | None") -> None:
+    silent = group is not None and not group.is_main
     with quick_imports():
         from mnist_cli.lab.compare import compare as run  # noqa: PLC0415 (torch)
         from mnist_cli.lab.results import Results  # noqa: PLC0415 (torch)
         from mnist_cli.render import JsonLines, Renderer  # noqa: PLC0415 (--help is quick)
         from mnist_cli.report import progress  # noqa: PLC0415 (--help is quick)
 
-        if config.plot is not None:  # is matplotlib there? better asked now
+        if config.plot is not None and not silent:  # is matplotlib there? better asked now
             import mnist_cli.report.figure  # noqa: F401, PLC0415
 
     results = Results()
-    silent = group is not None and not group.is_main
     plain = display.json and sys.stdout.isatty()
     failure = None
     with ExitStack() as stack:

@@ -17,13 +17,13 @@ import typer
 
 from mnist_cli.errors import ExitCode, MnistError, ReaderGoneError
 from mnist_cli.files import write_standard_output
-from mnist_cli.ranks import place_in
+from mnist_cli.ranks import is_launched, place_in
 from mnist_cli.start import leave_quietly
 
 if TYPE_CHECKING:
     from mnist_cli.group import Group
 
-_PATIENCE = 3.0  # seconds
+_PATIENCE = 3.0  # seconds, of the first rank on a machine; others wait twice as long
 
 
 def run_program(app: typer.Typer, name: str) -> None:
@@ -104,10 +104,14 @@ def _fail(error: MnistError) -> int:
 
 
 def _let_the_first_rank_tell() -> None:
-    """Give the first rank time to fail likewise and to tell, upon which torchrun ends this one."""
+    """Give the first rank, or the first here, time to fail likewise and to tell.
+
+    Upon that torchrun ends this one.
+    """
     with contextlib.suppress(MnistError):
-        if not place_in().is_main:
-            time.sleep(_PATIENCE)
+        place = place_in()
+        if not place.is_main:
+            time.sleep(2 * _PATIENCE if place.local_rank else _PATIENCE)
 
 
 def complain(message: str) -> None:
@@ -149,7 +153,7 @@ def quick_imports() -> Iterator[None]:
 
 def leave_it_to_the_first_rank() -> None:
     """End all ranks but the first: what follows takes one process less time than they to meet."""
-    if not place_in().is_main:
+    if is_launched() and not place_in().is_main:
         raise typer.Exit
 
 
@@ -162,9 +166,10 @@ def joined() -> Iterator["Group | None"]:
     # Or PyTorch would print a page of its stack for every connection that another rank ends.
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")
     with quick_imports():
-        from mnist_cli.group import join  # noqa: PLC0415 (torch)
+        from mnist_cli.distributed import join  # noqa: PLC0415 (torch)
     for number in (signal.SIGINT, signal.SIGTERM):  # Python would not hear them while it waits
-        signal.signal(number, signal.SIG_DFL)
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
     group = join(complain)
     stop_tidily()
     with group:

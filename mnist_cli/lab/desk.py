@@ -27,11 +27,19 @@ class Job:
     is_search: bool = False
 
 
+@dataclass(frozen=True)
+class Found:
+    """The record of an arm; it is fresh if it was not there before this comparison."""
+
+    record: list[Event]
+    is_fresh: bool
+
+
 class Desk:
     """What lies there is laid out in rounds: the jobs of one may need what another one found.
 
     Raises:
-        PeerError: a rank failed or was lost; of every method.
+        PeerError: the connection to the others was lost.
 
     """
 
@@ -45,31 +53,33 @@ class Desk:
         """Lay out the jobs of a round, the first one to be taken first; none ends the work."""
         self._round += 1
         self._jobs = list(jobs)
-        self._group.put(self._at("jobs"), json.dumps([asdict(job) for job in jobs]).encode())
+        self._group.put(f"jobs/{self._round}", json.dumps([asdict(job) for job in jobs]).encode())
 
     def look(self) -> list[Job] | None:
         """Return the jobs of the next round, or `None` while these are not laid out."""
-        self._round += 1
-        data = self._group.get(self._at("jobs"))
+        data = self._group.get(f"jobs/{self._round + 1}")
         if data is None:
-            self._round -= 1
             return None
+        self._round += 1
         self._jobs = [Job(**values) for values in json.loads(data)]
         return self._jobs
 
     def take(self) -> Job | None:
         """Return a job of this round that nobody has taken, or `None` if there is none left."""
-        number = self._group.count(self._at("taken"))
+        number = self._group.count(f"taken/{self._round}")
         return self._jobs[number - 1] if number <= len(self._jobs) else None
 
-    def report(self, found: list[Event] | Job) -> None:
+    def report(self, report: Found | Job) -> None:
         """Tell the first rank of the record of an arm, or of a job that is done."""
-        kind = "job" if isinstance(found, Job) else "record"
-        value = asdict(found) if isinstance(found, Job) else [to_dict(event) for event in found]
+        if isinstance(report, Job):
+            values: dict[str, Any] = {"job": asdict(report)}
+        else:
+            record = [to_dict(event) for event in report.record]
+            values = {"record": record, "is_fresh": report.is_fresh}
         number = self._group.count("reports")
-        self._group.put(f"report/{number}", json.dumps({kind: value}, allow_nan=False).encode())
+        self._group.put(f"report/{number}", json.dumps(values, allow_nan=False).encode())
 
-    def reports(self) -> Iterator[list[Event] | Job]:
+    def reports(self) -> Iterator[Found | Job]:
         """Yield what was told and not yet read, in its order."""
         while (data := self._group.get(f"report/{self._read + 1}")) is not None:
             self._read += 1
@@ -77,7 +87,4 @@ class Desk:
             if "job" in told:
                 yield Job(**told["job"])
             else:
-                yield [event_of(values) for values in told["record"]]
-
-    def _at(self, what: str) -> str:
-        return f"{what}/{self._round}"
+                yield Found([event_of(values) for values in told["record"]], told["is_fresh"])

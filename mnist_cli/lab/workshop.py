@@ -14,11 +14,12 @@ from mnist_cli.group import Group
 from mnist_cli.lab import plan
 from mnist_cli.lab.arm import Arm
 from mnist_cli.lab.arm_run import Material
-from mnist_cli.lab.desk import Desk, Job
+from mnist_cli.lab.desk import Desk, Found, Job
 from mnist_cli.lab.events import ArmEnd, ArmProgress, ArmStart, Dealt
 from mnist_cli.lab.options import CompareConfig
 from mnist_cli.lab.store import Store
 from mnist_cli.lab.tuning import Search
+from mnist_cli.preflight import check_alike
 from mnist_cli.runtime import pick_device, set_threads, threads_for
 from mnist_cli.signals import Stopped, StopSignals
 from mnist_cli.team import Team
@@ -55,6 +56,7 @@ class Workshop:
         self._looked = 0.0
         set_threads(config.threads, group.place)
         self._device = pick_device(config.device, group.place)
+        check_alike(config, self._device, group)
         self._team = Team(threads_for(self._device), signals.check)
         each = f" in each of {group.size} ranks" if group.size > 1 else ""
         self.machine = (
@@ -120,7 +122,7 @@ class Workshop:
         else:
             yield from record
         if not self.group.is_main:
-            self._desk.report(record)
+            self._desk.report(Found(record, arm.name in self.fresh))
         return record
 
     def _train_arm(self, arm: Arm) -> Generator[Event, None, list[Event]]:
@@ -159,30 +161,34 @@ class Workshop:
 
     def dismiss(self) -> None:
         """Let the others go."""
-        self._desk.lay_out([])
+        if self.group.size > 1:
+            self._desk.lay_out([])
 
     def wait_for(self, job: Job) -> Iterator[Dealt]:
         """Do jobs that were dealt, until one is done, whoever does it."""
         while job in self._pending:
             self._check("between two arms")
             self._read_reports()
-            own = self._desk.take() if job in self._pending else None
+            if job not in self._pending:
+                return
+            own = self._desk.take()
             if own is not None:
                 for _ in self._do(own):
                     yield self._sign()
                 del self._pending[own]
-            elif job in self._pending:
+            else:
                 self.group.look()
                 time.sleep(_WAIT)
                 yield self._sign()
 
     def help(self) -> None:
         """Do jobs that the first rank deals, until it dismisses this one."""
-        while self._next_round():
-            while (job := self._desk.take()) is not None:
-                for _ in self._do(job):
-                    pass
-                self._desk.report(job)
+        with self.group.pulse():
+            while self._next_round():
+                while (job := self._desk.take()) is not None:
+                    for _ in self._do(job):
+                        pass
+                    self._desk.report(job)
 
     def _next_round(self) -> list[Job]:
         while (jobs := self._desk.look()) is None:
@@ -210,12 +216,13 @@ class Workshop:
 
     def _read_reports(self) -> None:
         """Keep what the other ranks have found."""
-        for found in self._desk.reports():
-            if isinstance(found, Job):
-                del self._pending[found]
-            else:
-                name = _end_of(found).arm
-                self.store.finish(name, found)
+        for report in self._desk.reports():
+            if isinstance(report, Job):
+                del self._pending[report]
+                continue
+            name = _end_of(report.record).arm
+            self.store.finish(name, report.record)
+            if report.is_fresh:
                 self.fresh.add(name)
 
     def _is_done(self, job: Job) -> bool:

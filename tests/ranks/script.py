@@ -14,8 +14,9 @@ from benchmarks.scaling.worker import losses_of
 from mnist_cli.checkpoint import load_checkpoint
 from mnist_cli.config import TrainConfig
 from mnist_cli.data import archive, load_dataset
+from mnist_cli.distributed import join
 from mnist_cli.evaluation import evaluate
-from mnist_cli.group import Group, join
+from mnist_cli.group import Group
 from mnist_cli.run import train
 from mnist_cli.state import TrainingState
 

@@ -180,3 +180,38 @@ def test_an_arm_that_was_lost_with_its_rank_is_run_again(shell: Shell) -> None:
     ]
     assert [event["event"] for event in again].count("start") == 2  # so it was begun again
     assert digests[0][-4:] == digests[1]
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_signal_to_one_rank_ends_all_and_is_told_once(
+    shell: Shell, ranks: Any, rank: int
+) -> None:
+    children = ranks(2, "-q", "--epochs", "20000", "-o", str(shell.folder / "both"))
+    while not (shell.folder / "both").exists():
+        time.sleep(0.01)
+    time.sleep(1.5)  # most of it for PyTorch's first updates
+    children[rank].kill(signal.SIGTERM)
+    assert [child.wait() for child in children] == [143, 143]
+    _, errs = told(shell, 2)
+    assert "".join(errs).count("error:") == 1, errs
+
+
+def test_a_rank_without_signs_of_life_is_noticed(
+    shell: Shell, ranks: Any
+) -> None:  # a kill ends its connections, which nobody waits on here
+    children = ranks(2, "-q", "--epochs", "20000")
+    while not (shell.folder / "rank1/comparison").exists():
+        time.sleep(0.01)
+    time.sleep(1.5)
+    children[1].kill()
+    assert children[0].wait() == 143
+    assert told(shell, 2)[1][0].startswith("error: rank 1 was lost")
+
+
+def test_ranks_with_different_options_are_refused(shell: Shell, launcher: Any) -> None:
+    own = [{"MNIST_LR": "0.01"}, {"MNIST_LR": "0.02"}]
+    done = launcher.train("--model", "linear", "--subset", "640", "-q", ranks=2, own=own)
+    assert [one.code for one in done] == [2, 2], done
+    line = "".join(one.err for one in done)
+    assert "lr is 0.02 here, and 0.01 in the first rank" in line
+    assert line.count("error:") == 1

@@ -7,9 +7,10 @@ import torch
 from torch import nn
 
 from mnist_cli.config import MODELS
+from mnist_cli.distributed import join
 from mnist_cli.errors import UsageError
 from mnist_cli.exchange import Exchange, Tally
-from mnist_cli.group import TAIL, Group, join
+from mnist_cli.group import TAIL, Group
 from mnist_cli.models import build_model
 from mnist_cli.preflight import check_spreadable
 from mnist_cli.ranks import Place, place_in, threads_per_rank
