@@ -9,9 +9,9 @@
 # are chosen freely, so no firewall may stand between the two. Where a machine's name stands for a
 # loopback address in its /etc/hosts, GLOO_SOCKET_IFNAME=eth0 says which interface to use.
 #
-# The output belongs in a folder that both machines share: the rank that writes it is on the machine
-# whose address comes first as text, whichever that is. Without such a folder it lies there and not
-# on the other machine, and a restart goes on only as long as the addresses stay what they are.
+# The rank that writes the output is on the machine whose address comes first as text, whichever that
+# is. A restart goes on from the file that either machine has; if the one that has it may be lost for
+# good, name an --output in a folder that both share.
 set -euo pipefail
 
 address=${1:?the address of the first machine}

@@ -80,22 +80,30 @@ def packing(what: What) -> Task:
     """Return what packs a gradient, and returns the seconds."""
     gradient = [p.detach().clone() for p in build_model(what.network).parameters()]
     exchange = Exchange(Alone(), gradient)
-    return _median_of(100, lambda: exchange.add_up(gradient, Tally(1.0, 1, 1), 2))
+    return _mean_of(100, lambda: exchange.add_up(gradient, Tally(1.0, 1, 1), 2))
 
 
 def summing(what: What, members: object) -> Task:
     """Return what adds up a vector over some ranks, and returns the seconds."""
     vector = torch.zeros(what.size)
-    return _median_of(50, lambda: dist.all_reduce(vector, group=members))
+    return _mean_of(50, lambda: dist.all_reduce(vector, group=members))
 
 
-def _median_of(times: int, action: Callable[[], object]) -> Task:
+def _mean_of(times: int, action: Callable[[], object]) -> Task:
+    """Return what measures the mean of so many in a row, as updates are measured.
+
+    Some sums take many times as long as most: their median would leave out what they cost.
+    """
+
     def timed() -> float:
+        for _ in range(3):
+            action()
         began = time.perf_counter()
-        action()
-        return time.perf_counter() - began
+        for _ in range(times):
+            action()
+        return (time.perf_counter() - began) / times
 
-    return lambda: statistics.median([timed() for _ in range(times + 3)][3:])
+    return timed
 
 
 def pair(dataset: Dataset, group: Ranks, *, quick: bool) -> dict[What, Task]:
