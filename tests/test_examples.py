@@ -224,11 +224,11 @@ def test_a_slurm_job_is_queued_again_when_its_time_is_up(
 
 def test_kubernetes(shell: Shell) -> None:
     port = MANIFESTS["Service"]["spec"]["ports"][0]["port"]
-    (shell.folder / "work").mkdir()
+    (shell.folder / "results").mkdir()
     here = {
         f"mnist-0.mnist:{port}": f"127.0.0.1:{free_port()}",
         "per-node 4": "per-node 1",
-        "/work/": f"{shell.folder}/work/",
+        "/results/": f"{shell.folder}/results/",
         "/tmp/data": shell.env["MNIST_DATA_DIR"],
     }
     command = CONTAINER["command"] + CONTAINER["args"] + [*SMALL]
@@ -238,7 +238,7 @@ def test_kubernetes(shell: Shell) -> None:
     pods = ((command, {"JOB_COMPLETION_INDEX": index}) for index in ("1", "0"))
     done = together(shell, *pods)
     assert [d.code for d in done] == [0, 0], done
-    assert_trained(shell, "work/checkpoint.pt")
+    assert_trained(shell, "results/checkpoint.pt")
 
 
 def test_the_examples_name_no_path_of_a_machine_and_each_is_described() -> None:

@@ -1,6 +1,6 @@
 """`python -m benchmarks.scaling.cost`: what an update costs with many ranks, and what it would.
 
-It measures this machine for about three minutes, writes `benchmarks/results/scaling.json`, and makes
+It measures this machine for three minutes, writes `benchmarks/results/scaling.json`, and makes
 the tables of `docs/scaling.md` and its figures from that file. `--render` makes them without
 measuring; `--tables` prints them; `--quick` measures little, prints, and writes nothing.
 """

@@ -6,29 +6,20 @@ from typing import Any
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator
+from matplotlib.ticker import LogLocator, NullLocator, ScalarFormatter
 
 from benchmarks.scaling.fit import Model, Residual
 from benchmarks.scaling.points import ALL
 from benchmarks.scaling.predict import ALGORITHMS, BYTES, WIRES, numbers, ring
+from mnist_cli.report.figure import STYLE
 from mnist_cli.report.palette import colour
 
 BATCHES = (64, 1024, 4096, ALL)
-# As `mnist_cli.report.figure` has it. A digest of its own would change a file with every run.
-_STYLE: Any = {
-    "svg.hashsalt": "mnist_cli",
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.alpha": 0.25,
-    "legend.frameon": False,
-}
 
 
 def measured_figure(model: Model) -> bytes:
     """Return an SVG: shares, sums and whole updates with what is fitted, and the residuals."""
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(9, 5.2), layout="constrained")
         upper, lower = figure.subplots(2, 3, sharex="col", height_ratios=(2, 1))
         _draw_shares(model, upper[0], lower[0])
@@ -39,6 +30,8 @@ def measured_figure(model: Model) -> bytes:
             axes.xaxis.set_minor_locator(NullLocator())
             axes.yaxis.set_minor_locator(NullLocator())
             axes.legend(fontsize=7)
+        upper[1].yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))  # it spans hardly a decade
+        upper[1].yaxis.set_major_formatter(ScalarFormatter())
         for axes in lower:
             axes.axhline(0, color="0.4", lw=0.8)
             axes.set_ylabel("error (%)")
@@ -98,7 +91,7 @@ def _draw(
 
 def predicted_figure(model: Model) -> bytes:
     """Return an SVG: the speed-up of an update against the ranks, for each network and wire."""
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(9, 6), layout="constrained")
         grid: Any = figure.subplots(2, len(model.networks), sharex=True, sharey=True)
         for row, wire in zip(grid, WIRES, strict=True):

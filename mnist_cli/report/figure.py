@@ -27,7 +27,7 @@ except ImportError as error:
 
 _UNITS = {"updates": "updates", "samples": "samples seen", "seconds": "seconds of training"}
 # The digest in a file's ids and its date would change with every run.
-_STYLE: Any = {
+STYLE: Any = {
     "svg.hashsalt": "mnist_cli",
     "font.size": 9,
     "axes.spines.top": False,
@@ -47,7 +47,7 @@ def draw(results: Results, path: str, panel: str) -> bytes:
     """
     kind = Path(path).suffix[1:].lower() or "svg"
     name = _what_it_is_about(results) if panel == "auto" else panel
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(layout="constrained", dpi=150)
         if not _PANELS[name](results, figure):
             raise UsageError(f"--panel {name}: nothing that it shows was found; leave it out")
