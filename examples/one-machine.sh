@@ -6,9 +6,10 @@
 # RANKS=4 starts four ranks, which share out the cores.
 set -euo pipefail
 
+export MNIST_BATCH_SIZE="${MNIST_BATCH_SIZE-256}"  # a --batch-size or --mode batch comes first
 exec python -m mnist_cli.torchrun \
   --standalone \
   --nproc-per-node "${RANKS:-$(getconf _NPROCESSORS_ONLN)}" \
   --max-restarts 3 \
   -m mnist_cli train \
-  --batch-size 256 --save-every 100 --resume auto "$@"
+  --save-every 100 --resume auto "$@"

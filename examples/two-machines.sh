@@ -14,9 +14,11 @@
 # good, name an --output in a folder that both share.
 set -euo pipefail
 
-address=${1:?the address of the first machine}
-node=${2:?0 on the first machine, 1 on the second}
+usage="usage: two-machines.sh ADDRESS 0|1 [OPTIONS of train...]"
+address=${1:?$usage}
+node=${2:?$usage}
 shift 2
+echo "Waiting for the other machine at $address:${PORT:-29400}" >&2
 
 # This machine's own address on the way to the first: its name may mean nothing to the other one.
 own=$(python -c '
@@ -25,6 +27,7 @@ way = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 way.connect((sys.argv[1], 9))
 print(way.getsockname()[0])' "$address")
 
+export MNIST_BATCH_SIZE="${MNIST_BATCH_SIZE-256}"  # a --batch-size or --mode batch comes first
 exec python -m mnist_cli.torchrun \
   --nnodes 2 \
   --nproc-per-node "${RANKS:-2}" \
@@ -35,4 +38,4 @@ exec python -m mnist_cli.torchrun \
   --rdzv-conf "is_host=$((node == 0)),read_timeout=600" \
   --local-addr "$own" \
   -m mnist_cli train \
-  --batch-size 256 --save-every 100 --resume auto "$@"
+  --save-every 100 --resume auto "$@"

@@ -7,6 +7,7 @@ what happened. A signal ends it with 128 and its number, once the program has sa
 
 import logging
 import os
+import signal
 import sys
 
 from mnist_cli.errors import ExitCode
@@ -25,6 +26,9 @@ _MEET_ANEW = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"
 
 def main(arguments: list[str]) -> int:
     """Run torchrun, and return the exit code."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # until torchrun has ranks to pass them on to
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)  # nothing is to be tidied up, and it may block
     os.environ.setdefault(_MEET_ANEW, "1")
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")  # or it prints its stack
     from torch.distributed.elastic.multiprocessing import SignalException  # noqa: PLC0415 (torch)
@@ -43,8 +47,12 @@ def main(arguments: list[str]) -> int:
             return 128 - failure.exitcode
         return failure.exitcode
     except RendezvousError as error:
-        reason = " ".join(str(error).split())[:200]
-        print(f"error: the launchers lost each other: {reason}", file=sys.stderr)  # noqa: T201
+        reason = " ".join(str(error).partition(" See inner")[0].split())[:200]
+        print(  # noqa: T201
+            f"error: the launchers lost each other: {reason}\n"
+            "start the same command on all machines again, the one that they meet at first",
+            file=sys.stderr,
+        )
         return ExitCode.TERMINATED
     except SignalException as stopped:
         return 128 + int(stopped.sigval)

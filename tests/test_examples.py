@@ -6,6 +6,7 @@ nodes or pods are two launchers on this machine.
 
 import argparse
 import functools
+import json
 import random
 import re
 import shlex
@@ -138,7 +139,17 @@ def test_every_option_in_an_example_exists(name: str) -> None:
     of_torchrun, of_train = kinds_of_options(commands()[name])
     assert of_torchrun - {"--"} <= {o for a in launcher._actions for o in a.option_strings}
     known = {flag(f.name) for config in (TrainConfig, Resume, Display) for f in fields(config)}
-    assert {"--batch-size", "--resume"} <= of_train <= known
+    assert {"--resume", "--save-every"} <= of_train <= known
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
+def test_the_size_of_an_update_can_be_overruled(path: Path, shell: Shell) -> None:
+    """It is a variable, since --mode batch contradicts a flag."""
+    (name, value) = re.findall(r"^export (MNIST_\w+)=\"\$\{\w+-(\d+)}\"", path.read_text(), re.M)[0]
+    size = {name: value}
+    start = json.loads(shell.train("--json", env=size).out.splitlines()[0])
+    assert start["batch_size"] == 256
+    assert shell.train("--mode", "batch", env=size).code == 0
 
 
 def test_the_directives_of_the_batch_file_are_slurms() -> None:
