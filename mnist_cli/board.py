@@ -14,7 +14,7 @@ from mnist_cli.ranks import Place
 # Seconds until the first rank has told of a failure, or has written everything.
 HEARD, WRITTEN = 5.0, 600.0
 MEETING = 1800.0  # seconds, for all ranks to be there
-_MOST_WORDS = 300  # letters, of PyTorch's
+_MOST_LETTERS = 300  # of a message of PyTorch's
 _PULSE, _DEATH = 1.0, 30.0  # seconds from one sign of life to the next; and till there is no hope
 
 
@@ -50,7 +50,7 @@ class Board:
             code, text = int(ExitCode.TERMINATED), "told to stop"
         else:
             words = " ".join(f"{type(error).__name__}: {error}".split())
-            code, text = int(ExitCode.BUG), words[:_MOST_WORDS]
+            code, text = int(ExitCode.BUG), words[:_MOST_LETTERS]
         report = json.dumps({"rank": rank, "code": code, "text": text})
         with suppress(RuntimeError):
             self._store.compare_set("failure", "", report)

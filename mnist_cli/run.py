@@ -1,7 +1,6 @@
 """One training, from config to checkpoint."""
 
 import logging
-import math
 import time
 from collections.abc import Generator, Iterator
 from contextlib import nullcontext
@@ -13,12 +12,10 @@ from mnist_cli import __version__, recipes, settings
 from mnist_cli.checkpoint import Checkpoint
 from mnist_cli.claim import Claim
 from mnist_cli.config import TrainConfig
-from mnist_cli.data import Split, load_dataset, part
+from mnist_cli.data import load_dataset, part
 from mnist_cli.digest import weights_sha256
 from mnist_cli.errors import DivergedError, PeerError, ThresholdNotMetError, UsageError
-from mnist_cli.evaluation import Score, evaluate
-from mnist_cli.events import End, Epoch, Event, Progress, Resumed, Start, Step, to_dict
-from mnist_cli.exchange import Tally
+from mnist_cli.events import End, Event, Progress, Resumed, Start, Step, to_dict
 from mnist_cli.group import Group
 from mnist_cli.models import count_parameters
 from mnist_cli.preflight import (
@@ -33,6 +30,7 @@ from mnist_cli.preflight import (
 from mnist_cli.probes import Probes
 from mnist_cli.runtime import pick_device, set_threads, threads_for
 from mnist_cli.saving import Saver
+from mnist_cli.scoring import Scorer
 from mnist_cli.signals import Stopped, StopSignals
 from mnist_cli.state import TrainingState, versions_on
 from mnist_cli.team import Team
@@ -95,13 +93,13 @@ class _Run:
         self.saver = Saver(claim, config, resume, self.signals, writing=group.is_main)
         if resume is not None:
             settings.check(config)
-        samples, self.val = samples.to(self.device), val.to(self.device)
-        self.test = dataset.test.to(self.device)
+        samples, val, test = (s.to(self.device) for s in (samples, val, dataset.test))
         self.state = TrainingState(config, self.device)
         check_spreadable(self.state.model, group.size)
         self.trainer = Trainer(
             config, self.state, samples, team=self.team, clock=self.clock, group=group
         )
+        self.scorer = Scorer(self.trainer, test, val, team=self.team, group=group, clock=self.clock)
         self.shape, self.planned = self.trainer.shape, self.trainer.planned
         self.probes = Probes(config, samples, self.team, self.clock)
         self.versions = versions_on(self.device, group.size)
@@ -116,8 +114,6 @@ class _Run:
                 self.first_update,
                 self.planned,
             )
-        self.test_score: Score | None = None
-        self.val_score: Score | None = None
         self.saver.check_room(self._checkpoint())
 
     def _restore(self, before: Checkpoint) -> Resumed:
@@ -186,8 +182,8 @@ class _Run:
             while reason is None and (self._is_unscored() or self.state.update < self.planned):
                 reason = yield from self._go_on()
             self.group.check()
-            if self.state.tally.samples or self.test_score is None:
-                self._score()
+            if self.state.tally.samples or self.scorer.test is None:
+                self.scorer.score()
         except Stopped:
             return "interrupted"
         except PeerError as error:
@@ -201,10 +197,10 @@ class _Run:
             reason = self._reason_to_stop() or (yield from self._train_epoch())
             if reason:
                 return reason
-        event = self._score_epoch()
+        event = self.scorer.score_epoch()
         self._save()  # first: whoever is told of the epoch may rely on the file
         yield event
-        return "until-accuracy" if self._reached() else None
+        return "until-accuracy" if self._has_reached() else None
 
     def _is_unscored(self) -> bool:
         """Tell whether all updates of an epoch are made, and it has not been scored."""
@@ -228,7 +224,6 @@ class _Run:
         return None
 
     def _probe(self) -> Iterator[Event]:
-        trainer = self.trainer
         self.state.check_finite()
         if not self.group.is_main:
             return
@@ -236,8 +231,8 @@ class _Run:
             yield from self.probes.measure(
                 self.state.model,
                 update=self.state.update,
-                samples_seen=trainer.samples_seen,
-                lr=trainer.lr,
+                samples_seen=self.trainer.samples_seen,
+                lr=self.trainer.lr,
             )
 
     def _is_due(self, step: Step) -> bool:
@@ -252,44 +247,8 @@ class _Run:
             return "max-seconds"
         return None
 
-    def _score_epoch(self) -> Epoch:
-        state, tally = self.state, self.state.tally
-        state.check_finite(self.trainer.last_lr)
-        test, val = self._score()
-        event = Epoch(
-            seconds=self.clock(),
-            epoch=state.update // self.shape.updates,
-            update=state.update,
-            samples_seen=self.trainer.samples_seen,
-            train_loss=tally.loss_sum / tally.samples,
-            train_accuracy=tally.correct / tally.samples,
-            test_loss=test.loss,
-            test_accuracy=test.accuracy,
-            val_loss=val.loss if val else None,
-            val_accuracy=val.accuracy if val else None,
-        )
-        state.tally = Tally()
-        state.remember(to_dict(event))
-        return event
-
-    def _score(self) -> tuple[Score, Score | None]:
-        self.test_score = self._score_on(self.test)
-        self.val_score = self._score_on(self.val) if len(self.val) else None
-        for split, score in (("test", self.test_score), ("validation", self.val_score)):
-            if score is not None and not math.isfinite(score.loss):
-                raise DivergedError(
-                    f"training diverged: the {split} loss after update {self.state.update} is "
-                    f"{score.loss} at a learning rate of {self.trainer.last_lr:g}; "
-                    "use a smaller --lr"
-                )
-        return self.test_score, self.val_score
-
-    def _score_on(self, split: Split) -> Score:
-        return evaluate(self.state.model, split, team=self.team, group=self.group)
-
-    def _reached(self) -> bool:
-        wanted, score = self.config.until_accuracy, self.val_score
-        return wanted is not None and score is not None and score.accuracy >= wanted
+    def _has_reached(self) -> bool:
+        return self.scorer.has_reached(self.config.until_accuracy)
 
     def finish(self, reason: str) -> End:
         """Save, and return the last event."""
@@ -308,7 +267,7 @@ class _Run:
             epoch=-(-self.state.update // self.shape.updates),
             update=self.state.update,
             samples_seen=self.trainer.samples_seen,
-            test_accuracy=self.test_score.accuracy if whole and self.test_score else None,
+            test_accuracy=self.scorer.test.accuracy if whole and self.scorer.test else None,
             train_seconds=self.trainer.train_seconds,
             weights_sha256=weights_sha256(weights) if reason != "diverged" else None,
         )
@@ -323,10 +282,10 @@ class _Run:
         if reason == "interrupted":
             assert error
             raise error(f"interrupted at update {update}; {self.saver.way_on()}")
-        if self.config.until_accuracy is not None and not self._reached():
-            assert self.val_score
+        if self.config.until_accuracy is not None and not self._has_reached():
+            assert self.scorer.val
             raise ThresholdNotMetError(
-                f"validation accuracy is {self.val_score.accuracy:.4f} after {update} updates, "
+                f"validation accuracy is {self.scorer.val.accuracy:.4f} after {update} updates, "
                 f"below --until-accuracy {self.config.until_accuracy}; allow more --epochs"
             )
 

@@ -3,7 +3,9 @@
 import ctypes
 import hashlib
 import os
+import platform
 import sys
+from pathlib import Path
 
 import torch
 
@@ -53,6 +55,18 @@ def set_threads(threads: int | None, place: Place | None = None) -> None:
         threads = threads_per_rank(place or Place(), usable_cores())
     if threads is not None:
         torch.set_num_threads(threads)
+
+
+def processor() -> str:
+    """Return the processor's name, as far as the system tells."""
+    try:
+        with Path("/proc/cpuinfo").open() as file:
+            for line in file:
+                if line.startswith("model name"):
+                    return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
 
 
 def usable_cores() -> int:

@@ -50,7 +50,7 @@ def main(arguments: list[str]) -> int:
         reason = " ".join(str(error).partition(" See inner")[0].split())[:200]
         print(  # noqa: T201
             f"error: the launchers lost each other: {reason}\n"
-            "start the same command on all machines again, the one that they meet at first",
+            "start the same command on all machines again, first where they meet",
             file=sys.stderr,
         )
         return ExitCode.TERMINATED

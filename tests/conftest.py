@@ -1,7 +1,6 @@
 """What the tests share: the real data set, and the installed programs as real processes."""
 
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -186,12 +185,3 @@ def small(mnist_dir: Path, tmp_path: Path) -> Configure:
         return replace(base, **{**batch, **changes})
 
     return make
-
-
-@pytest.fixture
-def free_port() -> int:
-    """Return a port that nobody listens on."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port

@@ -19,6 +19,7 @@ FLOORS = [
     ["words"],
     ["lab"],
     ["run", "score", "predict"],
+    ["scoring"],
     ["trainer", "probes"],
     ["state", "preflight", "saving"],
     ["checkpoint"],

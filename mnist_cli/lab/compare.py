@@ -119,6 +119,7 @@ class _Comparison:
             test_samples=len(material.test),
             parameters=count_parameters(model),
             arms=len(self.sizes) * len(self.seeds),
+            world_size=self.workshop.group.size,
             machine=self.workshop.machine,
             command=plan.command_of(self.asked),
             config=asdict(self.config),

@@ -15,7 +15,7 @@ REASONS = ("completed", "until-accuracy", "gave-up", "diverged")  # why an arm e
 
 @dataclass(frozen=True)
 class CompareStart(Event):
-    """The comparison is about to begin. `command` repeats it."""
+    """The comparison is about to begin, by `world_size` ranks. `command` repeats it."""
 
     name: ClassVar[str] = "start"
     version: str
@@ -24,6 +24,7 @@ class CompareStart(Event):
     test_samples: int
     parameters: int
     arms: int
+    world_size: int
     machine: str
     command: str
     config: dict[str, Any]

@@ -1,10 +1,8 @@
 """Where arms are trained: by one process in turn, or by many ranks, each a job of its own."""
 
 import os
-import platform
 import time
 from collections.abc import Callable, Generator, Iterator
-from pathlib import Path
 
 import torch
 
@@ -20,7 +18,7 @@ from mnist_cli.lab.options import CompareConfig
 from mnist_cli.lab.store import Store
 from mnist_cli.lab.tuning import Search
 from mnist_cli.preflight import check_alike
-from mnist_cli.runtime import pick_device, set_threads, threads_for
+from mnist_cli.runtime import pick_device, processor, set_threads, threads_for
 from mnist_cli.signals import Stopped, StopSignals
 from mnist_cli.team import Team
 
@@ -60,7 +58,7 @@ class Workshop:
         self._team = Team(threads_for(self._device), signals.check)
         each = f" in each of {group.size} ranks" if group.size > 1 else ""
         self.machine = (
-            f"{_processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads{each}, "
+            f"{processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads{each}, "
             f"on {self._device.type}, PyTorch {torch.__version__}"
         )
         with group.one_per_machine_first():
@@ -177,7 +175,7 @@ class Workshop:
                     yield self._sign()
                 del self._pending[own]
             else:
-                self.group.look()
+                self._look()
                 time.sleep(_WAIT)
                 yield self._sign()
 
@@ -193,17 +191,23 @@ class Workshop:
     def _next_round(self) -> list[Job]:
         while (jobs := self._desk.look()) is None:
             self._check("between two arms")
-            self.group.look()
+            self._look()
             time.sleep(_WAIT)
         return jobs
+
+    def _look(self) -> bool:
+        """Look whether the others are well, if it is time again, and tell whether it was."""
+        is_time = self.clock() - self._looked > _LOOK_EVERY
+        if is_time:
+            self._looked = self.clock()
+            self.group.look()
+        return is_time
 
     def _do(self, job: Job) -> Iterator[None]:
         """Do a job, and yield now and then."""
         for _ in self._doing(job):
-            if self.clock() - self._looked > _LOOK_EVERY:
-                self._looked = self.clock()
-                self.group.look()
-            yield
+            if self._look():
+                yield
 
     def _doing(self, job: Job) -> Iterator[Event]:
         if job.is_search:
@@ -242,15 +246,3 @@ def _end_of(record: list[Event]) -> ArmEnd:
     end = record[-1]
     assert isinstance(end, ArmEnd)
     return end
-
-
-def _processor() -> str:
-    """Return the processor's name, as far as the system tells."""
-    try:
-        with Path("/proc/cpuinfo").open() as file:
-            for line in file:
-                if line.startswith("model name"):
-                    return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()

@@ -99,10 +99,11 @@ def _line(event: Event, arm: ArmStart | None) -> str:
     if isinstance(event, CompareStart):
         config = event.config
         seeds = seeds_in_words(config["seeds"])
+        ranks = f", by {event.world_size} ranks" if event.world_size > 1 else ""
         return (
             f"Comparing batch sizes {config['batch_sizes']} with {seeds}: "
             f"{config['model']} ({event.parameters:,} parameters) on {event.samples:,} samples of "
-            f"{config['dataset']}, {config['optimizer']}"
+            f"{config['dataset']}, {config['optimizer']}{ranks}"
         )
     if isinstance(event, Tuned):
         tried = ", ".join(f"{trial.lr:g}" for trial in event.tried)
