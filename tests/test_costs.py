@@ -69,7 +69,10 @@ def peak_mb(mnist_dir: Path, tmp_path: Path, samples: int) -> float:
 def test_the_memory_of_batch_mode_hardly_grows_with_the_set(
     mnist_dir: Path, tmp_path: Path
 ) -> None:
-    few, all_of_them = (peak_mb(mnist_dir, tmp_path, samples) for samples in (6_000, 60_000))
+    # The least of three: how far two threads run ahead of the sum is chance, some 15 MB of it.
+    few, all_of_them = (
+        min(peak_mb(mnist_dir, tmp_path, samples) for _ in range(3)) for samples in (6_000, 60_000)
+    )
     images = 54_000 * 28 * 28 / 2**20  # what there is more to keep
     assert all_of_them <= few + images + 25
     assert all_of_them <= 600
