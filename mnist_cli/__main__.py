@@ -1,10 +1,10 @@
-"""`python -m mnist_cli train|eval|predict|compare`, which is also what torchrun starts."""
+"""`python -m mnist_cli train|eval|predict|compare|export`, which is also what torchrun starts."""
 
 import inspect
 
 import typer
 
-from mnist_cli.cli import compare, evaluate, predict, train
+from mnist_cli.cli import compare, evaluate, export, predict, train
 from mnist_cli.cli.options import version
 from mnist_cli.cli.shell import run_program
 
@@ -17,6 +17,7 @@ app.add_typer(train.app)
 app.add_typer(evaluate.app)
 app.add_typer(predict.app)
 app.add_typer(compare.app)
+app.add_typer(export.app)
 
 
 def group(**_values: bool) -> None:

@@ -1,4 +1,4 @@
-"""The options of training, evaluation and prediction: each is declared here, once.
+"""The options of training: each is declared here, once, as those of `uses` are there.
 
 A field's metadata carries its help and its bounds. The command line, the environment, TOML files
 and the Python API are all read and checked against the same declaration (see `settings`).
@@ -13,7 +13,6 @@ OPTIMIZERS = ("sgd", "adamw")
 SCHEDULES = ("constant", "one-cycle", "cosine")
 DATASETS = ("mnist", "fashion-mnist", "kmnist", "qmnist")
 DEVICES = ("auto", "cpu", "cuda", "mps")
-SPLITS = ("test", "train", "val")
 PROBES = ("noise", "alignment", "sharpness")
 
 DEFAULT_BATCH_SIZE = 64
@@ -201,30 +200,3 @@ class TrainConfig:
 def names_in(text: str | None) -> tuple[str, ...]:
     """Return the names in an option's value that has commas between them."""
     return tuple(name.strip() for name in (text or "").split(",") if name.strip())
-
-
-@dataclass(frozen=True)
-class EvalConfig:
-    """Everything that decides an evaluation."""
-
-    dataset: str | None = option(
-        None, "The data set.", choices=DATASETS, shown_default="as trained on"
-    )
-    data_dir: str = option("data", "Folder of the data, in torchvision's layout.", metavar="DIR")
-    device: str = option("auto", "Where to compute.", choices=DEVICES)
-    split: str = option(
-        "test", "The samples to score: test, or the train or val part of the run.", choices=SPLITS
-    )
-    batch_size: int = option(
-        1000, "Samples in one forward pass; never changes the result.", metavar="N", minimum=1
-    )
-    min_accuracy: float | None = option(
-        None, "Exit with 5 when the accuracy is below A.", metavar="A", minimum=0, maximum=1
-    )
-
-
-@dataclass(frozen=True)
-class PredictConfig:
-    """Everything that decides how images are read."""
-
-    device: str = option("auto", "Where to compute.", choices=DEVICES)

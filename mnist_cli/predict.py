@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from mnist_cli.checkpoint import load_checkpoint
-from mnist_cli.config import PredictConfig
 from mnist_cli.errors import DataError, UsageError
 from mnist_cli.events import Prediction, Unreadable
 from mnist_cli.images import read_image
 from mnist_cli.inspection import MAX_BYTES
 from mnist_cli.runtime import pick_device
+from mnist_cli.uses import PredictConfig
 
 _BATCH = 256  # images in one forward pass
 

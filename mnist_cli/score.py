@@ -3,7 +3,6 @@
 import time
 
 from mnist_cli.checkpoint import Checkpoint, load_checkpoint
-from mnist_cli.config import EvalConfig
 from mnist_cli.data import Split, load_dataset, load_test, part
 from mnist_cli.digest import weights_sha256
 from mnist_cli.errors import UsageError
@@ -11,6 +10,7 @@ from mnist_cli.evaluation import evaluate
 from mnist_cli.events import ClassScore, Evaluated
 from mnist_cli.runtime import pick_device, threads_for
 from mnist_cli.team import Team
+from mnist_cli.uses import EvalConfig
 
 
 def score(path: str, config: EvalConfig) -> Evaluated:

@@ -40,6 +40,11 @@ def compare() -> None:
     _run("compare")
 
 
+def export() -> None:
+    """Run `mnist-export`."""
+    _run("export")
+
+
 def _run(name: str) -> None:
     leave_quietly()
     import_module(f"mnist_cli.cli.{name}").main()

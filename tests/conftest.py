@@ -59,7 +59,7 @@ class Done:
     err: str
 
 
-PROGRAMS = ("mnist-train", "mnist-eval", "mnist-predict", "mnist-compare")
+PROGRAMS = ("mnist-train", "mnist-eval", "mnist-predict", "mnist-compare", "mnist-export")
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,17 @@ from runpy import run_path
 from typing import Any
 
 MODULES = (
-    *("cli.train", "cli.evaluate", "cli.predict", "cli.compare"),
-    *("render", "run", "score", "predict", "lab.compare", "report.text", "report.progress"),
+    *("cli.train", "cli.evaluate", "cli.predict", "cli.compare", "cli.export"),
+    *(
+        "render",
+        "run",
+        "score",
+        "predict",
+        "export",
+        "lab.compare",
+        "report.text",
+        "report.progress",
+    ),
 )
 
 

@@ -18,7 +18,7 @@ FLOORS = [
     ["render"],
     ["words"],
     ["lab"],
-    ["run", "score", "predict"],
+    ["run", "score", "predict", "export"],
     ["scoring"],
     ["trainer", "probes"],
     ["state", "preflight", "saving"],
@@ -33,7 +33,7 @@ FLOORS = [
     ["group"],
     ["board", "runtime", "team", "files", "signals", "screening", "digits"],
     ["plain_pickle", "start", "claim", "digest", "ranks"],
-    ["recipes", "settings"],
+    ["recipes", "settings", "uses"],
     ["config", "events", "errors"],
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
@@ -80,7 +80,7 @@ def loaded_by(code: str) -> set[str]:
 
 def test_help_and_version_do_not_import_torch() -> None:
     for option in ("--help", "--version"):
-        for program in ("train", "evaluate", "predict", "compare"):
+        for program in ("train", "evaluate", "predict", "compare", "export"):
             code = (
                 f"sys.argv = ['program', {option!r}]\n"
                 f"from mnist_cli.cli.{program} import main\n"

@@ -8,10 +8,11 @@ import pytest
 from conftest import Shell
 
 from mnist_cli.cli.options import Display
-from mnist_cli.config import EvalConfig, PredictConfig, TrainConfig
+from mnist_cli.config import TrainConfig
 from mnist_cli.errors import ExitCode
 from mnist_cli.lab.options import CompareConfig
 from mnist_cli.settings import flag
+from mnist_cli.uses import EvalConfig, PredictConfig
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

@@ -9,9 +9,9 @@ import typer
 from mnist_cli import settings
 from mnist_cli.cli.options import Display, add_command, parameter
 from mnist_cli.cli.shell import leave_it_to_the_first_rank, notices, quick_imports, run_program
-from mnist_cli.config import EvalConfig
 from mnist_cli.errors import ThresholdNotMetError
 from mnist_cli.files import write_standard_output
+from mnist_cli.uses import EvalConfig
 
 app = typer.Typer(pretty_exceptions_enable=False)
 

@@ -14,10 +14,10 @@ from mnist_cli.cli.shell import (
     quick_imports,
     run_program,
 )
-from mnist_cli.config import PredictConfig
 from mnist_cli.errors import ExitCode
 from mnist_cli.events import Prediction
 from mnist_cli.files import write_standard_output
+from mnist_cli.uses import PredictConfig
 
 app = typer.Typer(pretty_exceptions_enable=False)
 _ESCAPES = str.maketrans({"\t": r"\t", "\n": r"\n", "\r": r"\r"})

@@ -1,0 +1,1 @@
+"""A checkpoint's network in the formats of others."""
