@@ -4,7 +4,7 @@ from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """The exit codes of every program, as the README lists them."""
+    """The exit codes of every program; what each means, docs/reference.md tells from `MEANINGS`."""
 
     DONE = 0
     BUG = 1
@@ -18,6 +18,20 @@ class ExitCode(IntEnum):
     BROKEN_PIPE = 141
     TERMINATED = 143
 
+
+MEANINGS = {
+    ExitCode.DONE: "done",
+    ExitCode.BUG: "a bug: a traceback is shown",
+    ExitCode.USAGE: "usage: an option, key, preset or value that cannot be used",
+    ExitCode.DATA: "data: missing, damaged, or could not be downloaded; an unreadable image",
+    ExitCode.CHECKPOINT: "checkpoint: missing, damaged, of another format, or unsafe to load",
+    ExitCode.THRESHOLD: "a threshold was not met (`--min-accuracy`, `--until-accuracy`)",
+    ExitCode.DIVERGED: "training diverged: loss or weights no longer finite",
+    ExitCode.OUTPUT: "the output could not be written",
+    ExitCode.INTERRUPTED: "interrupted by SIGINT (Ctrl-C), after the state was saved",
+    ExitCode.BROKEN_PIPE: "the reader of standard output went away",
+    ExitCode.TERMINATED: "ended by SIGTERM or SIGHUP, after the state was saved",
+}
 
 class MnistError(Exception):
     """An error that is not a bug: one or two lines that say what is wrong and what to do.

@@ -14,9 +14,10 @@ from mnist_cli.data.catalogue import Source
 from mnist_cli.errors import DataError
 
 _log = logging.getLogger(__name__)
-# The network and the disk; torchvision (no mirror left, a wrong checksum); no torchvision at all.
+# The network and the disk; torchvision (no mirror left, a wrong checksum, a data set that it does
+# not have); no torchvision at all.
 _NETWORK = (OSError, EOFError, http.client.HTTPException)
-_FAILURES = (*_NETWORK, RuntimeError, ValueError, ImportError)
+_FAILURES = (*_NETWORK, AttributeError, RuntimeError, ValueError, ImportError)
 _TIMEOUT_SECONDS = 30.0  # torchvision sets none, and would wait for ever
 
 

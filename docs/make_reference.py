@@ -1,0 +1,139 @@
+"""Write `docs/reference.md` from the code: `python docs/make_reference.py`.
+
+A test fails while the file differs from what this writes.
+"""
+
+import inspect
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Any, get_args, get_origin, get_type_hints
+
+import typer
+
+from mnist_cli import events
+from mnist_cli.errors import MEANINGS
+from mnist_cli.events import Event
+from mnist_cli.lab import events as lab_events
+
+PAGE = Path(__file__).with_name("reference.md")
+PROGRAMS = ("train", "evaluate", "predict", "compare", "export")
+OF = {events.Evaluated: "eval", events.Prediction: "predict"}
+TYPERS_OWN = ("install_completion", "show_completion", "help")
+
+_HEAD = """\
+# Reference
+
+Made from the code by `python docs/make_reference.py`; a test keeps it equal. The programs say the
+same with `--help`.
+
+An option can also be set in the environment (`MNIST_BATCH_SIZE=128` for `--batch-size`), and those
+of `mnist-train` and `mnist-compare` in a TOML file (`batch_size = 128`, `--config my.toml`). A flag
+comes before the environment, that before the file, that before the default. Where both `--x` and
+`--no-x` stand, the second switches the first off.
+"""
+
+_EVENTS = """
+## Events
+
+With `--json`, standard output is a JSON object a line, each flushed as it is written; `mnist-train
+--log-file` writes the same lines to a file. Every object has `event`, its name, and `seconds` since
+the start of the run. Keys that may be missing are in *italics*.
+"""
+
+_CODES = """
+## Exit codes
+
+| code | meaning |
+|---|---|
+"""
+
+
+def reference() -> str:
+    """Return the page."""
+    parts = [_HEAD]
+    for name in PROGRAMS:
+        parts.append("\n".join(_program(name)))
+    parts.append(_EVENTS)
+    parts += ["\n".join(_event(kind)) for module in (events, lab_events) for kind in _kinds(module)]
+    rows = "\n".join(f"| {int(code)} | {MEANINGS[code]} |" for code in sorted(MEANINGS))
+    return "\n".join([*parts, _CODES + rows]) + "\n"
+
+
+def _program(name: str) -> Iterator[str]:
+    """Yield the lines of a program's section: its usage, and a table of its options a panel."""
+    module = import_module(f"mnist_cli.cli.{name}")
+    command: Any = typer.main.get_command(module.app)
+    options = [p for p in command.params if p.param_type_name == "option"]
+    arguments = [p.metavar for p in command.params if p.param_type_name == "argument"]
+    yield f"\n## mnist-{command.name}\n"
+    usage = " ".join([f"mnist-{command.name}", "[OPTIONS]", *arguments])
+    yield f"`{usage}`, or `python -m mnist_cli {command.name} …`\n"
+    panels: dict[str, list[Any]] = {}
+    for option in options:
+        if option.name not in TYPERS_OWN:
+            panels.setdefault(option.rich_help_panel or "", []).append(option)
+    rest = {"Everything else": panels.pop("", [])}
+    for panel, listed in (panels | rest).items():
+        yield f"| {panel} | meaning |"
+        yield "|---|---|"
+        for option in listed:
+            names = "/".join(option.opts[:1] + option.secondary_opts)
+            shown = f"`{names} {option.metavar or ''}".rstrip().replace("|", "\\|") + "`"
+            short = "".join(f", `{other}`" for other in option.opts[1:])
+            yield f"| {shown}{short} | {option.help.replace('|', chr(92) + '|')} |"
+        yield ""
+
+
+def _kinds(module: ModuleType) -> list[type[Event]]:
+    """Return the events of a module that are written as JSON, in the order of the source."""
+    return [
+        kind
+        for kind in vars(module).values()
+        if isinstance(kind, type)
+        and issubclass(kind, Event)
+        and kind is not Event
+        and kind.lasting
+        and kind.__module__ == module.__name__
+    ]
+
+
+def _event(kind: type[Event]) -> Iterator[str]:
+    """Yield the lines of an event's section."""
+    program = OF.get(kind, "train" if kind.__module__ == events.__name__ else "compare")
+    yield f"\n### `{kind.name}` of mnist-{program}: {kind.__name__}\n"
+    yield inspect.cleandoc(kind.__doc__ or "") + "\n"
+    hints = get_type_hints(kind)
+    for field in fields(kind):
+        if field.name == "seconds":
+            continue
+        key = f"*`{field.name}`*" if events.is_optional(field.name) else f"`{field.name}`"
+        yield f"- {key}: {_in_words(hints[field.name])}"
+
+
+def _in_words(hint: object) -> str:
+    """Return a type as JSON has it."""
+    names: dict[object, str] = {
+        int: "whole number",
+        float: "number",
+        str: "text",
+        bool: "true or false",
+        type(None): "null",
+        Any: "anything",
+    }
+    if hint in names:
+        return names[hint]
+    if isinstance(hint, type) and is_dataclass(hint):
+        return "object of " + ", ".join(f"`{field.name}`" for field in fields(hint))
+    arguments = get_args(hint)
+    if get_origin(hint) is list:
+        return f"list of: {_in_words(arguments[0])}"
+    if get_origin(hint) is dict:
+        return "object"
+    return " or ".join(_in_words(argument) for argument in arguments)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(reference(), encoding="utf-8")
