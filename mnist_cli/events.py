@@ -50,7 +50,8 @@ class Start(Event):
 class Progress(Event):
     """A micro-batch was computed: a sign of life for displays.
 
-    `loss` and `accuracy` are means over the samples of the epoch so far.
+    `loss` and `accuracy` are means over the samples of the epoch so far; `lr` is the learning rate
+    of the update that it belongs to.
     """
 
     name: ClassVar[str] = "progress"
@@ -58,6 +59,7 @@ class Progress(Event):
     samples_seen: int
     loss: float
     accuracy: float
+    lr: float
 
 
 @dataclass(frozen=True)
@@ -244,6 +246,26 @@ class Prediction(Event):
 
 
 @dataclass(frozen=True)
+class Exported(Event):
+    """A checkpoint's network was written to `output`, so many bytes.
+
+    `largest_difference` is that of logits between PyTorch and what was written, where the export
+    was checked by computing some, or else None.
+    """
+
+    name: ClassVar[str] = "export"
+    checkpoint: str
+    output: str
+    format: str
+    bytes: int
+    model: str
+    parameters: int
+    weights_sha256: str
+    largest_difference: float | None = None
+    schema: int = SCHEMA
+
+
+@dataclass(frozen=True)
 class Unreadable(Event):
     """An image could not be read; `reason` says which, why, and what to do."""
 
@@ -263,9 +285,10 @@ def to_dict(event: Event) -> dict[str, Any]:
         key: None if isinstance(value, float) and not math.isfinite(value) else value
         for key, value in asdict(event).items()
     }
-    present = {k: v for k, v in fields.items() if v is not None or not _is_optional(k)}
+    present = {k: v for k, v in fields.items() if v is not None or not is_optional(k)}
     return {"event": event.name, **present}
 
 
-def _is_optional(key: str) -> bool:
+def is_optional(key: str) -> bool:
+    """Tell whether a key is left out of the JSON object where it has no value."""
     return key.startswith("val_") or key == "arm"

@@ -78,7 +78,7 @@ def fit(
                 gradient = list(torch._foreach_add(gradient, part)) if gradient else part
                 sums.add(piece)
                 if sums.samples < len(labels):
-                    yield _progress(plan, seen_before, tally, sums, group.size)
+                    yield _progress(plan, lr, tally, sums, group.size)
         gradient, sums = exchange.add_up(gradient, sums, size)
         loss = sums.loss_sum / size
         if not math.isfinite(loss):
@@ -96,7 +96,7 @@ def fit(
             loss=loss,
             lr=lr,
         )
-        yield _progress(plan, seen_before, tally, Tally(), group.size)
+        yield _progress(plan, lr, tally, Tally(), group.size)
 
 
 def micro_batches(size: int, most: int) -> list[slice]:
@@ -124,14 +124,16 @@ def smoothed_classes(smoothing: float) -> Tensor:
     return torch.eye(CLASSES, dtype=torch.float64) * (1 - smoothing) + smoothing / CLASSES
 
 
-def _progress(plan: Plan, seen_before: int, tally: Tally, under_way: Tally, ranks: int) -> Progress:
+def _progress(plan: Plan, lr: float, tally: Tally, under_way: Tally, ranks: int) -> Progress:
     """Return how far an update is; the other ranks' shares are taken to be as far as this one."""
     samples = tally.samples + under_way.samples
+    seen_before = (plan.epoch - 1) * plan.shape.samples
     return Progress(
         plan.clock(),
         seen_before + tally.samples + under_way.samples * ranks,
         (tally.loss_sum + under_way.loss_sum) / samples,
         (tally.correct + under_way.correct) / samples,
+        lr,
     )
 
 

@@ -1,4 +1,4 @@
-"""Events for people and for programs: Rich progress, plain lines, JSON Lines."""
+"""Events for people and for programs: plain lines and JSON Lines."""
 
 import json
 import os
@@ -6,8 +6,6 @@ from typing import TextIO
 
 from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bar
 from rich.table import Table
 from rich.text import Text
 
@@ -17,7 +15,6 @@ from mnist_cli.events import (
     Evaluated,
     Event,
     ProbeEvent,
-    Progress,
     Resumed,
     Start,
     Step,
@@ -26,7 +23,6 @@ from mnist_cli.events import (
 from mnist_cli.files import write_standard_output
 from mnist_cli.words import (
     changes_in_words,
-    figures_in_words,
     plan_in_words,
     probe_in_words,
     scores_in_words,
@@ -101,89 +97,6 @@ class PlainLines(Renderer):
             epochs = self._start.config["epochs"]
             return f"Epoch [{event.epoch}/{epochs}], {scores_in_words(event)}"
         return summary_in_words(event, self._start) if isinstance(event, End) else ""
-
-
-class Terminal(Renderer):
-    """A progress bar with figures, and a line that stays for every epoch."""
-
-    def __init__(self, stream: TextIO) -> None:
-        # Nothing here is markup: a path may contain brackets.
-        self._console = Console(file=stream, highlight=False, markup=False, emoji=False)
-        self._bar = Bar(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=None),
-            TextColumn("{task.percentage:>3.0f}%", markup=False),
-            TextColumn("{task.fields[figures]}", markup=False),
-            TimeRemainingColumn(compact=True),
-            TextColumn("left"),
-            console=self._console,
-            transient=True,
-            refresh_per_second=8,
-        )
-        self._task = self._bar.add_task("", total=None, figures="")
-        self._start: Start | None = None
-        self._last = 0.0  # when the last figures came
-        self._training = 0.0  # seconds, evaluation left out
-
-    def show(self, event: Event) -> None:
-        """Advance the bar, or print a line above it."""
-        if isinstance(event, Start):
-            self._begin(event)
-        elif isinstance(event, Progress):
-            self._advance(event)
-        elif isinstance(event, Resumed):
-            if changes := changes_in_words(event):
-                self._console.print(changes)
-        elif isinstance(event, ProbeEvent):
-            self._last = event.seconds
-            self._console.print(probe_in_words(event))
-        elif isinstance(event, Epoch):
-            assert self._start
-            self._last = event.seconds
-            epochs = self._start.config["epochs"]
-            self._console.print(f"Epoch {event.epoch}/{epochs}  {figures_in_words(event)}")
-        elif isinstance(event, End):
-            self.close()
-            assert self._start
-            if summary := summary_in_words(event, self._start):
-                # Left to the terminal to fold, so that the suggested command can be copied whole.
-                self._console.print(summary, style="green", soft_wrap=True)
-
-    def close(self) -> None:
-        """Remove the bar."""
-        self._bar.stop()
-
-    def _begin(self, start: Start) -> None:
-        self._start = start
-        self._last = start.seconds
-        self._console.print(plan_in_words(start))
-        epochs, steps = divmod(start.updates, start.updates_per_epoch)
-        total = epochs * start.samples + steps * start.batch_size
-        self._bar.update(self._task, total=total, completed=start.samples_seen)
-        self._bar.start()
-
-    def _advance(self, event: Progress) -> None:
-        assert self._start
-        at_end = event.samples_seen % self._start.samples == 0
-        if event.seconds - self._last < 0.05 and not at_end:  # more often than the bar is drawn
-            return
-        self._training += event.seconds - self._last
-        self._last = event.seconds
-        rate = (event.samples_seen - self._start.samples_seen) / max(self._training, 1e-9)
-        epoch = -(-event.samples_seen // self._start.samples)
-        self._bar.update(
-            self._task,
-            completed=event.samples_seen,
-            description=f"Epoch {epoch}/{self._start.config['epochs']}",
-            figures=f"loss {event.loss:.4f}  accuracy {event.accuracy:.4f}  {rate:,.0f} samples/s",
-        )
-
-
-def for_people(stream: TextIO, *, quiet: bool, plain: bool) -> Renderer:
-    """Return the renderer that fits a stream: animated only on a capable terminal."""
-    if quiet:
-        return Renderer()
-    return Terminal(stream) if can_animate(stream, plain=plain) else PlainLines(stream)
 
 
 def can_animate(stream: TextIO, *, plain: bool) -> bool:

@@ -62,14 +62,6 @@ def scores_in_words(event: Epoch) -> str:
     )
 
 
-def figures_in_words(event: Epoch) -> str:
-    """Return the same in fewer words: a line of a terminal."""
-    return "; ".join(
-        f"{split.lower()} loss {loss:.4f}, accuracy {accuracy:.4f}"
-        for split, loss, accuracy in _scores(event)
-    )
-
-
 def _scores(event: Epoch) -> Iterator[tuple[str, float, float]]:
     yield "Train", event.train_loss, event.train_accuracy
     yield "Test", event.test_loss, event.test_accuracy
@@ -116,7 +108,11 @@ def summary_in_words(end: End, start: Start) -> str:
         f"{end.train_seconds:.1f} s of training{budget}"
     )
     if end.checkpoint and end.checkpoint != "-":
-        summary += f"\nWrote {end.checkpoint}. Next: mnist-eval {shlex.quote(end.checkpoint)}"
+        path = shlex.quote(end.checkpoint)
+        summary += (
+            f"\nWrote {end.checkpoint}. Next: mnist-eval {path}"
+            f"\nor draw digits for it: mnist-export {path} digit.html"
+        )
     return summary
 
 

@@ -121,7 +121,8 @@ def _run(
     group: "Group | None",
 ) -> None:
     with quick_imports():
-        from mnist_cli.render import JsonLines, PathLine, Renderer, for_people  # noqa: PLC0415
+        from mnist_cli.display import for_people  # noqa: PLC0415 (--help is quick)
+        from mnist_cli.render import JsonLines, PathLine, Renderer  # noqa: PLC0415
         from mnist_cli.run import train as run  # noqa: PLC0415 (torch)
         from mnist_cli.runtime import keep_freed_memory  # noqa: PLC0415 (torch)
 

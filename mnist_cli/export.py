@@ -1,1 +1,0 @@
-"""A checkpoint's network in the formats of others."""
