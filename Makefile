@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help install train eval test torture lint bench bench-quick clean
+.PHONY: help install train eval test torture lint docs bench bench-quick clean
 
 help:
 	@echo "make train   install if need be, and train: writes checkpoint.pt"
@@ -12,6 +12,7 @@ help:
 	@echo "make test    install if need be, and run the tests"
 	@echo "make torture what make test does a little of: hundreds of kills, 80,000 damaged files; prints counts"
 	@echo "make lint    ruff and mypy --strict"
+	@echo "make docs    write docs/reference.md anew, from the code"
 	@echo "make bench   install what to compare with, and measure speed (bench-quick: in 3 minutes)"
 	@echo "make clean   remove the virtual environment and caches; data and checkpoints stay"
 
@@ -41,6 +42,9 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: $(READY)
+	$(BIN)/python docs/make_reference.py
 
 $(VENV)/.bench: $(READY)
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[bench]'

@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 from runpy import run_path
 
@@ -11,7 +12,12 @@ import pytest
 import torch
 from conftest import Shell
 
+from mnist_cli.cli.options import Recording
+from mnist_cli.config import TrainConfig
 from mnist_cli.data import Dataset
+from mnist_cli.lab.options import CompareConfig
+from mnist_cli.settings import flag
+from mnist_cli.uses import EvalConfig, ExportConfig, PredictConfig
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -30,19 +36,18 @@ def blocks(page: Path, *languages: str) -> list[str]:
     return re.findall(pattern, page.read_text(), re.DOTALL)
 
 
-def script_of(page: Path) -> str:
-    """Return all commands of a page as one script, in the order in which a reader types them."""
-    parts = re.findall(r"```(sh|console)\n(.*?)```", page.read_text(), re.DOTALL)
+def commands_of(text: str) -> list[str]:
+    """Return the commands of a page, in the order in which a reader types them."""
     typed = []
-    for kind, text in parts:
-        lines = text.splitlines()
+    for kind, block in re.findall(r"```(sh|console)\n(.*?)```", text, re.DOTALL):
+        lines = block.splitlines()
         typed += lines if kind == "sh" else [ln[2:] for ln in lines if ln.startswith("$ ")]
-    return "\n".join(typed)
+    return typed
 
 
 @pytest.mark.parametrize("name", TUTORIALS)
 def test_every_command_of_a_tutorial_works_as_printed(name: str, shell: Shell) -> None:
-    script = script_of(DOCS / name)
+    script = "\n".join(commands_of((DOCS / name).read_text()))
     assert script.count("mnist") >= 4
     done = shell.bash(f"set -e\n{script}", env=QUICK)
     assert done.code == 0, done.err
@@ -57,6 +62,13 @@ def test_the_cells_of_the_notebook_follow_on_one_another(shell: Shell, mnist_dir
     assert done.code == 0, done.err
     assert "are misread" in done.out
     assert re.search(r"^- ", done.out, re.M), "the verdict"
+
+
+def test_the_reference_has_every_option() -> None:
+    reference = (DOCS / "reference.md").read_text()
+    for config in (TrainConfig, Recording, EvalConfig, PredictConfig, ExportConfig, CompareConfig):
+        for field in fields(config):
+            assert re.search(rf"^\| `{flag(field.name)}[ `/]", reference, re.M), field.name
 
 
 def test_the_reference_is_that_of_the_code() -> None:
