@@ -17,11 +17,12 @@ def weights_sha256(weights: Mapping[str, Tensor]) -> str:
     digest = hashlib.sha256()
     for key in sorted(weights):
         digest.update(key.encode())
-        digest.update(_bytes(weights[key]))
+        digest.update(little_endian(weights[key]))
     return digest.hexdigest()
 
 
-def _bytes(tensor: Tensor) -> bytes:
+def little_endian(tensor: Tensor) -> bytes:
+    """Return a tensor's values in the order of its indices, whatever its layout in memory."""
     values = tensor.detach().cpu().contiguous()
     if sys.byteorder == "big":
         values = values.view(torch.uint8).view(-1, values.element_size()).flip(1).contiguous()

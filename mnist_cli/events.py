@@ -236,13 +236,18 @@ class Evaluated(Event):
 
 @dataclass(frozen=True)
 class Prediction(Event):
-    """An image was read as `digit`. `probabilities` are those of 0 to 9, `probability` its own."""
+    """An image was read as `digit`. `probabilities` are those of 0 to 9, `probability` its own.
+
+    It is `uncertain` if `probability` is below a threshold, or if no digit was found in the image;
+    then all ten are 0.1.
+    """
 
     name: ClassVar[str] = "prediction"
     path: str
     digit: int
     probability: float
     probabilities: list[float]
+    uncertain: bool
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from mnist_cli.config import DATASETS, DEVICES, option
 
 SPLITS = ("test", "train", "val")
+FORMATS = ("html", "onnx", "safetensors")
 PANELS = ("auto", "confusion", "calibration", "mistakes", "history")
 
 
@@ -67,4 +68,7 @@ class PredictConfig:
 class ExportConfig:
     """Everything that decides an export."""
 
+    format: str | None = option(
+        None, "What to write.", choices=FORMATS, shown_default="by OUTPUT's ending"
+    )
     no_clobber: bool = option(False, "Refuse to overwrite an existing output.")

@@ -22,7 +22,7 @@ MODULES = (
         "run",
         "score",
         "predict",
-        "export",
+        "export.write",
         "lab.compare",
         "report.text",
         "report.progress",

@@ -7,15 +7,27 @@ import typer
 
 from mnist_cli import settings
 from mnist_cli.cli.options import Display, add_command, parameter
-from mnist_cli.cli.shell import leave_it_to_the_first_rank, notices, run_program
+from mnist_cli.cli.shell import leave_it_to_the_first_rank, notices, quick_imports, run_program
 from mnist_cli.errors import UsageError
+from mnist_cli.export.formats import format_of
+from mnist_cli.files import write_standard_output
 from mnist_cli.uses import ExportConfig
 
 app = typer.Typer(pretty_exceptions_enable=False)
 
 
 def export(given: dict[str, Any], checkpoint: str, output: str) -> None:
-    """Write a checkpoint's network as ONNX, safetensors or a page to draw on, by OUTPUT's ending.
+    """Write a checkpoint's network for other programs, as what OUTPUT's ending says.
+
+    .html is a page to draw digits on, which the network reads in the browser, from that one file:
+    mnist-export checkpoint.pt digit.html
+
+    .onnx is for ONNX Runtime and others: pixels, float [N, 28, 28] of 0 to 255, light on dark, go
+    in, and logits [N, 10] come out. It needs pip install onnx onnxruntime, and is checked.
+
+    .safetensors has the weights, under the names that PyTorch gives them.
+
+    - as CHECKPOINT reads standard input; - as OUTPUT writes to standard output, and needs --format.
 
     Exit codes: 0 done, 2 usage, 4 checkpoint, 7 output.
     """
@@ -26,8 +38,20 @@ def export(given: dict[str, Any], checkpoint: str, output: str) -> None:
     ]
     config = settings.build(ExportConfig, layers)
     display = settings.build(Display, layers)
+    if display.json and output == "-":
+        raise UsageError("- as OUTPUT and --json both want standard output; name a file")
+    format_of(output, config.format)  # before anything is loaded
+
+    with quick_imports():
+        from mnist_cli.export.write import export as write  # noqa: PLC0415 (torch)
+        from mnist_cli.render import JsonLines  # noqa: PLC0415 (--help is quick)
+
     with notices(quiet=display.quiet):
-        raise UsageError(f"{checkpoint} {output} {config}")
+        event = write(checkpoint, output, config)
+    if display.json:
+        JsonLines().show(event)
+    elif output != "-":
+        write_standard_output(f"{output}\n")
 
 
 add_command(
@@ -45,7 +69,8 @@ add_command(
             "output",
             str,
             typer.Argument(
-                metavar="OUTPUT", help="A file that ends in .html, .onnx or .safetensors."
+                metavar="OUTPUT",
+                help="A file that ends in .html, .onnx or .safetensors; - is stdout.",
             ),
             default=...,
         ),

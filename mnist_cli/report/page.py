@@ -1,18 +1,14 @@
 """A comparison as one page that needs nothing else: no network, no other file."""
 
 import html
-import json
 import math
-import re
-from pathlib import Path
 from typing import Any
 
 from mnist_cli.lab.events import Point
 from mnist_cli.lab.results import Results
 from mnist_cli.report.palette import colour
+from mnist_cli.report.template import filled
 from mnist_cli.report.text import cells, seeds_in_words
-
-_TEMPLATE = Path(__file__).with_name("page.html")
 
 
 def render(results: Results) -> str:
@@ -20,7 +16,6 @@ def render(results: Results) -> str:
     assert results.start
     start, config = results.start, results.start.config
     title = f"Batch sizes {config['batch_sizes'].replace(',', ', ')}: {config['model']}"
-    data = json.dumps(_data(results), allow_nan=False, separators=(",", ":"))
     facts = [
         f"{config['model']}, {start.parameters:,} parameters",
         f"{config['dataset']}: {start.samples:,} samples to train on, "
@@ -34,10 +29,8 @@ def render(results: Results) -> str:
         "TITLE": html.escape(title),
         "COMMAND": html.escape(start.command),
         "FACTS": "".join(f"<li>{html.escape(fact)}</li>" for fact in facts),
-        "DATA": data.replace("<", "\\u003c"),  # or a text could end the script
     }
-    page = _TEMPLATE.read_text(encoding="utf-8")
-    return re.sub(r"\[\[([A-Z]+)\]\]", lambda found: parts[found[1]], page)
+    return filled("page.html", parts, _data(results))
 
 
 def _data(results: Results) -> dict[str, Any]:

@@ -50,6 +50,7 @@ class _Terminal(Renderer):
             console=self._console,
             transient=True,
             refresh_per_second=8,
+            redirect_stdout=False,  # what is written there is not for people
         )
         self._task = self._bar.add_task("", total=None, figures="")
         self._arm: ArmStart | None = None

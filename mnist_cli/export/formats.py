@@ -1,0 +1,38 @@
+"""Which format an export has; answers without importing torch."""
+
+from importlib.util import find_spec
+from pathlib import PurePath
+
+from mnist_cli.errors import UsageError
+from mnist_cli.suggestions import suggestion
+from mnist_cli.uses import FORMATS
+
+_INSTALL = "pip install 'mnist_cli[onnx]'"
+
+
+def format_of(output: str, asked: str | None = None) -> str:
+    """Return `html`, `onnx` or `safetensors`: what is asked for, or what the output's ending says.
+
+    Raises:
+        UsageError: neither says it, or a package that the format needs is not installed.
+
+    """
+    found = asked or _ending(output)
+    if found == "onnx" and find_spec("onnx") is None:
+        raise UsageError(f"ONNX needs packages that are not installed; {_INSTALL}")
+    return found
+
+
+def _ending(output: str) -> str:
+    if output == "-":
+        choices = "|".join(FORMATS)
+        raise UsageError(f"- as OUTPUT has no ending; name the format: --format {choices}")
+    ending = PurePath(output).suffix.removeprefix(".").lower()
+    if ending in FORMATS:
+        return ending
+    endings = [f".{name}" for name in FORMATS]
+    near = suggestion(f".{ending}", endings) if ending else ""
+    raise UsageError(
+        f"OUTPUT '{output}' does not end in {', '.join(endings[:-1])} or {endings[-1]}{near}; "
+        "the ending, or --format, decides what is written"
+    )

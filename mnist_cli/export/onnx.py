@@ -1,0 +1,148 @@
+"""A network as an ONNX model, built node by node: https://onnx.ai/onnx/operators/.
+
+Its input `pixels` is `float [N, 28, 28]`, values 0 to 255, for any N; its output `logits` is
+`float [N, 10]`. The normalisation is inside.
+"""
+
+import logging
+from collections.abc import Mapping
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+from onnx import ModelProto, NodeProto, TensorProto, checker, helper
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mnist_cli.digest import little_endian
+from mnist_cli.errors import OutputError
+from mnist_cli.export.layers import (
+    Convolution,
+    Dense,
+    Flatten,
+    MaxPool,
+    Normalize,
+    PairColumns,
+    Relu,
+    layers_of,
+)
+
+_OPSET, _IR_VERSION = 17, 8  # of 2022: whatever runs ONNX today reads them
+_TOLERANCE = 1e-4  # of the largest logit, or of 1
+_IMAGES = 32  # to check the export with
+
+_logger = logging.getLogger(__name__)
+
+
+class _Graph:
+    """Nodes one behind the other, and the tensors that they use."""
+
+    def __init__(self) -> None:
+        self.nodes: list[NodeProto] = []
+        self.tensors: list[TensorProto] = []
+        self.last = "pixels"
+
+    def add(
+        self,
+        operator: str,
+        *tensors: Tensor | None,
+        **attributes: Any,  # noqa: ANN401 (as in onnx)
+    ) -> None:
+        """Append a node whose first input is what the last one put out."""
+        given = [self._store(tensor) for tensor in tensors if tensor is not None]
+        name = f"{operator.lower()}_{len(self.nodes)}"
+        self.nodes.append(
+            helper.make_node(operator, [self.last, *given], [name], name=name, **attributes)
+        )
+        self.last = name
+
+    def _store(self, tensor: Tensor) -> str:
+        name = f"tensor_{len(self.tensors)}"
+        kind = TensorProto.INT64 if tensor.dtype == torch.int64 else TensorProto.FLOAT
+        made = helper.make_tensor(name, kind, list(tensor.shape), little_endian(tensor), raw=True)
+        self.tensors.append(made)
+        return name
+
+
+def encode(model: nn.Module, about: Mapping[str, str]) -> tuple[bytes, float | None]:
+    """Return the contents of a file, and the largest difference of its logits from the network's.
+
+    The difference is taken on some generated images, if ONNX Runtime is installed. `about` becomes
+    the model's metadata.
+
+    Raises:
+        OutputError: the difference is more than rounding.
+
+    """
+    proto = _proto(model, about)
+    checker.check_model(proto, full_check=True)
+    data: bytes = proto.SerializeToString(deterministic=True)
+    if find_spec("onnxruntime") is None:
+        _logger.info("Not checked by computing with it: the package onnxruntime is not installed.")
+        return data, None
+    return data, _largest_difference(model, data)
+
+
+def _proto(model: nn.Module, about: Mapping[str, str]) -> ModelProto:
+    graph = _Graph()
+    shape = [1, 28, 28]  # of one sample: channels, height, width
+    graph.add("Reshape", torch.tensor([0, *shape]))  # 0 keeps the number of samples
+    for layer in layers_of(model):
+        match layer:
+            case Normalize():
+                graph.add("Mul", torch.tensor(layer.scale))
+                graph.add("Add", torch.tensor(layer.offset))
+            case PairColumns():
+                graph.add("Transpose", perm=[0, 2, 3, 1])
+                shape = [2 * shape[0], shape[1], shape[2] // 2]
+                graph.add("Reshape", torch.tensor([0, shape[1], shape[2], shape[0]]))
+                graph.add("Transpose", perm=[0, 3, 1, 2])
+            case Convolution():
+                pads = [*layer.padding, *layer.padding]
+                graph.add("Conv", layer.weight, layer.bias, strides=[*layer.stride], pads=pads)
+                out, _, *kernel = layer.weight.shape
+                sides = zip(shape[1:], kernel, layer.padding, layer.stride, strict=True)
+                shape = [out, *((a + 2 * pad - k) // step + 1 for a, k, pad, step in sides)]
+            case MaxPool():
+                graph.add("MaxPool", kernel_shape=[layer.side] * 2, strides=[layer.stride] * 2)
+                shape[1:] = [(a - layer.side) // layer.stride + 1 for a in shape[1:]]
+            case Relu():
+                graph.add("Relu")
+            case Flatten():
+                graph.add("Transpose", perm=[0, 2, 3, 1])
+                graph.add("Flatten", axis=1)
+            case Dense():
+                graph.add("Gemm", layer.weight, layer.bias, transB=1)
+    graph.nodes.append(helper.make_node("Identity", [graph.last], ["logits"], name="logits"))
+    taken = helper.make_tensor_value_info("pixels", TensorProto.FLOAT, ["N", 28, 28])
+    given = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", 10])
+    built = helper.make_graph(graph.nodes, "mnist_cli", [taken], [given], graph.tensors)
+    opsets = [helper.make_opsetid("", _OPSET)]
+    proto = helper.make_model(
+        built, opset_imports=opsets, ir_version=_IR_VERSION, producer_name="mnist_cli"
+    )
+    helper.set_model_props(proto, dict(about))
+    return proto
+
+
+def _largest_difference(model: nn.Module, data: bytes) -> float:
+    import onnxruntime  # noqa: PLC0415 (may be missing)
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    coarse = 255 * torch.rand(_IMAGES, 1, 7, 7, generator=torch.Generator().manual_seed(0))
+    images = F.interpolate(coarse, (28, 28), mode="bilinear")[:, 0]
+    with torch.inference_mode():
+        logits = model(images)
+    largest = 0.0
+    for part in (slice(0, 1), slice(0, _IMAGES)):  # two sizes: the number of samples is free
+        (found,) = session.run(["logits"], {"pixels": images[part].numpy()})
+        difference = (torch.from_numpy(found) - logits[part]).abs().max()
+        largest = max(largest, float(difference.nan_to_num(torch.inf)))
+    if not largest <= _TOLERANCE * max(1.0, float(logits.abs().max())):
+        raise OutputError(
+            f"in ONNX Runtime the network's logits are other ones, by up to {largest:.2g}; "
+            "nothing was written"
+        )
+    return largest

@@ -1,0 +1,124 @@
+/* Strokes to what the network sees, as mnist-predict prepares a picture: scaled to fit 20 x 20
+   pixels, its proportions kept, the centre of mass at pixel 14 of 28 x 28.
+   A stroke is a list of points { x, y, width }, all in sides of the field. */
+const SIDE = 28, BOX = 20, PICTURE = 280, LARGE = 160;
+const SOFT = 0.2; /* of full ink: what is none at all */
+const LEAST_WIDTH = 2.2; /* pixels of the 20: strokes of MNIST's are at least as wide */
+
+/* Draws strokes on a canvas of `size` pixels, each line `wider` than it is. */
+function paint(context, strokes, size, colour, wider = 0) {
+  context.strokeStyle = context.fillStyle = colour;
+  context.lineCap = context.lineJoin = "round";
+  const line = (from, by, to, width) => {
+    context.lineWidth = (width + wider) * size;
+    context.beginPath();
+    context.moveTo(from.x * size, from.y * size);
+    context.quadraticCurveTo(by.x * size, by.y * size, to.x * size, to.y * size);
+    context.stroke();
+  };
+  const middle = (a, b) => ({ x: (a.x + b.x) / 2, y: (a.y + b.y) / 2 });
+  for (const stroke of strokes) {
+    const last = stroke.length - 1;
+    context.beginPath();
+    context.arc(stroke[0].x * size, stroke[0].y * size, ((stroke[0].width + wider) / 2) * size, 0, 2 * Math.PI);
+    context.fill();
+    stroke.forEach((point, n) => {
+      const from = n ? middle(stroke[n - 1], point) : point;
+      const to = n < last ? middle(point, stroke[n + 1]) : point;
+      line(from, point, to, point.width);
+    });
+  }
+}
+
+/* Returns how much wider thin strokes have to be, that a digit in 20 pixels has strokes of MNIST's. */
+function missingWidth(strokes) {
+  const points = strokes.flat(), inside = (at) => Math.min(Math.max(at, 0), 1);
+  const extent = (ats) => Math.max(...ats) - Math.min(...ats);
+  const longest = Math.max(extent(points.map((p) => inside(p.x))), extent(points.map((p) => inside(p.y))));
+  const mean = points.reduce((sum, point) => sum + point.width, 0) / points.length;
+  return Math.max(0, (longest * LEAST_WIDTH) / (BOX - LEAST_WIDTH) - mean);
+}
+
+/* A canvas for pictures of ink, made once. */
+const inkwell = Object.assign(document.createElement("canvas"), { width: PICTURE, height: PICTURE }).getContext("2d", { willReadFrequently: true });
+
+/* Returns the ink of strokes, 280 x 280 values of 0 to 255. */
+function inkOf(strokes) {
+  inkwell.fillStyle = "#000";
+  inkwell.fillRect(0, 0, PICTURE, PICTURE);
+  if (strokes.length) paint(inkwell, strokes, PICTURE, "#fff", missingWidth(strokes));
+  const { data } = inkwell.getImageData(0, 0, PICTURE, PICTURE);
+  const ink = new Uint8Array(PICTURE * PICTURE);
+  for (let n = 0; n < ink.length; n++) ink[n] = data[4 * n]; /* red: all colours are alike */
+  return ink;
+}
+
+/* Returns 28 x 28 pixels of 0 to 255, light on dark, of such ink; nothing where there is none. */
+function prepared(ink) {
+  const values = new Float64Array(PICTURE * PICTURE);
+  for (let n = 0; n < values.length; n++) values[n] = Math.max(0, (ink[n] / 255 - SOFT) / (1 - SOFT));
+  const cut = cropped({ values, height: PICTURE, width: PICTURE });
+  return cut && centred(fitted(fitted(cut, LARGE), BOX));
+}
+
+function cropped({ values, height, width }) {
+  const enough = values.reduce((a, b) => Math.max(a, b), 0) / 3;
+  let top = height, left = width, bottom = -1, right = -1;
+  for (let n = 0; n < values.length; n++)
+    if (values[n] > enough) {
+      const y = Math.floor(n / width), x = n % width;
+      [top, bottom, left, right] = [Math.min(top, y), Math.max(bottom, y), Math.min(left, x), Math.max(right, x)];
+    }
+  if (bottom < 0) return null;
+  const cut = { height: bottom - top + 1, width: right - left + 1 };
+  cut.values = new Float64Array(cut.height * cut.width);
+  for (let y = 0; y < cut.height; y++)
+    cut.values.set(values.subarray((top + y) * width + left, (top + y) * width + right + 1), y * cut.width);
+  return cut;
+}
+
+/* Rounds as Python does: what lies halfway, to the even number. */
+function rounded(value) {
+  return Math.abs(value % 1) === 0.5 ? 2 * Math.round(value / 2) : Math.round(value);
+}
+
+/* Scales the longer side to `side`: down with a filter as wide as the step, up linearly. */
+function fitted({ values, height, width }, side) {
+  const scale = side / Math.max(height, width), size = (length) => Math.max(1, rounded(length * scale));
+  const rows = weightsOf(height, size(height)), columns = weightsOf(width, size(width));
+  const lines = new Float64Array(height * columns.length);
+  for (let y = 0; y < height; y++)
+    columns.forEach(([first, shares], x) => {
+      lines[y * columns.length + x] = shares.reduce((sum, share, n) => sum + share * values[y * width + first + n], 0);
+    });
+  const scaled = new Float64Array(rows.length * columns.length);
+  rows.forEach(([first, shares], y) => {
+    for (let x = 0; x < columns.length; x++)
+      scaled[y * columns.length + x] = shares.reduce((sum, share, n) => sum + share * lines[(first + n) * columns.length + x], 0);
+  });
+  return { values: scaled, height: rows.length, width: columns.length };
+}
+
+/* For each of `made` places: the first of `given` that it takes from, and the shares of those. */
+function weightsOf(given, made) {
+  const step = given / made, reach = Math.max(step, 1);
+  return Array.from({ length: made }, (_, place) => {
+    const centre = step * (place + 0.5);
+    const first = Math.max(0, Math.floor(centre - reach + 0.5)), end = Math.min(given, Math.floor(centre + reach + 0.5));
+    const shares = Array.from({ length: end - first }, (_, n) => Math.max(0, 1 - Math.abs((first + n + 0.5 - centre) / reach)));
+    const sum = shares.reduce((a, b) => a + b);
+    return [first, shares.map((share) => share / sum)];
+  });
+}
+
+function centred({ values, height, width }) {
+  let sum = 0, down = 0, across = 0;
+  values.forEach((value, n) => { sum += value; down += value * Math.floor(n / width); across += value * (n % width); });
+  const place = (centre, length) => Math.min(Math.max(rounded(SIDE / 2 - centre), 0), SIDE - length);
+  const top = place(down / sum, height), left = place(across / sum, width);
+  const darkest = values.reduce((a, b) => Math.max(a, b)), pixels = new Uint8Array(SIDE * SIDE);
+  values.forEach((value, n) => {
+    pixels[(top + Math.floor(n / width)) * SIDE + left + (n % width)] = rounded((255 * value) / darkest);
+  });
+  return pixels;
+}

@@ -1,0 +1,138 @@
+"""A network as one page to draw on that needs nothing else: no network, no other file."""
+
+import base64
+import hashlib
+import html
+import json
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from mnist_cli.checkpoint import Checkpoint
+from mnist_cli.digest import little_endian
+from mnist_cli.export.layers import (
+    Convolution,
+    Dense,
+    Flatten,
+    Layer,
+    MaxPool,
+    Normalize,
+    PairColumns,
+    Relu,
+    layers_of,
+)
+from mnist_cli.models import count_parameters
+
+_HERE = Path(__file__).parent
+_SCRIPTS = ("network.js", "picture.js", "playground.js")
+_SUBJECTS = {"fashion-mnist": "garment", "kmnist": "character"}  # of the others, a digit
+_LABELS = {
+    "fashion-mnist": "top trousers pullover dress coat sandal shirt sneaker bag boot",
+    "kmnist": "o ki su tsu na ha ma ya re wo",
+}
+
+
+def render(checkpoint: Checkpoint, model: nn.Module, digest: str) -> str:
+    """Return the page of a checkpoint, whose network is `model` and whose weights have `digest`.
+
+    The weights are in it as 32-bit numbers, little-endian, in base64.
+    """
+    dataset = checkpoint.config.dataset
+    subject = _SUBJECTS.get(dataset, "digit")
+    data = {
+        "subject": subject,
+        "labels": _LABELS.get(dataset, "0 1 2 3 4 5 6 7 8 9").split(),
+        **_network(model),
+    }
+    facts = [checkpoint.config.model, f"{count_parameters(model):,} parameters"]
+    accuracy = _test_accuracy(checkpoint)
+    if accuracy is not None:
+        facts.append(f"{100 * accuracy:.2f} % right on {dataset}'s test images")
+    facts.append(f"weights {digest[:12]}")
+    script = "".join((_HERE / name).read_text(encoding="utf-8") for name in _SCRIPTS)
+    style = (_HERE / "playground.css").read_text(encoding="utf-8")
+    parts = {
+        "SUBJECT": html.escape(subject),
+        "FACTS": "".join(f"<li>{html.escape(fact)}</li>" for fact in facts),
+        "DATA": json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c"),
+        "SCRIPT": script,
+        "STYLE": style,
+        "SCRIPTHASH": _hash(script),
+        "STYLEHASH": _hash(style),
+    }
+    page = (_HERE / "playground.html").read_text(encoding="utf-8")
+    return re.sub(r"\[\[([A-Z]+)\]\]", lambda found: parts[found[1]], page)
+
+
+def _hash(text: str) -> str:
+    """Return what the page's security policy calls a script or style: no other is run."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def _test_accuracy(checkpoint: Checkpoint) -> float | None:
+    """Return the test accuracy of these very weights, if the history has a plausible one."""
+    epochs = [entry for entry in checkpoint.history if entry.get("event") == "epoch"]
+    last = epochs[-1] if epochs else {}
+    accuracy = last.get("test_accuracy")
+    if type(accuracy) is not float or last.get("update") != checkpoint.position.update:
+        return None
+    return accuracy if math.isfinite(accuracy) and 0 <= accuracy <= 1 else None
+
+
+class _Store:
+    """Tensors one behind the other, each known by where it begins, and its length."""
+
+    def __init__(self) -> None:
+        self._blocks: list[bytes] = []
+        self._end = 0
+
+    def add(self, tensor: Tensor | None) -> list[int] | None:
+        if tensor is None:
+            return None
+        self._blocks.append(little_endian(tensor.float()))
+        start, self._end = self._end, self._end + tensor.numel()
+        return [start, tensor.numel()]
+
+    def text(self) -> str:
+        return base64.b64encode(b"".join(self._blocks)).decode()
+
+
+def _network(model: nn.Module) -> dict[str, Any]:
+    """Return the layers, and the weights with the outputs innermost, as network.js reads them."""
+    store = _Store()
+    layers = [_described(layer, store) for layer in layers_of(model)]
+    return {"layers": layers, "weights": store.text()}
+
+
+def _described(layer: Layer, store: _Store) -> dict[str, Any]:  # noqa: PLR0911 (one for each kind)
+    match layer:
+        case Normalize():
+            return {"kind": "normalize", "scale": layer.scale, "offset": layer.offset}
+        case PairColumns():
+            return {"kind": "pairColumns"}
+        case Convolution():
+            return {
+                "kind": "convolution",
+                "kernel": list(layer.weight.shape[2:]),
+                "outputs": layer.weight.shape[0],
+                "stride": list(layer.stride),
+                "padding": list(layer.padding),
+                "weight": store.add(layer.weight.permute(2, 3, 1, 0)),
+                "bias": store.add(layer.bias),
+            }
+        case MaxPool():
+            return {"kind": "maxPool", "side": layer.side, "stride": layer.stride}
+        case Relu():
+            return {"kind": "relu"}
+        case Flatten():
+            return {"kind": "flatten"}
+        case Dense():
+            return {
+                "kind": "dense",
+                "outputs": layer.weight.shape[0],
+                "weight": store.add(layer.weight.T),
+                "bias": store.add(layer.bias),
+            }
