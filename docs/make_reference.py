@@ -14,8 +14,11 @@ from typing import Any, get_args, get_origin, get_type_hints
 import typer
 
 from mnist_cli import events
+from mnist_cli.cli.options import PRESETS
+from mnist_cli.config import MODELS
 from mnist_cli.errors import MEANINGS
 from mnist_cli.events import Event
+from mnist_cli.figures import Measured, load_figures
 from mnist_cli.lab import events as lab_events
 
 PAGE = Path(__file__).with_name("reference.md")
@@ -43,6 +46,14 @@ With `--json`, standard output is a JSON object a line, each flushed as it is wr
 the start of the run. Keys that may be missing are in *italics*.
 """
 
+_FIGURES = """
+## Models and presets
+
+Test accuracy after the last update, mean ± deviation over seeds, and seconds of the whole program
+(median), measured with `python -m benchmarks.figures` on {machine}.
+`--model NAME` takes a network, `--config NAME` a preset of [`configs/`](../configs).
+"""
+
 _CODES = """
 ## Exit codes
 
@@ -58,6 +69,7 @@ def reference() -> str:
         parts.append("\n".join(_program(name)))
     parts.append(_EVENTS)
     parts += ["\n".join(_event(kind)) for module in (events, lab_events) for kind in _kinds(module)]
+    parts.append("\n".join(_figures()))
     rows = "\n".join(f"| {int(code)} | {MEANINGS[code]} |" for code in sorted(MEANINGS))
     return "\n".join([*parts, _CODES + rows]) + "\n"
 
@@ -111,6 +123,41 @@ def _event(kind: type[Event]) -> Iterator[str]:
             continue
         key = f"*`{field.name}`*" if events.is_optional(field.name) else f"`{field.name}`"
         yield f"- {key}: {_in_words(hints[field.name])}"
+
+
+def _figures() -> Iterator[str]:
+    """Yield the lines of the tables of models and presets."""
+    found = load_figures()
+    place = found.machine
+    machine = f"{place['cores']} cores of {place['processor']}, PyTorch {place['torch']}"
+    yield _FIGURES.format(machine=machine)
+    yield "| model | parameters | what it is | test accuracy | seconds |\n|---|---|---|---|---|"
+    for name in MODELS:
+        one = found.models[name]
+        about = one.about.rstrip(".")
+        yield f"| `{name}` | {one.parameters:,} | {about} | {_accuracy(one)} | {_seconds(one)} |"
+    yield "\n| preset | for | test accuracy | seconds |\n|---|---|---|---|"
+    comparisons = []
+    for path in sorted(PRESETS.glob("*.toml")):
+        about = path.read_text().splitlines()[0].removeprefix("# ").rstrip(".")
+        if path.stem in found.presets:
+            one = found.presets[path.stem]
+            yield f"| `{path.stem}` | {about} | {_accuracy(one)} | {_seconds(one)} |"
+        else:
+            comparisons.append(f"| `{path.stem}` | {about} |")
+    yield "\n| preset of mnist-compare | |\n|---|---|"
+    yield from comparisons
+    yield ""
+
+
+def _accuracy(one: Measured) -> str:
+    spread = "" if one.deviation is None else f" ± {100 * one.deviation:.2f}"
+    seeds = len(one.accuracies)
+    return f"{100 * one.accuracy:.2f}{spread} % ({seeds} seed{'' if seeds == 1 else 's'})"
+
+
+def _seconds(one: Measured) -> str:
+    return f"{one.median_seconds:.1f}" + (" (busy machine)" if one.busy else "")
 
 
 def _in_words(hint: object) -> str:

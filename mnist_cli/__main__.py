@@ -1,16 +1,19 @@
-"""`python -m mnist_cli train|eval|predict|compare|export`, which is also what torchrun starts."""
+"""`python -m mnist_cli train|eval|predict|compare|export|doctor`; torchrun starts the same."""
 
 import inspect
 
 import typer
 
-from mnist_cli.cli import compare, evaluate, export, predict, train
+from mnist_cli.cli import compare, doctor, evaluate, export, predict, train
+from mnist_cli.cli.command import Group
 from mnist_cli.cli.options import version
 from mnist_cli.cli.shell import run_program
 
 app = typer.Typer(
-    help="Train, evaluate and use MNIST classifiers.",
+    cls=Group,
+    help="Train, evaluate and use MNIST classifiers. `doctor` says whether all is in place.",
     no_args_is_help=True,
+    add_completion=False,  # the shell would complete `python`, whatever it runs
     pretty_exceptions_enable=False,
 )
 app.add_typer(train.app)
@@ -18,6 +21,7 @@ app.add_typer(evaluate.app)
 app.add_typer(predict.app)
 app.add_typer(compare.app)
 app.add_typer(export.app)
+app.add_typer(doctor.app)
 
 
 def group(**_values: bool) -> None:

@@ -85,8 +85,15 @@ class Terminal(Renderer):
         # Nothing here is markup: a path may contain brackets.
         self._console = Console(file=stream, highlight=False, markup=False, emoji=False)
         self._lines = Lines()
-        # No thread: what is computed in the meantime is not held up, and nothing flickers.
-        self._live = Live(self._lines, console=self._console, auto_refresh=False, transient=True)
+        # No thread: what is computed in the meantime is not held up, and nothing flickers. What is
+        # written to standard output goes there, and not above the lines as Rich would have it.
+        self._live = Live(
+            self._lines,
+            console=self._console,
+            auto_refresh=False,
+            transient=True,
+            redirect_stdout=False,
+        )
         self._start: Start | None = None
         self._last = 0.0  # when the last figures came
         self._training = 0.0  # seconds, evaluation left out
@@ -127,6 +134,7 @@ class Terminal(Renderer):
         epochs, steps = divmod(start.updates, start.updates_per_epoch)
         self._total = epochs * start.samples + steps * start.batch_size
         self._before = (start.samples_seen % start.samples, 0.0)
+        self._lines.share = start.samples_seen / max(self._total, 1)
         self._live.start()
 
     def _advance(self, event: Progress) -> None:

@@ -33,6 +33,7 @@ MEANINGS = {
     ExitCode.TERMINATED: "ended by SIGTERM or SIGHUP, after the state was saved",
 }
 
+
 class MnistError(Exception):
     """An error that is not a bug: one or two lines that say what is wrong and what to do.
 

@@ -104,6 +104,27 @@ def evaluate(
     return Score(sum(losses.tolist()), counts)
 
 
+def probabilities_of(
+    model: nn.Module, split: Split, batch_size: int = 1000, team: Team | None = None
+) -> Tensor:
+    """Return what `model`, in evaluation mode, gives each class of each sample, `float64 [N, 10]`.
+
+    The network and the split are on the same device; the result is on the CPU.
+    """
+    was_training = model.training
+    model.eval()
+
+    def read(start: int) -> Tensor:
+        with torch.inference_mode():  # a thread's own
+            logits = model(split[start : start + batch_size][0]).cpu()  # MPS has no doubles
+            probabilities: Tensor = logits.double().softmax(1)
+            return probabilities
+
+    found = list((team or Team()).map(read, range(0, len(split), batch_size)))
+    model.train(was_training)
+    return torch.cat(found)
+
+
 def _ratio(part: Tensor, whole: Tensor) -> list[float]:
     values: list[float] = (part.double() / whole.clamp(min=1)).tolist()
     return values

@@ -8,6 +8,7 @@ is not unpacked, and whatever Pillow raises becomes a DataError.
 import contextlib
 import logging
 import os
+import threading
 import warnings
 from collections.abc import Iterator
 
@@ -17,7 +18,14 @@ from torch import Tensor
 
 from mnist_cli.digits import as_digit
 from mnist_cli.errors import DataError
-from mnist_cli.inspection import MAX_BYTES, Metered, UnusableError, check_size, inspected
+from mnist_cli.inspection import (
+    MAX_BYTES,
+    Metered,
+    UnusableError,
+    check_size,
+    inspected,
+    is_large,
+)
 
 _ = TiffImagePlugin, WebPImagePlugin  # Pillow would import every plugin to find these two
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
@@ -25,6 +33,9 @@ _WORKING_SIDE = 1024  # a digit that fills a fiftieth of it still has the 20 pix
 _STRIP_PIXELS = 1 << 21  # converted at a time, so that no second copy of the image is needed
 _MAX_EXIF = 1 << 20
 _ORIENTATION = 0x0112
+# The memory and file descriptor 2 are the process's: of all threads one at a time may decode what
+# takes much of the one, or point the other elsewhere.
+_LARGE, _LIBTIFF = threading.Lock(), threading.Lock()
 # Of EXIF's orientations: whether rows become columns, and what is mirrored after that.
 _TURNS: dict[object, tuple[bool, tuple[int, ...]]] = {
     2: (False, (1,)),
@@ -40,16 +51,26 @@ _TURNS: dict[object, tuple[bool, tuple[int, ...]]] = {
 def read_image(source: bytes, name: str) -> Tensor:
     """Return the digit in an image file as `uint8 [28, 28]`, light on dark, prepared like MNIST.
 
-    Of several frames the first is taken. `name` is what an error calls the file.
+    Of several frames the first is taken. `name` is what an error calls the file. Without a digit
+    all is 0.
 
     Raises:
         DataError: it is no image of the known formats, damaged, or too large.
 
     """
+    with contained():
+        return decode(source, name)
+
+
+def decode(source: bytes, name: str) -> Tensor:
+    """Do what `read_image` does, where `contained` is in force already: in one of many threads.
+
+    Raises:
+        DataError: see `read_image`.
+
+    """
     try:
-        with _contained():
-            grey = _read(source)
-        return as_digit(grey)
+        return as_digit(_read(source))
     except UnusableError as error:
         raise DataError(f"cannot read {name}: {error}") from error
     except UnidentifiedImageError as error:
@@ -69,10 +90,11 @@ def read_image(source: bytes, name: str) -> Tensor:
 
 
 @contextlib.contextmanager
-def _contained() -> Iterator[None]:
+def contained() -> Iterator[None]:
     """Keep what Pillow has to say off the user's terminal: it comes as an exception or not at all.
 
-    Its loggers, left alone, would write errors to stderr.
+    Its loggers, left alone, would write errors to stderr. Loggers and warnings belong to the whole
+    process, so it is for one thread to contain what others decode.
     """
     logger, silence = logging.getLogger("PIL"), logging.NullHandler()
     logger.addHandler(silence)
@@ -88,6 +110,12 @@ def _contained() -> Iterator[None]:
 @contextlib.contextmanager
 def _libtiff_silenced() -> Iterator[None]:
     """Keep libtiff, which writes to file descriptor 2 by itself, from doing so."""
+    with _LIBTIFF:
+        yield from _without_stderr()
+
+
+def _without_stderr() -> Iterator[None]:
+    """Point file descriptor 2 nowhere for a while."""
     try:
         before = os.dup(2)
     except OSError:  # it is closed
@@ -104,35 +132,55 @@ def _libtiff_silenced() -> Iterator[None]:
 
 
 def _read(source: bytes) -> Tensor:
-    """Return the picture in a file as grey values 0 to 255, `float [height, width]`, upright."""
+    """Return the picture in a file, upright: `uint8 [height, width, bands]`, grey or RGB."""
     if not source:
         raise UnusableError("it is empty; give an image")
     if len(source) > MAX_BYTES:
         raise UnusableError(f"it has more than {MAX_BYTES >> 20} MiB; scale it down")
     with Image.open(Metered(inspected(source)), formats=_FORMATS) as image:
         check_size(image)
-        factor = max(1, max(image.size) // _WORKING_SIDE)
-        image.draft("L", (image.width // factor, image.height // factor))  # JPEG shrinks itself
-        with _libtiff_silenced() if image.format == "TIFF" else contextlib.nullcontext():
-            image.load()
-        return _upright(_grey(image), image)
+        with _LARGE if is_large(image) else contextlib.nullcontext():
+            return _decoded(image)
 
 
-def _grey(image: Image.Image) -> Tensor:
-    """Return a decoded image in grey, at most about twice the working size."""
+def _decoded(image: Image.Image) -> Tensor:
+    """Return the picture of an opened image, upright."""
+    factor = -(-max(image.size) // _WORKING_SIDE)
+    image.draft(None, (image.width // factor, image.height // factor))  # JPEG shrinks itself
+    with _libtiff_silenced() if image.format == "TIFF" else contextlib.nullcontext():
+        image.load()
+    return _upright(_bands(image), image)
+
+
+def _bands(image: Image.Image) -> Tensor:
+    """Return a decoded image in grey or RGB, `uint8 [height, width, bands]`, at the working size.
+
+    A transparent one lies on white paper, or on black if white would hide what it shows.
+    """
     if image.mode == "F" or image.mode.startswith("I"):
-        return _stretched(_shrunk(image, ["F"])[:, :, 0])
+        return _stretched(_shrunk(image, ["F"]))
     if not image.has_transparency_data:
-        return _shrunk(image, ["L"])[:, :, 0]
-    colour, opacity = _shrunk(image, ["RGBA", "LA", "La"]).unbind(2)  # premultiplied
-    on_white = colour + 255 - opacity
-    white_ink = float(on_white.max() - on_white.min()) < 1  # invisible there
+        is_grey = image.mode in ("1", "L") or _has_grey_palette(image)
+        return _shrunk(image, ["L" if is_grey else "RGB"])
+    colour = _shrunk(image, ["RGBA", "RGBa"])  # premultiplied
+    colour, opacity = colour[:, :, :3], colour[:, :, 3:]
+    on_white = 255 - (opacity - colour)
+    white_ink = int(on_white.min()) == 255  # invisible there
     return colour if white_ink else on_white
 
 
+def _has_grey_palette(image: Image.Image) -> bool:
+    """Tell whether all colours of a palette are grey."""
+    palette = image.getpalette("RGB") if image.mode == "P" else None
+    return palette is not None and palette[::3] == palette[1::3] == palette[2::3]
+
+
 def _shrunk(image: Image.Image, modes: list[str]) -> Tensor:
-    """Return an image converted through modes and scaled down, `float [height, width, bands]`."""
-    factor = max(1, max(image.size) // _WORKING_SIDE)
+    """Return an image converted through modes and scaled down, `[height, width, bands]`.
+
+    Its values are `uint8`, or `float` if the last mode is F.
+    """
+    factor = -(-max(image.size) // _WORKING_SIDE)
     rows = max(1, _STRIP_PIXELS // (image.width * factor)) * factor
     strips = []
     for top in range(0, image.height, rows):
@@ -142,7 +190,7 @@ def _shrunk(image: Image.Image, modes: list[str]) -> Tensor:
         strip = strip.reduce(factor)
         kind = torch.float32 if strip.mode == "F" else torch.uint8
         values = torch.frombuffer(bytearray(strip.tobytes()), dtype=kind)
-        strips.append(values.view(strip.height, strip.width, -1).float())
+        strips.append(values.view(strip.height, strip.width, -1))
     return torch.cat(strips)
 
 
@@ -150,13 +198,14 @@ def _stretched(values: Tensor) -> Tensor:
     """Return values of any range, as of 16 or 32 bits, stretched to 0 to 255."""
     values = values.double().nan_to_num(0.0, 0.0, 0.0)
     least, range_ = values.min(), values.max() - values.min()
-    return ((values - least) * (255 / range_) if range_ > 0 else values * 0).float()
+    scaled = (values - least) * (255 / range_) if range_ > 0 else values * 0
+    return scaled.round().to(torch.uint8)
 
 
-def _upright(grey: Tensor, image: Image.Image) -> Tensor:
+def _upright(bands: Tensor, image: Image.Image) -> Tensor:
     """Return the picture as a camera's note on its orientation says."""
     turned, mirrored = _TURNS.get(_orientation(image), (False, ()))
-    return (grey.T if turned else grey).flip(mirrored)
+    return (bands.transpose(0, 1) if turned else bands).flip(mirrored)
 
 
 def _orientation(image: Image.Image) -> object:

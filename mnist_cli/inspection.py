@@ -27,6 +27,7 @@ _PIXEL_BYTES = {
     "TIFF": 20,
 }
 _PICTURE_BYTES = 200_000_000  # besides the file and what little else is needed
+_LARGE_BYTES = 32_000_000
 
 # What a PNG's picture is made of. Texts, colour profiles and animations are left out.
 _PNG_CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND", b"eXIf")
@@ -102,6 +103,16 @@ def check_size(image: Image.Image) -> None:
                 f"it has {width:,} by {height:,} pixels, too many to be read in little memory; "
                 f"scale it down to {most // 1_000_000} million or fewer, {_MAX_SIDE:,} a side"
             )
+
+
+def is_large(image: Image.Image) -> bool:
+    """Tell whether to decode an opened image takes so much memory that it is done by itself.
+
+    A JPEG of a camera is none: it is decoded at an eighth to a half of its size.
+    """
+    width, height = image.size
+    shrink = 4 if image.format == "JPEG" and not image.info.get("progressive") else 1
+    return width * height * _PIXEL_BYTES[image.format or ""] // shrink > _LARGE_BYTES
 
 
 def _png_picture(source: bytes) -> bytes:

@@ -4,15 +4,9 @@ import json
 import os
 from typing import TextIO
 
-from rich import box
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
 from mnist_cli.events import (
     End,
     Epoch,
-    Evaluated,
     Event,
     ProbeEvent,
     Resumed,
@@ -52,7 +46,12 @@ class JsonLines(Renderer):
     def show(self, event: Event) -> None:
         """Write the event, unless it is a mere sign of life."""
         if event.lasting:
-            write_standard_output(json.dumps(to_dict(event), allow_nan=False) + "\n")
+            write_standard_output(json_line(event))
+
+
+def json_line(event: Event) -> str:
+    """Return an event as a line of JSON, with its end."""
+    return json.dumps(to_dict(event), allow_nan=False) + "\n"
 
 
 class PathLine(Renderer):
@@ -102,23 +101,3 @@ class PlainLines(Renderer):
 def can_animate(stream: TextIO, *, plain: bool) -> bool:
     """Tell whether a stream is a terminal that can move its cursor, and may be asked to."""
     return stream.isatty() and os.environ.get("TERM") != "dumb" and not plain
-
-
-def print_scores(event: Evaluated, stream: TextIO) -> None:
-    """Print the scores of each class, and the confusion matrix."""
-    console = Console(file=stream, highlight=False)
-    scores = Table(box=box.SIMPLE_HEAD, title=f"{event.correct:,} of {event.samples:,} right")
-    for heading in ("class", "samples", "precision", "recall", "F1"):
-        scores.add_column(heading, justify="right")
-    confusion = Table(box=box.SIMPLE_HEAD, title="Rows: true class; columns: as it was read")
-    for heading in ("", *(str(score.digit) for score in event.per_class)):
-        confusion.add_column(heading, justify="right")
-    for score, row in zip(event.per_class, event.confusion, strict=True):
-        figures = (f"{value:.4f}" for value in (score.precision, score.recall, score.f1))
-        scores.add_row(str(score.digit), f"{score.samples:,}", *figures)
-        cells = [
-            Text(str(count or "."), "green" if read == score.digit else "red" if count else "dim")
-            for read, count in enumerate(row)
-        ]
-        confusion.add_row(str(score.digit), *cells)
-    console.print(scores, confusion)

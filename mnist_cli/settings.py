@@ -5,13 +5,13 @@ import sys
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
-from difflib import get_close_matches
 from pathlib import Path
 from types import NoneType
 from typing import Any, TypeVar, get_args, get_type_hints
 
 from mnist_cli.config import PROBES, Option, TrainConfig, names_in
 from mnist_cli.errors import UsageError
+from mnist_cli.suggestions import suggestion
 
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 _NOUNS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
@@ -26,10 +26,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Layer:
-    """Values from one place, and how a message names a key of that place."""
+    """Values from one place, and how a message names a key of that place.
+
+    `origin` is the name of the whole place, where a message does not need the key.
+    """
 
     values: Mapping[str, object]
     label: Callable[[str], str]
+    origin: str = ""
 
 
 def flag(name: str) -> str:
@@ -69,6 +73,10 @@ def toml_file(named: str, presets: Path, *config_types: type) -> Layer:
         if any(len(line) > _MAX_LINE for line in content.splitlines()):
             raise UsageError(f"--config {named}: a line has more than {_MAX_LINE} characters")
         values = tomllib.loads(content.decode())
+    except FileNotFoundError as error:
+        raise UsageError(
+            f"--config {named}: cannot be read: {error.strerror}; name a TOML file or a preset"
+        ) from error
     except OSError as error:
         raise UsageError(f"--config {named}: cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
@@ -79,7 +87,9 @@ def toml_file(named: str, presets: Path, *config_types: type) -> Layer:
         [f"{path}: unknown key {shown(key)}{suggestion(key, known)}" for key in unknown[:2]],
         more=len(unknown) - 2,
     )
-    return Layer(values, lambda name: f"{path}: {name}")
+    is_preset = isinstance(path, Path) and path.parent == presets
+    origin = f"preset {named}" if is_preset else str(path)
+    return Layer(values, lambda name: f"{path}: {name}", origin)
 
 
 def build(config_type: type[T], layers: Iterable[Layer], base: T | None = None) -> T:
@@ -95,26 +105,34 @@ def build(config_type: type[T], layers: Iterable[Layer], base: T | None = None) 
     layers = list(layers)
     hints = get_type_hints(config_type)
     values: dict[str, Any] = {}
-    floors = {}
     problems = []
+    deciding = deciding_layers(config_type, layers)
     for field in fields(config_type):  # type: ignore[arg-type]
-        found = ((n, layer) for n, layer in enumerate(layers) if field.name in layer.values)
-        floor, layer = next(found, (len(layers), None))
+        layer = deciding.get(field.name)
         if layer is not None:
             try:
                 value = layer.values[field.name]
                 values[field.name] = _convert(value, hints[field.name], field.metadata["option"])
-                floors[field.name] = floor
             except ValueError as error:
                 problems.append(f"{layer.label(field.name)}: {error}")
     complain(problems)
-    if values.get("mode") == "batch" and floors["mode"] < floors.get("batch_size", 0):
-        del values["batch_size"]
-    group = [name for name in getattr(config_type, "exclusive", ()) if name in floors]
-    for name in group:
-        if floors[name] > min(floors[other] for other in group):
-            del values[name]
     return replace(base if base is not None else config_type(), **values)  # type: ignore[type-var]
+
+
+def deciding_layers(config_type: type, layers: list[Layer]) -> dict[str, Layer]:
+    """Return the layer that decides each field, as `build` has it; none decides the others."""
+    floors = {}
+    for name in _names([config_type]):
+        floor = next((n for n, layer in enumerate(layers) if name in layer.values), None)
+        if floor is not None:
+            floors[name] = floor
+    mode = floors.get("mode", len(layers))
+    if mode < floors.get("batch_size", 0) and layers[mode].values["mode"] == "batch":
+        del floors["batch_size"]
+    group = [name for name in getattr(config_type, "exclusive", ()) if name in floors]
+    first = min((floors[name] for name in group), default=0)
+    overruled = {name for name in group if floors[name] > first}
+    return {name: layers[floor] for name, floor in floors.items() if name not in overruled}
 
 
 def check(config: TrainConfig) -> None:
@@ -154,12 +172,6 @@ def unknown_names(option: str, value: str | None, known: Iterable[str]) -> list[
         for name in names_in(value)
         if name not in known
     ]
-
-
-def suggestion(word: str, known: Iterable[str]) -> str:
-    """Return `; did you mean 'x'?` for the nearest known word, or nothing."""
-    near = get_close_matches(word, list(known), n=1)
-    return f"; did you mean '{near[0]}'?" if near else ""
 
 
 def _names(config_types: Iterable[type]) -> list[str]:

@@ -96,10 +96,12 @@ def probe_in_words(event: ProbeEvent) -> str:
 
 
 def summary_in_words(end: End, start: Start) -> str:
-    """Return how a run ended, and the command that goes on from there; an error says the rest."""
+    """Return how a run ended, and the commands that go on from there; an error says the rest."""
     if end.test_accuracy is None:
         return ""
-    updates = _count(end.update, "update")
+    planned = start.config["epochs"] * start.updates_per_epoch
+    is_cut = end.reason in ("max-updates", "max-seconds") and end.update < planned
+    updates = f"{end.update:,} of {planned:,} updates" if is_cut else _count(end.update, "update")
     if start.first_update:
         updates += f" ({end.update - start.first_update:,} of them now)"
     budget = "" if end.reason == "completed" else f", stopped by --{end.reason}"
@@ -109,10 +111,10 @@ def summary_in_words(end: End, start: Start) -> str:
     )
     if end.checkpoint and end.checkpoint != "-":
         path = shlex.quote(end.checkpoint)
-        summary += (
-            f"\nWrote {end.checkpoint}. Next: mnist-eval {path}"
-            f"\nor draw digits for it: mnist-export {path} digit.html"
-        )
+        then = f"or draw digits for it: mnist-export {path} digit.html"
+        if is_cut:
+            then = f"or train on: mnist-train --resume {path}"
+        summary += f"\nWrote {end.checkpoint}. Next: mnist-eval {path}\n{then}"
     return summary
 
 

@@ -10,7 +10,9 @@ from conftest import Shell
 from hostile import HOSTILE, encoded
 from PIL import Image
 
+from mnist_cli.certainty import THRESHOLDS
 from mnist_cli.checkpoint import load_checkpoint
+from mnist_cli.config import MODELS
 from mnist_cli.data import Dataset
 
 
@@ -25,7 +27,7 @@ def files(shell: Shell, mnist: Dataset) -> list[str]:
 
 
 def test_it_prints_a_line_for_each_image(shell: Shell, trained: Path, files: list[str]) -> None:
-    done = shell("mnist-predict", str(trained), *files[:3])
+    done = shell("mnist-predict", "-q", str(trained), *files[:3])
     assert (done.code, done.err) == (0, "")
     for line, name in zip(done.out.splitlines(), files[:3], strict=True):
         assert re.fullmatch(rf"{re.escape(name)}\t\d\t(0\.\d{{4}}|1\.0000)", line)
@@ -51,6 +53,7 @@ def test_the_digits_are_those_of_the_network(
             "digit",
             "probability",
             "probabilities",
+            "uncertain",
         }
         assert event["event"] == "prediction"
         assert event["probability"] == max(event["probabilities"])
@@ -66,9 +69,9 @@ def test_an_unreadable_image_is_reported_and_the_others_are_read(
     (shell.folder / "cut").write_bytes((shell.folder / files[0]).read_bytes()[:100])
     noise = encoded(Image.effect_noise((90, 70), 90), "TIFF", compression="tiff_lzw")
     (shell.folder / "cut.tif").write_bytes(noise[:-2000])  # of which libtiff would complain, too
-    names = [files[0], "text", "missing", files[1], "bomb", "cut", "cut.tif", ".", "", files[2]]
+    names = [files[0], "text", "missing", files[1], "bomb", "cut", "cut.tif", "", files[2]]
     unreadable = [name for name in names if name not in files]
-    for options in (["--json"], ["-q"]):
+    for options in (["--json", "-q"], ["-q"]):
         done = shell("mnist-predict", *options, str(trained), *names)
         assert done.code == 3
         assert len(done.out.splitlines()) == 3
@@ -94,8 +97,8 @@ def test_an_image_or_the_checkpoint_on_stdin(shell: Shell, trained: Path, files:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["{}"], "Missing argument 'IMAGE"),
-        ([], "Missing argument 'CHECKPOINT'"),
+        (["{}"], "IMAGE is missing"),
+        ([], "CHECKPOINT is missing"),
         (["-", "-"], "which can be read once"),
         (["{}", "-", "0.png", "-"], "which can be read once"),
         (["{}", "0.png", "--device", "tpu"], "--device: 'tpu' is not one of auto, cpu, cuda, mps"),
@@ -148,7 +151,7 @@ def test_a_path_of_any_bytes(shell: Shell, trained: Path, files: list[str]) -> N
 def test_a_reader_that_goes_away_ends_it_quietly(
     shell: Shell, trained: Path, files: list[str]
 ) -> None:
-    done = shell.bash(f"mnist-predict {trained} *.png *.png *.png *.png | head -1")
+    done = shell.bash(f"mnist-predict -q {trained} *.png *.png *.png *.png | head -1")
     assert (done.code, done.err) == (141, "")
     done = shell.bash(f"mnist-predict {trained} {files[0]} >/dev/full")
     assert done.code == 7
@@ -166,3 +169,123 @@ def test_help_teaches(shell: Shell) -> None:
     assert done.code == 0
     for words in ("CHECKPOINT", "IMAGE", "Exit codes", "--json", "mnist-predict"):
         assert words in done.out
+
+
+BLANK = encoded(Image.new("L", (90, 60), 255), "PNG")
+
+
+def test_without_a_digit_all_are_equally_likely_and_a_note_says_so(
+    shell: Shell, trained: Path
+) -> None:
+    (shell.folder / "blank.png").write_bytes(BLANK)
+    noise = Image.effect_noise((90, 70), 50)
+    (shell.folder / "noise.png").write_bytes(encoded(noise, "PNG"))
+    (shell.folder / "small.png").write_bytes(encoded(noise.crop((0, 0, 28, 28)), "PNG"))
+    slope = Image.linear_gradient("L")
+    (shell.folder / "slope.png").write_bytes(encoded(slope, "PNG"))
+    (shell.folder / "step.png").write_bytes(encoded(slope.resize((28, 28)), "PNG"))
+    names = ["blank.png", "noise.png", "small.png", "slope.png", "step.png"]
+    done = shell("mnist-predict", "--json", "--uncertain-below", "0", str(trained), *names)
+    for line, note, name in zip(done.out.splitlines(), done.err.splitlines(), names, strict=True):
+        event = json.loads(line)
+        assert event["uncertain"] is True
+        assert event["probabilities"] == pytest.approx([0.1] * 10)
+        assert note == f"note: {name!r} is uncertain: no digit was found in it"
+    done = shell("mnist-predict", "-q", str(trained), *names)
+    assert (done.code, done.err) == (0, "")
+    assert done.out == "".join(f"{name}\t0\t0.1000\n" for name in names)
+
+
+def test_the_threshold_decides_what_is_uncertain(
+    shell: Shell, trained: Path, files: list[str]
+) -> None:
+    def uncertain(*options: str) -> tuple[list[bool], list[float], list[str]]:
+        done = shell("mnist-predict", "--json", *options, str(trained), *files)
+        events = [json.loads(line) for line in done.out.splitlines()]
+        marks = [event["uncertain"] for event in events]
+        return marks, [event["probability"] for event in events], done.err.splitlines()
+
+    for options, threshold in ([], THRESHOLDS["linear"]), (["--uncertain-below", "0.6"], 0.6):
+        marks, probabilities, notes = uncertain(*options)
+        assert marks == [probability < threshold for probability in probabilities]
+        assert 0 < sum(marks) < len(marks)
+        assert len(notes) == sum(marks)
+        words = rf"note: '\d+\.png' is uncertain: probability 0\.\d+ is below {threshold}"
+        assert all(re.fullmatch(words, note) for note in notes)
+    assert not any(uncertain("--uncertain-below", "0")[0])
+    done = shell("mnist-predict", "--uncertain-below", "2", str(trained), files[0])
+    assert (done.code, len(done.err.splitlines())) == (2, 1)
+
+
+def test_there_is_a_threshold_for_every_model() -> None:
+    assert set(THRESHOLDS) == set(MODELS)
+
+
+def test_a_folder_stands_for_its_images_and_a_pattern_for_what_fits(
+    shell: Shell, trained: Path, files: list[str]
+) -> None:
+    image = (shell.folder / files[0]).read_bytes()
+    scans = shell.folder / "scans"
+    for name in ("b.PNG", "a.png", "notes.txt", ".hidden.png", "deeper/c.png"):
+        (scans / name).parent.mkdir(exist_ok=True, parents=True)
+        (scans / name).write_bytes(image)
+    (shell.folder / "empty").mkdir()
+
+    def paths(*names: str) -> list[str]:
+        done = shell("mnist-predict", "-q", str(trained), *names)
+        assert done.code == 0, done.err
+        return [line.split("\t")[0] for line in done.out.splitlines()]
+
+    assert paths("scans") == ["scans/a.png", "scans/b.PNG"]
+    assert paths("./scans/") == ["./scans/a.png", "./scans/b.PNG"]
+    assert paths("sc*/*.png", files[0]) == ["scans/a.png", files[0]]
+    assert paths("scans/**/*.png") == ["scans/a.png", "scans/deeper/c.png"]
+    assert paths("scans/deep*") == ["scans/deeper/c.png"], "a folder that fits is opened"
+    (shell.folder / "[0-9]*.png").write_bytes(image)
+    assert paths("[0-9]*.png") == ["[0-9]*.png"], "a file of that very name wins"
+    done = shell("mnist-predict", "-q", str(trained), "empty", "no*such", files[0])
+    assert (done.code, len(done.out.splitlines())) == (3, 1)
+    first, second = done.err.splitlines()
+    assert first.startswith("error: cannot read the folder 'empty': it has no image in it")
+    assert second.startswith("error: cannot read 'no*such': no such file, and as a pattern")
+
+
+def test_what_was_seen_is_saved_under_names_of_its_own(
+    shell: Shell, trained: Path, files: list[str], mnist: Dataset
+) -> None:
+    for number, name in enumerate(("one/a.png", "two/a.jpg", "seen/a-2.png")):
+        (shell.folder / name).parent.mkdir()
+        (shell.folder / name).write_bytes((shell.folder / files[number]).read_bytes())
+    inputs = ["one/a.png", "two/a.jpg", "seen/a-2.png", "-"]
+    stdin = (shell.folder / files[3]).read_bytes()
+    done = shell("mnist-predict", "-q", "--save-seen", "seen", str(trained), *inputs, stdin=stdin)
+    assert (done.code, done.err) == (0, "")
+    names = ["a.png", "a-3.png", "a-2-2.png", "stdin.png"]
+    assert {path.name for path in (shell.folder / "seen").iterdir()} == {*names, "a-2.png"}
+    for name, pixels in zip(names, mnist.test.images, strict=False):
+        with Image.open(shell.folder / "seen" / name) as image:
+            assert (image.mode, image.size) == ("L", (28, 28))
+            assert image.tobytes() == bytes(pixels.flatten().tolist())
+    done = shell("mnist-predict", "--save-seen", f"{files[0]}/x", str(trained), files[0])
+    assert (done.code, done.out, len(done.err.splitlines())) == (7, "", 1)
+
+
+@pytest.mark.parametrize("columns", [200, 60, 41, 20, 3])
+def test_it_draws_what_was_seen_within_the_terminal(
+    columns: int, shell: Shell, trained: Path, files: list[str]
+) -> None:
+    env = {"COLUMNS": str(columns)}
+    done = shell("mnist-predict", "--show", str(trained), *files[:2], "-q", env=env)
+    assert len(done.out.splitlines()) == 2
+    lines = done.err.splitlines()
+    assert max(map(len, lines)) <= columns
+    assert "\x1b" not in done.err
+    assert len(lines) == 2 * (14 if columns >= 40 else 26)
+    if columns >= 40:
+        assert "0.png" in done.err
+        assert re.search("[░▒▓█]{2}", done.err)
+    coloured = shell(
+        "mnist-predict", "--show", str(trained), files[0], "-q", env={**env, "FORCE_COLOR": "1"}
+    )
+    assert "\x1b[" in coloured.err
+    assert "\x1b" not in coloured.out

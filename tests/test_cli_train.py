@@ -21,7 +21,8 @@ def test_stdout_is_the_path_and_stderr_is_for_people(shell: Shell) -> None:
     assert [line.split(",")[1] for line in lines[1:3]] == [" Step [5/10]", " Step [10/10]"]
     assert all(LINE.fullmatch(line) for line in lines[1:3])
     assert "Test Accuracy: " in lines[3]
-    assert "mnist-eval checkpoint.pt" in lines[-1]
+    assert "Next: mnist-eval checkpoint.pt" in lines[-2]
+    assert "mnist-export checkpoint.pt digit.html" in lines[-1]
     assert "\x1b" not in done.err, "no colour and no cursor movement outside a terminal"
     assert [path.name for path in shell.folder.iterdir()] == ["checkpoint.pt"]
 

@@ -26,7 +26,7 @@ FLOORS = [
     ["trainer", "probes"],
     ["state", "preflight", "saving"],
     ["checkpoint"],
-    ["loop", "evaluation"],
+    ["loop", "evaluation", "calibration"],
     ["exchange"],
     ["models", "optim", "loaders"],
     ["augment", "images", "seen"],

@@ -8,8 +8,17 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from mnist_cli import settings
-from mnist_cli.cli.options import Display, add_command, config_parameter, layers_of
-from mnist_cli.cli.shell import joined, notices, quick_imports, run_program
+from mnist_cli.cli.listings import has_listed
+from mnist_cli.cli.options import Display, Questions, add_command, config_parameter, layers_of
+from mnist_cli.cli.presets import COMPARE
+from mnist_cli.cli.shell import (
+    joined,
+    leave_it_to_the_first_rank,
+    notices,
+    quick_imports,
+    run_program,
+)
+from mnist_cli.cli.show_config import show_config
 from mnist_cli.errors import MnistError, UsageError
 from mnist_cli.files import check_writable, write_standard_output, write_whole
 from mnist_cli.lab.options import CompareConfig, resolve, sizes_in
@@ -26,7 +35,11 @@ def compare(given: dict[str, Any], config: str | None) -> None:
     """Train the same network with several batch sizes, and say what difference it makes.
 
     Each batch size starts from the same weights and sees the same samples; full is batch mode.
-    Try: mnist-compare --batch-sizes 64,1024,full --report report.html
+
+      mnist-compare --batch-sizes 64,1024,full --report report.html
+      mnist-compare --config claim-steady               an experiment; a preset
+      mnist-compare --model cnn --subset 5000 --updates 300 --seeds 5
+      mnist-compare --until-accuracy 0.95 --lr-rule tuned --plot target.svg
 
     What the arms of a comparison found is kept in --output, so the same command goes on where it
     was interrupted. Standard output is a table, or with --json every event. Under torchrun
@@ -36,13 +49,20 @@ def compare(given: dict[str, Any], config: str | None) -> None:
     Exit codes: 0 done, 2 usage, 3 data, 5 no arm reached --until-accuracy, 6 every arm diverged,
     7 output, 130 or 143 interrupted.
     """
+    questions = settings.build(Questions, [settings.Layer(given, settings.flag)])
+    if has_listed(questions, COMPARE, given):
+        return
     known = (CompareConfig, Display)
     layers = layers_of(given, config, *known)
     display = settings.build(Display, layers)
     options = settings.build(CompareConfig, layers)
-    resolve(options)
+    resolved = resolve(options)
     sizes_in(options.batch_sizes)
     _check_places(options, display)
+    if questions.show_config:
+        leave_it_to_the_first_rank()
+        show_config(COMPARE, layers, display, (options, resolved))
+        return
     with joined() as group:
         _run(options, display, group)
 
@@ -130,8 +150,8 @@ def _write(path: str, data: bytes) -> None:
 add_command(
     app,
     compare,
-    (CompareConfig, Display),
-    (config_parameter(),),
+    (CompareConfig, Display, Questions),
+    (config_parameter(COMPARE),),
     name="compare",
 )
 

@@ -1,27 +1,41 @@
 """`mnist-eval`."""
 
+import logging
 import os
 import sys
-from typing import Any
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from mnist_cli import settings
 from mnist_cli.cli.options import Display, add_command, parameter
 from mnist_cli.cli.shell import leave_it_to_the_first_rank, notices, quick_imports, run_program
-from mnist_cli.errors import ThresholdNotMetError
-from mnist_cli.files import write_standard_output
+from mnist_cli.errors import ThresholdNotMetError, UsageError
+from mnist_cli.files import check_writable, write_standard_output, write_whole
 from mnist_cli.uses import EvalConfig
 
+if TYPE_CHECKING:
+    from mnist_cli.score import Examination
+
+_FIGURES = (".png", ".svg", ".pdf")
+_log = logging.getLogger("mnist_cli")
 app = typer.Typer(pretty_exceptions_enable=False)
 
 
 def evaluate(given: dict[str, Any], checkpoint: str) -> None:
-    """Score a checkpoint on the test set: Test Accuracy, and on a terminal a table.
+    """Score a checkpoint on the test set: Test Accuracy, and on a terminal tables.
 
     - as CHECKPOINT reads standard input: mnist-train -q -o - | mnist-eval -
 
-    Exit codes: 0 done, 2 usage, 3 data, 4 checkpoint, 5 accuracy below --min-accuracy.
+    What was misread: --mistakes 12 draws the worst of it (on stderr, if stdout is not a terminal),
+    --report report.html writes a page, --plot confusion.svg a figure: confusion, calibration,
+    mistakes or history, by its name or by --panel. --report - writes the page to stdout instead of
+    the accuracy.
+
+    Exit codes: 0 done, 2 usage, 3 data, 4 checkpoint, 5 accuracy below --min-accuracy, 7 a page or
+    figure could not be written.
     """
     leave_it_to_the_first_rank()
     layers = [
@@ -30,24 +44,92 @@ def evaluate(given: dict[str, Any], checkpoint: str) -> None:
     ]
     config = settings.build(EvalConfig, layers)
     display = settings.build(Display, layers)
+    _check_places(config, display)
 
     with quick_imports():
-        from mnist_cli.render import JsonLines, print_scores  # noqa: PLC0415 (--help is quick)
-        from mnist_cli.score import score  # noqa: PLC0415 (torch)
+        from mnist_cli.score import examine  # noqa: PLC0415 (torch)
+
+        if config.plot is not None:  # is matplotlib there? better asked now
+            import mnist_cli.report.evaluation_figure  # noqa: F401, PLC0415
 
     with notices(quiet=display.quiet):
-        event = score(checkpoint, config)
+        report = _report_place(config)
+        each = bool(config.mistakes or config.report or config.plot)
+        examination = examine(checkpoint, config, each=each)
+        _show(examination, config, display)
+        _write(examination, config, report)
+    accuracy = examination.event.accuracy
+    if config.min_accuracy is not None and accuracy < config.min_accuracy:
+        raise ThresholdNotMetError(
+            f"{config.split} accuracy {accuracy:.4f} is below --min-accuracy {config.min_accuracy}"
+        )
+
+
+def _check_places(config: EvalConfig, display: Display) -> None:
+    """Raise if a figure could not be written, or two things would go to standard output."""
+    streamed = [option for option in (config.report, config.plot) if option == "-"]
+    if len(streamed) + display.json > 1:
+        raise UsageError("--report -, --plot - and --json all want standard output; choose one")
+    if config.plot is None or config.plot == "-":
+        return
+    kind = Path(config.plot).suffix.lower()
+    if kind not in _FIGURES:
+        raise UsageError(
+            f"--plot {config.plot}: its ending is not one of {', '.join(_FIGURES)}; "
+            "name it confusion.svg, for one"
+        )
+    check_writable(Path(config.plot))
+
+
+def _report_place(config: EvalConfig) -> str | None:
+    if config.report is None:
+        return None
+    from mnist_cli.report.evaluation import place_of  # noqa: PLC0415 (torch)
+
+    return place_of(config.report)
+
+
+def _show(examination: "Examination", config: EvalConfig, display: Display) -> None:
+    """Print the scores, as data or for people."""
+    from mnist_cli.render import JsonLines  # noqa: PLC0415 (--help is quick)
+
+    event = examination.event
+    on_terminal = sys.stdout.isatty() and not display.json
     if display.json:
         JsonLines().show(event)
-    else:
+    elif "-" not in (config.report, config.plot):
         write_standard_output(f"{config.split.capitalize()} Accuracy: {event.accuracy:.4f}\n")
-        if sys.stdout.isatty() and not display.quiet:
+    tables = on_terminal and not display.quiet and "-" not in (config.report, config.plot)
+    if tables or config.mistakes:
+        from mnist_cli.report.scores import print_mistakes, print_scores  # noqa: PLC0415
+
+        if tables:
             print_scores(event, sys.stdout)
-    if config.min_accuracy is not None and event.accuracy < config.min_accuracy:
-        raise ThresholdNotMetError(
-            f"{config.split} accuracy {event.accuracy:.4f} is below "
-            f"--min-accuracy {config.min_accuracy}"
-        )
+        if config.mistakes:
+            assert examination.readings is not None
+            with suppress(OSError):  # nobody reads standard error: no reason to stop
+                stream = sys.stdout if tables else sys.stderr
+                print_mistakes(examination.readings, config.mistakes, stream)
+
+
+def _write(examination: "Examination", config: EvalConfig, report: str | None) -> None:
+    """Write the page and the figure that were asked for."""
+    if report is not None:
+        from mnist_cli.report import evaluation  # noqa: PLC0415 (only where asked for)
+
+        _put(report, evaluation.render(examination).encode())
+    if config.plot is not None:
+        from mnist_cli.report import evaluation_figure  # noqa: PLC0415 (matplotlib)
+
+        _put(config.plot, evaluation_figure.draw(examination, config.plot, config.panel))
+
+
+def _put(path: str, data: bytes) -> None:
+    if path == "-":
+        write_standard_output(data)
+    else:
+        write_whole(Path(path), data)
+        _log.info("Wrote %s", path)
 
 
 add_command(

@@ -4,22 +4,21 @@ import inspect
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import Field, dataclass, fields
-from pathlib import Path
 from typing import Annotated, Any, get_args, get_type_hints
 
 import typer
 
 from mnist_cli import __version__
+from mnist_cli.cli.command import Command
+from mnist_cli.cli.presets import COMPARE, PRESETS, TRAIN, check_preset
+from mnist_cli.cli.values import COMPLETERS, checkpoints, completer_of
 from mnist_cli.config import Option, option
 from mnist_cli.files import write_standard_output
 from mnist_cli.settings import Layer, environment, flag, toml_file
-
-_ROOT = Path(__file__).parents[1]
-# In an installed package the presets lie inside it; in a checkout, beside it.
-PRESETS = next((p for p in (_ROOT / "configs", _ROOT.parent / "configs") if p.is_dir()), _ROOT)
-
+from mnist_cli.variables import warn_of_unknown_variables
 
 AUTO = "auto"
+_ASKED = "Answers, without computing"
 
 
 @dataclass(frozen=True)
@@ -32,6 +31,43 @@ class Resume:
         metavar="CHECKPOINT|auto",
         panel="What is trained",
     )
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What is kept of a training besides its checkpoint; none of it decides what is trained."""
+
+    log_file: str | None = option(
+        None,
+        "Also write the events of --json to a file; a resumed training appends to it.",
+        metavar="PATH",
+        panel="Run and output",
+    )
+    tensorboard: str | None = option(
+        None,
+        "Write curves for TensorBoard to a new folder in this one.",
+        metavar="DIR",
+        panel="Run and output",
+    )
+
+
+@dataclass(frozen=True)
+class Questions:
+    """What a program answers instead of computing; only the command line asks."""
+
+    list_presets: bool = option(False, "List the presets, and what was measured.", panel=_ASKED)
+    show_config: bool = option(
+        False,
+        "Print the options that would be used, and where each comes from, as TOML for --config.",
+        panel=_ASKED,
+    )
+
+
+@dataclass(frozen=True)
+class TrainQuestions(Questions):
+    """What `mnist-train` answers instead of training."""
+
+    list_models: bool = option(False, "List the models, and what was measured.", panel=_ASKED)
 
 
 @dataclass(frozen=True)
@@ -51,17 +87,22 @@ def layers_of(given: dict[str, Any], config: str | None, *known: type) -> list[L
         UsageError: see `toml_file`.
 
     """
-    layers = [Layer(given, flag), environment(os.environ, *known)]
+    layers = [Layer(given, flag, "flag"), environment(os.environ, *known)]
     named = config if config is not None else os.environ.get("MNIST_CONFIG") or None
     if named is not None:
+        is_comparison = any("batch_sizes" in get_type_hints(kind) for kind in known)
+        check_preset(named, COMPARE if is_comparison else TRAIN)
         layers.append(toml_file(named, PRESETS, *known))
     return layers
 
 
-def config_parameter() -> inspect.Parameter:
-    """Return the parameter that names a file or preset."""
+def config_parameter(program: str) -> inspect.Parameter:
+    """Return the parameter that names a file or preset of `mnist-train` or `mnist-compare`."""
     info = typer.Option(
-        "--config", metavar="FILE|PRESET", help="TOML file, or the name of a preset."
+        "--config",
+        metavar="FILE|PRESET",
+        help="TOML file, or the name of a preset (see --list-presets).",
+        autocompletion=COMPLETERS[program],
     )
     return parameter("config", str | None, info)
 
@@ -83,13 +124,14 @@ def add_command(
 
     def wrapper(**values: Any) -> None:  # noqa: ANN401
         values.pop("version")
+        warn_of_unknown_variables()
         given = {field.name: values.pop(field.name) for field in declared}
         run({key: value for key, value in given.items() if value is not None}, **values)
 
     parameters = [*extra, *(_parameter(field, hints[field.name]) for field in declared), version()]
     wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     wrapper.__annotations__ = {p.name: p.annotation for p in parameters}
-    app.command(name, help=_paragraphs(run.__doc__ or ""))(wrapper)
+    app.command(name, cls=Command, help=_paragraphs(run.__doc__ or ""))(wrapper)
 
 
 def parameter(
@@ -99,6 +141,8 @@ def parameter(
     default: object = None,
 ) -> inspect.Parameter:
     """Return a keyword parameter that Typer reads as an option or argument."""
+    if name == "checkpoint":
+        info.autocompletion = checkpoints
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, info]
     )
@@ -120,7 +164,7 @@ def _parameter(field: "Field[Any]", hint: Any) -> inspect.Parameter:  # noqa: AN
     info = typer.Option(
         *names,
         metavar=about.metavar or "NAME",
-        autocompletion=_completion(about.choices) if about.choices else None,
+        autocompletion=completer_of(field),
         **common,
     )
     return parameter(field.name, str | None, info)
@@ -141,16 +185,12 @@ def _help(field: "Field[Any]") -> str:
 
 
 def _paragraphs(docstring: str) -> str:
-    """Return a docstring with the lines of each paragraph joined, to be wrapped anew."""
+    """Return a docstring with the lines of each paragraph joined, to be wrapped anew.
+
+    Examples keep theirs: paragraphs that are indented.
+    """
     parts = inspect.cleandoc(docstring).split("\n\n")
-    return "\n\n".join(" ".join(part.split()) for part in parts)
-
-
-def _completion(choices: tuple[str, ...]) -> Callable[[str], list[str]]:
-    def complete(incomplete: str) -> list[str]:
-        return [choice for choice in choices if choice.startswith(incomplete)]
-
-    return complete
+    return "\n\n".join(p if p.startswith("  ") else " ".join(p.split()) for p in parts)
 
 
 def version() -> inspect.Parameter:

@@ -1,6 +1,8 @@
 """`mnist-predict`."""
 
+import logging
 import os
+import sys
 from typing import Any
 
 import typer
@@ -15,25 +17,36 @@ from mnist_cli.cli.shell import (
     run_program,
 )
 from mnist_cli.errors import ExitCode
-from mnist_cli.events import Prediction
+from mnist_cli.events import Unreadable
 from mnist_cli.files import write_standard_output
 from mnist_cli.uses import PredictConfig
 
 app = typer.Typer(pretty_exceptions_enable=False)
+_log = logging.getLogger("mnist_cli")
 _ESCAPES = str.maketrans({"\t": r"\t", "\n": r"\n", "\r": r"\r"})
 
 
 def predict(given: dict[str, Any], checkpoint: str, images: list[str]) -> None:
     r"""Read the digit in image files: a line PATH, DIGIT, PROBABILITY for each, with tabs between.
 
-    The digit may be dark on light or light on dark, anywhere in the picture, but alone in it. PNG,
-    JPEG, BMP, GIF, TIFF, WebP and PGM are read, of several frames the first. - as an IMAGE reads
-    standard input: mnist-predict checkpoint.pt - < seven.png
+    An IMAGE is a photograph or scan of ink on paper, or a screenshot: dark on light or light on
+    dark, in any colours, unevenly lit, anywhere in the picture, but alone in it. It is cut out,
+    scaled and centred as MNIST's were; --show draws what is left, --save-seen saves it. A picture
+    of 28 by 28 pixels is taken as it is. PNG, JPEG, BMP, GIF, TIFF, WebP and PGM are read, of
+    several frames the first.
+
+    A folder stands for the images in it, without those in folders within it; 'scans/**/*.png' in
+    quotes for what fits the pattern. - reads standard input: mnist-predict checkpoint.pt - < 7.png
+
+    A reading is uncertain if its probability is below --uncertain-below (by default, what 1 % of
+    the right ones are below; 0.54 for cnn), or if no digit was found: then all ten have 0.1. A note
+    on stderr says so, and in --json the key uncertain.
 
     In a PATH, tabs and line ends are written as \t, \n and \r; --json, which also has the
     probabilities of all ten digits, keeps it as it is.
 
-    Exit codes: 0 done, 2 usage, 3 an image could not be read (the others are), 4 checkpoint.
+    Exit codes: 0 done, 2 usage, 3 an image could not be read (the others are), 4 checkpoint, 7
+    --save-seen could not be written.
     """
     leave_it_to_the_first_rank()
     layers = [
@@ -46,19 +59,27 @@ def predict(given: dict[str, Any], checkpoint: str, images: list[str]) -> None:
     with quick_imports():
         from mnist_cli.predict import predict as read  # noqa: PLC0415 (torch, Pillow)
         from mnist_cli.render import JsonLines  # noqa: PLC0415 (--help is quick)
+        from mnist_cli.showing import Shower, note  # noqa: PLC0415 (torch)
 
-    data = JsonLines()
+    data, shower = JsonLines(), Shower(sys.stderr)
     failed = False
     with notices(quiet=display.quiet):
-        for event in read(checkpoint, images, config):
-            if not isinstance(event, Prediction):
+        for reading in read(checkpoint, images, config):
+            event = reading.event
+            if isinstance(event, Unreadable):
                 failed = True
                 complain(event.reason)
-            elif display.json:
+                continue
+            assert reading.seen is not None
+            if display.json:
                 data.show(event)
             else:
                 path = event.path.translate(_ESCAPES)
                 write_standard_output(f"{path}\t{event.digit}\t{event.probability:.4f}\n")
+            if config.show:
+                shower.show(event, reading.seen)
+            if event.uncertain:
+                _log.info(note(event, reading.seen, reading.threshold))
     if failed:
         raise typer.Exit(ExitCode.DATA)
 
@@ -77,7 +98,7 @@ add_command(
         parameter(
             "images",
             list[str],
-            typer.Argument(metavar="IMAGE", help="Files to read; - is stdin."),
+            typer.Argument(metavar="IMAGE", help="Files, folders or patterns; - is stdin."),
             default=...,
         ),
     ),

@@ -1,5 +1,6 @@
 """The frame of every program: streams, errors to exit codes, messages."""
 
+import codecs
 import contextlib
 import gc
 import io
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, TextIO
 
 import typer
 
+from mnist_cli.cli.mistakes import usage_in_words
 from mnist_cli.errors import ExitCode, MnistError, ReaderGoneError
 from mnist_cli.files import write_standard_output
 from mnist_cli.ranks import is_launched, place_in
@@ -33,6 +35,8 @@ def run_program(app: typer.Typer, name: str) -> None:
     stop_tidily()
     if not sys.stdout.isatty():  # Typer would colour a pipe on some continuous-integration hosts
         os.environ.setdefault("_TYPER_FORCE_DISABLE_TERMINAL", "1")
+    if any(key.startswith("_MNIST_") and key.endswith("_COMPLETE") for key in os.environ):
+        os.environ["COLUMNS"] = "10000"  # or Rich would fold help that a shell reads by lines
     code = _run(app, name)
     try:
         write_standard_output("")
@@ -61,8 +65,18 @@ def _open_streams() -> None:
     sys.stdin = sys.stdin or open(os.devnull)  # noqa: PTH123, SIM115
     sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: PTH123, SIM115
     sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: PTH123, SIM115
-    if isinstance(sys.stdout, io.TextIOWrapper):  # paths may be any bytes
-        sys.stdout.reconfigure(errors="surrogateescape")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        codecs.register_error("mnist", _encoded)
+        sys.stdout.reconfigure(errors="mnist")
+
+
+def _encoded(error: UnicodeError) -> tuple[str | bytes, int]:
+    """Return the bytes of a path, which may be any, or the number of a letter of another code."""
+    escaped = codecs.lookup_error("surrogateescape")
+    try:
+        return escaped(error)
+    except UnicodeError:
+        return codecs.lookup_error("backslashreplace")(error)
 
 
 def stop_tidily() -> None:
@@ -88,7 +102,7 @@ def _run(app: typer.Typer, name: str) -> int:
         return ExitCode.BROKEN_PIPE if stop.code == ExitCode.BUG else int(stop.code or 0)
     except Exception as error:
         if hasattr(error, "format_message"):  # Typer's errors of usage
-            if message := _usage(error):
+            if message := usage_in_words(error):
                 _let_the_first_rank_tell()
                 complain(message)
             return ExitCode.USAGE
@@ -118,17 +132,6 @@ def complain(message: str) -> None:
     """Print an error on stderr."""
     with contextlib.suppress(OSError):
         print(f"error: {message}", file=sys.stderr)  # noqa: T201
-
-
-def _usage(error: Exception) -> str:
-    """Return Typer's message in one line, with the nearest option that exists."""
-    message = " ".join(error.format_message().split())  # type: ignore[attr-defined]
-    near = getattr(error, "possibilities", None)
-    if near:
-        wrong = error.option_name  # type: ignore[attr-defined]
-        message = f"No such option: {wrong}; did you mean {' or '.join(sorted(near))}?"
-    context = getattr(error, "ctx", None)
-    return f"{message} (see {context.command_path} --help)" if message and context else message
 
 
 @contextlib.contextmanager
@@ -176,11 +179,24 @@ def joined() -> Iterator["Group | None"]:
         yield group
 
 
+class _Notices(logging.StreamHandler[TextIO]):
+    """Writes to standard error as it is at the time: above a bar that is redrawn there."""
+
+    @property
+    def stream(self) -> TextIO:
+        """Standard error, or what a display has put in its place."""
+        return sys.stderr
+
+    @stream.setter
+    def stream(self, _stream: TextIO) -> None:
+        pass
+
+
 @contextlib.contextmanager
 def notices(*, quiet: bool) -> Iterator[None]:
     """Show on stderr what the rooms below log: notices, or only warnings when quiet."""
     logger = logging.getLogger("mnist_cli")
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _Notices()
     handler.setFormatter(logging.Formatter("%(message)s"))
     logger.addHandler(handler)
     level = logging.WARNING if quiet else logging.INFO

@@ -9,21 +9,34 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from mnist_cli import settings
+from mnist_cli.cli.listings import has_listed
 from mnist_cli.cli.options import (
     AUTO,
     Display,
+    Recording,
     Resume,
+    TrainQuestions,
     add_command,
     config_parameter,
     layers_of,
 )
-from mnist_cli.cli.shell import joined, notices, quick_imports, run_program
+from mnist_cli.cli.presets import TRAIN
+from mnist_cli.cli.shell import (
+    joined,
+    leave_it_to_the_first_rank,
+    notices,
+    quick_imports,
+    run_program,
+)
+from mnist_cli.cli.show_config import show_config
 from mnist_cli.config import TrainConfig
 from mnist_cli.errors import UsageError
+from mnist_cli.origins import DEFAULT, resolved_training
 
 if TYPE_CHECKING:
     from mnist_cli.checkpoint import Checkpoint
     from mnist_cli.group import Group
+    from mnist_cli.recording import Recorder
 
 app = typer.Typer(pretty_exceptions_enable=False)
 
@@ -32,7 +45,14 @@ def train(given: dict[str, Any], config: str | None) -> None:
     """Train a classifier of handwritten digits and write one checkpoint.
 
     In mini-batch mode every --batch-size samples make an update; in batch mode all samples make
-    one, once an epoch. Try: mnist-train --batch-size 64, then mnist-eval checkpoint.pt
+    one, once an epoch.
+
+      mnist-train                                       the defaults, five epochs
+      mnist-train --config fast                         a preset: seconds
+      mnist-train --batch-size 256 --epochs 10 -o my.pt
+      mnist-train --mode batch --model mlp --epochs 200
+      mnist-train --resume my.pt --epochs 20            go on where it stopped
+      mnist-eval my.pt                                  what came of it
 
     An option can also be set in the environment (MNIST_BATCH_SIZE=128) or in a TOML file
     (batch_size = 128); a flag comes before the environment, and that before the file.
@@ -40,21 +60,50 @@ def train(given: dict[str, Any], config: str | None) -> None:
     Standard output is the path of the checkpoint. Exit codes: 0 done, 2 usage, 3 data,
     4 checkpoint, 5 accuracy not reached, 6 diverged, 7 output, 130 or 143 interrupted.
     """
-    known = (TrainConfig, Resume, Display)
+    questions = settings.build(TrainQuestions, [settings.Layer(given, settings.flag)])
+    if has_listed(questions, TRAIN, given):
+        return
+    if questions.show_config:
+        leave_it_to_the_first_rank()
+    known = (TrainConfig, Resume, Display, Recording)
     layers = layers_of(given, config, *known)
     display = settings.build(Display, layers)
     resume = settings.build(Resume, layers).resume
+    display, recording = _log_on_stdout(display, settings.build(Recording, layers))
     fresh = _fresh(layers, display) if resume in (None, AUTO) else TrainConfig()
     if resume == AUTO and fresh.output == "-":
         raise UsageError("--resume auto goes on with the file that --output names, and that is -")
     with joined() as group:
-        options, checkpoint = fresh, None
+        options, checkpoint, base = fresh, None, DEFAULT
         if resume is not None:
             path = fresh.output if resume == AUTO else resume
             checkpoint = _checkpoint(path, group, optional=resume == AUTO)
             if checkpoint is not None:
                 options = _resumed(checkpoint, path, layers, display)
-        _run(options, checkpoint, display, group)
+                base = f"checkpoint {path}"
+        _keep_apart(recording, output=options.output, resume=resume, config=config)
+        if questions.show_config:
+            pairs = (options, resolved_training(options)), (recording, recording)
+            show_config(TRAIN, layers, display, *pairs, base=base)
+            return
+        _run(options, checkpoint, display, recording, group)
+
+
+def _keep_apart(recording: Recording, **named: str | None) -> None:
+    """Raise if the log would be written over a file that another option names."""
+    log = recording.log_file
+    for option, name in named.items():
+        if log and name and os.path.realpath(log) == os.path.realpath(name):
+            raise UsageError(f"--log-file {log} is what --{option} names; choose another")
+
+
+def _log_on_stdout(display: Display, recording: Recording) -> tuple[Display, Recording]:
+    """Return both, where a log on standard output is what `--json` asks for."""
+    if recording.log_file not in ("-", "/dev/stdout"):
+        return display, recording
+    if display.json:
+        raise UsageError("--json and --log-file - both want standard output; leave one of them out")
+    return replace(display, json=True), replace(recording, log_file=None)
 
 
 def _fresh(layers: list[settings.Layer], display: Display) -> TrainConfig:
@@ -118,6 +167,7 @@ def _run(
     config: TrainConfig,
     checkpoint: "Checkpoint | None",
     display: Display,
+    recording: Recording,
     group: "Group | None",
 ) -> None:
     with quick_imports():
@@ -137,17 +187,40 @@ def _run(
             for_people(sys.stderr, quiet=display.quiet or silent, plain=plain)
         )
         data = Renderer() if silent else JsonLines() if display.json else PathLine()
+        recorders = [] if silent else _recorders(recording, config, resumed=checkpoint is not None)
+        for recorder in recorders:
+            stack.enter_context(recorder)
         for event in run(config, checkpoint, group):
+            for recorder in recorders:
+                recorder.show(event)
             with suppress(OSError):  # nobody reads standard error: that is no reason to stop
                 people.show(event)
             data.show(event)
+        for recorder in recorders:
+            recorder.check()
+
+
+def _recorders(recording: Recording, config: TrainConfig, *, resumed: bool) -> "list[Recorder]":
+    """Return what keeps the events of a training, ready to write."""
+    with quick_imports():
+        from mnist_cli.recording import LogFile  # noqa: PLC0415 (--help is quick)
+
+        recorders: list[Recorder] = []
+        if recording.tensorboard is not None:
+            from mnist_cli.scalars import TensorBoard  # noqa: PLC0415 (an optional package)
+
+            recorders.append(TensorBoard(recording.tensorboard))
+    if recording.log_file is not None:
+        log = LogFile(recording.log_file, appending=resumed, no_clobber=config.no_clobber)
+        recorders.append(log)
+    return recorders
 
 
 add_command(
     app,
     train,
-    (TrainConfig, Resume, Display),
-    (config_parameter(),),
+    (TrainConfig, Resume, Recording, Display, TrainQuestions),
+    (config_parameter(TRAIN),),
     name="train",
 )
 

@@ -1,9 +1,7 @@
 """A comparison as a figure for papers, drawn by matplotlib, which is an optional extra."""
 
-import io
 import math
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from mnist_cli.data.catalogue import CLASSES
@@ -13,29 +11,10 @@ from mnist_cli.lab.options import FULL
 from mnist_cli.lab.results import AXES, Results
 from mnist_cli.lab.statistics import Sample, knee, sample
 from mnist_cli.lab.tuning import HALF_OF_GUESSING
+from mnist_cli.report.drawing import Figure, LogLocator, NullFormatter, drawn
 from mnist_cli.report.palette import colour
 
-try:
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import LogLocator, NullFormatter
-except ImportError as error:
-    raise UsageError(
-        "--plot needs matplotlib, which is not installed: pip install 'mnist_cli[plot]'; "
-        "--report needs nothing more"
-    ) from error
-
 _UNITS = {"updates": "updates", "samples": "samples seen", "seconds": "seconds of training"}
-# The digest in a file's ids and its date would change with every run.
-STYLE: Any = {
-    "svg.hashsalt": "mnist_cli",
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.alpha": 0.25,
-    "legend.frameon": False,
-}
 
 
 def draw(results: Results, path: str, panel: str) -> bytes:
@@ -45,16 +24,13 @@ def draw(results: Results, path: str, panel: str) -> bytes:
         UsageError: the comparison did not measure what the panel shows.
 
     """
-    kind = Path(path).suffix[1:].lower() or "svg"
     name = _what_it_is_about(results) if panel == "auto" else panel
-    with mpl.rc_context(STYLE):
-        figure = Figure(layout="constrained", dpi=150)
+
+    def fill(figure: Figure) -> None:
         if not _PANELS[name](results, figure):
             raise UsageError(f"--panel {name}: nothing that it shows was found; leave it out")
-        buffer = io.BytesIO()
-        metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind)
-        figure.savefig(buffer, format=kind, metadata=metadata)
-    return buffer.getvalue()
+
+    return drawn(fill, path)
 
 
 def _what_it_is_about(results: Results) -> str:

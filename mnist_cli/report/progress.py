@@ -44,7 +44,7 @@ class _Terminal(Renderer):
         self._console = Console(file=stream, highlight=False, markup=False, emoji=False)
         self._bar = Bar(
             TextColumn("{task.description}"),
-            BarColumn(bar_width=None),
+            BarColumn(bar_width=None, complete_style="green", finished_style="green"),
             TextColumn("{task.fields[figures]}", markup=False),
             TimeElapsedColumn(),
             console=self._console,

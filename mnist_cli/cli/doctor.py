@@ -1,0 +1,67 @@
+"""`python -m mnist_cli doctor`."""
+
+import json
+import os
+import sys
+from dataclasses import asdict
+from typing import Any
+
+import typer
+
+from mnist_cli import settings
+from mnist_cli.cli.options import Display, add_command
+from mnist_cli.cli.shell import leave_it_to_the_first_rank
+from mnist_cli.doctor import OK, PROBLEM, WARNING, Check, DoctorConfig, checks
+from mnist_cli.files import write_standard_output
+
+app = typer.Typer(pretty_exceptions_enable=False)
+_STYLES = {OK: typer.colors.GREEN, WARNING: typer.colors.YELLOW, PROBLEM: typer.colors.RED}
+
+
+def doctor(given: dict[str, Any]) -> None:
+    """Check whether everything is as the programs need it, and say what to do where it is not.
+
+    A line for each check: ok, warning or problem, what was checked, and what was found; the next
+    line says what to do. With --json an object for each. -q leaves out what is ok.
+
+    Exit codes: 0 no problem (there may be warnings); else that of the first problem: 2 the
+    installation, 3 data, 7 the working folder cannot be written to.
+    """
+    leave_it_to_the_first_rank()
+    layers = [
+        settings.Layer(given, settings.flag),
+        settings.environment(os.environ, DoctorConfig, Display),
+    ]
+    display = settings.build(Display, layers)
+    code = 0
+    for check in checks(settings.build(DoctorConfig, layers)):
+        if check.status == PROBLEM:
+            code = code or check.code
+        if display.json:
+            write_standard_output(json.dumps({"event": "check", **asdict(check)}) + "\n")
+        elif not (display.quiet and check.status == OK):
+            write_standard_output(_in_words(check))
+    if code:
+        raise typer.Exit(code)
+
+
+def _in_words(check: Check) -> str:
+    """Return a check in a line, and its remedy in another."""
+    mark = f"{check.status:<8}"
+    if _has_colour():
+        mark = typer.style(mark, _STYLES[check.status])
+    text = f"{mark} {check.name}: {check.value}"
+    text = "".join(letter if letter.isprintable() or letter == "\x1b" else "?" for letter in text)
+    return f"{text}\n" + (f"{'':<8} -> {check.remedy}\n" if check.remedy else "")
+
+
+def _has_colour() -> bool:
+    """Tell whether standard output may be coloured, as Rich decides it."""
+    if os.environ.get("NO_COLOR"):
+        return False
+    if os.environ.get("FORCE_COLOR"):
+        return True
+    return sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+
+
+add_command(app, doctor, (DoctorConfig, Display), (), name="doctor")

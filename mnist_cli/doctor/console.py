@@ -1,0 +1,65 @@
+"""Checks of what a person meets: terminal, shell completion, variables."""
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from mnist_cli.doctor.check import OK, WARNING, Check, DoctorConfig
+from mnist_cli.variables import PREFIX, unknown_variables
+
+_NARROW = 60  # columns, from which on tables are folded
+PROGRAMS = ("mnist-train", "mnist-eval", "mnist-predict", "mnist-compare", "mnist-export")
+
+
+def terminal(_config: DoctorConfig) -> Iterator[Check]:
+    """Tell what standard output can show."""
+    encoding = (getattr(sys.stdout, "encoding", None) or "unknown").lower()
+    where = "a terminal" if sys.stdout.isatty() else "no terminal"
+    columns = shutil.get_terminal_size().columns
+    colour = "no colour" if _is_plain() else "colour"
+    value = f"{where}, {columns} columns, {colour}, {encoding}"
+    if not encoding.startswith("utf"):
+        remedy = "signs such as → and ± may fail; set LANG=C.UTF-8 or PYTHONUTF8=1"
+        yield Check("terminal", WARNING, value, remedy)
+    elif sys.stdout.isatty() and columns < _NARROW:
+        yield Check("terminal", WARNING, value, "tables are folded; widen the window")
+    else:
+        yield Check("terminal", OK, value)
+
+
+def _is_plain() -> bool:
+    """Tell whether there is no colour: https://no-color.org, and what Rich goes by."""
+    if os.environ.get("NO_COLOR"):
+        return True
+    if os.environ.get("FORCE_COLOR"):
+        return False
+    return not sys.stdout.isatty() or os.environ.get("TERM") == "dumb"
+
+
+def completion(_config: DoctorConfig) -> Iterator[Check]:
+    """Tell for which shells completion of the programs is installed, where Typer puts it."""
+    home = Path(os.environ.get("HOME") or os.path.expanduser("~"))  # noqa: PTH111 (no error)
+    places = {
+        "bash": home / ".bash_completions",
+        "zsh": home / ".zfunc",
+        "fish": home / ".config/fish/completions",
+    }
+    names = {"bash": "{}.sh", "zsh": "_{}", "fish": "{}.fish"}
+    found = []
+    for shell, folder in places.items():
+        there = [p for p in PROGRAMS if (folder / names[shell].format(p)).is_file()]
+        if there:
+            found.append(f"{shell}: {', '.join(there)}")
+    hint = "not installed; optional: mnist-train --install-completion, and so for each program"
+    yield Check("completion", OK, "; ".join(found) or hint)
+
+
+def variables(_config: DoctorConfig) -> Iterator[Check]:
+    """Check that every variable that begins with MNIST_ has an effect."""
+    unknown = unknown_variables(os.environ)
+    ours = sorted(n for n in os.environ if n.startswith(PREFIX) and n not in unknown)
+    yield Check("variables", OK, ", ".join(f"{n}={os.environ[n]}" for n in ours) or "none set")
+    for name, hint in unknown.items():
+        yield Check("variables", WARNING, f"{name} has no effect", hint)

@@ -1,0 +1,236 @@
+"""A training on a terminal, as a terminal shows it: emulated by pyte, at many widths."""
+
+import fcntl
+import json
+import os
+import re
+import signal
+import struct
+import subprocess
+import termios
+from dataclasses import dataclass
+
+import pyte
+import pytest
+from conftest import SMALL, Shell
+
+from mnist_cli.sparkline import Trace, sparkline
+
+WIDTHS = (20, 40, 60, 80, 120, 200)
+ROWS = 100  # more than a run here prints: nothing scrolls away
+
+
+class Terminal(pyte.Screen):
+    """A screen that notes when a line was longer than it is wide, and went on in the next.
+
+    The summary may: it is left to the terminal to fold, so that its commands can be copied whole.
+    """
+
+    def __init__(self, columns: int) -> None:
+        super().__init__(columns, ROWS)
+        self.wrapped: list[str] = []
+
+    def draw(self, data: str) -> None:
+        for char in data:
+            if self.cursor.x == self.columns:
+                shown = self.display
+                if not any(line.startswith("Test Accuracy:") for line in shown):
+                    self.wrapped.append(shown[self.cursor.y])
+            super().draw(char)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a terminal showed: after each output, and at the end."""
+
+    code: int
+    screens: list[list[str]]
+    terminal: Terminal
+    out: str
+
+    @property
+    def lines(self) -> list[str]:
+        return [line.rstrip() for line in self.terminal.display if line.strip()]
+
+    def live(self) -> list[str]:
+        """Return the first redrawn line of every screen that has one."""
+        return [line for screen in self.screens for line in screen if "━" in line or "─" in line]
+
+
+def show(
+    shell: Shell, *options: str, columns: int, env: dict[str, str] | None = None, resize: int = 0
+) -> Shown:
+    """Run mnist-train on a terminal, its standard output a pipe; resize it in the midst."""
+    leader, follower = os.openpty()
+
+    def set_width(width: int) -> None:
+        fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, width, 0, 0))
+
+    set_width(columns)
+    process = subprocess.Popen(
+        ["mnist-train", *options],
+        cwd=shell.folder,
+        env=shell.env | SMALL | {"TERM": "xterm-256color"} | (env or {}),
+        stdin=follower,
+        stdout=subprocess.PIPE,
+        stderr=follower,
+    )
+    terminal = Terminal(columns)
+    stream = pyte.ByteStream(terminal)
+    screens: list[list[str]] = []
+    if not resize:
+        os.close(follower)
+    while True:
+        try:
+            data = os.read(leader, 1 << 16)
+        except OSError:
+            break
+        if not data:
+            break
+        stream.feed(data)
+        screens.append(list(terminal.display))
+        if resize and b"loss" in data:
+            set_width(resize)
+            terminal.resize(ROWS, resize)
+            os.close(follower)
+            resize = 0
+    os.close(leader)
+    out, _ = process.communicate(timeout=60)
+    return Shown(process.returncode, screens, terminal, out.decode())
+
+
+@pytest.mark.parametrize("columns", WIDTHS)
+def test_nothing_is_wider_than_the_terminal(columns: int, shell: Shell) -> None:
+    options = ("--epochs", "3", "--val-size", "100", "--subset", "6400", "-o", "a.pt")
+    shown = show(shell, *options, columns=columns)
+    assert shown.code == 0
+    assert shown.terminal.wrapped == []
+    assert "Next: mnist-eval a.pt" in "".join(shown.terminal.display).replace(" " * columns, "")
+    assert not shown.terminal.cursor.hidden
+    assert not [line for line in shown.lines if "━" in line], "the bar is gone at the end"
+    live = shown.live()
+    assert any("%" in line for line in live)
+    assert any(re.search(r"loss \d\.\d{4}", line) for screen in shown.screens for line in screen)
+    rows = [line for line in shown.lines if re.match(r" +\d/3 ", line)]
+    assert [row.split()[0] for row in rows] == ["1/3", "2/3", "3/3"]
+    (heading,) = [line for line in shown.lines if re.match("epoch {2,}", line)]
+    assert {len(row) for row in rows} == {len(heading)}, "figures stand below their headings"
+    assert "test acc" in heading
+    assert columns < 80 or heading.split("  ")[-1].strip() == "val acc"
+
+
+def test_a_wide_terminal_shows_all_there_is_to_know(shell: Shell) -> None:
+    shown = show(shell, "--epochs", "9", "--subset", "6400", columns=100)
+    screens = ["\n".join(screen) for screen in shown.screens]
+    for found in (
+        r"Epoch \d/9  [━─]+ +\d+%  0:0\d left",
+        r"loss \d\.\d{4}  accuracy 0\.\d{4}  [\d,]+ samples/s  lr \d\.\de-0\d",
+        r"lr \S+  [▁▂▃▄▅▆▇█]{3,}",
+    ):
+        assert any(re.search(found, screen) for screen in screens), found
+
+
+def test_the_bar_of_an_update_from_all_samples_moves_within_it(shell: Shell) -> None:
+    micro = ("--mode", "batch", "--epochs", "1", "--micro-batch-size", "4", "--model", "lenet")
+    shown = show(shell, *micro, "--subset", "6000", columns=80)
+    shares = {int(share) for line in shown.live() for share in re.findall(r"(\d+)%", line)}
+    assert len(shares) >= 3
+    assert max(shares) <= 100
+
+
+def test_a_resumed_training_begins_where_it_stopped(shell: Shell) -> None:
+    options = ("--epochs", "2", "--subset", "6400")
+    shell.train("-q", *options, "--max-updates", "100")
+    shown = show(shell, "--resume", "checkpoint.pt", *options, columns=80)
+    shares = [int(share) for line in shown.live() for share in re.findall(r"(\d+)%", line)]
+    assert min(shares) >= 50
+    assert any("going on after 100" in line for line in shown.lines)
+    assert [line.split()[0] for line in shown.lines if re.match(r" +\d/2 ", line)] == ["2/2"]
+
+
+def test_a_terminal_that_becomes_narrower_is_filled_no_further(shell: Shell) -> None:
+    options = ("--epochs", "6", "--subset", "6400")
+    shown = show(shell, *options, columns=120, resize=40)
+    assert shown.code == 0
+    assert shown.terminal.wrapped == []
+    assert not shown.terminal.cursor.hidden
+
+
+def test_lines_of_json_go_to_the_pipe_and_not_above_the_bar(shell: Shell) -> None:
+    shown = show(shell, "--json", "--epochs", "2", columns=80)
+    events = [json.loads(line)["event"] for line in shown.out.splitlines()]
+    assert events == ["start", "epoch", "epoch", "end"]
+    assert not [line for line in shown.lines if "{" in line]
+
+
+def test_an_interrupted_training_gives_the_cursor_back(shell: Shell) -> None:
+    code = (
+        "import os, signal, mnist_cli.display as display\n"
+        "advance = display.Terminal._advance\n"
+        "def stop(self, event):\n"
+        "    advance(self, event)\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "    display.Terminal._advance = advance\n"
+        "display.Terminal._advance = stop\n"
+        "from mnist_cli.cli.train import main\n"
+        "main()"
+    )
+    leader, follower = os.openpty()
+    process = subprocess.Popen(
+        ["python", "-c", code, "--epochs", "50"],
+        cwd=shell.folder,
+        env=shell.env | SMALL | {"TERM": "xterm-256color"},
+        stdin=follower,
+        stdout=subprocess.PIPE,
+        stderr=follower,
+    )
+    os.close(follower)
+    terminal = Terminal(80)
+    stream = pyte.ByteStream(terminal)
+    while True:
+        try:
+            stream.feed(os.read(leader, 1 << 16))
+        except OSError:
+            break
+    os.close(leader)
+    process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGINT
+    assert not terminal.cursor.hidden
+    assert any(line.startswith("error: interrupted at update") for line in terminal.display)
+
+
+def test_a_sparkline_is_logarithmic() -> None:
+    assert sparkline([1.0, 0.1, 0.01, 0.001], 4) == "█▆▃▁"
+    assert sparkline([2.0, 2.0], 8) == "▁▁"
+    assert sparkline([], 8) == ""
+    assert sparkline([float("nan"), 0.0, -1.0, float("inf"), 3.0, 1.0], 9) == "█▁"
+
+
+def test_a_sparkline_has_at_most_its_cells_and_means_of_what_they_cover() -> None:
+    assert len(sparkline([float(n) for n in range(1, 1001)], 24)) == 24
+    assert sparkline([1.0, 3.0, 4.0, 4.0], 2) == sparkline([2.0, 4.0], 2)
+
+
+def test_a_trace_stays_small_and_keeps_its_shape() -> None:
+    trace = Trace(most=8)
+    for n in range(1000):
+        trace.add(float(n))
+        assert len(trace.values) < 8 + 1
+    assert trace.values == sorted(trace.values)
+    assert trace.values[0] < 130
+    assert trace.values[-1] > 700
+
+
+def test_a_training_cut_short_says_how_to_go_on(shell: Shell) -> None:
+    done = shell.train("--epochs", "3", "--max-updates", "7", "-o", "my model.pt")
+    first, second, third = done.err.splitlines()[-3:]
+    assert re.fullmatch(
+        r"Test Accuracy: 0\.\d{4} after 7 of 30 updates, \d\.\d s of training, "
+        r"stopped by --max-updates",
+        first,
+    )
+    assert second == "Wrote my model.pt. Next: mnist-eval 'my model.pt'"
+    assert third == "or train on: mnist-train --resume 'my model.pt'"
+    *_, first, _, third = shell("mnist-train", "--resume", "my model.pt").err.splitlines()
+    assert "after 30 updates (23 of them now)" in first
+    assert third == "or draw digits for it: mnist-export 'my model.pt' digit.html"
