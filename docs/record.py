@@ -23,9 +23,9 @@ from pathlib import Path
 import pyte
 
 sys.path.insert(0, str(Path(__file__).parent))
-import filmstrip  # noqa: E402 (beside this file)
+import filmstrip
 
-from mnist_cli.data import load_dataset  # noqa: E402
+from mnist_cli.data import load_dataset
 
 FIGURES = Path(__file__).with_name("figures")
 TYPING = 0.04  # seconds a key

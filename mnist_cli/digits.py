@@ -73,7 +73,8 @@ def _parabola() -> Tensor:
     """Return an orthonormal basis of the parabolas over a picture, `[pixels, 6]`."""
     y = torch.linspace(-1, 1, SIDE)[:, None].expand(SIDE, SIDE)
     terms = torch.stack([torch.ones_like(y), y, y.T, y * y, (y * y).T, y * y.T], 2).flatten(0, 1)
-    return torch.linalg.qr(terms).Q
+    basis: Tensor = torch.linalg.qr(terms).Q
+    return basis
 
 
 def _cut_out(share: Tensor, digit: Tensor) -> Tensor:

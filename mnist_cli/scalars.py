@@ -53,8 +53,8 @@ class TensorBoard(Recorder):
     """Writes the curves of a training to a new folder in `name`, called after what is trained.
 
     The folder of a run is `TIME-MODEL-mini-batch-SIZE` or `TIME-MODEL-batch`, with
-    `-from-UPDATE` after it where the training was resumed: TensorBoard shows the runs of all folders
-    side by side.
+    `-from-UPDATE` after it where the training was resumed: TensorBoard shows the runs of all
+    folders side by side.
     """
 
     def __init__(self, name: str) -> None:

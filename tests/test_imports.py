@@ -36,7 +36,7 @@ FLOORS = [
     ["data"],
     ["distributed"],
     ["group"],
-    ["board", "runtime", "team", "files", "signals", "screening", "digits", "blocks", "sparkline"],
+    ["board", "runtime", "team", "files", "signals", "screening", "blocks", "sparkline"],
     ["plain_pickle", "start", "claim", "digest", "ranks"],
     ["origins", "figures"],
     ["recipes", "settings", "uses"],
