@@ -20,10 +20,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import filmstrip  # beside this file
 import pyte
-
-sys.path.insert(0, str(Path(__file__).parent))
-import filmstrip
 
 from mnist_cli.data import load_dataset
 

@@ -33,9 +33,13 @@ _WORKING_SIDE = 1024  # a digit that fills a fiftieth of it still has the 20 pix
 _STRIP_PIXELS = 1 << 21  # converted at a time, so that no second copy of the image is needed
 _MAX_EXIF = 1 << 20
 _ORIENTATION = 0x0112
-# The memory and file descriptor 2 are the process's: of all threads one at a time may decode what
-# takes much of the one, or point the other elsewhere.
-_LARGE, _LIBTIFF = threading.Lock(), threading.Lock()
+_LIBTIFF = threading.Lock()  # for file descriptor 2, which is the process's
+
+
+class LargeError(Exception):
+    """An image that takes so much memory that no other should be decoded beside it."""
+
+
 # Of EXIF's orientations: whether rows become columns, and what is mirrored after that.
 _TURNS: dict[object, tuple[bool, tuple[int, ...]]] = {
     2: (False, (1,)),
@@ -62,15 +66,18 @@ def read_image(source: bytes, name: str) -> Tensor:
         return decode(source, name)
 
 
-def decode(source: bytes, name: str) -> Tensor:
+def decode(source: bytes, name: str, *, only_small: bool = False) -> Tensor:
     """Do what `read_image` does, where `contained` is in force already: in one of many threads.
 
     Raises:
         DataError: see `read_image`.
+        LargeError: only a small image is to be decoded, and this one is large.
 
     """
     try:
-        return as_digit(_read(source))
+        return as_digit(_read(source, only_small=only_small))
+    except LargeError:
+        raise
     except UnusableError as error:
         raise DataError(f"cannot read {name}: {error}") from error
     except UnidentifiedImageError as error:
@@ -131,7 +138,7 @@ def _without_stderr() -> Iterator[None]:
         os.close(nowhere)
 
 
-def _read(source: bytes) -> Tensor:
+def _read(source: bytes, *, only_small: bool) -> Tensor:
     """Return the picture in a file, upright: `uint8 [height, width, bands]`, grey or RGB."""
     if not source:
         raise UnusableError("it is empty; give an image")
@@ -139,8 +146,9 @@ def _read(source: bytes) -> Tensor:
         raise UnusableError(f"it has more than {MAX_BYTES >> 20} MiB; scale it down")
     with Image.open(Metered(inspected(source)), formats=_FORMATS) as image:
         check_size(image)
-        with _LARGE if is_large(image) else contextlib.nullcontext():
-            return _decoded(image)
+        if only_small and is_large(image):
+            raise LargeError
+        return _decoded(image)
 
 
 def _decoded(image: Image.Image) -> Tensor:

@@ -18,7 +18,7 @@ from mnist_cli.checkpoint import load_checkpoint
 from mnist_cli.errors import DataError, UsageError
 from mnist_cli.events import Prediction, Unreadable
 from mnist_cli.gathering import Named, gather
-from mnist_cli.images import contained, decode
+from mnist_cli.images import LargeError, contained, decode
 from mnist_cli.inspection import MAX_BYTES
 from mnist_cli.runtime import pick_device
 from mnist_cli.seen import Album
@@ -26,6 +26,7 @@ from mnist_cli.uses import PredictConfig
 
 _BATCH = 64  # images in one forward pass; the first is shown when so many are read
 _READERS = 4  # files read at once, at most; decoders run beside each other
+_SMALL_BYTES = 1 << 23  # a file of a phone has less
 
 
 @dataclass(frozen=True)
@@ -85,30 +86,35 @@ def predict(checkpoint: str, images: Sequence[str], config: PredictConfig) -> It
 
 def _read_all(batch: list[Named], readers: ThreadPoolExecutor) -> list[Tensor | DataError]:
     """Return the digits in files, or why there is none, in order."""
-    waiting: list[Future[Tensor | DataError] | None] = []
+    waiting: list[Future[Tensor | DataError | None] | None] = []
     with contained():
         try:
             for named in batch:
-                at_once = named.problem or not _is_regular(named.path)
-                context = contextvars.copy_context()  # of warnings that are silenced
-                task = None if at_once else readers.submit(context.run, _read, named.path)
+                task = None
+                if not named.problem and _is_small(named.path):
+                    context = contextvars.copy_context()  # of warnings that are silenced
+                    task = readers.submit(context.run, _read_small, named.path)
                 waiting.append(task)
-            # A pipe may keep one waiting for ever: only the main thread can be interrupted.
-            return [
-                task.result() if task else named.problem or _read(named.path)
-                for named, task in zip(batch, waiting, strict=True)
-            ]
+            # Large ones are left to this thread, one after another, so that memory is bounded; and
+            # pipes, which may keep one waiting for ever: only the main thread can be interrupted.
+            found: list[Tensor | DataError] = []
+            for named, task in zip(batch, waiting, strict=True):
+                result = task.result() if task else named.problem
+                found.append(_read(named.path) if result is None else result)
+            return found
         finally:
             for task in waiting:
                 if task:
                     task.cancel()
 
 
-def _is_regular(path: str) -> bool:
+def _is_small(path: str) -> bool:
+    """Tell whether a path is one of a file, and that not large."""
     try:
-        return path != "-" and stat.S_ISREG(os.stat(path).st_mode)  # noqa: PTH116 (as for open)
+        status = os.stat(path)  # noqa: PTH116 (a Path would take '' for the folder)
     except (OSError, ValueError):
         return False
+    return path != "-" and stat.S_ISREG(status.st_mode) and status.st_size <= _SMALL_BYTES
 
 
 def _probabilities(
@@ -123,13 +129,26 @@ def _probabilities(
         yield from logits.softmax(1).tolist()
 
 
-def _read(path: str) -> Tensor | DataError:
-    """Return the digit in a file, or why there is none."""
+def _read_small(path: str) -> Tensor | DataError | None:
+    """Return the digit in a file, or why there is none; None if its picture is large."""
+    try:
+        return _read(path, only_small=True)
+    except LargeError:
+        return None
+
+
+def _read(path: str, *, only_small: bool = False) -> Tensor | DataError:
+    """Return the digit in a file, or why there is none.
+
+    Raises:
+        LargeError: see `decode`.
+
+    """
     name = "standard input" if path == "-" else repr(path)
     try:
-        return decode(_contents(path, name), name)
+        return decode(_contents(path, name), name, only_small=only_small)
     except DataError as error:
-        return error
+        return DataError(str(error))  # without its traceback, which keeps the file in memory
 
 
 def _contents(path: str, name: str) -> bytes:

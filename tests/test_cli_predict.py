@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -289,3 +290,35 @@ def test_it_draws_what_was_seen_within_the_terminal(
     )
     assert "\x1b[" in coloured.err
     assert "\x1b" not in coloured.out
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
+def test_many_large_and_hostile_files_take_no_more_memory_than_one(
+    shell: Shell, trained: Path, files: list[str]
+) -> None:
+    script = (
+        "import re, runpy, sys\n"
+        "from pathlib import Path\n"
+        "def peak():\n"
+        "    status = Path('/proc/self/status').read_text()\n"
+        "    return int(re.search(r'VmHWM:\\s+(\\d+)', status)[1]) // 1024\n"
+        "from mnist_cli.predict import predict\n"
+        "from mnist_cli.uses import PredictConfig\n"
+        "checkpoint, first, *rest = sys.argv[1:]\n"
+        "list(predict(checkpoint, [first], PredictConfig()))\n"
+        "before = peak()\n"
+        "found = list(predict(checkpoint, rest, PredictConfig()))\n"
+        "print(len(found), peak() - before)\n"
+    )
+    names = []
+    for number, kind in enumerate(
+        ("png, largest", "too many bytes", "gif, comments", "jpeg, largest", "tiff, largest")
+    ):
+        names.append(f"{number}.bin")
+        (shell.folder / names[-1]).write_bytes(HOSTILE[kind][0]())
+    done = shell("python", "-c", script, str(trained), files[0], *names * 4)
+    assert done.code == 0, done.err
+    count, growth = map(int, done.out.split())
+    assert count == 4 * len(names)
+    # One takes 300 MB; what the allocator keeps of others, the rest. Four at once would take 1 GB.
+    assert 100 < growth < 450

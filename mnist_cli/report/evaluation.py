@@ -108,7 +108,8 @@ def _digit_rows(event: Evaluated) -> Iterator[str]:
     for score, row in zip(event.per_class, event.confusion, strict=True):
         others = [(count, read) for read, count in enumerate(row) if read != score.digit]
         count, read = max(others, key=lambda pair: (pair[0], -pair[1]))
-        misread = f"{read} ({count:,} times)" if count else "-"
+        times = "once" if count == 1 else f"{count:,} times"
+        misread = f"{read} ({times})" if count else "-"
         cells = (
             f"{score.samples:,}",
             *(f"{100 * value:.2f} %" for value in (score.precision, score.recall, score.f1)),
