@@ -18,6 +18,7 @@ from mnist_cli.data import Dataset, Split, load_dataset
 from mnist_cli.lab.options import CompareConfig
 
 BIN = Path(sys.executable).parent
+torch.set_num_threads(1)  # also for fixtures that are made before `one_thread`
 Configure = Callable[..., TrainConfig]
 
 

@@ -13,6 +13,8 @@ from drawn.sheet import IMAGES, Read, read_all
 def reads(tmp_path_factory: pytest.TempPathFactory, mnist_dir: Path) -> list[Read]:
     path = tmp_path_factory.mktemp("default") / "checkpoint.pt"
     command = [BIN / "mnist-train", "-q", "--data-dir", mnist_dir, "-o", path]
+    # One thread: the parallel workers of a test run would fight over the cores.
+    command += ["--threads", "1"]
     subprocess.run(command, check=True, capture_output=True, timeout=550)
     return list(read_all(str(path)))
 

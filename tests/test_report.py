@@ -138,7 +138,8 @@ def test_without_matplotlib_a_figure_is_a_usage_error_that_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    monkeypatch.delitem(sys.modules, "mnist_cli.report.figure")
+    for name in ("figure", "drawing"):
+        monkeypatch.delitem(sys.modules, f"mnist_cli.report.{name}", raising=False)
     with pytest.raises(UsageError, match="pip install"):
         importlib.import_module("mnist_cli.report.figure")
 
