@@ -66,7 +66,17 @@ def skilled(mnist_dir: Path) -> Path:
     with path.with_suffix(".claim").open("w") as claim:
         fcntl.flock(claim, fcntl.LOCK_EX)
         if not path.exists():
-            options = ["-q", "--config", "fast", "--data-dir", mnist_dir, "-o", path]
+            options = [
+                "-q",
+                "--config",
+                "fast",
+                "--threads",
+                "1",
+                "--data-dir",
+                mnist_dir,
+                "-o",
+                path,
+            ]
             subprocess.run(
                 [BIN / "mnist-train", *options], check=True, capture_output=True, timeout=600
             )
