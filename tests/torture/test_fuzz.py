@@ -53,7 +53,7 @@ COMMANDS = {
     "checkpoint": (["mnist-eval", "case.pt"], {0, 4}),
     "idx": (["mnist-eval", "checkpoint.pt", "--dataset", "kmnist", "--data-dir", "data"], {0, 3}),
     "toml": (["mnist-train", "--config", "case.toml", "--resume", "none.pt"], {2, 4}),
-    "image": (["mnist-predict", "checkpoint.pt", "case.img"], {0, 3}),
+    "image": (["mnist-predict", "-q", "checkpoint.pt", "case.img"], {0, 3}),
 }
 
 
