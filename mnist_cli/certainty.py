@@ -17,5 +17,8 @@ THRESHOLDS = {
 
 
 def threshold_of(model: str, given: float | None) -> float:
-    """Return below which probability a reading by a model is uncertain, unless it is given."""
-    return THRESHOLDS[model] if given is None else given
+    """Return below which probability a reading by a model is uncertain, unless it is given.
+
+    By a model whose threshold was not measured no reading is uncertain but one without a digit.
+    """
+    return THRESHOLDS.get(model, 0.0) if given is None else given

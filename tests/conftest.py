@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from browsing import started_browser
 from nursery import Nursery
 
 from mnist_cli.config import TrainConfig
@@ -153,6 +154,11 @@ def trained(tmp_path_factory: pytest.TempPathFactory, mnist_dir: Path) -> Path:
         timeout=120,
     )
     return path
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    yield from started_browser()
 
 
 @pytest.fixture

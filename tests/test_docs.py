@@ -134,8 +134,16 @@ def test_a_model_is_added_as_the_page_says(tmp_path: Path, mnist_dir: Path) -> N
     options = ("--model", "wide", "--subset", "200", "--epochs", "1", "-q")
     done = run_copy(folder, "train", *options, "--data-dir", str(mnist_dir))
     assert (done.returncode, done.stdout) == (0, "checkpoint.pt\n"), done.stderr
-    done = run_copy(folder, "eval", "checkpoint.pt", "--data-dir", str(mnist_dir))
-    assert done.returncode == 0, done.stderr
+    (folder / "seven.pgm").write_text("P2 5 7 1 1 1 1 1 1 " + "1 0 0 0 1 " + "1 1 1 0 1 " * 5)
+    for command in (
+        ("eval", "checkpoint.pt", "--data-dir", str(mnist_dir)),
+        ("predict", "checkpoint.pt", "seven.pgm"),
+        ("export", "checkpoint.pt", "digit.html"),
+        ("train", "--list-models"),
+    ):
+        done = run_copy(folder, *command)
+        assert (done.returncode, bool(done.stdout)) == (0, True), done.stderr
+    assert "wide" in done.stdout
 
 
 def test_a_data_set_is_added_as_the_page_says(tmp_path: Path, mnist: Dataset) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 import torch
+from browsing import VIEWS, OpenPage, check_self_contained
 from conftest import Shell
-from test_report import browser  # noqa: F401 (a fixture)
 
 from mnist_cli.calibration import BINS, calibration, wilson_interval
 from mnist_cli.report import evaluation
@@ -81,33 +81,19 @@ def test_a_strangers_history_is_drawn_only_as_far_as_it_is_one() -> None:
 
 def test_a_page_has_no_address_to_load_anything_from(found: Examination) -> None:
     written = evaluation.render(found)
-    assert not re.search(r"""(?:src|href)\s*=\s*["'](?!data:)""", written)
-    assert not re.search(r"@import|url\(|fetch\(|XMLHttpRequest|\[\[[A-Z]+\]\]", written)
-    assert set(re.findall(r"https?://[^\"'\s]+", written)) <= {"http://www.w3.org/2000/svg"}
+    check_self_contained(written)
     low, high = wilson_interval(found.event.correct, found.event.samples)
     assert f"{100 * low:.2f} to {100 * high:.2f} %" in written
 
 
-@pytest.mark.parametrize(
-    ("width", "scheme"), [(1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")]
-)
+@pytest.mark.parametrize(("width", "scheme"), VIEWS)
 def test_the_page_works_in_a_browser(
-    found: Examination,
-    browser: Any,  # noqa: F811
-    tmp_path: Path,
-    width: int,
-    scheme: str,
+    found: Examination, browser: Any, tmp_path: Path, width: int, scheme: str
 ) -> None:
     path = tmp_path / "report.html"
     path.write_text(evaluation.render(found))
-    context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
-    view = context.new_page()
-    complaints: list[str] = []
-    requests: list[str] = []
-    view.on("console", lambda message: complaints.append(message.text))
-    view.on("pageerror", lambda error: complaints.append(str(error)))
-    view.on("request", lambda request: requests.append(request.url))
-    view.goto(path.as_uri())
+    opened = OpenPage(browser, path, viewport={"width": width, "height": 800}, color_scheme=scheme)
+    view = opened.view
     items = view.locator("#mistakes li")
     at_first = items.count()
     assert at_first in (12, 24)
@@ -127,13 +113,7 @@ def test_the_page_works_in_a_browser(
     assert items.count() == min(wrong, 300)
     assert view.locator("#calibration rect").count() >= 5
     assert view.locator("#loss path").count() == 3, "train, test, val"
-    assert view.evaluate("document.documentElement.scrollWidth") <= width
-    background = view.evaluate("getComputedStyle(document.body).backgroundColor")
-    shades = [int(shade) for shade in re.findall(r"\d+", background)]
-    assert (sum(shades) < 200) == (scheme == "dark")
-    assert complaints == []
-    assert requests == [path.as_uri()]
-    context.close()
+    opened.check(width, scheme)
 
 
 def test_reports_go_to_a_file_a_folder_or_standard_output(shell: Shell, trained: Path) -> None:

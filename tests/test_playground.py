@@ -3,7 +3,6 @@
 import fcntl
 import io
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator
 from itertools import pairwise, product
@@ -12,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from browsing import VIEWS, OpenPage
 from conftest import BIN, Shell
 from PIL import Image
 from test_export import checkpoint_of
@@ -21,9 +21,6 @@ from mnist_cli.data import Dataset
 from mnist_cli.digits import as_digit
 from mnist_cli.models import MODELS
 
-BROWSER = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
 Stroke = list[tuple[float, float]]
 # In sides of the field, from the left and from the top.
 ONE: list[Stroke] = [[(0.53, 0.16), (0.5, 0.5), (0.47, 0.84)]]
@@ -38,22 +35,6 @@ FOUR: list[Stroke] = [
     [(0.38, 0.18), (0.34, 0.36), (0.3, 0.52), (0.5, 0.53), (0.72, 0.53)],
     [(0.64, 0.2), (0.62, 0.5), (0.6, 0.84)],
 ]
-VIEWS = [(1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    if BROWSER is None:
-        pytest.skip("no Chromium is installed")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        found = playwright.chromium.launch(
-            executable_path=BROWSER,
-            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
-        )
-        yield found
-        found.close()
 
 
 @pytest.fixture(scope="module")
@@ -92,18 +73,8 @@ def page_file(skilled: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-class Desk:
-    """A page that is open, and what it complained about or asked the network for."""
-
-    def __init__(self, browser: Any, path: Path, **context: Any) -> None:
-        self.context = browser.new_context(**context)
-        self.view = self.context.new_page()
-        self.complaints: list[str] = []
-        self.requests: list[str] = []
-        self.view.on("console", lambda message: self.complaints.append(message.text))
-        self.view.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.view.on("request", lambda request: self.requests.append(request.url))
-        self.view.goto(path.as_uri())
+class Desk(OpenPage):
+    """The page, with what one does on it."""
 
     def draw(self, strokes: list[Stroke]) -> None:
         for first, *rest in strokes:

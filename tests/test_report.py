@@ -1,25 +1,19 @@
 """A comparison's page and figures: whole, self-contained, and working in a real browser."""
 
 import importlib
-import re
-import shutil
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from browsing import VIEWS, OpenPage, check_self_contained
 
 from mnist_cli.errors import UsageError
 from mnist_cli.lab.compare import compare
 from mnist_cli.lab.options import CompareConfig
 from mnist_cli.lab.results import Results
 from mnist_cli.report import curves, figure, page, text
-
-BROWSER = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
 
 
 @pytest.fixture(scope="module")
@@ -43,27 +37,8 @@ def results(mnist_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Result
     return found
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    if BROWSER is None:
-        pytest.skip("no Chromium is installed")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        found = playwright.chromium.launch(
-            executable_path=BROWSER,
-            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
-        )
-        yield found
-        found.close()
-
-
 def test_a_page_has_no_address_to_load_anything_from(results: Results) -> None:
-    written = page.render(results)
-    assert not re.search(r"""(?:src|href)\s*=\s*["'](?!data:)""", written)
-    assert not re.search(r"@import|url\(|fetch\(|XMLHttpRequest|\[\[[A-Z]+\]\]", written)
-    assert set(re.findall(r"https?://[^\"'\s]+", written)) <= {"http://www.w3.org/2000/svg"}
-    assert "default-src 'none'" in written
+    check_self_contained(page.render(results))
 
 
 def test_a_text_cannot_end_the_pages_script(results: Results) -> None:
@@ -77,22 +52,14 @@ def test_a_text_cannot_end_the_pages_script(results: Results) -> None:
     assert "&lt;/script&gt;&lt;b&gt;[[DATA]]" in written
 
 
-@pytest.mark.parametrize(
-    ("width", "scheme"), [(1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")]
-)
+@pytest.mark.parametrize(("width", "scheme"), VIEWS)
 def test_the_page_works_in_a_browser(
     results: Results, browser: Any, tmp_path: Path, width: int, scheme: str
 ) -> None:
     path = tmp_path / "report.html"
     path.write_text(page.render(results))
-    context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
-    view = context.new_page()
-    complaints: list[str] = []
-    requests: list[str] = []
-    view.on("console", lambda message: complaints.append(message.text))
-    view.on("pageerror", lambda error: complaints.append(str(error)))
-    view.on("request", lambda request: requests.append(request.url))
-    view.goto(path.as_uri())
+    opened = OpenPage(browser, path, viewport={"width": width, "height": 800}, color_scheme=scheme)
+    view = opened.view
     drawn = {}
     for axis in ("updates", "samples seen", "seconds"):
         view.get_by_role("radio", name=axis).check()
@@ -110,13 +77,7 @@ def test_the_page_works_in_a_browser(
     assert view.locator("#table tr").count() == 4
     assert view.locator("#verdict li").count() >= 5
     assert view.locator("#sharpness path").count() > 2
-    assert view.evaluate("document.documentElement.scrollWidth") <= width
-    background = view.evaluate("getComputedStyle(document.body).backgroundColor")
-    shades = [int(shade) for shade in re.findall(r"\d+", background)]
-    assert (sum(shades) < 200) == (scheme == "dark")
-    assert complaints == []
-    assert requests == [path.as_uri()]
-    context.close()
+    opened.check(width, scheme)
 
 
 @pytest.mark.parametrize("panel", ["auto", "curves", "noise", "sharpness", "rates"])

@@ -69,8 +69,10 @@ def has_listed(questions: Questions, program: str, given: Mapping[str, Any]) -> 
 
 def models_of(figures: Figures) -> Listing:
     """Return the models, with what was measured of each with its own defaults."""
+    found = {name: figures.models.get(name) for name in MODELS}
     entries = [
-        _entry(name, figures.models[name].about, TRAIN, figures.models[name]) for name in MODELS
+        _entry(name, one.about if one else "not measured", TRAIN, one)
+        for name, one in found.items()
     ]
     return Listing("model", entries, ("name", "parameters", *_MEASURED, "about"))
 
@@ -155,7 +157,7 @@ def _accuracy(entry: Entry) -> str:
 
 _CELLS: dict[str, Callable[[Entry], str]] = {
     "name": lambda entry: entry.name,
-    "parameters": lambda entry: f"{entry.parameters:,}",
+    "parameters": lambda entry: "" if entry.parameters is None else f"{entry.parameters:,}",
     "accuracy": _accuracy,
     "seconds": lambda entry: "" if entry.seconds is None else f"{entry.seconds:.0f} s",
     "about": lambda entry: entry.about,

@@ -39,8 +39,8 @@ def predict(given: dict[str, Any], checkpoint: str, images: list[str]) -> None:
     quotes for what fits the pattern. - reads standard input: mnist-predict checkpoint.pt - < 7.png
 
     A reading is uncertain if its probability is below --uncertain-below (by default, what 1 % of
-    the right ones are below; 0.54 for cnn), or if no digit was found: then all ten have 0.1. A note
-    on stderr says so, and in --json the key uncertain.
+    the right readings of held-out samples were below), or if no digit was found: then all ten have
+    0.1. A note on stderr says so, and in --json the key uncertain.
 
     In a PATH, tabs and line ends are written as \t, \n and \r; --json, which also has the
     probabilities of all ten digits, keeps it as it is.
