@@ -1,11 +1,9 @@
 """A training on a terminal, as a terminal shows it: emulated by pyte, at many widths."""
 
-import fcntl
 import json
 import os
 import re
 import signal
-import struct
 import subprocess
 import termios
 from dataclasses import dataclass
@@ -18,6 +16,24 @@ from mnist_cli.sparkline import Trace, sparkline
 
 WIDTHS = (20, 40, 60, 80, 120, 200)
 ROWS = 100  # more than a run here prints: nothing scrolls away
+
+# The training, in which something happens after the first drawing: at no other moment, however
+# busy the machine.
+DISTURBED = """
+import os, signal, termios
+from mnist_cli import display
+from mnist_cli.cli.train import main
+advance = display.Terminal._advance
+def once(self, event):
+    advance(self, event)
+    display.Terminal._advance = advance
+    {what}
+display.Terminal._advance = once
+main()
+"""
+INTERRUPT = "os.kill(os.getpid(), signal.SIGINT)"
+# The terminal becomes narrower, and is told so in the midst of what it is to show.
+NARROW = f"termios.tcsetwinsize(2, ({ROWS}, 40)); os.write(2, b'\\x1b[8;{ROWS};40t')"
 
 
 class Terminal(pyte.Screen):
@@ -37,6 +53,17 @@ class Terminal(pyte.Screen):
                 if not any(line.startswith("Test Accuracy:") for line in shown):
                     self.wrapped.append(shown[self.cursor.y])
             super().draw(char)
+
+    def become(self, _: int, lines: int, columns: int) -> None:
+        """Take another size, as `CSI 8 ; lines ; columns t` asks for."""
+        self.resize(lines, columns)
+
+
+class Stream(pyte.ByteStream):
+    """pyte's, which knows one sequence more."""
+
+    csi = pyte.ByteStream.csi | {"t": "become"}
+    events = pyte.ByteStream.events | {"become"}
 
 
 @dataclass(frozen=True)
@@ -58,28 +85,24 @@ class Shown:
 
 
 def show(
-    shell: Shell, *options: str, columns: int, env: dict[str, str] | None = None, resize: int = 0
+    shell: Shell, *options: str, columns: int, env: dict[str, str] | None = None, what: str = ""
 ) -> Shown:
-    """Run mnist-train on a terminal, its standard output a pipe; resize it in the midst."""
+    """Run mnist-train on a terminal, its standard output a pipe; disturb it once."""
     leader, follower = os.openpty()
-
-    def set_width(width: int) -> None:
-        fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, width, 0, 0))
-
-    set_width(columns)
+    termios.tcsetwinsize(follower, (ROWS, columns))
+    program = ["python", "-c", DISTURBED.format(what=what)] if what else ["mnist-train"]
     process = subprocess.Popen(
-        ["mnist-train", *options],
+        [*program, *options],
         cwd=shell.folder,
         env=shell.env | SMALL | {"TERM": "xterm-256color"} | (env or {}),
         stdin=follower,
         stdout=subprocess.PIPE,
         stderr=follower,
     )
+    os.close(follower)
     terminal = Terminal(columns)
-    stream = pyte.ByteStream(terminal)
+    stream = Stream(terminal)
     screens: list[list[str]] = []
-    if not resize:
-        os.close(follower)
     while True:
         try:
             data = os.read(leader, 1 << 16)
@@ -89,11 +112,6 @@ def show(
             break
         stream.feed(data)
         screens.append(list(terminal.display))
-        if resize and b"loss" in data:
-            set_width(resize)
-            terminal.resize(ROWS, resize)
-            os.close(follower)
-            resize = 0
     os.close(leader)
     out, _ = process.communicate(timeout=60)
     return Shown(process.returncode, screens, terminal, out.decode())
@@ -150,8 +168,10 @@ def test_a_resumed_training_begins_where_it_stopped(shell: Shell) -> None:
 
 def test_a_terminal_that_becomes_narrower_is_filled_no_further(shell: Shell) -> None:
     options = ("--epochs", "6", "--subset", "6400")
-    shown = show(shell, *options, columns=120, resize=40)
+    shown = show(shell, *options, columns=120, what=NARROW)
     assert shown.code == 0
+    assert shown.terminal.columns == 40
+    assert any(line.startswith("  6/6") for line in shown.lines)
     assert shown.terminal.wrapped == []
     assert not shown.terminal.cursor.hidden
 
@@ -164,39 +184,10 @@ def test_lines_of_json_go_to_the_pipe_and_not_above_the_bar(shell: Shell) -> Non
 
 
 def test_an_interrupted_training_gives_the_cursor_back(shell: Shell) -> None:
-    code = (
-        "import os, signal, mnist_cli.display as display\n"
-        "advance = display.Terminal._advance\n"
-        "def stop(self, event):\n"
-        "    advance(self, event)\n"
-        "    os.kill(os.getpid(), signal.SIGINT)\n"
-        "    display.Terminal._advance = advance\n"
-        "display.Terminal._advance = stop\n"
-        "from mnist_cli.cli.train import main\n"
-        "main()"
-    )
-    leader, follower = os.openpty()
-    process = subprocess.Popen(
-        ["python", "-c", code, "--epochs", "50"],
-        cwd=shell.folder,
-        env=shell.env | SMALL | {"TERM": "xterm-256color"},
-        stdin=follower,
-        stdout=subprocess.PIPE,
-        stderr=follower,
-    )
-    os.close(follower)
-    terminal = Terminal(80)
-    stream = pyte.ByteStream(terminal)
-    while True:
-        try:
-            stream.feed(os.read(leader, 1 << 16))
-        except OSError:
-            break
-    os.close(leader)
-    process.communicate(timeout=60)
-    assert process.returncode == 128 + signal.SIGINT
-    assert not terminal.cursor.hidden
-    assert any(line.startswith("error: interrupted at update") for line in terminal.display)
+    shown = show(shell, "--epochs", "50", columns=80, what=INTERRUPT)
+    assert shown.code == 128 + signal.SIGINT
+    assert not shown.terminal.cursor.hidden
+    assert any(line.startswith("error: interrupted at update") for line in shown.lines)
 
 
 def test_a_sparkline_is_logarithmic() -> None:
