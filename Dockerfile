@@ -13,7 +13,7 @@ RUN pip install --no-cache-dir ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} 
     && rm -rf /src
 
 # Whoever runs it need not be root: what is written, data and checkpoints, goes to the mounted folder.
-RUN useradd --create-home mnist
+RUN useradd --create-home mnist && install -d -o mnist /work
 USER mnist
 WORKDIR /work
 CMD ["mnist-train", "--help"]

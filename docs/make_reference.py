@@ -14,8 +14,10 @@ from typing import Any, get_args, get_origin, get_type_hints
 import typer
 
 from mnist_cli import events
-from mnist_cli.cli.options import PRESETS
+from mnist_cli.cli.listings import Entry, models_of, presets_of
+from mnist_cli.cli.presets import COMPARE, PRESETS, TRAIN
 from mnist_cli.config import MODELS
+from mnist_cli.doctor import Check
 from mnist_cli.errors import MEANINGS
 from mnist_cli.events import Event
 from mnist_cli.figures import Measured, load_figures
@@ -23,8 +25,7 @@ from mnist_cli.lab import events as lab_events
 
 PAGE = Path(__file__).with_name("reference.md")
 PROGRAMS = ("train", "evaluate", "predict", "compare", "export")
-OF = {events.Evaluated: "eval", events.Prediction: "predict"}
-TYPERS_OWN = ("install_completion", "show_completion", "help")
+OF = {events.Evaluated: "eval", events.Prediction: "predict", events.Exported: "export"}
 
 _HEAD = """\
 # Reference
@@ -44,6 +45,13 @@ _EVENTS = """
 With `--json`, standard output is a JSON object a line, each flushed as it is written; `mnist-train
 --log-file` writes the same lines to a file. Every object has `event`, its name, and `seconds` since
 the start of the run. Keys that may be missing are in *italics*.
+"""
+
+_ANSWERS = """
+## Answers
+
+What is asked for without computing is answered with objects, too, if `--json` is given. They have
+`event`, and no time since the start: `seconds` of a model or preset is that of a whole training.
 """
 
 _FIGURES = """
@@ -69,6 +77,7 @@ def reference() -> str:
         parts.append("\n".join(_program(name)))
     parts.append(_EVENTS)
     parts += ["\n".join(_event(kind)) for module in (events, lab_events) for kind in _kinds(module)]
+    parts += [_ANSWERS, "\n".join(_answers())]
     parts.append("\n".join(_figures()))
     rows = "\n".join(f"| {int(code)} | {MEANINGS[code]} |" for code in sorted(MEANINGS))
     return "\n".join([*parts, _CODES + rows]) + "\n"
@@ -79,13 +88,13 @@ def _program(name: str) -> Iterator[str]:
     module = import_module(f"mnist_cli.cli.{name}")
     command: Any = typer.main.get_command(module.app)
     options = [p for p in command.params if p.param_type_name == "option"]
-    arguments = [p.metavar for p in command.params if p.param_type_name == "argument"]
     yield f"\n## mnist-{command.name}\n"
-    usage = " ".join([f"mnist-{command.name}", "[OPTIONS]", *arguments])
+    pieces = command.collect_usage_pieces(typer.Context(command))
+    usage = " ".join([f"mnist-{command.name}", *pieces])
     yield f"`{usage}`, or `python -m mnist_cli {command.name} …`\n"
     panels: dict[str, list[Any]] = {}
     for option in options:
-        if option.name not in TYPERS_OWN:
+        if option.name != "help":
             panels.setdefault(option.rich_help_panel or "", []).append(option)
     rest = {"Everything else": panels.pop("", [])}
     for panel, listed in (panels | rest).items():
@@ -123,6 +132,32 @@ def _event(kind: type[Event]) -> Iterator[str]:
             continue
         key = f"*`{field.name}`*" if events.is_optional(field.name) else f"`{field.name}`"
         yield f"- {key}: {_in_words(hints[field.name])}"
+
+
+def _answers() -> Iterator[str]:
+    """Yield the lines of what is answered: an object's name, where it is written, and its keys."""
+    figures = load_figures()
+    entry, check = get_type_hints(Entry), get_type_hints(Check)
+    presets, fewer = (presets_of(figures, program).columns for program in (TRAIN, COMPARE))
+    listed = {
+        "`model` of mnist-train --list-models": {
+            f"`{name}`": entry[name] for name in models_of(figures).columns
+        },
+        "`preset` of mnist-train and mnist-compare --list-presets": {
+            f"`{name}`" if name in fewer else f"*`{name}`*": entry[name] for name in presets
+        },
+        "`config` of mnist-train and mnist-compare --show-config": {
+            "`options`": dict[str, Any],
+            "`origins`": dict[str, str],
+        },
+        "`check` of python -m mnist_cli doctor": {
+            f"`{field.name}`": check[field.name] for field in fields(Check)
+        },
+    }
+    for heading, keys in listed.items():
+        yield f"\n### {heading}\n"
+        yield from (f"- {key}: {_in_words(hint)}" for key, hint in keys.items())
+    yield ""
 
 
 def _figures() -> Iterator[str]:

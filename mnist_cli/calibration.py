@@ -6,18 +6,18 @@ from dataclasses import dataclass
 from torch import Tensor
 
 BINS = 15
+_Z = 1.959964  # the normal quantile of a level of 95 %
 
 
-def wilson_interval(correct: int, samples: int, z: float = 1.959964) -> tuple[float, float]:
+def wilson_interval(correct: int, samples: int) -> tuple[float, float]:
     """Return the interval in which the true share of correct readings lies, 95 times of 100.
 
     Wilson's score interval (1927): unlike the usual mean ± z deviations it is right near 0 and 1.
-    `z` is the normal quantile of the level.
     """
     share = correct / samples
-    spread = z * math.sqrt(share * (1 - share) / samples + z * z / (4 * samples * samples))
-    centre = share + z * z / (2 * samples)
-    scale = 1 + z * z / samples
+    spread = _Z * math.sqrt(share * (1 - share) / samples + _Z * _Z / (4 * samples * samples))
+    centre = share + _Z * _Z / (2 * samples)
+    scale = 1 + _Z * _Z / samples
     return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
 
 
@@ -60,16 +60,14 @@ class Calibration:
         return sum(part.count * part.accuracy for part in self.bins) / self.samples
 
 
-def calibration(probabilities: Tensor, labels: Tensor) -> Calibration:
-    """Return the calibration of readings, `float64 [N, 10]`, of samples with `labels [N]`."""
-    confidence, read = probabilities.max(1)
-    right = (read == labels.long()).double()
+def calibration(confidence: Tensor, right: Tensor) -> Calibration:
+    """Return the calibration of readings: their probabilities `float64 [N]`, `bool [N]`."""
     place = (confidence * BINS).long().clamp(max=BINS - 1)
     bins = []
     for number in range(BINS):
         inside = place == number
         count = int(inside.sum())
         if count:
-            means = (float(values[inside].sum()) / count for values in (confidence, right))
+            means = (float(values[inside].sum()) / count for values in (confidence, right.double()))
             bins.append(Bin(number / BINS, (number + 1) / BINS, count, *means))
     return Calibration(tuple(bins))

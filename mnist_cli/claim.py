@@ -67,7 +67,8 @@ class Claim:
                 raise
         except BlockingIOError:
             raise ClaimedError(
-                f"{path} is being written by another program; name another --output, or wait for it"
+                f"{_shown(path)} is being written by another program; name another --output, or "
+                "wait for it"
             ) from None
         except OSError as error:
             raise OutputError(_words(path, error)) from error
@@ -195,9 +196,9 @@ def _try_lock(handle: int, *, wait: bool) -> bool:
 def _check_special(path: Path) -> None:
     """Raise OutputError if what is there cannot be written to."""
     if path.is_dir():
-        raise OutputError(f"{path} is a folder; name a file in it")
+        raise OutputError(f"{_shown(path)} is a folder; name a file in it")
     if path.is_socket():
-        raise OutputError(f"{path} is a socket; name a file")
+        raise OutputError(f"{_shown(path)} is a socket; name a file")
     if not os.access(path, os.W_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
@@ -238,4 +239,9 @@ def _sync_folder(folder: Path) -> None:
 def _words(path: Path, error: OSError) -> str:
     reason = error.strerror or str(error)
     advice = _ADVICE.get(error.errno or 0, "make this place writable, or choose another")
-    return f"cannot write {path}: {reason}; {advice}"
+    return f"cannot write {_shown(path)}: {reason}; {advice}"
+
+
+def _shown(path: Path) -> str:
+    """Return a path in which nothing steers a terminal or ends a line."""
+    return str(path) if str(path).isprintable() else repr(str(path))

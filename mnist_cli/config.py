@@ -193,7 +193,11 @@ class TrainConfig:
     )
     no_clobber: bool = option(False, "Refuse to overwrite an existing output.", panel=_RUN)
     log_interval: int = option(
-        100, "Updates from one report to the next.", metavar="N", minimum=1, panel=_RUN
+        100,
+        "Updates from one report to the next; shown on a terminal, too, if it is not 100.",
+        metavar="N",
+        minimum=1,
+        panel=_RUN,
     )
 
 

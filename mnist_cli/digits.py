@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mnist_cli.finding import find
+from mnist_cli.paper import FAINT
 
 SIDE, _BOX = 28, 20
-_FAINT = 10.0  # of 255: what differs less from the background is noise of a camera or of JPEG
 _SOFT = 0.1  # of full ink: what is none at all
 # Of the variance: what a blur takes away, or what a parabola explains. MNIST's images reach 0.50
 # and 0.63, white noise begins at 0.82.
@@ -48,7 +48,7 @@ def _as_it_is(picture: Tensor) -> Tensor:
     grey = grey.float().round()
     border = torch.cat([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
     darker, lighter = border.median() - grey.min(), grey.max() - border.median()
-    if max(float(darker), float(lighter)) < _FAINT:
+    if max(float(darker), float(lighter)) < FAINT:
         return torch.zeros(SIDE, SIDE, dtype=torch.uint8)
     if _is_noise(grey) or _is_gradient(grey):
         return torch.zeros(SIDE, SIDE, dtype=torch.uint8)

@@ -7,10 +7,17 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.live import Live
 from rich.text import Text
 
-from mnist_cli.events import End, Epoch, Event, ProbeEvent, Progress, Resumed, Start
+from mnist_cli.config import TrainConfig
+from mnist_cli.events import End, Epoch, Event, ProbeEvent, Progress, Resumed, Start, Step
 from mnist_cli.render import PlainLines, Renderer, can_animate
 from mnist_cli.sparkline import Trace, sparkline
-from mnist_cli.words import changes_in_words, plan_in_words, probe_in_words, summary_in_words
+from mnist_cli.words import (
+    changes_in_words,
+    plan_in_words,
+    probe_in_words,
+    step_in_words,
+    summary_in_words,
+)
 
 _PAUSE = 0.12  # seconds from one drawing to the next
 _LEAST_BAR, _MOST_BAR, _CURVE = 8, 60, 24  # cells
@@ -107,6 +114,10 @@ class Terminal(Renderer):
             self._begin(event)
         elif isinstance(event, Progress):
             self._advance(event)
+        elif isinstance(event, Step):
+            if self._tells_steps:
+                assert self._start
+                self._console.print(step_in_words(event, self._start))
         elif isinstance(event, Resumed):
             if changes := changes_in_words(event):
                 self._console.print(changes)
@@ -129,6 +140,8 @@ class Terminal(Renderer):
 
     def _begin(self, start: Start) -> None:
         self._start = start
+        # A bar tells more than a line now and then; who asks for other lines wants to read them.
+        self._tells_steps = start.config["log_interval"] != TrainConfig.log_interval
         self._last = start.seconds
         self._console.print(plan_in_words(start))
         epochs, steps = divmod(start.updates, start.updates_per_epoch)

@@ -104,10 +104,10 @@ def evaluate(
     return Score(sum(losses.tolist()), counts)
 
 
-def probabilities_of(
+def logits_of(
     model: nn.Module, split: Split, batch_size: int = 1000, team: Team | None = None
 ) -> Tensor:
-    """Return what `model`, in evaluation mode, gives each class of each sample, `float64 [N, 10]`.
+    """Return what `model`, in evaluation mode, computes of each sample, `float32 [N, 10]`.
 
     The network and the split are on the same device; the result is on the CPU.
     """
@@ -116,9 +116,8 @@ def probabilities_of(
 
     def read(start: int) -> Tensor:
         with torch.inference_mode():  # a thread's own
-            logits = model(split[start : start + batch_size][0]).cpu()  # MPS has no doubles
-            probabilities: Tensor = logits.double().softmax(1)
-            return probabilities
+            logits: Tensor = model(split[start : start + batch_size][0])
+            return logits.cpu()
 
     found = list((team or Team()).map(read, range(0, len(split), batch_size)))
     model.train(was_training)

@@ -23,13 +23,12 @@ _SMALL = 12  # pixels: there is no digit to be found in less
 class Found:
     """A digit: the share of ink `float [height, width]`, and which of that is the digit.
 
-    `digit` is a mask, which may be coarser. `step` tells how much ink there is at once where the
-    digit begins, and `clarity` how well ink and paper are told apart, both of 0 to about 1.
+    `digit` is a mask, which may be coarser. `clarity` tells how much ink there is at once where the
+    digit begins, and how well ink and paper are told apart: 0 to about 1.
     """
 
     share: Tensor
     digit: Tensor
-    step: float
     clarity: float
     sheet: tuple[int, int, int, int] | None  # where it is a sheet of paper, in pixels of `digit`
 
@@ -42,7 +41,7 @@ def find(picture: Tensor) -> Found | None:
     best: Found | None = None
     for look in looks(picture):
         for found in _seen(look):
-            if found.step >= _STEP and found.clarity > (best.clarity if best else 0):
+            if found.clarity > (best.clarity if best else 0):
                 best = found
         if best and best.clarity > _ENOUGH:
             break
@@ -83,7 +82,8 @@ def _chosen(inked: Inked, found: list[Piece], within: Tensor | None) -> Iterator
         step = _step(ink, digit)
         told_apart = _told_apart(ink if within is None else ink[within])
         sheet = box_of(chosen) if is_sheet(chosen, shape) else None
-        yield Found(inked.share, _with_hairlines(digit, ink), step, step * told_apart, sheet)
+        if step >= _STEP:
+            yield Found(inked.share, _with_hairlines(digit, ink), step * told_apart, sheet)
 
 
 def _with_hairlines(digit: Tensor, ink: Tensor) -> Tensor:

@@ -6,11 +6,13 @@ is not unpacked, and whatever Pillow raises becomes a DataError.
 """
 
 import contextlib
+import contextvars
 import logging
 import os
 import threading
 import warnings
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import torch
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin
@@ -18,13 +20,14 @@ from torch import Tensor
 
 from mnist_cli.digits import as_digit
 from mnist_cli.errors import DataError
+from mnist_cli.gathering import KINDS
 from mnist_cli.inspection import (
+    LARGE_BYTES,
     MAX_BYTES,
     Metered,
     UnusableError,
-    check_size,
+    bytes_needed,
     inspected,
-    is_large,
 )
 
 _ = TiffImagePlugin, WebPImagePlugin  # Pillow would import every plugin to find these two
@@ -33,13 +36,9 @@ _WORKING_SIDE = 1024  # a digit that fills a fiftieth of it still has the 20 pix
 _STRIP_PIXELS = 1 << 21  # converted at a time, so that no second copy of the image is needed
 _MAX_EXIF = 1 << 20
 _ORIENTATION = 0x0112
+# Large images are decoded by one thread, whoever reads them: each thread's allocator keeps some.
+_LARGE = ThreadPoolExecutor(1)
 _LIBTIFF = threading.Lock()  # for file descriptor 2, which is the process's
-
-
-class LargeError(Exception):
-    """An image that takes so much memory that no other should be decoded beside it."""
-
-
 # Of EXIF's orientations: whether rows become columns, and what is mirrored after that.
 _TURNS: dict[object, tuple[bool, tuple[int, ...]]] = {
     2: (False, (1,)),
@@ -66,24 +65,20 @@ def read_image(source: bytes, name: str) -> Tensor:
         return decode(source, name)
 
 
-def decode(source: bytes, name: str, *, only_small: bool = False) -> Tensor:
+def decode(source: bytes, name: str) -> Tensor:
     """Do what `read_image` does, where `contained` is in force already: in one of many threads.
 
     Raises:
         DataError: see `read_image`.
-        LargeError: only a small image is to be decoded, and this one is large.
 
     """
     try:
-        return as_digit(_read(source, only_small=only_small))
-    except LargeError:
-        raise
+        return as_digit(_read(source))
     except UnusableError as error:
         raise DataError(f"cannot read {name}: {error}") from error
     except UnidentifiedImageError as error:
         raise DataError(
-            f"cannot read {name}: it is not a sound PNG, JPEG, BMP, GIF, TIFF, WebP or PGM image; "
-            "convert it to one of these"
+            f"cannot read {name}: it is not a sound {KINDS} image; convert it to one of these"
         ) from error
     except (MemoryError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise DataError(
@@ -117,47 +112,38 @@ def contained() -> Iterator[None]:
 @contextlib.contextmanager
 def _libtiff_silenced() -> Iterator[None]:
     """Keep libtiff, which writes to file descriptor 2 by itself, from doing so."""
-    with _LIBTIFF:
-        yield from _without_stderr()
-
-
-def _without_stderr() -> Iterator[None]:
-    """Point file descriptor 2 nowhere for a while."""
-    try:
-        before = os.dup(2)
-    except OSError:  # it is closed
+    with _LIBTIFF, contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):  # it is closed, or there are too many open ones
+            before = os.dup(2)
+            stack.callback(os.close, before)
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            stack.callback(os.close, nowhere)
+            os.dup2(nowhere, 2)
+            stack.callback(os.dup2, before, 2)
         yield
-        return
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(before, 2)
-        os.close(before)
-        os.close(nowhere)
 
 
-def _read(source: bytes, *, only_small: bool) -> Tensor:
+def _read(source: bytes) -> Tensor:
     """Return the picture in a file, upright: `uint8 [height, width, bands]`, grey or RGB."""
     if not source:
         raise UnusableError("it is empty; give an image")
     if len(source) > MAX_BYTES:
         raise UnusableError(f"it has more than {MAX_BYTES >> 20} MiB; scale it down")
-    with Image.open(Metered(inspected(source)), formats=_FORMATS) as image:
-        check_size(image)
-        if only_small and is_large(image):
-            raise LargeError
-        return _decoded(image)
+    image = Image.open(Metered(inspected(source)), formats=_FORMATS)
+    if bytes_needed(image, source) > LARGE_BYTES:
+        return _LARGE.submit(contextvars.copy_context().run, _decoded, image).result()
+    return _decoded(image)
 
 
 def _decoded(image: Image.Image) -> Tensor:
-    """Return the picture of an opened image, upright."""
+    """Return the picture of an opened image, upright, and free the image."""
     factor = -(-max(image.size) // _WORKING_SIDE)
-    image.draft(None, (image.width // factor, image.height // factor))  # JPEG shrinks itself
-    with _libtiff_silenced() if image.format == "TIFF" else contextlib.nullcontext():
-        image.load()
-    return _upright(_bands(image), image)
+    with contextlib.closing(image):
+        # JPEG shrinks itself.
+        image.draft(None, (max(1, image.width // factor), max(1, image.height // factor)))
+        with _libtiff_silenced() if image.format == "TIFF" else contextlib.nullcontext():
+            image.load()
+        return _upright(_bands(image), image)
 
 
 def _bands(image: Image.Image) -> Tensor:

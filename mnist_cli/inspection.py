@@ -12,10 +12,11 @@ from PIL import Image
 
 MAX_BYTES = 1 << 25
 _MAX_SIDE = 30_000  # no format needs more, and a row of pixels is decoded as a whole
+_MAX_PIXELS = 89_000_000  # Pillow itself refuses more
 _MAX_READS = 1 << 20  # of a file; an honest one is read in a thousandth of that
 # The most memory that decoding takes for a pixel, measured on the worst kind of file: RGBA in
-# PNG, BMP and PPM; progressive CMYK in JPEG, whose coefficients are all kept; lossless WebP, whose
-# decoder keeps two canvases; 16-bit RGBA in one strip in TIFF.
+# PNG, BMP and PPM; CMYK in several scans in JPEG, whose coefficients are all kept; lossless WebP,
+# whose decoder keeps two canvases; 16-bit RGBA in one strip in TIFF.
 _PIXEL_BYTES = {
     "PNG": 4,
     "BMP": 4,
@@ -27,11 +28,13 @@ _PIXEL_BYTES = {
     "TIFF": 20,
 }
 _PICTURE_BYTES = 200_000_000  # besides the file and what little else is needed
-_LARGE_BYTES = 32_000_000
+LARGE_BYTES = 32_000_000  # what takes more is decoded by itself
 
 # What a PNG's picture is made of. Texts, colour profiles and animations are left out.
 _PNG_CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND", b"eXIf")
 
+_SEQUENTIAL = (0xC0, 0xC1, 0xC9)  # frames of a JPEG that may come in one scan
+_SHRINK = 4  # at least: such a JPEG, if it is large, is decoded at a half to an eighth of its size
 _MAX_JPEG_SCANS = 100  # each is a pass over the whole picture; progressive files have a dozen
 _MAX_EXIF_SEGMENTS = 16  # of 64 KiB, and cameras write one or two
 
@@ -94,25 +97,23 @@ def inspected(source: bytes) -> bytes:
     return source
 
 
-def check_size(image: Image.Image) -> None:
-    """Raise UnusableError if an opened image is too large to be decoded in bounded memory."""
-    most = _PICTURE_BYTES // _PIXEL_BYTES[image.format or ""]
-    for width, height in [image.size, _tile_of(image)] if image.format == "TIFF" else [image.size]:
-        if max(width, height) > _MAX_SIDE or width * height > most:
+def bytes_needed(image: Image.Image, source: bytes) -> float:
+    """Return how much memory it takes at most to decode a file that has been opened.
+
+    Raises:
+        UnusableError: it is too much.
+
+    """
+    each = _PIXEL_BYTES[image.format or ""] / (_SHRINK if _is_one_scan(source) else 1)
+    sizes = [image.size, _tile_of(image)] if image.format == "TIFF" else [image.size]
+    for width, height in sizes:
+        if max(width, height) > _MAX_SIDE or width * height * each > _PICTURE_BYTES:
+            most = min(_PICTURE_BYTES / each, _MAX_PIXELS)
             raise UnusableError(
                 f"it has {width:,} by {height:,} pixels, too many to be read in little memory; "
-                f"scale it down to {most // 1_000_000} million or fewer, {_MAX_SIDE:,} a side"
+                f"scale it down to {most / 1e6:.0f} million or fewer, {_MAX_SIDE:,} a side"
             )
-
-
-def is_large(image: Image.Image) -> bool:
-    """Tell whether to decode an opened image takes so much memory that it is done by itself.
-
-    A JPEG of a camera is none: it is decoded at an eighth to a half of its size.
-    """
-    width, height = image.size
-    shrink = 4 if image.format == "JPEG" and not image.info.get("progressive") else 1
-    return width * height * _PIXEL_BYTES[image.format or ""] // shrink > _LARGE_BYTES
+    return each * max(width * height for width, height in sizes)
 
 
 def _png_picture(source: bytes) -> bytes:
@@ -136,6 +137,24 @@ def _check_jpeg(source: bytes) -> None:
         raise UnusableError("it paints its picture hundreds of times over; save it anew as PNG")
     if source.count(b"Exif\0\0") > _MAX_EXIF_SEGMENTS:
         raise UnusableError("it has more notes of a camera than picture; save it anew as PNG")
+
+
+def _is_one_scan(source: bytes) -> bool:
+    """Tell whether a file is a JPEG whose colours come all at once; if in doubt, not.
+
+    libjpeg asks just that, at the first scan, to decide whether it keeps all coefficients.
+    """
+    start, colours = 2, 0
+    while source.startswith(b"\xff\xd8") and start + 10 <= len(source):
+        mark, kind, length = struct.unpack_from(">BBH", source, start)
+        if mark != 0xFF or kind < 0xC0 or 0xD0 <= kind <= 0xD9:
+            break
+        if kind in _SEQUENTIAL:
+            colours = source[start + 9]
+        if kind == 0xDA:
+            return source[start + 4] == colours
+        start += 2 + length
+    return False
 
 
 def _check_tiff(source: bytes) -> None:

@@ -1,7 +1,7 @@
 """Resolved options with where each came from, as TOML that `--config` takes again."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import Field, dataclass, fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -30,13 +30,18 @@ class Setting:
     absent: str = ""
 
 
-def settings_of(asked: C, resolved: C, layers: list[Layer], base: str = DEFAULT) -> list[Setting]:
+def settings_of(
+    asked: C, resolved: C, layers: list[Layer], origins: Mapping[str, str]
+) -> list[Setting]:
     """Return the settings of a config before and after its defaults were resolved.
 
-    `base` is the origin of what no layer decides.
+    `origins` are those of the options that no layer decides; what it lacks is a default.
     """
     deciding = deciding_layers(type(asked), layers)
-    return [_setting(field, asked, resolved, deciding, base) for field in fields(asked)]
+    return [
+        _setting(field, asked, resolved, deciding, origins.get(field.name, DEFAULT))
+        for field in fields(asked)
+    ]
 
 
 def _setting(

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-_FAINT = 10.0  # of 255: what differs less from the paper is noise of a camera or of JPEG
+FAINT = 10.0  # of 255: what differs less from the paper is noise of a camera or of JPEG
 _SIGNAL = 5.0  # ink stands out by so many deviations of the paper; noise reaches three
 _EVEN, _EVEN_SHARE = 6.0, 0.6  # paper is even if so much of the border differs by less than that
 _LIGHT_SIDE, _LOOK_SIDE = 64, 256  # the light is fitted, and ink is looked for, at these sizes
@@ -58,7 +58,7 @@ class Look:
         for signed in (way, -way):
             values = signed @ colours
             strength = _strength(values)
-            if strength >= max(_FAINT, _SIGNAL * _spread(values)):
+            if strength >= max(FAINT, _SIGNAL * _spread(values)):
                 found.append(self._along(signed / strength))
         return found
 

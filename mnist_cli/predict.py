@@ -5,20 +5,19 @@ import os
 import stat
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
 
 import torch
 from torch import Tensor, nn
 
 from mnist_cli.certainty import threshold_of
 from mnist_cli.checkpoint import load_checkpoint
-from mnist_cli.errors import DataError, UsageError
+from mnist_cli.errors import CheckpointError, DataError, UsageError
 from mnist_cli.events import Prediction, Unreadable
 from mnist_cli.gathering import Named, gather
-from mnist_cli.images import LargeError, contained, decode
+from mnist_cli.images import contained, decode
 from mnist_cli.inspection import MAX_BYTES
 from mnist_cli.runtime import pick_device
 from mnist_cli.seen import Album
@@ -26,7 +25,7 @@ from mnist_cli.uses import PredictConfig
 
 _BATCH = 64  # images in one forward pass; the first is shown when so many are read
 _READERS = 4  # files read at once, at most; decoders run beside each other
-_SMALL_BYTES = 1 << 23  # a file of a phone has less
+_SMALL_BYTES = 1 << 23  # of a file: so much is read by each reader; more, one after another
 
 
 @dataclass(frozen=True)
@@ -49,8 +48,9 @@ def predict(checkpoint: str, images: Sequence[str], config: PredictConfig) -> It
     `gather` tells.
 
     Raises:
-        CheckpointError: see `load_checkpoint`.
-        UsageError: the device is not there, or standard input is to be read twice.
+        CheckpointError: see `load_checkpoint`; or what the network computes is not finite.
+        UsageError: the device is not there, standard input is to be read twice, or a folder has
+            no name.
         OutputError: what the network saw could not be saved.
 
     """
@@ -58,16 +58,14 @@ def predict(checkpoint: str, images: Sequence[str], config: PredictConfig) -> It
     if [checkpoint, *images].count("-") > 1:
         raise UsageError("- stands for standard input, which can be read once; name files instead")
     device = pick_device(config.device)
-    album = None if config.save_seen is None else Album(config.save_seen)
+    if config.save_seen == "":
+        raise UsageError("--save-seen '': it is empty; name a folder")
     loaded = load_checkpoint(checkpoint)
     threshold = threshold_of(loaded.config.model, config.uncertain_below)
     model = loaded.build_model().to(device).eval()
-    named = list(gather(images))
-    if album:
-        album.spare(name.path for name in named)
-    files = iter(named)
+    album = None if config.save_seen is None else Album(config.save_seen)
     with ThreadPoolExecutor(min(_READERS, os.cpu_count() or 1)) as readers:
-        while batch := list(islice(files, _BATCH)):
+        for batch in _batches(list(gather(images))):
             found = _read_all(batch, readers)
             rows = _probabilities(model, [d for d in found if isinstance(d, Tensor)], device)
             for name, digit in zip(batch, found, strict=True):
@@ -84,69 +82,79 @@ def predict(checkpoint: str, images: Sequence[str], config: PredictConfig) -> It
                 yield Reading(event, digit, threshold)
 
 
+def _batches(files: Iterable[Named]) -> Iterator[list[Named]]:
+    """Yield files in batches. What may keep us waiting begins one: those before are shown."""
+    batch: list[Named] = []
+    for named in files:
+        if len(batch) == _BATCH or (batch and _size(named.path) is None):
+            yield batch
+            batch = []
+        batch.append(named)
+    if batch:
+        yield batch
+
+
 def _read_all(batch: list[Named], readers: ThreadPoolExecutor) -> list[Tensor | DataError]:
     """Return the digits in files, or why there is none, in order."""
-    waiting: list[Future[Tensor | DataError | None] | None] = []
+    waiting: list[Future[Tensor | DataError] | None] = []
     with contained():
         try:
             for named in batch:
-                task = None
-                if not named.problem and _is_small(named.path):
+                task, size = None, _size(named.path)
+                if not named.problem and size is not None and size <= _SMALL_BYTES:
                     context = contextvars.copy_context()  # of warnings that are silenced
-                    task = readers.submit(context.run, _read_small, named.path)
+                    task = readers.submit(context.run, _read, named.path)
                 waiting.append(task)
-            # Large ones are left to this thread, one after another, so that memory is bounded; and
+            pairs = zip(batch, waiting, strict=True)
+            found = [task.result() if task else named.problem for named, task in pairs]
+            # Large files are left to this thread, one after another, so that memory is bounded; and
             # pipes, which may keep one waiting for ever: only the main thread can be interrupted.
-            found: list[Tensor | DataError] = []
-            for named, task in zip(batch, waiting, strict=True):
-                result = task.result() if task else named.problem
-                found.append(_read(named.path) if result is None else result)
-            return found
+            return [
+                _read(named.path) if digit is None else digit
+                for named, digit in zip(batch, found, strict=True)
+            ]
         finally:
             for task in waiting:
                 if task:
                     task.cancel()
 
 
-def _is_small(path: str) -> bool:
-    """Tell whether a path is one of a file, and that not large."""
+def _size(path: str) -> int | None:
+    """Return how many bytes a file has, 0 where there is none, or None of a pipe or a device."""
     try:
         status = os.stat(path)  # noqa: PTH116 (a Path would take '' for the folder)
     except (OSError, ValueError):
-        return False
-    return path != "-" and stat.S_ISREG(status.st_mode) and status.st_size <= _SMALL_BYTES
+        return None if path == "-" else 0
+    return status.st_size if path != "-" and stat.S_ISREG(status.st_mode) else None
 
 
 def _probabilities(
     model: nn.Module, digits: list[Tensor], device: torch.device
 ) -> Iterator[list[float]]:
-    """Yield the ten probabilities of each digit: all alike where there is none."""
+    """Yield the ten probabilities of each digit: all alike where there is none.
+
+    Raises:
+        CheckpointError: what the network computes is not finite.
+
+    """
     if digits:
         images = torch.stack(digits)
         with torch.inference_mode():
-            logits = model(images.to(device)).cpu()  # MPS has no doubles
-        logits = logits.double() * images.flatten(1).any(1)[:, None]
-        yield from logits.softmax(1).tolist()
+            logits = model(images.to(device)).cpu().double()  # MPS has no doubles
+        if not logits.isfinite().all():
+            raise CheckpointError(
+                "the checkpoint's network computes numbers that are not finite: its weights are "
+                "far too large; train it anew"
+            )
+        inked = images.flatten(1).amax(1, keepdim=True) > 0
+        yield from torch.where(inked, logits, 0.0).softmax(1).tolist()
 
 
-def _read_small(path: str) -> Tensor | DataError | None:
-    """Return the digit in a file, or why there is none; None if its picture is large."""
-    try:
-        return _read(path, only_small=True)
-    except LargeError:
-        return None
-
-
-def _read(path: str, *, only_small: bool = False) -> Tensor | DataError:
-    """Return the digit in a file, or why there is none.
-
-    Raises:
-        LargeError: see `decode`.
-
-    """
+def _read(path: str) -> Tensor | DataError:
+    """Return the digit in a file, or why there is none."""
     name = "standard input" if path == "-" else repr(path)
     try:
-        return decode(_contents(path, name), name, only_small=only_small)
+        return decode(_contents(path, name), name)
     except DataError as error:
         return DataError(str(error))  # without its traceback, which keeps the file in memory
 

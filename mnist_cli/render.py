@@ -20,6 +20,7 @@ from mnist_cli.words import (
     plan_in_words,
     probe_in_words,
     scores_in_words,
+    step_in_words,
     summary_in_words,
 )
 
@@ -86,10 +87,7 @@ class PlainLines(Renderer):
         if isinstance(event, Resumed):
             return changes_in_words(event)
         if isinstance(event, Step):
-            return (
-                f"Epoch [{event.epoch}/{self._start.config['epochs']}], "
-                f"Step [{event.step}/{self._start.updates_per_epoch}], Loss: {event.loss:.4f}"
-            )
+            return step_in_words(event, self._start)
         if isinstance(event, ProbeEvent):
             return probe_in_words(event)
         if isinstance(event, Epoch):

@@ -6,6 +6,7 @@ What was trained stands in the tab of hyperparameters. The file is one of record
 https://github.com/tensorflow/tensorboard/blob/master/tensorboard/summary/writer/record_writer.py
 """
 
+import contextlib
 import logging
 import math
 import os
@@ -98,9 +99,10 @@ class TensorBoard(Recorder):
             self._finish(event)
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file; what could not be written to it before has been told."""
         if self._file is not None:
-            self._file.close()
+            with contextlib.suppress(OSError):
+                self._file.close()
             self._file = None
 
     def _begin(self, start: Start) -> None:

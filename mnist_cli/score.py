@@ -1,15 +1,19 @@
 """One evaluation, from checkpoint to event."""
 
+import math
 import time
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from mnist_cli.checkpoint import Checkpoint, load_checkpoint
 from mnist_cli.data import Split, load_dataset, load_test, part
+from mnist_cli.data.catalogue import CLASSES
 from mnist_cli.digest import weights_sha256
-from mnist_cli.errors import UsageError
-from mnist_cli.evaluation import evaluate, probabilities_of
+from mnist_cli.errors import CheckpointError, UsageError
+from mnist_cli.evaluation import Score, logits_of
 from mnist_cli.events import ClassScore, Evaluated
 from mnist_cli.runtime import pick_device, threads_for
 from mnist_cli.team import Team
@@ -20,51 +24,67 @@ from mnist_cli.uses import EvalConfig
 class Readings:
     """How each sample was read, all on the CPU.
 
-    Images are `uint8 [N, 28, 28]`, labels `int64 [N]`, probabilities `float64 [N, 10]`.
+    Images are `uint8 [N, 28, 28]`, labels and the classes that were read `int64 [N]`,
+    probabilities `float64 [N, 10]`.
     """
 
     images: Tensor
     labels: Tensor
+    read: Tensor
     probabilities: Tensor
 
     @property
-    def read(self) -> Tensor:
-        """The class of the largest probability, `int64 [N]`."""
-        return self.probabilities.argmax(1)
+    def confidence(self) -> Tensor:
+        """The probability of each reading, `float64 [N]`."""
+        return self.probabilities.max(1).values
 
-    def mistakes(self, most: int) -> list[int]:
-        """Return the numbers of samples that were read wrong, the surest first."""
-        confidence = self.probabilities.max(1).values
-        wrong = (self.read != self.labels).nonzero().flatten()
-        order = confidence[wrong].argsort(descending=True, stable=True)
+    @property
+    def right(self) -> Tensor:
+        """Whether each reading is right, `bool [N]`."""
+        return self.read == self.labels
+
+    def mistakes(self, most: int | None = None) -> list[int]:
+        """Return the numbers of samples that were read wrong, from 0 on, the surest first."""
+        wrong = (~self.right).nonzero().flatten()
+        order = self.confidence[wrong].argsort(descending=True, stable=True)
         found: list[int] = wrong[order][:most].tolist()
         return found
 
 
 @dataclass(frozen=True)
 class Examination:
-    """A checkpoint and its scores; each sample's reading if that was asked for."""
+    """A checkpoint, its scores on a split of a data set, and how each sample was read."""
 
     checkpoint: Checkpoint
+    dataset: str
     event: Evaluated
-    readings: Readings | None = None
+    readings: Readings
 
 
-def examine(path: str, config: EvalConfig, *, each: bool) -> Examination:
-    """Return the scores of a checkpoint on a split, and how `each` sample was read.
+def examine(path: str, config: EvalConfig) -> Examination:
+    """Return the scores of a checkpoint on a split, and how each sample was read.
 
     Raises:
-        CheckpointError, DataError: see `load_checkpoint` and `load_dataset`.
+        CheckpointError: see `load_checkpoint`; or the network's logits overflow.
+        DataError: see `load_dataset`.
         UsageError: the device is not there, or the run held nothing out for validation.
 
     """
     began = time.perf_counter()
     device = pick_device(config.device)
     checkpoint = load_checkpoint(path)
-    split = _split(checkpoint, config).to(device)
+    dataset = config.dataset or checkpoint.config.dataset
+    split = _split(checkpoint, dataset, config)
     model = checkpoint.build_model().to(device)
-    team = Team(threads_for(device))
-    result = evaluate(model, split, config.batch_size, team)
+    logits = logits_of(model, split.to(device), config.batch_size, Team(threads_for(device)))
+    readings = _readings(split, logits)
+    result = _score(readings, logits)
+    if not math.isfinite(result.loss):
+        name = "standard input" if path == "-" else path
+        raise CheckpointError(
+            f"{name}: its network computes no finite numbers, its loss is {result.loss}; "
+            "train it with a lower --lr"
+        )
     samples = result.confusion.sum(1).tolist()
     scores = zip(samples, result.precision, result.recall, result.f1, strict=True)
     event = Evaluated(
@@ -79,17 +99,25 @@ def examine(path: str, config: EvalConfig, *, each: bool) -> Examination:
         per_class=[ClassScore(digit, *figures) for digit, figures in enumerate(scores)],
         confusion=result.confusion.tolist(),
     )
-    if not each:
-        return Examination(checkpoint, event)
-    probabilities = probabilities_of(model, split, config.batch_size, team)
-    readings = Readings(split.images.cpu(), split.labels.long().cpu(), probabilities)
-    return Examination(checkpoint, event, readings)
+    return Examination(checkpoint, dataset, event, readings)
 
 
-def _split(checkpoint: Checkpoint, config: EvalConfig) -> Split:
+def _readings(split: Split, logits: Tensor) -> Readings:
+    probabilities = logits.double().softmax(1)
+    # The largest of two logits may be so little larger that their probabilities are the same.
+    return Readings(split.images, split.labels.long(), logits.argmax(1), probabilities)
+
+
+def _score(readings: Readings, logits: Tensor) -> Score:
+    losses = F.cross_entropy(logits, readings.labels, reduction="none").double()
+    pairs = readings.labels * CLASSES + readings.read
+    counts = torch.bincount(pairs, minlength=CLASSES * CLASSES)
+    return Score(float(losses.sum()), counts.view(CLASSES, CLASSES))
+
+
+def _split(checkpoint: Checkpoint, dataset: str, config: EvalConfig) -> Split:
     """Return the samples to score; train and val are parted as the training parted them."""
     trained = checkpoint.config
-    dataset = config.dataset or trained.dataset
     if config.split == "test":
         return load_test(dataset, config.data_dir)
     if dataset != trained.dataset:

@@ -1,7 +1,8 @@
 """What the network saw of images, saved as pictures."""
 
 import io
-from collections.abc import Iterable
+import os
+import stat
 from pathlib import Path
 
 from PIL import Image
@@ -10,7 +11,7 @@ from torch import Tensor
 from mnist_cli.errors import OutputError
 from mnist_cli.files import check_writable, write_whole
 
-_MAX_STEM = 60  # characters, of up to four bytes: a name may have 255
+_MAX_STEM = 200  # bytes: a name may have 255, and there is more to it while it is being written
 
 
 class Album:
@@ -29,33 +30,45 @@ class Album:
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
             raise OutputError(
-                f"--save-seen {folder}: cannot be made: {reason}; name a folder"
+                f"--save-seen {folder!r}: cannot be made: {reason}; name a folder"
             ) from error
         check_writable(self._folder / "seen.png")
         self._taken: set[str] = set()
 
-    def spare(self, paths: Iterable[str]) -> None:
-        """Keep the names of images that lie in the folder themselves from being taken."""
-        here = self._folder.resolve()
-        for path in paths:
-            image = Path(path.replace("\0", ""))
-            if path != "-" and image.parent.resolve() == here:
-                self._taken.add(image.name.casefold())
-
     def save(self, seen: Tensor, path: str) -> None:
         """Write `uint8 [28, 28]` to NAME.png for an image NAME, or else to NAME-2.png and so on.
+
+        No file is replaced. One that holds this very picture, as when the same images are read
+        again, is left as it is.
 
         Raises:
             OutputError: it could not be written.
 
         """
-        stem = "stdin" if path == "-" else Path(path).stem[:_MAX_STEM]
-        name, number = f"{stem}.png", 1
-        while name.casefold() in self._taken:
-            number += 1
-            name = f"{stem}-{number}.png"
-        self._taken.add(name.casefold())
         height, width = seen.shape
         file = io.BytesIO()
         Image.frombytes("L", (width, height), bytes(seen.flatten().tolist())).save(file, "PNG")
-        write_whole(self._folder / name, file.getvalue())
+        stem = "stdin" if path == "-" else Path(path).stem
+        while len(os.fsencode(stem)) > _MAX_STEM:
+            stem = stem[:-1]
+        name, number = f"{stem}.png", 1
+        while name.casefold() in self._taken or self._is_other(name, file.getvalue()):
+            number += 1
+            name = f"{stem}-{number}.png"
+        self._taken.add(name.casefold())
+        if not os.path.lexists(self._folder / name):
+            write_whole(self._folder / name, file.getvalue())
+
+    def _is_other(self, name: str, data: bytes) -> bool:
+        """Tell whether something other than a file that holds `data` has a name."""
+        place = self._folder / name
+        try:
+            status = place.lstat()
+            same = stat.S_ISREG(status.st_mode) and status.st_size == len(data)
+            return not same or place.read_bytes() != data
+        except FileNotFoundError:
+            return False
+        except PermissionError:  # so it is somebody else's
+            return True
+        except OSError:  # a name that cannot be: to write it will tell why
+            return False

@@ -182,12 +182,6 @@ def _config_path(named: str, presets: Path) -> Path:
     path = Path(named)
     if path.suffix == ".toml" or path.parent != Path() or path.is_file():
         return path
-    names = sorted(preset.stem for preset in presets.glob("*.toml"))
-    if named not in names:
-        raise UsageError(
-            f"--config {named}: no such preset{suggestion(named, names) or '.'} "
-            f"The presets are {', '.join(names)}; a file's name ends in .toml"
-        )
     return presets / f"{named}.toml"
 
 

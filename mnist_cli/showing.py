@@ -1,5 +1,7 @@
 """What the network saw of an image, drawn on a terminal beside what it made of it."""
 
+import io
+from contextlib import suppress
 from typing import TextIO
 
 from rich.console import Console
@@ -20,13 +22,18 @@ class Shower:
 
     def __init__(self, stream: TextIO) -> None:
         # Nothing here is markup: a path may contain brackets.
+        self._stream = stream
         self._console = Console(file=stream, highlight=False, markup=False, emoji=False)
 
     def show(self, event: Prediction, seen: Tensor) -> None:
-        """Draw what was `seen` of an image, `uint8 [28, 28]`, and what the network made of it."""
+        """Draw what was `seen` of an image, `uint8 [28, 28]`, and what the network made of it.
+
+        Where that cannot be written, nothing is: the data on standard output go on.
+        """
         width = self._console.width
         beside = width >= _LEAST
-        picture = half_blocks(seen, colour=self._console.color_system is not None)
+        colour = self._console.color_system is not None and not self._console.no_color
+        picture = half_blocks(seen, colour=colour)
         words = self._words(event, seen, width - (_PICTURE + _GAP if beside else 0))
         if not beside:
             lines = [*picture, *words]
@@ -36,10 +43,16 @@ class Shower:
                 Text.assemble(image, " " * _GAP, text)
                 for image, text in zip(picture, words, strict=True)
             ]
+        # Rich would end the program when it cannot write; even its own capture writes.
+        self._console.file = drawn = io.StringIO()
         for line in lines:
             line.truncate(width)
             line.rstrip()
             self._console.print(line, no_wrap=True, overflow="crop")
+        self._console.file = self._stream
+        with suppress(OSError):
+            self._stream.write(drawn.getvalue())
+            self._stream.flush()
 
     def _words(self, event: Prediction, seen: Tensor, width: int) -> list[Text]:
         """Return 12 lines of text, at most `width` cells wide."""

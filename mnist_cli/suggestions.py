@@ -66,7 +66,6 @@ _OTHER_OPTIONS = {
     "--silent": "--quiet",
     "--steps": "--max-updates",
     "--target-accuracy": "--until-accuracy",
-    "--test-batch-size": "--batch-size",
     "--threshold": "--min-accuracy",
     "--use-cuda": "--device cuda",
     "--val-split": "--val-size",
@@ -105,6 +104,8 @@ def nearest_option(wrong: str, known: Iterable[str]) -> str | None:
     other = _OTHER_OPTIONS.get(name, "")
     if other.partition(" ")[0] in known:
         return other
+    if name == "--test-batch-size" and "--epochs" in known:  # a training's is another thing
+        return None
     near = get_close_matches(name, known, n=1, cutoff=0.7)
     return near[0] if near else None
 

@@ -58,7 +58,7 @@ class PredictConfig:
         maximum=1,
         shown_default="by model",
     )
-    show: bool = option(False, "Draw on stderr what the network saw of each image.")
+    show: bool = option(False, "Draw on stderr what the network saw of each image, unless -q.")
     save_seen: str | None = option(
         None, "Save what the network saw of each image as a PNG in a folder.", metavar="DIR"
     )

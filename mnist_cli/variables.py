@@ -16,13 +16,19 @@ from mnist_cli.uses import EvalConfig, ExportConfig, PredictConfig
 PREFIX = "MNIST_"
 # Of `cli.options`, which imports this; a test holds them to be all.
 _OTHERS = ("config", "resume", "log_file", "tensorboard", "quiet", "json")
-_KINDS = (TrainConfig, EvalConfig, PredictConfig, ExportConfig, CompareConfig)
+KINDS: dict[str, type] = {
+    "mnist-train": TrainConfig,
+    "mnist-eval": EvalConfig,
+    "mnist-predict": PredictConfig,
+    "mnist-compare": CompareConfig,
+    "mnist-export": ExportConfig,
+}
 _MOST = 3  # that are told
 
 
 def known_variables() -> list[str]:
     """Return the names of all variables that one of the programs reads."""
-    names = [field.name for kind in _KINDS for field in fields(kind)]
+    names = [field.name for kind in KINDS.values() for field in fields(kind)]
     return [PREFIX + name.upper() for name in dict.fromkeys((*names, *_OTHERS))]
 
 

@@ -3,11 +3,21 @@
 import shlex
 from collections.abc import Iterator
 
-from mnist_cli.events import AlignmentProbe, End, Epoch, NoiseProbe, ProbeEvent, Resumed, Start
+from mnist_cli.events import (
+    AlignmentProbe,
+    End,
+    Epoch,
+    NoiseProbe,
+    ProbeEvent,
+    Resumed,
+    Start,
+    Step,
+)
 from mnist_cli.settings import shown
 
 # What changes the order in which sums are added up.
 ROUNDING = ("micro_batch_size", "device", "threads", "ranks", "torch")
+_OF_DIGITS = ("mnist", "qmnist")
 
 
 def plan_in_words(start: Start) -> str:
@@ -29,6 +39,14 @@ def plan_in_words(start: Start) -> str:
             "useful with hundreds of epochs, on a small network: try --config batch"
         )
     return plan
+
+
+def step_in_words(step: Step, start: Start) -> str:
+    """Return the loss of an update, and which update of how many it is."""
+    return (
+        f"Epoch [{step.epoch}/{start.config['epochs']}], "
+        f"Step [{step.step}/{start.updates_per_epoch}], Loss: {step.loss:.4f}"
+    )
 
 
 def changes_in_words(event: Resumed) -> str:
@@ -111,7 +129,10 @@ def summary_in_words(end: End, start: Start) -> str:
     )
     if end.checkpoint and end.checkpoint != "-":
         path = shlex.quote(end.checkpoint)
-        then = f"or draw digits for it: mnist-export {path} digit.html"
+        drawn, page = ("digits ", "digit.html")
+        if start.config["dataset"] not in _OF_DIGITS:
+            drawn, page = ("", "drawing.html")
+        then = f"or draw {drawn}for it: mnist-export {path} {page}"
         if is_cut:
             then = f"or train on: mnist-train --resume {path}"
         summary += f"\nWrote {end.checkpoint}. Next: mnist-eval {path}\n{then}"

@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 import torch
 from browsing import started_browser
+from hostile import encoded
 from nursery import Nursery
+from PIL import Image
 
 from mnist_cli.config import TrainConfig
 from mnist_cli.data import Dataset, Split, load_dataset
@@ -192,3 +194,13 @@ def small(mnist_dir: Path, tmp_path: Path) -> Configure:
         return replace(base, **{**batch, **changes})
 
     return make
+
+
+@pytest.fixture
+def files(shell: Shell, mnist: Dataset) -> list[str]:
+    """Return the names of the first 300 test images, which are more than one batch."""
+    names = [f"{number}.png" for number in range(300)]
+    for name, pixels in zip(names, mnist.test.images, strict=False):
+        image = Image.frombytes("L", (28, 28), bytes(pixels.flatten().tolist()))
+        (shell.folder / name).write_bytes(encoded(image, "PNG"))
+    return names

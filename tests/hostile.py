@@ -98,6 +98,18 @@ def exif_rationals() -> bytes:
     )
 
 
+def jpeg_of_four_scans(side: int) -> bytes:
+    """Return a sequential JPEG in CMYK that has each of its colours in a scan of its own."""
+    grey = encoded(Image.new("L", (side, side), 200), "JPEG")
+    frame, scan = grey.index(b"\xff\xc0"), grey.index(b"\xff\xda")
+    colours = b"".join(bytes([number, 0x11, 0]) for number in range(1, 5))
+    four = b"\xff\xc0" + struct.pack(">HBHHB", 20, 8, side, side, 4) + colours
+    scans = [
+        b"\xff\xda\0\x08\x01" + bytes([number]) + grey[scan + 6 : -2] for number in range(1, 5)
+    ]
+    return grey[:frame] + four + grey[frame + 13 : scan] + b"".join(scans) + grey[-2:]
+
+
 def painted_over() -> bytes:
     """Return a progressive JPEG whose last scan comes a thousand times."""
     source = encoded(Image.new("L", (40, 40), 200), "JPEG", progressive=True)
@@ -151,6 +163,12 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
     "jpeg, painted over": (painted_over, "hundreds of times"),
     "jpeg, largest": (
         lambda: encoded(Image.new("CMYK", (5000, 5000)), "JPEG", progressive=True, quality=30),
+        "",
+    ),
+    "jpeg, four scans": (lambda: jpeg_of_four_scans(3990), ""),
+    "jpeg, four large scans": (lambda: jpeg_of_four_scans(5100), TOO_MANY),
+    "jpeg, large, but in one scan": (
+        lambda: encoded(Image.new("L", (9400, 9400), 200), "JPEG"),
         "",
     ),
     "bmp, jumps": (lambda: bmp_rle(7070), ""),

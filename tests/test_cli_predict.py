@@ -1,6 +1,7 @@
 """`mnist-predict` as a process."""
 
 import json
+import os
 import re
 import sys
 from pathlib import Path
@@ -15,16 +16,7 @@ from mnist_cli.certainty import THRESHOLDS
 from mnist_cli.checkpoint import load_checkpoint
 from mnist_cli.config import MODELS
 from mnist_cli.data import Dataset
-
-
-@pytest.fixture
-def files(shell: Shell, mnist: Dataset) -> list[str]:
-    """Return the names of the first 300 test images, which are more than one batch."""
-    names = [f"{number}.png" for number in range(300)]
-    for name, pixels in zip(names, mnist.test.images, strict=False):
-        image = Image.frombytes("L", (28, 28), bytes(pixels.flatten().tolist()))
-        (shell.folder / name).write_bytes(encoded(image, "PNG"))
-    return names
+from mnist_cli.digest import weights_sha256
 
 
 def test_it_prints_a_line_for_each_image(shell: Shell, trained: Path, files: list[str]) -> None:
@@ -128,11 +120,11 @@ def test_what_is_not_a_checkpoint_exits_with_4(
 
 def test_a_path_cannot_break_its_line(shell: Shell, trained: Path, files: list[str]) -> None:
     image = (shell.folder / files[0]).read_bytes()
-    name = "a\tb\nc\rd\\e ü.png"
+    name = "a\tb\nc\rd\\e ü\x1b[31m\u2028\x9b.png"
     (shell.folder / name).write_bytes(image)
     done = shell("mnist-predict", str(trained), name, name + "\x1b[31m")
     assert done.out.count("\n") == 1
-    assert done.out.startswith("a\\tb\\nc\\rd\\e ü.png\t")
+    assert done.out.startswith("a\\tb\\nc\\rd\\e ü\\x1b[31m\\u2028\\x9b.png\t")
     assert (done.code, len(done.err.splitlines())) == (3, 1)
     assert "\x1b" not in done.err
     done = shell("mnist-predict", "--json", str(trained), name)
@@ -249,47 +241,57 @@ def test_a_folder_stands_for_its_images_and_a_pattern_for_what_fits(
     first, second = done.err.splitlines()
     assert first.startswith("error: cannot read the folder 'empty': it has no image in it")
     assert second.startswith("error: cannot read 'no*such': no such file, and as a pattern")
+    done = shell("mnist-predict", "-q", str(trained), "a [1]/*.png")
+    assert "write [ as [[]" in done.err
 
 
-def test_what_was_seen_is_saved_under_names_of_its_own(
-    shell: Shell, trained: Path, files: list[str], mnist: Dataset
+def test_links_and_other_files_do_not_stand_in_the_way_of_images(
+    shell: Shell, trained: Path, files: list[str]
 ) -> None:
-    for number, name in enumerate(("one/a.png", "two/a.jpg", "seen/a-2.png")):
-        (shell.folder / name).parent.mkdir()
-        (shell.folder / name).write_bytes((shell.folder / files[number]).read_bytes())
-    inputs = ["one/a.png", "two/a.jpg", "seen/a-2.png", "-"]
-    stdin = (shell.folder / files[3]).read_bytes()
-    done = shell("mnist-predict", "-q", "--save-seen", "seen", str(trained), *inputs, stdin=stdin)
-    assert (done.code, done.err) == (0, "")
-    names = ["a.png", "a-3.png", "a-2-2.png", "stdin.png"]
-    assert {path.name for path in (shell.folder / "seen").iterdir()} == {*names, "a-2.png"}
-    for name, pixels in zip(names, mnist.test.images, strict=False):
-        with Image.open(shell.folder / "seen" / name) as image:
-            assert (image.mode, image.size) == ("L", (28, 28))
-            assert image.tobytes() == bytes(pixels.flatten().tolist())
-    done = shell("mnist-predict", "--save-seen", f"{files[0]}/x", str(trained), files[0])
-    assert (done.code, done.out, len(done.err.splitlines())) == (7, "", 1)
+    scans = shell.folder / "scans"
+    (scans / "deeper").mkdir(parents=True)
+    for name in ("a.png", "notes.txt", "deeper/c.png"):
+        (scans / name).write_bytes((shell.folder / files[0]).read_bytes())
+    (scans / "itself").symlink_to(".")
+    (scans / "again").symlink_to("../scans")
+    (scans / "deeper/loop.png").symlink_to("loop.png")
+    both = ["scans/a.png", "scans/deeper/c.png"]
+    for name, expected in {
+        "scans": both[:1],
+        "scans/**": both,
+        "**/deep*/**": both[1:],
+        "scans/*": [*both[:1], "scans/again/a.png", both[1], "scans/itself/a.png"],
+        "scans/**/[ac]*.png": both,
+        "scans/n*": ["scans/notes.txt"],
+    }.items():
+        done = shell("mnist-predict", "-q", str(trained), name)
+        assert [line.split("\t")[0] for line in done.out.splitlines()] == expected, name
+        assert (done.code, done.err) == (0, ""), name
 
 
-@pytest.mark.parametrize("columns", [200, 60, 41, 20, 3])
-def test_it_draws_what_was_seen_within_the_terminal(
-    columns: int, shell: Shell, trained: Path, files: list[str]
+def test_what_was_read_is_shown_before_a_pipe_is_waited_for(
+    shell: Shell, trained: Path, files: list[str]
 ) -> None:
-    env = {"COLUMNS": str(columns)}
-    done = shell("mnist-predict", "--show", str(trained), *files[:2], "-q", env=env)
-    assert len(done.out.splitlines()) == 2
-    lines = done.err.splitlines()
-    assert max(map(len, lines)) <= columns
-    assert "\x1b" not in done.err
-    assert len(lines) == 2 * (14 if columns >= 40 else 26)
-    if columns >= 40:
-        assert "0.png" in done.err
-        assert re.search("[░▒▓█]{2}", done.err)
-    coloured = shell(
-        "mnist-predict", "--show", str(trained), files[0], "-q", env={**env, "FORCE_COLOR": "1"}
+    os.mkfifo(shell.folder / "pipe")
+    command = f"timeout 60 mnist-predict {trained} {files[0]} pipe {files[1]} -"
+    done = shell.bash(
+        f"cat {files[2]} | {command} | (read -r line; echo $line; cat {files[3]} >pipe; cat)"
     )
-    assert "\x1b[" in coloured.err
-    assert "\x1b" not in coloured.out
+    assert [line.split()[0] for line in done.out.splitlines()] == [files[0], "pipe", files[1], "-"]
+
+
+def test_a_network_that_computes_no_finite_numbers_is_refused(
+    shell: Shell, trained: Path, files: list[str]
+) -> None:
+    content = torch.load(trained, weights_only=True)
+    for weights in content["weights"].values():
+        weights.fill_(3e38)
+    content["weights_sha256"] = weights_sha256(content["weights"])
+    torch.save(content, shell.folder / "huge.pt")
+    for option in ([], ["--json"]):
+        done = shell("mnist-predict", "huge.pt", files[0], *option)
+        assert (done.code, done.out, len(done.err.splitlines())) == (4, "", 1)
+        assert "not finite" in done.err
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
@@ -311,9 +313,8 @@ def test_many_large_and_hostile_files_take_no_more_memory_than_one(
         "print(len(found), peak() - before)\n"
     )
     names = []
-    for number, kind in enumerate(
-        ("png, largest", "too many bytes", "gif, comments", "jpeg, largest", "tiff, largest")
-    ):
+    kinds = ("png, largest", "too many bytes", "gif, comments", "jpeg, largest", "tiff, largest")
+    for number, kind in enumerate((*kinds, "jpeg, four scans")):
         names.append(f"{number}.bin")
         (shell.folder / names[-1]).write_bytes(HOSTILE[kind][0]())
     done = shell("python", "-c", script, str(trained), files[0], *names * 4)

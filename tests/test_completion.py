@@ -67,6 +67,7 @@ def completed(program: str, line: str, folder: Path, env: dict[str, str]) -> lis
         ("mnist-eval", "runs/", ("runs/second.pt",)),
         ("mnist-eval", "runs/none", ()),
         ("mnist-eval", "nowhere/", ()),
+        ("mnist-eval", "~nobody-here/", ()),
         ("mnist-eval", "--split ", ("test", "train", "val")),
         ("mnist-predict", "", ("first.pt",)),
         ("mnist-predict", "--device ", DEVICES),

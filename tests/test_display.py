@@ -176,6 +176,19 @@ def test_a_terminal_that_becomes_narrower_is_filled_no_further(shell: Shell) -> 
     assert not shown.terminal.cursor.hidden
 
 
+@pytest.mark.parametrize(
+    ("options", "steps"),
+    [((), ["3/10", "6/10", "9/10"]), (("--mode", "batch", "--epochs", "4"), ["1/1"] * 4)],
+)
+def test_losses_of_steps_are_shown_if_asked_for(
+    options: tuple[str, ...], steps: list[str], shell: Shell
+) -> None:
+    assert not [line for line in show(shell, *options, columns=80).lines if "Step [" in line]
+    asked = show(shell, *options, "--log-interval", "3", columns=80)
+    told = re.findall(r"^Epoch \[\d/\d\], Step \[(\S+)\], Loss: \d", "\n".join(asked.lines), re.M)
+    assert told == steps
+
+
 def test_lines_of_json_go_to_the_pipe_and_not_above_the_bar(shell: Shell) -> None:
     shown = show(shell, "--json", "--epochs", "2", columns=80)
     events = [json.loads(line)["event"] for line in shown.out.splitlines()]

@@ -29,6 +29,7 @@ TUTORIALS = (
 )
 # Quick stand-ins: every command runs as printed, on fewer samples and with one thread.
 QUICK = {"MNIST_SUBSET": "2000"}
+COMPARED = ("--subset", "200", "--batch-sizes", "64", "--epochs", "1", "--seeds", "1", "-q")
 
 
 def blocks(page: Path, *languages: str) -> list[str]:
@@ -139,6 +140,7 @@ def test_a_model_is_added_as_the_page_says(tmp_path: Path, mnist_dir: Path) -> N
         ("eval", "checkpoint.pt", "--data-dir", str(mnist_dir)),
         ("predict", "checkpoint.pt", "seven.pgm"),
         ("export", "checkpoint.pt", "digit.html"),
+        ("compare", "--model", "wide", "--data-dir", str(mnist_dir), *COMPARED),
         ("train", "--list-models"),
     ):
         done = run_copy(folder, *command)

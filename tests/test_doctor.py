@@ -1,8 +1,6 @@
 """`python -m mnist_cli doctor` answers whatever is broken, and says what to do."""
 
 import json
-import os
-import shutil
 import subprocess
 import sys
 from importlib import metadata
@@ -14,8 +12,7 @@ from conftest import Done, Shell
 
 import mnist_cli
 from mnist_cli import doctor
-from mnist_cli.data.catalogue import CATALOGUE, MNIST_SHA256
-from mnist_cli.doctor import Check, DoctorConfig, checks, console, data, installation, machine
+from mnist_cli.doctor import Check, DoctorConfig, checks, console, installation
 from mnist_cli.errors import ExitCode
 
 STATUSES = (doctor.OK, doctor.WARNING, doctor.PROBLEM)
@@ -106,71 +103,6 @@ def test_a_damaged_data_set_is_a_problem_of_data(tmp_path: Path, shell: Shell) -
     assert objects(done)["mnist"]["value"].endswith("t10k-labels-idx1-ubyte is damaged")
 
 
-def test_a_data_set_that_is_not_there_is_no_problem(tmp_path: Path) -> None:
-    (check,) = data.mnist(DoctorConfig(str(tmp_path)))
-    assert check.status == doctor.OK
-    assert "unpacked when first used" in check.value
-
-
-def test_a_damaged_package_is_a_problem_of_data(monkeypatch: pytest.MonkeyPatch) -> None:
-    wrong = dict.fromkeys(MNIST_SHA256, "0" * 64)
-    monkeypatch.setattr(data, "mnist_hashes", lambda: wrong, raising=False)
-    monkeypatch.setattr(data, "_mnist_hashes", lambda: wrong, raising=False)
-    (check,) = data.archive(DoctorConfig())
-    assert (check.status, check.code) == (doctor.PROBLEM, ExitCode.DATA)
-
-
-def test_the_data_sets_are_those_of_the_catalogue() -> None:
-    assert data._mnist_hashes() == MNIST_SHA256
-    folders = {name: source.folder for name, source in CATALOGUE.items() if name != "mnist"}
-    assert folders == data._FOLDERS
-
-
-def test_a_working_folder_without_permission_is_a_problem_of_output(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(machine, "_is_writable", lambda _folder: False)
-    first, second = machine.folders(DoctorConfig(str(tmp_path)))
-    assert (first.status, first.code) == (doctor.PROBLEM, ExitCode.OUTPUT)
-    assert (second.status, second.code) == (doctor.PROBLEM, ExitCode.DATA)
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_permission_is_tried_out(tmp_path: Path) -> None:
-    tmp_path.chmod(0o500)
-    assert not machine._is_writable(tmp_path)
-
-
-def test_a_full_disk_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    usage = shutil._ntuple_diskusage(100, 99, 1)  # type: ignore[attr-defined]
-    monkeypatch.setattr(machine.shutil, "disk_usage", lambda _path: usage)
-    assert {c.status for c in machine.folders(DoctorConfig(str(tmp_path)))} == {doctor.WARNING}
-
-
-@pytest.mark.parametrize(
-    ("text", "cores"), [("max 100000\n", None), ("150000 100000\n", 1.5), ("nonsense", None)]
-)
-def test_a_containers_limit_is_read(text: str, cores: float | None, tmp_path: Path) -> None:
-    assert machine.cpu_quota(tmp_path) is None
-    (tmp_path / "cpu.max").write_text(text)
-    assert machine.cpu_quota(tmp_path) == cores
-
-
-def test_more_threads_than_cores_are_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
-    for wanted, status in (("1", doctor.OK), ("100000", doctor.WARNING), ("x", doctor.WARNING)):
-        monkeypatch.setenv("OMP_NUM_THREADS", wanted)
-        (check,) = machine.cores(DoctorConfig())
-        assert check.status == status
-        assert f"OMP_NUM_THREADS={wanted}" in check.value
-    monkeypatch.delenv("OMP_NUM_THREADS")
-    monkeypatch.setattr(machine, "cpu_quota", lambda: 0.5)
-    (check,) = machine.cores(DoctorConfig())
-    assert (check.status, "--threads 1" in check.remedy) == (
-        doctor.OK if "0.5" not in check.value or os.cpu_count() == 1 else doctor.WARNING,
-        os.cpu_count() != 1,
-    )
-
-
 def test_missing_and_old_packages_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     def version(name: str) -> str:
         if name in ("rich", "matplotlib", "mnist_cli", "torchvision"):
@@ -188,6 +120,22 @@ def test_missing_and_old_packages_are_told(monkeypatch: pytest.MonkeyPatch) -> N
     assert package.status == doctor.WARNING
     (torchvision,) = installation.torchvision(DoctorConfig())
     assert torchvision.status == doctor.WARNING
+
+
+def test_an_extra_that_cannot_be_imported_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    found = {check.name: check for check in installation.extras(DoctorConfig())}
+    assert found["onnx"].status == doctor.WARNING
+    assert "cannot be imported" in found["onnx"].value
+    assert found["tensorboard"].status == doctor.OK
+
+
+def test_a_variable_that_a_program_refuses_is_a_problem(shell: Shell) -> None:
+    done = diagnosed(shell, "-q", MNIST_EPOCHS="a\x1b", MNIST_FORMAT="pdf")
+    assert done.code == ExitCode.USAGE
+    assert "problem  variables: MNIST_EPOCHS: 'a\\x1b' is not a whole number\n" in done.out
+    assert "-> change or unset it for mnist-train, mnist-compare\n" in done.out
+    assert "-> change or unset it for mnist-export\n" in done.out
 
 
 def test_an_old_torch_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -223,6 +171,13 @@ def test_a_terminal_that_cannot_show_our_signs_is_a_warning(shell: Shell) -> Non
 def test_colour_is_asked_for(shell: Shell) -> None:
     assert "\x1b[" in diagnosed(shell, FORCE_COLOR="1").out
     assert "\x1b[" not in diagnosed(shell, FORCE_COLOR="1", NO_COLOR="1").out
+    assert "\x1b[" not in diagnosed(shell, FORCE_COLOR="1", TERM="dumb").out
+
+
+def test_a_value_cannot_colour(shell: Shell) -> None:
+    done = diagnosed(shell, MNIST_OUTPUT="\x1b[31m.pt", MNIST_DATA_DIR="/dev/null/\x1b[31m")
+    assert "MNIST_OUTPUT=?[31m.pt" in done.out
+    assert "\x1b" not in done.out
 
 
 def test_the_programs_whose_completion_is_looked_for_are_all() -> None:

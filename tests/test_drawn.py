@@ -1,7 +1,6 @@
 """The drawn test set, read by the network that `mnist-train` makes without options."""
 
 import subprocess
-from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -43,11 +42,12 @@ def test_most_readings_of_drawn_digits_are_certain(reads: list[Read]) -> None:
     assert sum(read.event.uncertain for read in digits) <= 0.2 * len(digits)
 
 
-def test_the_set_is_as_labelled_and_small(reads: list[Read]) -> None:
+def test_the_set_is_as_labelled_and_small() -> None:
     files = {path.name for path in IMAGES.iterdir()} - {"labels.tsv"}
-    assert files == {read.path.name for read in reads}
+    rows = [line.split("\t") for line in (IMAGES / "labels.tsv").read_text().splitlines()[1:]]
+    assert sorted(files) == sorted(name for name, *_ in rows)
     assert sum(path.stat().st_size for path in IMAGES.iterdir()) < 650_000
-    assert set(Counter(read.digit for read in reads if read.digit is not None)) == set(range(10))
+    assert {digit for _, digit, *_ in rows} == {*"0123456789", "-"}
     assert {path.suffix for path in map(Path, files)} >= {
         *(".png", ".jpg", ".webp", ".gif", ".tif", ".bmp", ".pgm"),
     }

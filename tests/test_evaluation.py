@@ -1,9 +1,16 @@
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 import torch
+from conftest import Shell
 
+from mnist_cli.checkpoint import load_checkpoint, save_checkpoint
 from mnist_cli.data import Dataset, Split
 from mnist_cli.evaluation import Score, evaluate
 from mnist_cli.models import build_model
+from mnist_cli.score import examine
+from mnist_cli.uses import EvalConfig
 
 
 @pytest.mark.parametrize("name", ["linear", "cnn"])
@@ -42,3 +49,34 @@ def test_evaluation_leaves_the_model_as_it_was(few: Split) -> None:
     evaluate(model, few)
     assert model.training
     assert all(p.grad is None for p in model.parameters())
+
+
+def test_the_readings_agree_with_the_scores(trained: Path, mnist_dir: Path) -> None:
+    found = examine(str(trained), EvalConfig(data_dir=str(mnist_dir)))
+    right = found.readings.right
+    assert int(right.sum()) == found.event.correct
+    mistakes = found.readings.mistakes(10_000)
+    assert len(mistakes) == found.event.samples - found.event.correct
+    sure = found.readings.confidence[mistakes]
+    assert not bool(right[mistakes].any())
+    assert bool((sure[1:] <= sure[:-1]).all()), "the surest first"
+
+
+def test_the_readings_are_the_scored_ones_even_if_hardly_any_is_surer(
+    trained: Path, mnist_dir: Path, tmp_path: Path
+) -> None:
+    checkpoint = load_checkpoint(trained)
+    weights = {key: value * 1e-30 for key, value in checkpoint.weights.items()}
+    save_checkpoint(replace(checkpoint, weights=weights), str(tmp_path / "x.pt"))
+    found = examine(str(tmp_path / "x.pt"), EvalConfig(data_dir=str(mnist_dir)))
+    assert len(found.readings.mistakes()) == found.event.samples - found.event.correct
+    assert found.event.accuracy > 0.5
+
+
+def test_a_network_that_overflows_is_refused(shell: Shell, trained: Path) -> None:
+    checkpoint = load_checkpoint(trained)
+    weights = {key: value.sign() * 3e38 for key, value in checkpoint.weights.items()}
+    save_checkpoint(replace(checkpoint, weights=weights), str(shell.folder / "x.pt"))
+    done = shell("mnist-eval", "x.pt", "--json")
+    assert (done.code, done.out) == (4, "")
+    assert "x.pt: its network computes no finite numbers" in done.err

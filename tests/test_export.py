@@ -132,16 +132,17 @@ def test_json_is_one_object_that_describes_the_file(
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_dashes_are_the_standard_streams(shell: Shell, trained: Path, ending: str) -> None:
     shell("mnist-export", str(trained), f"a.{ending}")
-    piped = subprocess.run(
-        [BIN / "mnist-export", "-", "-", "--format", ending],
-        input=trained.read_bytes(),
-        capture_output=True,
-        env=shell.env,
-        timeout=120,
-        check=True,
-    )
-    assert piped.stdout == (shell.folder / f"a.{ending}").read_bytes()
-    assert piped.stderr == b""
+    for output in ("-", "/dev/stdout"):
+        piped = subprocess.run(
+            [BIN / "mnist-export", "-", output, "--format", ending],
+            input=trained.read_bytes(),
+            capture_output=True,
+            env=shell.env,
+            timeout=120,
+            check=True,
+        )
+        assert piped.stdout == (shell.folder / f"a.{ending}").read_bytes()
+        assert piped.stderr == b""
 
 
 def test_the_format_asked_for_comes_before_the_ending(shell: Shell, trained: Path) -> None:
@@ -206,13 +207,12 @@ def test_the_checkpoint_itself_is_never_overwritten(shell: Shell, trained: Path)
 def test_a_missing_extra_is_told_with_its_command_before_anything_is_loaded(
     monkeypatch: pytest.MonkeyPatch, shell: Shell
 ) -> None:
-    monkeypatch.setattr(formats, "find_spec", lambda _: None)
+    monkeypatch.setitem(sys.modules, "onnx.checker", None)
     with pytest.raises(UsageError, match=r"pip install 'mnist_cli\[onnx\]'"):
         formats.format_of("a.onnx")
     assert formats.format_of("a.html") == "html"
     blocked = (
-        "import sys, importlib.util as u; find = u.find_spec\n"
-        "u.find_spec = lambda name, *a: None if name == 'onnx' else find(name, *a)\n"
+        "import sys; sys.modules['onnx'] = None\n"
         "sys.argv = ['mnist-export', 'none.pt', 'a.onnx']\n"
         "from mnist_cli.cli.export import main\n"
         "try: main()\n"
@@ -221,6 +221,21 @@ def test_a_missing_extra_is_told_with_its_command_before_anything_is_loaded(
     done = shell(sys.executable, "-c", blocked)
     assert done.out == "2 False\n"
     assert "pip install" in done.err
+
+
+@pytest.mark.parametrize("name", ["onnx", "onnxruntime"])
+def test_a_broken_extra_is_told_as_a_missing_one_is(shell: Shell, trained: Path, name: str) -> None:
+    (shell.folder / f"{name}.py").write_text("raise ImportError('a library\\nis missing')")
+    command = ["-c", "from mnist_cli.cli.export import main; main()", str(trained), "a.onnx"]
+    done = shell(sys.executable, *command, env={"PYTHONPATH": "."})
+    assert "a library is missing" in done.err
+    if name == "onnx":
+        assert (done.code, done.out) == (2, "")
+        assert done.err.startswith("error: ONNX needs the package onnx (a library")
+        assert done.err.count("\n") == 1
+    else:
+        assert (done.code, done.out) == (0, "a.onnx\n")
+        assert done.err.startswith("Not checked by computing with it, for want of onnxruntime:")
 
 
 def test_nothing_binary_goes_to_a_terminal(shell: Shell, trained: Path) -> None:
@@ -248,7 +263,7 @@ def test_help_teaches(shell: Shell) -> None:
     done = shell("mnist-export", "--help", env={"COLUMNS": "200"})
     for taught in (
         "mnist-export checkpoint.pt digit.html",
-        "pip install onnx",
+        "pip install 'mnist_cli[onnx]'",
         "--format",
         "0 to 255",
     ):
@@ -297,7 +312,7 @@ def test_a_layer_that_no_export_knows_is_refused() -> None:
 
 def test_an_onnx_export_that_computes_otherwise_is_not_written(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
-    from mnist_cli.errors import OutputError
+    from mnist_cli.errors import CheckpointError, OutputError
     from mnist_cli.export import onnx
 
     model = load_checkpoint(checkpoint_of("mlp", tmp_path)).build_model()
@@ -307,3 +322,8 @@ def test_an_onnx_export_that_computes_otherwise_is_not_written(tmp_path: Path) -
     with pytest.raises(OutputError, match="nothing was written"):
         onnx._largest_difference(model, data)
     assert np.isfinite(onnx.encode(model, {})[1])
+    with torch.no_grad():
+        for weights in model.parameters():
+            weights.mul_(1e30)  # whose square no 32-bit number holds
+    with pytest.raises(CheckpointError, match="no finite numbers"):
+        onnx.encode(model, {})

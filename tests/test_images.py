@@ -278,6 +278,11 @@ def test_a_single_pixel_of_ink_is_a_square_in_the_centre() -> None:
     assert found.count_nonzero() == 400
 
 
+@pytest.mark.parametrize("size", [(3000, 2), (5, 9000)])
+def test_a_long_thin_jpeg_is_read(size: tuple[int, int]) -> None:
+    assert read_image(encoded(Image.new("L", size), "JPEG"), "x").shape == (28, 28)
+
+
 def test_floats_that_are_not_numbers_are_blank() -> None:
     values = torch.full((30, 30), float("nan"))
     values[0, 0] = float("inf")

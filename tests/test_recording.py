@@ -226,6 +226,26 @@ def test_tensorboard_has_the_hyperparameters_of_a_run(shell: Shell) -> None:
     assert metadata.parse_session_end_info_plugin_data(content).status == 1, "success"
 
 
+def test_a_training_does_not_die_of_curves_that_a_full_disk_takes_no_more(shell: Shell) -> None:
+    """The limit on the size of files stands for a disk that fills up."""
+    code = (
+        "import resource, signal, sys\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "from mnist_cli.scalars import TensorBoard\n"
+        "from mnist_cli.events import Step\n"
+        "board = TensorBoard('runs')\n"
+        "board._file = open('runs/events', 'wb')\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+        "for n in range(100): board.show(Step(0.0, 1, n, n, n, 0.5, 0.1))\n"
+        "board.close()\n"
+        "try: board.check()\n"
+        "except Exception as error: sys.exit(error.code)"
+    )
+    done = shell("python", "-c", code)
+    assert (done.code, done.out) == (7, ""), done.err
+    assert done.err == ("cannot write runs: File too large; the training goes on without it\n")
+
+
 def test_runs_have_folders_of_their_own(shell: Shell) -> None:
     for _ in range(2):
         shell.train("-q", "--tensorboard", "runs", "--max-updates", "3")

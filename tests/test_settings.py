@@ -98,7 +98,7 @@ def test_an_unknown_key_names_the_nearest_known_one(tmp_path: Path) -> None:
 
 
 def test_an_unknown_preset_names_the_nearest_known_one() -> None:
-    with pytest.raises(UsageError, match="no such preset; did you mean 'fast'"):
+    with pytest.raises(UsageError, match="name a TOML file or a preset"):
         toml_file("fats", PRESETS, TrainConfig)
 
 

@@ -97,6 +97,18 @@ def test_what_a_resumed_training_takes_from_its_checkpoint_is_said(
     assert shown["origins"]["model"] == f"checkpoint {trained}"
     assert shown["origins"]["epochs"] == "flag"
     assert shown["options"]["epochs"] == 7
+    assert shown["options"]["output"] == str(trained)
+    assert shown["origins"]["output"] == "--resume"
+    for place in ("data_dir", "no_clobber"):  # a checkpoint may be a stranger's
+        origin = "MNIST_DATA_DIR" if place == "data_dir" else "default"
+        assert shown["origins"][place] == origin
+    auto = options_of(shell, "mnist-train", "--resume", "auto", "-o", str(trained))
+    assert (auto["origins"]["model"], auto["origins"]["output"]) == (
+        f"checkpoint {trained}",
+        "flag",
+    )
+    alone = options_of(shell, "mnist-train", *asked, env={"MNIST_DATA_DIR": ""})
+    assert (alone["options"]["data_dir"], alone["origins"]["data_dir"]) == ("data", "default")
 
 
 @pytest.mark.parametrize(
@@ -122,7 +134,7 @@ def test_contradictions_are_told_as_usual(
 def test_batch_mode_shows_no_batch_size(tmp_path: Path) -> None:
     layers = [Layer({"mode": "batch"}, flag, "flag"), Layer({"batch_size": 3}, str, "my.toml")]
     asked = build(TrainConfig, layers)
-    listed = {s.name: s for s in settings_of(asked, resolved_training(asked), layers)}
+    listed = {s.name: s for s in settings_of(asked, resolved_training(asked), layers, {})}
     assert listed["batch_size"] == Setting(
         "batch_size", None, "not set", "all samples, in batch mode"
     )
@@ -133,5 +145,5 @@ def test_the_name_of_a_file_cannot_end_its_comment(tmp_path: Path) -> None:
     path.write_text("seed = 3\n")
     layer = toml_file(str(path), tmp_path / "none", TrainConfig)
     asked = build(TrainConfig, [layer])
-    text = as_toml(settings_of(asked, asked, [layer]), "title")
+    text = as_toml(settings_of(asked, asked, [layer], {}), "title")
     assert tomllib.loads(text)["epochs"] == TrainConfig().epochs

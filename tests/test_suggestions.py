@@ -59,6 +59,7 @@ def test_the_nearest_word_is_found(word: str, known: tuple[str, ...], meant: str
         ("--epoch", "--epochs"),
         ("--wd", "--weight-decay"),
         ("--scheduler", "--schedule"),
+        ("--test-batch-size", None),  # here no option of a training
         ("--xyzzy", None),
     ],
 )
@@ -97,6 +98,8 @@ def test_no_other_name_stands_for_an_option_that_does_not_exist() -> None:
         ("mnist-compare --batch-size 64", "did you mean --batch-sizes?"),
         ("mnist-eval", "CHECKPOINT is missing: mnist-eval CHECKPOINT"),
         ("mnist-eval a.pt b.pt", "'b.pt' is too much: mnist-eval CHECKPOINT"),
+        ("mnist-eval a.pt --checkpoint b.pt", "No such option: --checkpoint (see"),
+        ("mnist-eval --test-batch-size 9 a.pt", "did you mean --batch-size?"),
         ("mnist-eval --threshold 1 a.pt", "did you mean --min-accuracy?"),
         ("mnist-predict a.pt", "IMAGE is missing: mnist-predict CHECKPOINT IMAGE…"),
         ("mnist-export a.pt", "OUTPUT is missing: mnist-export CHECKPOINT OUTPUT"),
@@ -104,6 +107,9 @@ def test_no_other_name_stands_for_an_option_that_does_not_exist() -> None:
         ("python -m mnist_cli mnist-eval", "Did you mean 'eval'?"),
         ("python -m mnist_cli evaluate", "Did you mean 'eval'?"),
         ("python -m mnist_cli xyzzy", "There are train, eval, predict, compare, export, doctor"),
+        ("python -m mnist_cli doctor fast", "'fast' belongs to no option (see"),
+        ("python -m mnist_cli doctor cnn", "'cnn' belongs to no option (see"),
+        ("python -m mnist_cli doctor my.toml", "'my.toml' belongs to no option (see"),
         ("python -m mnist_cli --epochs 3", "python -m mnist_cli train --epochs …"),
     ],
 )

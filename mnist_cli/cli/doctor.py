@@ -2,7 +2,6 @@
 
 import json
 import os
-import sys
 from dataclasses import asdict
 from typing import Any
 
@@ -12,6 +11,7 @@ from mnist_cli import settings
 from mnist_cli.cli.options import Display, add_command
 from mnist_cli.cli.shell import leave_it_to_the_first_rank
 from mnist_cli.doctor import OK, PROBLEM, WARNING, Check, DoctorConfig, checks
+from mnist_cli.doctor.console import has_colour
 from mnist_cli.files import write_standard_output
 
 app = typer.Typer(pretty_exceptions_enable=False)
@@ -48,20 +48,14 @@ def doctor(given: dict[str, Any]) -> None:
 def _in_words(check: Check) -> str:
     """Return a check in a line, and its remedy in another."""
     mark = f"{check.status:<8}"
-    if _has_colour():
+    if has_colour():
         mark = typer.style(mark, _STYLES[check.status])
-    text = f"{mark} {check.name}: {check.value}"
-    text = "".join(letter if letter.isprintable() or letter == "\x1b" else "?" for letter in text)
-    return f"{text}\n" + (f"{'':<8} -> {check.remedy}\n" if check.remedy else "")
+    text = f"{mark} {_printable(f'{check.name}: {check.value}')}\n"
+    return text + (f"{'':<8} -> {_printable(check.remedy)}\n" if check.remedy else "")
 
 
-def _has_colour() -> bool:
-    """Tell whether standard output may be coloured, as Rich decides it."""
-    if os.environ.get("NO_COLOR"):
-        return False
-    if os.environ.get("FORCE_COLOR"):
-        return True
-    return sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+def _printable(text: str) -> str:
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 add_command(app, doctor, (DoctorConfig, Display), (), name="doctor")

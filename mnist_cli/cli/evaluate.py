@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,14 +13,14 @@ import typer
 from mnist_cli import settings
 from mnist_cli.cli.options import Display, add_command, parameter
 from mnist_cli.cli.shell import leave_it_to_the_first_rank, notices, quick_imports, run_program
-from mnist_cli.errors import ThresholdNotMetError, UsageError
+from mnist_cli.errors import OutputError, ThresholdNotMetError, UsageError
 from mnist_cli.files import check_writable, write_standard_output, write_whole
 from mnist_cli.uses import EvalConfig
 
 if TYPE_CHECKING:
     from mnist_cli.score import Examination
 
-_FIGURES = (".png", ".svg", ".pdf")
+_PAGES, _FIGURES = (".html", ".htm"), (".png", ".svg", ".pdf")
 _log = logging.getLogger("mnist_cli")
 app = typer.Typer(pretty_exceptions_enable=False)
 
@@ -44,7 +45,9 @@ def evaluate(given: dict[str, Any], checkpoint: str) -> None:
     ]
     config = settings.build(EvalConfig, layers)
     display = settings.build(Display, layers)
-    _check_places(config, display)
+    if "panel" in given and config.plot is None:
+        raise UsageError(f"--panel {config.panel} says what --plot shows; add --plot figure.svg")
+    report = _check_places(config, display)
 
     with quick_imports():
         from mnist_cli.score import examine  # noqa: PLC0415 (torch)
@@ -53,11 +56,11 @@ def evaluate(given: dict[str, Any], checkpoint: str) -> None:
             import mnist_cli.report.evaluation_figure  # noqa: F401, PLC0415
 
     with notices(quiet=display.quiet):
-        report = _report_place(config)
-        each = bool(config.mistakes or config.report or config.plot)
-        examination = examine(checkpoint, config, each=each)
+        examination = examine(checkpoint, config)
+        files = list(_files(examination, config, report))  # or there is nothing to draw
         _show(examination, config, display)
-        _write(examination, config, report)
+        for path, data in files:
+            _put(path, data)
     accuracy = examination.event.accuracy
     if config.min_accuracy is not None and accuracy < config.min_accuracy:
         raise ThresholdNotMetError(
@@ -65,28 +68,49 @@ def evaluate(given: dict[str, Any], checkpoint: str) -> None:
         )
 
 
-def _check_places(config: EvalConfig, display: Display) -> None:
-    """Raise if a figure could not be written, or two things would go to standard output."""
+def _check_places(config: EvalConfig, display: Display) -> str | None:
+    """Return where the page goes, if there is one.
+
+    Raises:
+        OutputError: a page or figure could not be written.
+        UsageError: its name does not do, or two things would go to standard output.
+
+    """
     streamed = [option for option in (config.report, config.plot) if option == "-"]
     if len(streamed) + display.json > 1:
         raise UsageError("--report -, --plot - and --json all want standard output; choose one")
-    if config.plot is None or config.plot == "-":
-        return
-    kind = Path(config.plot).suffix.lower()
-    if kind not in _FIGURES:
+    if config.plot is not None and config.plot != "-":
+        kind = Path(config.plot).suffix.lower()
+        if kind not in _FIGURES:
+            raise UsageError(
+                f"--plot {config.plot}: its ending is not one of {', '.join(_FIGURES)}; "
+                "name it confusion.svg, for one"
+            )
+        check_writable(Path(config.plot))
+    return config.report if config.report in (None, "-") else _place_of_page(config.report)
+
+
+def _place_of_page(report: str) -> str:
+    """Return the file that `--report` names: for a folder, which need not be there, index.html."""
+    path = Path(report)
+    if not report:
+        raise UsageError("--report '': its name is empty; name it report.html, for one")
+    is_there = os.path.isdir(report)  # noqa: PTH112 (a Path would raise for a name too long)
+    if is_there or report.endswith("/") or not path.suffix:
+        path /= "index.html"
+    elif path.suffix.lower() not in _PAGES:
         raise UsageError(
-            f"--plot {config.plot}: its ending is not one of {', '.join(_FIGURES)}; "
-            "name it confusion.svg, for one"
+            f"--report {report}: its ending is not .html; name it report.html, for one, "
+            "or a folder, with a / behind it"
         )
-    check_writable(Path(config.plot))
-
-
-def _report_place(config: EvalConfig) -> str | None:
-    if config.report is None:
-        return None
-    from mnist_cli.report.evaluation import place_of  # noqa: PLC0415 (torch)
-
-    return place_of(config.report)
+    else:
+        check_writable(path)
+        return report
+    first = path  # of what will have to be made
+    while not os.path.lexists(first.parent):
+        first = first.parent
+    check_writable(first)
+    return str(path)
 
 
 def _show(examination: "Examination", config: EvalConfig, display: Display) -> None:
@@ -106,30 +130,37 @@ def _show(examination: "Examination", config: EvalConfig, display: Display) -> N
         if tables:
             print_scores(event, sys.stdout)
         if config.mistakes:
-            assert examination.readings is not None
             with suppress(OSError):  # nobody reads standard error: no reason to stop
                 stream = sys.stdout if tables else sys.stderr
                 print_mistakes(examination.readings, config.mistakes, stream)
 
 
-def _write(examination: "Examination", config: EvalConfig, report: str | None) -> None:
-    """Write the page and the figure that were asked for."""
+def _files(
+    examination: "Examination", config: EvalConfig, report: str | None
+) -> Iterator[tuple[str, bytes]]:
+    """Yield the page and the figure that were asked for, and where they go."""
     if report is not None:
         from mnist_cli.report import evaluation  # noqa: PLC0415 (only where asked for)
 
-        _put(report, evaluation.render(examination).encode())
+        yield report, evaluation.render(examination).encode()
     if config.plot is not None:
         from mnist_cli.report import evaluation_figure  # noqa: PLC0415 (matplotlib)
 
-        _put(config.plot, evaluation_figure.draw(examination, config.plot, config.panel))
+        yield config.plot, evaluation_figure.draw(examination, config.plot, config.panel)
 
 
 def _put(path: str, data: bytes) -> None:
     if path == "-":
         write_standard_output(data)
-    else:
-        write_whole(Path(path), data)
-        _log.info("Wrote %s", path)
+        return
+    try:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"cannot make the folder of {path}: {error.strerror}; name another"
+        ) from error
+    write_whole(Path(path), data)
+    _log.info("Wrote %s", path)
 
 
 add_command(

@@ -17,13 +17,13 @@ app = typer.Typer(pretty_exceptions_enable=False)
 
 
 def export(given: dict[str, Any], checkpoint: str, output: str) -> None:
-    """Write a checkpoint's network for other programs, as what OUTPUT's ending says.
+    r"""Write a checkpoint's network for other programs, as what OUTPUT's ending says.
 
     .html is a page to draw digits on, which the network reads in the browser, from that one file:
     mnist-export checkpoint.pt digit.html
 
     .onnx is for ONNX Runtime and others: pixels, float [N, 28, 28] of 0 to 255, light on dark, go
-    in, and logits [N, 10] come out. It needs pip install onnx onnxruntime, and is checked.
+    in, and logits [N, 10] come out. It needs pip install 'mnist_cli\[onnx]', and is checked.
 
     .safetensors has the weights, under the names that PyTorch gives them.
 
@@ -32,6 +32,7 @@ def export(given: dict[str, Any], checkpoint: str, output: str) -> None:
     Exit codes: 0 done, 2 usage, 4 checkpoint, 7 output.
     """
     leave_it_to_the_first_rank()
+    output = "-" if output == "/dev/stdout" else output
     layers = [
         settings.Layer(given, settings.flag),
         settings.environment(os.environ, ExportConfig, Display),

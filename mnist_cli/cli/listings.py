@@ -114,7 +114,7 @@ def _show(listing: Listing, figures: Figures, display: Display) -> None:
     if sys.stdout.isatty():
         _print_tables(listing)
         if not display.quiet and "seconds" in listing.columns:
-            print(f"{_measured_on(figures)}", file=sys.stderr)  # noqa: T201
+            print(_measured_on(figures), file=sys.stderr)  # noqa: T201
         return
     rows: list[Sequence[object]] = [listing.columns]
     rows += [[getattr(entry, name) for name in listing.columns] for entry in listing.entries]

@@ -23,7 +23,8 @@ from mnist_cli.uses import PredictConfig
 
 app = typer.Typer(pretty_exceptions_enable=False)
 _log = logging.getLogger("mnist_cli")
-_ESCAPES = str.maketrans({"\t": r"\t", "\n": r"\n", "\r": r"\r"})
+_CONTROLS = (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029)  # and what also ends lines
+_ESCAPES = {code: repr(chr(code))[1:-1] for code in _CONTROLS}
 
 
 def predict(given: dict[str, Any], checkpoint: str, images: list[str]) -> None:
@@ -32,8 +33,8 @@ def predict(given: dict[str, Any], checkpoint: str, images: list[str]) -> None:
     An IMAGE is a photograph or scan of ink on paper, or a screenshot: dark on light or light on
     dark, in any colours, unevenly lit, anywhere in the picture, but alone in it. It is cut out,
     scaled and centred as MNIST's were; --show draws what is left, --save-seen saves it. A picture
-    of 28 by 28 pixels is taken as it is. PNG, JPEG, BMP, GIF, TIFF, WebP and PGM are read, of
-    several frames the first.
+    of 28 by 28 pixels is not cut out or scaled. PNG, JPEG, BMP, GIF, TIFF, WebP and PGM are read,
+    of several frames the first.
 
     A folder stands for the images in it, without those in folders within it; 'scans/**/*.png' in
     quotes for what fits the pattern. - reads standard input: mnist-predict checkpoint.pt - < 7.png
@@ -42,10 +43,10 @@ def predict(given: dict[str, Any], checkpoint: str, images: list[str]) -> None:
     the right readings of held-out samples were below), or if no digit was found: then all ten have
     0.1. A note on stderr says so, and in --json the key uncertain.
 
-    In a PATH, tabs and line ends are written as \t, \n and \r; --json, which also has the
-    probabilities of all ten digits, keeps it as it is.
+    In a PATH, tabs, line ends and other control characters are written as \t, \n and \x1b, say;
+    --json, which also has the probabilities of all ten digits, keeps it as it is.
 
-    Exit codes: 0 done, 2 usage, 3 an image could not be read (the others are), 4 checkpoint, 7
+    Exit codes: 0 done, 2 usage, 3 some image could not be read; the others were, 4 checkpoint, 7
     --save-seen could not be written.
     """
     leave_it_to_the_first_rank()
@@ -76,7 +77,7 @@ def predict(given: dict[str, Any], checkpoint: str, images: list[str]) -> None:
             else:
                 path = event.path.translate(_ESCAPES)
                 write_standard_output(f"{path}\t{event.digit}\t{event.probability:.4f}\n")
-            if config.show:
+            if config.show and not display.quiet:
                 shower.show(event, reading.seen)
             if event.uncertain:
                 _log.info(note(event, reading.seen, reading.threshold))

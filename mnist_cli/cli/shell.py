@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TextIO
 
 import typer
 
-from mnist_cli.cli.mistakes import usage_in_words
+from mnist_cli.cli.usage_errors import usage_in_words
 from mnist_cli.errors import ExitCode, MnistError, ReaderGoneError
 from mnist_cli.files import write_standard_output
 from mnist_cli.ranks import is_launched, place_in

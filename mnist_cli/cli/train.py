@@ -3,7 +3,7 @@
 import os
 import sys
 from contextlib import ExitStack, suppress
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -74,17 +74,20 @@ def train(given: dict[str, Any], config: str | None) -> None:
     if resume == AUTO and fresh.output == "-":
         raise UsageError("--resume auto goes on with the file that --output names, and that is -")
     with joined() as group:
-        options, checkpoint, base = fresh, None, DEFAULT
+        options, checkpoint = fresh, None
+        origins: dict[str, str] = {}
         if resume is not None:
             path = fresh.output if resume == AUTO else resume
             checkpoint = _checkpoint(path, group, optional=resume == AUTO)
             if checkpoint is not None:
                 options = _resumed(checkpoint, path, layers, display)
-                base = f"checkpoint {path}"
+                origins = {f.name: f"checkpoint {path}" for f in fields(options)}
+                origins |= dict.fromkeys(_places(path), DEFAULT)
+                origins |= {} if resume in (AUTO, "-") else {"output": "--resume"}
         _keep_apart(recording, output=options.output, resume=resume, config=config)
         if questions.show_config:
             pairs = (options, resolved_training(options)), (recording, recording)
-            show_config(TRAIN, layers, display, *pairs, base=base)
+            show_config(TRAIN, layers, display, *pairs, origins=origins)
             return
         _run(options, checkpoint, display, recording, group)
 
@@ -144,20 +147,21 @@ def _checkpoint(path: str, group: "Group | None", *, optional: bool) -> "Checkpo
     return decode(data, path)
 
 
+def _places(path: str) -> dict[str, Any]:
+    """Return the options that are never taken from a checkpoint: it may be a stranger's."""
+    fresh = TrainConfig()
+    return {
+        "output": fresh.output if path == "-" else path,
+        "data_dir": fresh.data_dir,
+        "no_clobber": fresh.no_clobber,
+    }
+
+
 def _resumed(
     checkpoint: "Checkpoint", path: str, layers: list[settings.Layer], display: Display
 ) -> TrainConfig:
-    """Return a checkpoint's config, changed by what was given now.
-
-    Places are never taken from the checkpoint: it may be a stranger's.
-    """
-    fresh = TrainConfig()
-    base = replace(
-        checkpoint.config,
-        output=fresh.output if path == "-" else path,
-        data_dir=fresh.data_dir,
-        no_clobber=fresh.no_clobber,
-    )
+    """Return a checkpoint's config, changed by what was given now."""
+    base = replace(checkpoint.config, **_places(path))
     if base.max_updates and base.max_updates <= checkpoint.position.update:
         base = replace(base, max_updates=None)  # a budget that was spent
     return _streams(settings.build(TrainConfig, layers, base), display)

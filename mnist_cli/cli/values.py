@@ -68,7 +68,7 @@ def _files(incomplete: str, ending: str) -> list[str]:
     """Return the files that a path may become, and, where there are none, nothing."""
     folder, name = os.path.split(incomplete)
     found: list[str] = []
-    with suppress(OSError):  # no such folder, or one that may not be read
+    with suppress(OSError, RuntimeError):  # no such folder or user, or it may not be read
         for entry in sorted(os.listdir(Path(folder).expanduser())):  # noqa: PTH208 (names, not paths)
             hidden = entry.startswith(".") and not name.startswith(".")
             if entry.startswith(name) and entry.endswith(ending) and not hidden:

@@ -6,11 +6,13 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from mnist_cli.doctor.check import OK, WARNING, Check, DoctorConfig
-from mnist_cli.variables import PREFIX, unknown_variables
+from mnist_cli import settings
+from mnist_cli.doctor.check import OK, WARNING, Check, DoctorConfig, problem
+from mnist_cli.errors import UsageError
+from mnist_cli.variables import KINDS, PREFIX, unknown_variables
 
 _NARROW = 60  # columns, from which on tables are folded
-PROGRAMS = ("mnist-train", "mnist-eval", "mnist-predict", "mnist-compare", "mnist-export")
+PROGRAMS = tuple(KINDS)
 
 
 def terminal(_config: DoctorConfig) -> Iterator[Check]:
@@ -18,7 +20,7 @@ def terminal(_config: DoctorConfig) -> Iterator[Check]:
     encoding = (getattr(sys.stdout, "encoding", None) or "unknown").lower()
     where = "a terminal" if sys.stdout.isatty() else "no terminal"
     columns = shutil.get_terminal_size().columns
-    colour = "no colour" if _is_plain() else "colour"
+    colour = "colour" if has_colour() else "no colour"
     value = f"{where}, {columns} columns, {colour}, {encoding}"
     if not encoding.startswith("utf"):
         remedy = "signs such as → and ± may fail; set LANG=C.UTF-8 or PYTHONUTF8=1"
@@ -29,13 +31,11 @@ def terminal(_config: DoctorConfig) -> Iterator[Check]:
         yield Check("terminal", OK, value)
 
 
-def _is_plain() -> bool:
-    """Tell whether there is no colour: https://no-color.org, and what Rich goes by."""
-    if os.environ.get("NO_COLOR"):
-        return True
-    if os.environ.get("FORCE_COLOR"):
+def has_colour() -> bool:
+    """Tell whether standard output may be coloured: https://no-color.org, and what Rich goes by."""
+    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
         return False
-    return not sys.stdout.isatty() or os.environ.get("TERM") == "dumb"
+    return bool(os.environ.get("FORCE_COLOR")) or sys.stdout.isatty()
 
 
 def completion(_config: DoctorConfig) -> Iterator[Check]:
@@ -57,9 +57,18 @@ def completion(_config: DoctorConfig) -> Iterator[Check]:
 
 
 def variables(_config: DoctorConfig) -> Iterator[Check]:
-    """Check that every variable that begins with MNIST_ has an effect."""
+    """Check that every variable that begins with MNIST_ has an effect, and one that can be used."""
     unknown = unknown_variables(os.environ)
     ours = sorted(n for n in os.environ if n.startswith(PREFIX) and n not in unknown)
     yield Check("variables", OK, ", ".join(f"{n}={os.environ[n]}" for n in ours) or "none set")
     for name, hint in unknown.items():
         yield Check("variables", WARNING, f"{name} has no effect", hint)
+    refused: dict[str, list[str]] = {}  # by what is wrong, the programs that say so
+    for program, kind in KINDS.items():
+        try:
+            settings.build(kind, [settings.environment(os.environ, kind)])
+        except UsageError as error:
+            for wrong in str(error).splitlines():
+                refused.setdefault(wrong, []).append(program)
+    for wrong, programs in refused.items():
+        yield problem("variables", wrong, f"change or unset it for {', '.join(programs)}")

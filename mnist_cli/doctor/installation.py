@@ -30,12 +30,9 @@ _EXTRAS = {
 
 
 def python(_config: DoctorConfig) -> Iterator[Check]:
-    """Check the version of Python."""
+    """Tell the version of Python; with one that is too old nothing here can be imported."""
     version = ".".join(map(str, sys.version_info[:3]))
-    if sys.version_info < (3, 11):  # noqa: UP036 (started from a checkout, nothing else asks)
-        yield problem("python", version, "install Python 3.11 or newer")
-    else:
-        yield Check("python", OK, f"{version} at {sys.executable}")
+    yield Check("python", OK, f"{version} at {sys.executable}")
 
 
 def package(_config: DoctorConfig) -> Iterator[Check]:
@@ -123,9 +120,18 @@ def libraries(_config: DoctorConfig) -> Iterator[Check]:
 
 
 def extras(_config: DoctorConfig) -> Iterator[Check]:
-    """Tell which optional packages are there."""
+    """Tell which optional packages are there, and whether they can be imported."""
     for name, extra in _EXTRAS.items():
+        remedy = f"pip install 'mnist_cli[{extra}]'"
         try:
-            yield Check(name, OK, metadata.version(name))
+            version = metadata.version(name)
         except metadata.PackageNotFoundError:
-            yield Check(name, OK, f"not installed; optional: pip install 'mnist_cli[{extra}]'")
+            yield Check(name, OK, f"not installed; optional: {remedy}")
+            continue
+        try:
+            importlib.import_module(name)
+        except Exception as error:
+            value = f"{version} cannot be imported: {line(error)}"
+            yield Check(name, WARNING, value, f"optional; install it again: {remedy}")
+        else:
+            yield Check(name, OK, version)

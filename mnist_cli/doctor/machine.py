@@ -1,6 +1,7 @@
 """Checks of the machine: device, cores, memory, folders."""
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -23,17 +24,18 @@ def cores(_config: DoctorConfig) -> Iterator[Check]:
     quota = cpu_quota()
     if quota is not None:
         value += f", limited to the time of {quota:g}"
-    wanted = os.environ.get("OMP_NUM_THREADS")
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
     if wanted:
         value += f"; OMP_NUM_THREADS={wanted}"
     fair = max(1, round(min(usable, quota or usable)))
-    if wanted is None and quota is not None and fair < usable:
+    if not wanted and quota is not None and fair < usable:
         remedy = f"more threads than that wait for each other: add --threads {fair}"
         yield Check("cores", WARNING, value, remedy)
-    elif wanted is not None and not wanted.split(",")[0].isdigit():
-        yield Check("cores", WARNING, value, "that is not a number; unset OMP_NUM_THREADS")
-    elif wanted is not None and int(wanted.split(",")[0]) > usable:
-        yield Check("cores", WARNING, value, "more threads than cores are slow; unset it")
+    elif wanted and not re.fullmatch("0*[1-9][0-9]{0,8}(,.*)?", wanted):
+        yield Check("cores", WARNING, value, "that is no number of threads; unset OMP_NUM_THREADS")
+    elif wanted and int(wanted.split(",")[0]) > fair:
+        remedy = f"more threads than cores are slow: set OMP_NUM_THREADS={fair}"
+        yield Check("cores", WARNING, value, remedy)
     else:
         yield Check("cores", OK, value)
 
@@ -56,7 +58,7 @@ def cpu_quota(cgroup: Path = _CGROUP) -> float | None:
 
 def memory(_config: DoctorConfig) -> Iterator[Check]:
     """Check that there is memory for the default training."""
-    available = [mb for mb in (_free_mb(), _left_to_container_mb()) if mb is not None]
+    available = [mb for mb in (_free_mb(), left_to_container_mb()) if mb is not None]
     if not available:
         yield Check("memory", OK, "not known on this system")
         return
@@ -76,13 +78,23 @@ def _free_mb() -> int | None:
     return next((int(x.split()[1]) // 1000 for x in lines if x.startswith("MemAvailable")), None)
 
 
-def _left_to_container_mb() -> int | None:
-    try:
-        most = int((_CGROUP / "memory.max").read_text())
-        used = int((_CGROUP / "memory.current").read_text())
-    except (OSError, ValueError):  # no container, or without a limit
-        return None
-    return (most - used) // 10**6
+def left_to_container_mb(cgroup: Path = _CGROUP) -> int | None:
+    """Return the megabytes that this container may still use, if it is limited (cgroup v2 or v1).
+
+    Of what it uses, the pages of files that were not read lately are given up for others:
+    https://docs.kernel.org/admin-guide/cgroup-v2.html, section Memory Interface Files.
+    """
+    for most, used, idle in (
+        ("memory.max", "memory.current", "inactive_file"),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "total_inactive_file"),
+    ):
+        try:
+            left = int((cgroup / most).read_text()) - int((cgroup / used).read_text())
+            stat = (cgroup / used).with_name("memory.stat").read_text().split()
+            return (left + int(stat[stat.index(idle) + 1])) // 10**6
+        except (OSError, ValueError):  # no container, or without a limit
+            continue
+    return None
 
 
 def device(_config: DoctorConfig) -> Iterator[Check]:

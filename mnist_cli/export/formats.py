@@ -1,6 +1,6 @@
 """Which format an export has; answers without importing torch."""
 
-from importlib.util import find_spec
+from importlib import import_module
 from pathlib import PurePath
 
 from mnist_cli.errors import UsageError
@@ -14,12 +14,16 @@ def format_of(output: str, asked: str | None = None) -> str:
     """Return `html`, `onnx` or `safetensors`: what is asked for, or what the output's ending says.
 
     Raises:
-        UsageError: neither says it, or a package that the format needs is not installed.
+        UsageError: neither says it, or a package that the format needs cannot be imported.
 
     """
     found = asked or _ending(output)
-    if found == "onnx" and find_spec("onnx") is None:
-        raise UsageError(f"ONNX needs packages that are not installed; {_INSTALL}")
+    if found == "onnx":
+        try:
+            import_module("onnx.checker")  # and not some folder called onnx
+        except ImportError as error:
+            why = " ".join(str(error).split())
+            raise UsageError(f"ONNX needs the package onnx ({why}): {_INSTALL}") from error
     return found
 
 

@@ -6,7 +6,7 @@ Its input `pixels` is `float [N, 28, 28]`, values 0 to 255, for any N; its outpu
 
 import logging
 from collections.abc import Mapping
-from importlib.util import find_spec
+from importlib import import_module
 from typing import Any
 
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mnist_cli.digest import little_endian
-from mnist_cli.errors import OutputError
+from mnist_cli.errors import CheckpointError, OutputError
 from mnist_cli.export.layers import (
     Convolution,
     Dense,
@@ -71,14 +71,18 @@ def encode(model: nn.Module, about: Mapping[str, str]) -> tuple[bytes, float | N
     the model's metadata.
 
     Raises:
+        CheckpointError: the network's logits are not finite.
         OutputError: the difference is more than rounding.
 
     """
     proto = _proto(model, about)
     checker.check_model(proto, full_check=True)
     data: bytes = proto.SerializeToString(deterministic=True)
-    if find_spec("onnxruntime") is None:
-        _logger.info("Not checked by computing with it: the package onnxruntime is not installed.")
+    try:
+        import_module("onnxruntime.capi")
+    except ImportError as error:
+        why = " ".join(str(error).split())
+        _logger.info("Not checked by computing with it, for want of onnxruntime: %s", why)
         return data, None
     return data, _largest_difference(model, data)
 
@@ -135,6 +139,11 @@ def _largest_difference(model: nn.Module, data: bytes) -> float:
     images = F.interpolate(coarse, (28, 28), mode="bilinear")[:, 0]
     with torch.inference_mode():
         logits = model(images)
+    if not logits.isfinite().all():
+        raise CheckpointError(
+            "the checkpoint's weights are so large that its network computes no finite numbers; "
+            "nothing was written"
+        )
     largest = 0.0
     for part in (slice(0, 1), slice(0, _IMAGES)):  # two sizes: the number of samples is free
         (found,) = session.run(["logits"], {"pixels": images[part].numpy()})

@@ -32,7 +32,7 @@ def export(checkpoint: str, output: str, config: ExportConfig) -> Exported:
     """Write a checkpoint's network to a file, whole or not at all, or to standard output for `-`.
 
     Raises:
-        CheckpointError: see `load_checkpoint`.
+        CheckpointError: see `load_checkpoint`, or the weights are too large to compute with.
         OutputError: the file could not be written, or is there and is to be kept.
         UsageError: see `format_of`; or the output is the checkpoint, or a terminal.
 

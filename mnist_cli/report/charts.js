@@ -18,7 +18,7 @@ function short(value) {
   return String(+value.toPrecision(3));
 }
 
-function ticks(low, high, log, most) {
+function ticks(low, high, log, most, least = 0) {
   const found = [];
   if (log) {
     const decades = Math.log10(high / low);
@@ -32,15 +32,15 @@ function ticks(low, high, log, most) {
         }
     if (found.length > 1) return found;
   }
-  const rough = (high - low) / most, power = 10 ** Math.floor(Math.log10(rough));
+  const rough = Math.max(least, (high - low) / most), power = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 5, 10].map((n) => n * power).find((n) => n >= rough);
   const values = [];
   for (let value = Math.ceil(low / step) * step; value <= high + step / 1e6; value += step) values.push(+value.toPrecision(12));
   return values;
 }
 
-/* series: [{colour, name, points: [[x, y]], edge}]; returns nothing, fills `place`. */
-function chart(place, series, { label, logX, logY, form = short, percent = false }) {
+/* series: [{colour, name, points: [[x, y]], edge}]; `whole`: x is counted. Returns nothing, fills `place`. */
+function chart(place, series, { label, logX, logY, form = short, percent = false, whole = false }) {
   const wide = place.clientWidth || 560;
   const width = Math.max(300, Math.min(wide, 720)), height = Math.round(Math.min(340, Math.max(230, width * 0.58)));
   const box = { left: 58, right: width - 10, top: 10, bottom: height - 42 };
@@ -50,7 +50,7 @@ function chart(place, series, { label, logX, logY, form = short, percent = false
   const all = usable.flatMap((s) => s.points);
   let [x0, x1] = [Math.min(...all.map((p) => p[0])), Math.max(...all.map((p) => p[0]))];
   let [y0, y1] = [Math.min(...all.map((p) => p[1])), Math.max(...all.map((p) => p[1]))];
-  if (x0 === x1) { x1 = logX ? x0 * 2 : x0 + 1; }
+  if (x0 === x1) [x0, x1] = logX ? [x0, x0 * 2] : [x0 - 0.5, x0 + 0.5];
   if (logY) { y0 *= 0.85; y1 *= 1.15; } else { const room = (y1 - y0 || 1) * 0.05; y0 = Math.max(0, y0 - room); y1 += room; if (percent) y1 = Math.min(1, y1); }
   const along = (v, a, b, log) => (log ? Math.log(v / a) / Math.log(b / a) : (v - a) / (b - a));
   const X = (v) => box.left + along(v, x0, x1, logX) * (box.right - box.left);
@@ -62,7 +62,7 @@ function chart(place, series, { label, logX, logY, form = short, percent = false
     svg.append(element("line", { class: "grid", x1: box.left, x2: box.right, y1: Y(tick), y2: Y(tick) }));
     svg.append(element("text", { x: box.left - 8, y: Y(tick) + 4, "text-anchor": "end" }, form(tick)));
   }
-  for (const tick of ticks(x0, x1, logX, width < 420 ? 4 : 7)) {
+  for (const tick of ticks(x0, x1, logX, width < 420 ? 4 : 7, whole ? 1 : 0)) {
     svg.append(element("line", { class: "axis", x1: X(tick), x2: X(tick), y1: box.bottom, y2: box.bottom + 5 }));
     svg.append(element("text", { x: X(tick), y: box.bottom + 19, "text-anchor": "middle" }, short(tick)));
   }

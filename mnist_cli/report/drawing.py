@@ -17,10 +17,10 @@ except ImportError as error:
         "--report needs nothing more"
     ) from error
 
-__all__ = ["STYLE", "Figure", "LogLocator", "NullFormatter", "drawn"]
+__all__ = ["Figure", "LogLocator", "NullFormatter", "drawn"]
 
 # The digest in a file's ids and its date would change with every run.
-STYLE: Any = {
+_STYLE: Any = {
     "svg.hashsalt": "mnist_cli",
     "font.size": 9,
     "axes.spines.top": False,
@@ -34,7 +34,7 @@ STYLE: Any = {
 def drawn(fill: Callable[[Figure], None], path: str) -> bytes:
     """Return the contents of the file of a figure that `fill` draws, in the format of its name."""
     kind = Path(path).suffix[1:].lower() or "svg"
-    with mpl.rc_context(STYLE):
+    with mpl.rc_context(_STYLE):
         figure = Figure(layout="constrained", dpi=150)
         fill(figure)
         buffer = io.BytesIO()

@@ -13,6 +13,10 @@ from mnist_cli.score import Examination
 from mnist_cli.uses import PANELS
 
 _COLUMNS, _ROWS = 10, 6  # of the contact sheet
+_NOTHING = {
+    "mistakes": "nothing was misread",
+    "history": "its training was recorded for no whole epoch",
+}
 
 
 def panel_of(path: str, panel: str) -> str:
@@ -34,7 +38,8 @@ def draw(examination: Examination, path: str, panel: str) -> bytes:
 
     def fill(figure: Figure) -> None:
         if not _DRAWN[name](examination, figure):
-            raise UsageError(f"--panel {name}: there is nothing that it could show; leave it out")
+            reason = _NOTHING[name]
+            raise UsageError(f"--plot {path}: no {name} to draw: {reason}; choose another --panel")
 
     return drawn(fill, path)
 
@@ -61,8 +66,7 @@ def _confusion(examination: Examination, figure: Figure) -> bool:
 def _calibration(examination: Examination, figure: Figure) -> bool:
     """Draw the share of right readings against their probability, and how many there are."""
     readings = examination.readings
-    assert readings is not None
-    found = calibration(readings.probabilities, readings.labels)
+    found = calibration(readings.confidence, readings.right)
     figure.set_size_inches(4.6, 5)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     lows = [part.low for part in found.bins]
@@ -80,7 +84,6 @@ def _calibration(examination: Examination, figure: Figure) -> bool:
 def _mistakes(examination: Examination, figure: Figure) -> bool:
     """Draw a contact sheet of the surest mistakes."""
     readings = examination.readings
-    assert readings is not None
     found = readings.mistakes(_COLUMNS * _ROWS)
     if not found:
         return False
@@ -92,14 +95,14 @@ def _mistakes(examination: Examination, figure: Figure) -> bool:
     for axes, number in zip(grid.flat, found, strict=False):
         axes.imshow(readings.images[number].tolist(), cmap="gray_r", vmin=0, vmax=255)
         read = int(readings.read[number])
-        sure = float(readings.probabilities[number, read])
+        sure = float(readings.confidence[number])
         axes.set_title(f"{int(readings.labels[number])} as {read}, {sure:.2f}", fontsize=6, pad=2)
     return True
 
 
 def _history(examination: Examination, figure: Figure) -> bool:
     """Draw loss and accuracy against the epoch."""
-    curves = history_of(examination.checkpoint.history).curves
+    curves = history_of(examination.checkpoint.history)
     figure.set_size_inches(7, 3)
     for axes, what in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
         for place, split in enumerate(("train", "test", "val")):
@@ -107,7 +110,7 @@ def _history(examination: Examination, figure: Figure) -> bool:
             if points:
                 axes.plot(*zip(*points, strict=True), ".-", color=colour(place), label=split)
         axes.set(xlabel="epoch", ylabel=what)
-        if curves:
+        if axes.lines:
             axes.legend()
     return bool(curves)
 

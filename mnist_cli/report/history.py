@@ -1,31 +1,23 @@
 """The course of a training, as a checkpoint tells it; its history is a stranger's until checked."""
 
-import math
-from dataclasses import dataclass
 from typing import Any
 
-CURVES = tuple(
-    f"{split}_{what}" for what in ("loss", "accuracy") for split in ("train", "test", "val")
-)
+_MOST = {"loss": 1e6, "accuracy": 1.0}
 
 
-@dataclass(frozen=True)
-class History:
-    """Points of each curve: its epoch, from 1 on, and its value; curves without any left out."""
+def history_of(entries: list[dict[str, Any]]) -> dict[str, list[tuple[int, float]]]:
+    """Return the curves in a checkpoint's history, such as `train_loss`: epochs, from 1 on, values.
 
-    curves: dict[str, list[tuple[int, float]]]
-
-
-def history_of(entries: list[dict[str, Any]]) -> History:
-    """Return the curves in a checkpoint's history; what is no plausible number is left out."""
+    What is no plausible number is left out, and so are curves without any.
+    """
     curves: dict[str, list[tuple[int, float]]] = {}
     for entry in entries:
         epoch = entry.get("epoch")
         if entry.get("event") != "epoch" or type(epoch) is not int or not 0 < epoch < 1 << 31:
             continue
-        for name in CURVES:
-            value = entry.get(name)
-            most = 1.0 if name.endswith("accuracy") else math.inf
-            if isinstance(value, int | float) and math.isfinite(value) and 0 <= value <= most:
-                curves.setdefault(name, []).append((epoch, float(value)))
-    return History(curves)
+        for what, most in _MOST.items():
+            for split in ("train", "test", "val"):
+                value: Any = entry.get(f"{split}_{what}")
+                if type(value) in (int, float) and 0 <= value <= most:
+                    curves.setdefault(f"{split}_{what}", []).append((epoch, float(value)))
+    return curves

@@ -4,5 +4,5 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#6
 
 
 def colour(place: int) -> str:
-    """Return the colour of the batch size at a place in the order."""
+    """Return the colour of what has this place, from 0 on, in an order."""
     return COLOURS[place % len(COLOURS)]

@@ -112,5 +112,5 @@ def print_mistakes(readings: Readings, most: int, stream: TextIO) -> None:
 
 def _caption(readings: Readings, number: int) -> str:
     read = int(readings.read[number])
-    sure = float(readings.probabilities[number, read])
+    sure = float(readings.confidence[number])
     return f"#{number}: {int(readings.labels[number])} read as {read}, {sure:.2f}".ljust(_PICTURE)

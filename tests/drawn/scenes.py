@@ -1,7 +1,7 @@
 """Paper, light, ink and cameras."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from random import Random
 
 import torch
@@ -29,7 +29,7 @@ class Scene:
     lines: tuple[str, ...] = ()  # of ruled paper: "rows", "columns"
     line_ink: Colour = (150, 180, 220)
     specks: int = 0
-    seed: int = field(default=0, compare=False)
+    seed: int = 0
 
 
 def shot(mask: Tensor, scene: Scene) -> Image.Image:

@@ -14,6 +14,7 @@ Point = tuple[float, float]
 # one line make a straight piece. In a box of 0 to 1, y downwards.
 Stroke = list[Point]
 _C = 0.5523  # of a quarter of a circle
+_SHAKE = 0.025  # how far points stray
 
 
 def _line(*points: Point) -> Stroke:
@@ -138,12 +139,10 @@ WAYS: dict[int, list[list[Stroke]]] = {
 }
 
 
-def written(
-    digit: int, random: Random, *, side: int, pen: float, shake: float = 0.025
-) -> Image.Image:
+def written(digit: int, random: Random, *, side: int, pen: float) -> Image.Image:
     """Return a digit written by pen as a mask `L [side, side]`, its box about half of that.
 
-    `pen` is the stroke's width as a part of the digit's height; `shake` how far points stray.
+    `pen` is the stroke's width as a part of the digit's height.
     """
     mask = Image.new("L", (side, side))
     draw = ImageDraw.Draw(mask)
@@ -152,7 +151,7 @@ def written(
     left, top = (side - width) / 2, (side - height) / 2
     radius = max(pen * height / 2, 0.5)
     for stroke in random.choice(WAYS[digit]):
-        moved = [(x + random.gauss(0, shake), y + random.gauss(0, shake)) for x, y in stroke]
+        moved = [(x + random.gauss(0, _SHAKE), y + random.gauss(0, _SHAKE)) for x, y in stroke]
         for x, y in _along(moved, steps=60):
             press = radius * random.uniform(0.92, 1.08)
             at = (left + x * width, top + y * height)

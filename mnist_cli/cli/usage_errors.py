@@ -1,4 +1,4 @@
-"""Mistakes of the command line in words: what is wrong, and what was probably meant."""
+"""Errors of usage in words: what is wrong, and what was probably meant."""
 
 import re
 import sys
@@ -51,7 +51,8 @@ def _no_such_option(wrong: str, path: str, command: Any) -> str:  # noqa: ANN401
     if not wrong.startswith("--"):
         long = (word for word in sys.argv[1:] if word.startswith(wrong) and word[2:])
         wrong = next(long, wrong)
-    known = [name for param in command.params for name in (*param.opts, *param.secondary_opts)]
+    every = (name for param in command.params for name in (*param.opts, *param.secondary_opts))
+    known = [name for name in every if name.startswith("-")]  # and not the name of an argument
     near = nearest_option(wrong, known) if len(wrong) > 2 else None
     if near is not None:
         return f"No such option: {wrong}; did you mean {near}?"
@@ -80,13 +81,13 @@ def _stray(words: str, path: str, command: Any) -> str:  # noqa: ANN401
         hint = "; sizes have commas between: --batch-sizes 64,256,full"
     elif word.endswith(".pt") and "--resume" in known:
         hint = f"; did you mean --resume {word}, or mnist-eval {word}?"
-    elif word.endswith(".toml"):
+    elif word.endswith(".toml") and "--config" in known:
         hint = f"; did you mean --config {word}?"
     elif f"--{word.replace('_', '-')}" in known:
         hint = f"; did you mean --{word.replace('_', '-')}{value and f' {value}'}?"
-    elif word in MODELS:
+    elif word in MODELS and "--model" in known:
         hint = f"; did you mean --model {word}?"
-    elif near := nearest(word, _presets(path)):
+    elif "--config" in known and (near := nearest(word, _presets(path))):
         hint = f"; did you mean --config {near}?"
     return f"'{words}' belongs to no option{hint}"
 
