@@ -115,3 +115,18 @@ def test_several_epochs_into_a_pipe_are_one_checkpoint(shell: Shell) -> None:
     script = "mnist-train -q --epochs 3 -o >(cat > piped.pt); sleep 1; mnist-eval piped.pt"
     assert shell.bash(script, env=SMALL).code == 0
     assert shell.bash("mnist-train -q -o /dev/stdout | mnist-eval -", env=SMALL).code == 0
+
+
+def test_waiting_threads_leave_the_cores_to_others_unless_told_otherwise(shell: Shell) -> None:
+    code = (
+        "import os, sys\n"
+        "from mnist_cli.cli.shell import quick_imports\n"
+        "with quick_imports():\n"
+        "    print(os.environ.get('GOMP_SPINCOUNT'), 'torch' in sys.modules)"
+    )
+    for given, found in (
+        ({}, "5000"),
+        ({"GOMP_SPINCOUNT": "7"}, "7"),
+        ({"OMP_WAIT_POLICY": "active"}, "None"),
+    ):
+        assert shell("python", "-c", code, env=given).out == f"{found} False\n"
