@@ -86,12 +86,8 @@ def evaluate(
 
     def score(start: int) -> tuple[Tensor, Tensor]:
         images, labels = split[start : start + batch_size]
-        labels = labels.long()
         with torch.inference_mode():  # a thread's own
-            logits = model(images)
-            each = F.cross_entropy(logits, labels, reduction="none").cpu()  # MPS has no doubles
-            pairs = (labels * CLASSES + logits.argmax(1)).cpu()
-            return each.double().sum(), torch.bincount(pairs, minlength=CLASSES * CLASSES)
+            return _counted(model(images), labels.long())
 
     with group.deferring():
         found = (team or Team()).map(score, starts[own])
@@ -122,6 +118,24 @@ def logits_of(
     found = list((team or Team()).map(read, range(0, len(split), batch_size)))
     model.train(was_training)
     return torch.cat(found)
+
+
+def score_of(logits: Tensor, labels: Tensor, batch_size: int = 1000) -> Score:
+    """Return the score that `evaluate` gives where these are the logits, to the last bit.
+
+    Logits are `float32 [N, 10]`, labels `int64 [N]`.
+    """
+    starts = range(0, len(labels), batch_size)
+    found = [_counted(logits[n : n + batch_size], labels[n : n + batch_size]) for n in starts]
+    losses, counts = zip(*found, strict=True)
+    return Score(sum(map(float, losses)), torch.stack(counts).sum(0).view(CLASSES, CLASSES))
+
+
+def _counted(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the sum of the losses, `float64 []`, and of each label and reading, `int64 [100]`."""
+    each = F.cross_entropy(logits, labels, reduction="none").cpu()  # MPS has no doubles
+    pairs = (labels * CLASSES + logits.argmax(1)).cpu()
+    return each.double().sum(), torch.bincount(pairs, minlength=CLASSES * CLASSES)
 
 
 def _ratio(part: Tensor, whole: Tensor) -> list[float]:

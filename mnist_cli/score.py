@@ -4,16 +4,13 @@ import math
 import time
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from mnist_cli.checkpoint import Checkpoint, load_checkpoint
 from mnist_cli.data import Split, load_dataset, load_test, part
-from mnist_cli.data.catalogue import CLASSES
 from mnist_cli.digest import weights_sha256
 from mnist_cli.errors import CheckpointError, UsageError
-from mnist_cli.evaluation import Score, logits_of
+from mnist_cli.evaluation import logits_of, score_of
 from mnist_cli.events import ClassScore, Evaluated
 from mnist_cli.runtime import pick_device, threads_for
 from mnist_cli.team import Team
@@ -78,7 +75,7 @@ def examine(path: str, config: EvalConfig) -> Examination:
     model = checkpoint.build_model().to(device)
     logits = logits_of(model, split.to(device), config.batch_size, Team(threads_for(device)))
     readings = _readings(split, logits)
-    result = _score(readings, logits)
+    result = score_of(logits, readings.labels, config.batch_size)
     if not math.isfinite(result.loss):
         name = "standard input" if path == "-" else path
         raise CheckpointError(
@@ -106,13 +103,6 @@ def _readings(split: Split, logits: Tensor) -> Readings:
     probabilities = logits.double().softmax(1)
     # The largest of two logits may be so little larger that their probabilities are the same.
     return Readings(split.images, split.labels.long(), logits.argmax(1), probabilities)
-
-
-def _score(readings: Readings, logits: Tensor) -> Score:
-    losses = F.cross_entropy(logits, readings.labels, reduction="none").double()
-    pairs = readings.labels * CLASSES + readings.read
-    counts = torch.bincount(pairs, minlength=CLASSES * CLASSES)
-    return Score(float(losses.sum()), counts.view(CLASSES, CLASSES))
 
 
 def _split(checkpoint: Checkpoint, dataset: str, config: EvalConfig) -> Split:

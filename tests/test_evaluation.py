@@ -7,7 +7,7 @@ from conftest import Shell
 
 from mnist_cli.checkpoint import load_checkpoint, save_checkpoint
 from mnist_cli.data import Dataset, Split
-from mnist_cli.evaluation import Score, evaluate
+from mnist_cli.evaluation import Score, evaluate, logits_of, score_of
 from mnist_cli.models import build_model
 from mnist_cli.score import examine
 from mnist_cli.uses import EvalConfig
@@ -30,6 +30,17 @@ def test_the_loss_is_a_sum_divided_once(mnist: Dataset) -> None:
     logits = model.double()(split.images)
     expected = torch.nn.functional.cross_entropy(logits, split.labels.long()).item()
     assert evaluate(model, split, batch_size=1000).loss == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("size", [1000, 333])
+def test_the_score_of_logits_is_that_of_the_evaluation_to_the_last_bit(
+    size: int, mnist: Dataset
+) -> None:
+    model, split = build_model("mlp", seed=1), Split(*mnist.test[:2001])
+    whole = evaluate(model, split, size)
+    again = score_of(logits_of(model, split, size), split.labels.long(), size)
+    assert again.loss_sum == whole.loss_sum
+    assert torch.equal(again.confusion, whole.confusion)
 
 
 def test_figures_follow_from_the_confusion_matrix() -> None:
