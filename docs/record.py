@@ -41,7 +41,7 @@ class Session:
 SESSIONS = {
     "training": Session("mnist-train --batch-size 64", 88, 16),
     "comparison": Session(
-        "mnist-compare --model mlp --batch-sizes 64,1024,full --epochs 3 --seeds 2", 100, 60
+        "mnist-compare --batch-sizes 64,1024,full --epochs 3 --report report.html", 100, 60
     ),
 }
 
