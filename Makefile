@@ -36,7 +36,7 @@ test: $(READY)
 	$(BIN)/pytest -n auto
 
 torture: $(READY)
-	MNIST_TORTURE=1 $(BIN)/pytest -n auto -rP tests/torture tests/data/test_faults.py tests/ranks/test_equivalence.py
+	MNIST_TORTURE=1 $(BIN)/pytest -n auto -rP tests/torture tests/runtime/test_file_faults.py tests/training/test_distributed.py
 
 lint: $(READY)
 	$(BIN)/ruff check .

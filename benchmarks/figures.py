@@ -19,12 +19,13 @@ import torch
 
 import mnist_cli
 from benchmarks.measure import Ran, run
-from mnist_cli import models
+from mnist_cli.cli.measured import FILE, Figures, Measured, load_figures, options_digest
 from mnist_cli.cli.options import PRESETS
-from mnist_cli.config import MODELS, TrainConfig
-from mnist_cli.figures import FILE, Figures, Measured, load_figures, options_digest
-from mnist_cli.runtime import processor, usable_cores
-from mnist_cli.settings import build, toml_file
+from mnist_cli.config.options import MODELS
+from mnist_cli.config.sources import build, toml_file
+from mnist_cli.config.train import TrainConfig
+from mnist_cli.models import networks
+from mnist_cli.runtime.device import processor, usable_cores
 
 # As many seeds as it takes to believe a figure, in bearable time: few of what takes minutes, and
 # many of what takes seconds and differs more.
@@ -139,7 +140,7 @@ def about(kind: str, name: str) -> str:
     """Return what a model is, from its builder's docstring; a preset says it itself."""
     if kind == "presets":
         return ""
-    return (models.MODELS[name].__doc__ or "").splitlines()[0]
+    return (networks.MODELS[name].__doc__ or "").splitlines()[0]
 
 
 if __name__ == "__main__":

@@ -7,14 +7,15 @@ import time
 import torch
 from torch import Tensor, nn
 
-from mnist_cli.data import load_dataset
+from mnist_cli.data.batches import EpochShape, epoch_updates
+from mnist_cli.data.datasets import load_dataset
 from mnist_cli.events import Step
-from mnist_cli.loaders import EpochShape, epoch_updates
-from mnist_cli.loop import Plan, Tally, fit
-from mnist_cli.models import Flatten, Normalize, count_parameters
-from mnist_cli.optim import AdamW
-from mnist_cli.runtime import keep_freed_memory
-from mnist_cli.team import Team
+from mnist_cli.models.layers import Flatten, Normalize
+from mnist_cli.models.networks import count_parameters
+from mnist_cli.runtime.device import keep_freed_memory
+from mnist_cli.runtime.threads import Team
+from mnist_cli.training.loop import Plan, Tally, fit
+from mnist_cli.training.optim import AdamW
 
 
 class ByteDropout(nn.Module):

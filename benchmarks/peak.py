@@ -9,11 +9,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from mnist_cli.config import TrainConfig
-from mnist_cli.data import load_dataset
-from mnist_cli.models import build_model
-from mnist_cli.run import train
-from mnist_cli.runtime import keep_freed_memory
+from mnist_cli.config.train import TrainConfig
+from mnist_cli.data.datasets import load_dataset
+from mnist_cli.models.networks import build_model
+from mnist_cli.runtime.device import keep_freed_memory
+from mnist_cli.training.train import train
 
 SIDE, UPDATES = 1024, 300
 

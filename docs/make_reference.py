@@ -14,14 +14,14 @@ from typing import Any, get_args, get_origin, get_type_hints
 import typer
 
 from mnist_cli import events
+from mnist_cli.cli.doctor.checks import Check
 from mnist_cli.cli.listings import Entry, models_of, presets_of
-from mnist_cli.cli.presets import COMPARE, PRESETS, TRAIN
-from mnist_cli.config import MODELS
-from mnist_cli.doctor import Check
+from mnist_cli.cli.measured import Measured, load_figures
+from mnist_cli.comparison import events as lab_events
+from mnist_cli.config.options import MODELS
+from mnist_cli.config.presets import COMPARE, PRESETS, TRAIN
 from mnist_cli.errors import MEANINGS
 from mnist_cli.events import Event
-from mnist_cli.figures import Measured, load_figures
-from mnist_cli.lab import events as lab_events
 
 PAGE = Path(__file__).with_name("reference.md")
 PROGRAMS = ("train", "evaluate", "predict", "compare", "export")

@@ -23,7 +23,7 @@ from pathlib import Path
 import filmstrip  # beside this file
 import pyte
 
-from mnist_cli.data import load_dataset
+from mnist_cli.data.datasets import load_dataset
 
 FIGURES = Path(__file__).with_name("figures")
 TYPING = 0.04  # seconds a key

@@ -7,7 +7,7 @@
 set -euo pipefail
 
 export MNIST_BATCH_SIZE="${MNIST_BATCH_SIZE-256}"  # a --batch-size or --mode batch comes first
-exec python -m mnist_cli.torchrun \
+exec python -m mnist_cli.cli.torchrun \
   --standalone \
   --nproc-per-node "${RANKS:-$(getconf _NPROCESSORS_ONLN)}" \
   --max-restarts 3 \

@@ -28,7 +28,7 @@ way.connect((sys.argv[1], 9))
 print(way.getsockname()[0])' "$address")
 
 export MNIST_BATCH_SIZE="${MNIST_BATCH_SIZE-256}"  # a --batch-size or --mode batch comes first
-exec python -m mnist_cli.torchrun \
+exec python -m mnist_cli.cli.torchrun \
   --nnodes 2 \
   --nproc-per-node "${RANKS:-2}" \
   --max-restarts 3 \

@@ -8,29 +8,30 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mnist_cli.checkpoint import Checkpoint, load_checkpoint
-    from mnist_cli.config import TrainConfig
-    from mnist_cli.data import Split, load_dataset
-    from mnist_cli.evaluation import Score, evaluate
-    from mnist_cli.lab.compare import compare
-    from mnist_cli.lab.options import CompareConfig
-    from mnist_cli.models import build_model
-    from mnist_cli.run import train
+    from mnist_cli.comparison.compare import compare
+    from mnist_cli.config.compare import CompareConfig
+    from mnist_cli.config.train import TrainConfig
+    from mnist_cli.data.datasets import Split, load_dataset
+    from mnist_cli.evaluation.evaluate import evaluate
+    from mnist_cli.evaluation.metrics import Score
+    from mnist_cli.models.checkpoint import Checkpoint, load_checkpoint
+    from mnist_cli.models.networks import build_model
+    from mnist_cli.training.train import train
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Checkpoint": "checkpoint",
-    "CompareConfig": "lab.options",
-    "Score": "evaluation",
-    "Split": "data",
-    "TrainConfig": "config",
-    "build_model": "models",
-    "compare": "lab.compare",
-    "evaluate": "evaluation",
-    "load_checkpoint": "checkpoint",
-    "load_dataset": "data",
-    "train": "run",
+    "Checkpoint": "models.checkpoint",
+    "CompareConfig": "config.compare",
+    "Score": "evaluation.metrics",
+    "Split": "data.datasets",
+    "TrainConfig": "config.train",
+    "build_model": "models.networks",
+    "compare": "comparison.compare",
+    "evaluate": "evaluation.evaluate",
+    "load_checkpoint": "models.checkpoint",
+    "load_dataset": "data.datasets",
+    "train": "training.train",
 }
 
 __all__ = [

@@ -4,10 +4,10 @@ import inspect
 
 import typer
 
-from mnist_cli.cli import compare, doctor, evaluate, export, predict, train
-from mnist_cli.cli.command import Group
-from mnist_cli.cli.options import version
-from mnist_cli.cli.shell import run_program
+from mnist_cli.cli import compare, evaluate, export, predict, train
+from mnist_cli.cli.doctor import command
+from mnist_cli.cli.options import Group, version
+from mnist_cli.cli.program import run_program
 
 app = typer.Typer(
     cls=Group,
@@ -21,7 +21,7 @@ app.add_typer(evaluate.app)
 app.add_typer(predict.app)
 app.add_typer(compare.app)
 app.add_typer(export.app)
-app.add_typer(doctor.app)
+app.add_typer(command.app)
 
 
 def group(**_values: bool) -> None:

@@ -2,27 +2,26 @@
 
 import os
 import subprocess
-import sys
-import tempfile
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from browsing import started_browser
-from hostile import encoded
-from nursery import Nursery
 from PIL import Image
 
-from mnist_cli.config import TrainConfig
-from mnist_cli.data import Dataset, Split, load_dataset
-from mnist_cli.lab.options import CompareConfig
+from mnist_cli.config.compare import CompareConfig
+from mnist_cli.config.train import TrainConfig
+from mnist_cli.data.datasets import Dataset, Split, load_dataset
+from tests.helpers.browsing import started_browser
+from tests.helpers.hostile import encoded
+from tests.helpers.launching import Launcher
+from tests.helpers.nursery import Nursery
+from tests.helpers.shell import BIN, Shell
+from tests.helpers.trainings import Configure
 
-BIN = Path(sys.executable).parent
 torch.set_num_threads(1)  # also for fixtures that are made before `one_thread`
-Configure = Callable[..., TrainConfig]
 
 
 @pytest.fixture(scope="session")
@@ -54,61 +53,6 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-@dataclass(frozen=True)
-class Done:
-    """What a finished process returned."""
-
-    code: int
-    out: str
-    err: str
-
-
-PROGRAMS = ("mnist-train", "mnist-eval", "mnist-predict", "mnist-compare", "mnist-export")
-
-
-@dataclass(frozen=True)
-class Shell:
-    """Runs installed programs in a folder, without a terminal, with the data in place."""
-
-    folder: Path
-    env: dict[str, str]
-    nursery: Nursery
-
-    def __call__(
-        self, *command: str, env: dict[str, str] | None = None, stdin: bytes = b""
-    ) -> Done:
-        """Run a command; a program that begins as always is forked behind its imports."""
-        whole = self.env | (env or {})
-        as_always = all(key.startswith("MNIST_") for key in env or {})
-        if command[0] in PROGRAMS and as_always and not {"--help", "--version"} & {*command}:
-            with tempfile.TemporaryDirectory() as place:
-                given, out, err = (Path(place) / name for name in ("stdin", "out", "err"))
-                given.write_bytes(stdin)
-                streams = {"stdin": given, "out": out, "err": err}
-                child = self.nursery.start(*command, folder=self.folder, env=whole, **streams)
-                return Done(child.wait(), out.read_bytes().decode(), err.read_bytes().decode())
-        done = subprocess.run(
-            command,
-            cwd=self.folder,
-            env=whole,
-            input=stdin,
-            capture_output=True,
-            timeout=120,
-            check=False,
-        )
-        return Done(done.returncode, done.stdout.decode(), done.stderr.decode())
-
-    def bash(self, script: str, env: dict[str, str] | None = None) -> Done:
-        return self("bash", "-o", "pipefail", "-c", script, env=env)
-
-    def train(self, *options: str, env: dict[str, str] | None = None) -> Done:
-        """Train something small: a softmax regression on 640 samples, unless told otherwise."""
-        return self("mnist-train", *options, env={**SMALL, **(env or {})})
-
-
-SMALL = {"MNIST_MODEL": "linear", "MNIST_SUBSET": "640", "MNIST_EPOCHS": "1"}
-
-
 @pytest.fixture(scope="session")
 def clean_env(mnist_dir: Path) -> dict[str, str]:
     """Return an environment as a cron job has it, but with the data in place."""
@@ -130,6 +74,17 @@ def nursery(clean_env: dict[str, str]) -> Iterator[Nursery]:
 @pytest.fixture
 def shell(tmp_path: Path, clean_env: dict[str, str], nursery: Nursery) -> Shell:
     return Shell(tmp_path, clean_env, nursery)
+
+
+@pytest.fixture
+def launcher(shell: Shell) -> Launcher:
+    return Launcher(shell.nursery, shell.env, shell.folder)
+
+
+@pytest.fixture
+def folder(shell: Shell) -> Path:
+    """Return the folder that the ranks run in."""
+    return shell.folder
 
 
 @pytest.fixture(scope="session")

@@ -14,16 +14,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from mnist_cli import settings as options
-from mnist_cli.checkpoint import load_checkpoint, save_checkpoint
-from mnist_cli.config import Option, TrainConfig
+from mnist_cli.config import sources as options
+from mnist_cli.config.defaults import resolve
+from mnist_cli.config.options import Option
+from mnist_cli.config.train import TrainConfig
 from mnist_cli.data import idx
 from mnist_cli.errors import DataError, UsageError
-from mnist_cli.files import write_whole
-from mnist_cli.images import read_image
-from mnist_cli.plain_pickle import follow
-from mnist_cli.recipes import resolve
-from mnist_cli.screening import screen
+from mnist_cli.models.checkpoint import load_checkpoint, save_checkpoint
+from mnist_cli.models.pickle_screening import follow, screen
+from mnist_cli.prediction.decode import read_image
+from mnist_cli.runtime.files import write_whole
 
 quick = settings(
     max_examples=200,

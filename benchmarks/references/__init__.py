@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from mnist_cli.data.torchvision_datasets import import_datasets
+from mnist_cli.data.download import import_datasets
 
 
 def torchvision_mnist(data_dir: str, *, train: bool, normalize: bool = False) -> Any:  # noqa: ANN401

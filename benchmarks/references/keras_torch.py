@@ -11,7 +11,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from mnist_cli.data import Split, load_dataset
+from mnist_cli.data.datasets import Split, load_dataset
 
 
 def network(name: str) -> keras.Model:

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, replace
 
-from mnist_cli.config import TrainConfig
-from mnist_cli.recipes import resolve
+from mnist_cli.config.defaults import resolve
+from mnist_cli.config.train import TrainConfig
 
 UPDATES = 50
 # Of a loss, relative to that of one process: what is asked for.

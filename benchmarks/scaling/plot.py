@@ -11,8 +11,8 @@ from matplotlib.ticker import LogLocator, NullLocator, ScalarFormatter
 from benchmarks.scaling.fit import Model, Residual
 from benchmarks.scaling.points import ALL
 from benchmarks.scaling.predict import ALGORITHMS, BYTES, WIRES, numbers, ring
-from mnist_cli.report.figure import STYLE
-from mnist_cli.report.palette import colour
+from mnist_cli.output.figures.compare import STYLE
+from mnist_cli.output.figures.style import colour
 
 BATCHES = (64, 1024, 4096, ALL)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 NETWORKS = ("linear", "mlp", "cnn")
 ALL = 60_000  # samples of MNIST: an update in batch mode
-OWN = 5  # floats that are added up beside the gradient: see `mnist_cli.exchange`
+OWN = 5  # floats that are added up beside the gradient: see `mnist_cli.training.distributed`
 
 
 @dataclass(frozen=True)

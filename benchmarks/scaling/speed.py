@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 ONE = (sys.executable, "-m", "mnist_cli")
-TWO = (sys.executable, "-m", "mnist_cli.torchrun", "--nproc-per-node", "2", "-m", "mnist_cli")
+TWO = (sys.executable, "-m", "mnist_cli.cli.torchrun", "--nproc-per-node", "2", "-m", "mnist_cli")
 TRAIN = ("train", "--mode", "batch", "--epochs", "8", "--json", "-q", "--model")
 COMPARE = (
     *("compare", "--model", "mlp", "--subset", "20000", "--batch-sizes", "32,64,256,1024"),

@@ -14,19 +14,19 @@ import torch
 import torch.distributed as dist
 
 from benchmarks.scaling.points import ALL, NETWORKS, OWN, Point, What, to_json
-from mnist_cli.config import TrainConfig
-from mnist_cli.data import Dataset, load_dataset, part
-from mnist_cli.distributed import Ranks, join
+from mnist_cli.config.defaults import resolve
+from mnist_cli.config.train import TrainConfig
+from mnist_cli.data.datasets import Dataset, load_dataset, part
 from mnist_cli.errors import MnistError
-from mnist_cli.exchange import Exchange, Tally
-from mnist_cli.group import TAIL, Group
-from mnist_cli.models import build_model
-from mnist_cli.ranks import Place
-from mnist_cli.recipes import resolve
-from mnist_cli.runtime import keep_freed_memory
-from mnist_cli.state import TrainingState
-from mnist_cli.team import Team
-from mnist_cli.trainer import Trainer
+from mnist_cli.models.networks import build_model
+from mnist_cli.runtime.device import keep_freed_memory
+from mnist_cli.runtime.distributed.group import TAIL, Group
+from mnist_cli.runtime.distributed.ranks import Place
+from mnist_cli.runtime.distributed.torch_group import Ranks, join
+from mnist_cli.runtime.threads import Team
+from mnist_cli.training.distributed import Exchange, Tally
+from mnist_cli.training.state import TrainingState
+from mnist_cli.training.trainer import Trainer
 
 Task = Callable[[], float]  # returns seconds
 SHARES = (1, 4, 16, 64, 256, 1024, 4096, ALL)

@@ -27,7 +27,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.scaling.namespaces import Room, Rooms, two_rooms
-from mnist_cli.data import load_dataset
+from mnist_cli.data.datasets import load_dataset
 
 PATIENCE = 180.0  # seconds for a training of few
 AWAY = 3.0  # seconds that a lost node stays away
@@ -178,7 +178,7 @@ def _launcher(rooms: Rooms, room: Room, nodes: int) -> list[str]:
     first = rooms.rooms[0]
     is_host = str(room == first).lower()
     return [
-        *(sys.executable, "-m", "mnist_cli.torchrun"),
+        *(sys.executable, "-m", "mnist_cli.cli.torchrun"),
         *("--nnodes", str(nodes), "--nproc-per-node", str(2 // nodes), "--max-restarts", "3"),
         *("--rdzv-backend", "c10d", "--rdzv-endpoint", f"{first.address}:{rooms.port}"),
         *("--rdzv-conf", f"is_host={is_host},{HEARTBEATS}", "--local-addr", room.address),

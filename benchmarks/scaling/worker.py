@@ -8,17 +8,17 @@ from pathlib import Path
 import torch
 
 from benchmarks.scaling.cases import CASES, UPDATES
-from mnist_cli.config import TrainConfig
-from mnist_cli.data import Dataset, load_dataset, part
-from mnist_cli.distributed import join
+from mnist_cli.config.train import TrainConfig
+from mnist_cli.data.datasets import Dataset, load_dataset, part
 from mnist_cli.errors import MnistError
 from mnist_cli.events import Step
-from mnist_cli.exchange import Tally
-from mnist_cli.group import Group
-from mnist_cli.optim import build_optimizer
-from mnist_cli.state import TrainingState
-from mnist_cli.team import Team
-from mnist_cli.trainer import Trainer
+from mnist_cli.runtime.distributed.group import Group
+from mnist_cli.runtime.distributed.torch_group import join
+from mnist_cli.runtime.threads import Team
+from mnist_cli.training.distributed import Tally
+from mnist_cli.training.optim import build_optimizer
+from mnist_cli.training.state import TrainingState
+from mnist_cli.training.trainer import Trainer
 
 
 def losses_of(config: TrainConfig, dtype: str, dataset: Dataset, group: Group) -> list[float]:

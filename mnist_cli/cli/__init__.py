@@ -1,1 +1,1 @@
-"""The command line: options to configs, events to renderers, errors to exit codes."""
+"""The command-line programs."""

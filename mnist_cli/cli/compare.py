@@ -7,11 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from mnist_cli import settings
 from mnist_cli.cli.listings import has_listed
 from mnist_cli.cli.options import Display, Questions, add_command, config_parameter, layers_of
-from mnist_cli.cli.presets import COMPARE
-from mnist_cli.cli.shell import (
+from mnist_cli.cli.program import (
     joined,
     leave_it_to_the_first_rank,
     notices,
@@ -19,14 +17,16 @@ from mnist_cli.cli.shell import (
     run_program,
 )
 from mnist_cli.cli.show_config import show_config
+from mnist_cli.config import sources
+from mnist_cli.config.compare import CompareConfig, resolve, sizes_in
+from mnist_cli.config.presets import COMPARE
 from mnist_cli.errors import MnistError, UsageError
-from mnist_cli.files import check_writable, write_standard_output, write_whole
-from mnist_cli.lab.options import CompareConfig, resolve, sizes_in
-from mnist_cli.ranks import place_in
+from mnist_cli.runtime.distributed.ranks import place_in
+from mnist_cli.runtime.files import check_writable, write_standard_output, write_whole
 
 if TYPE_CHECKING:
-    from mnist_cli.group import Group
-    from mnist_cli.lab.results import Results
+    from mnist_cli.comparison.results import Results
+    from mnist_cli.runtime.distributed.group import Group
 
 app = typer.Typer(pretty_exceptions_enable=False)
 
@@ -43,19 +43,19 @@ def compare(given: dict[str, Any], config: str | None) -> None:
 
     What the arms of a comparison found is kept in --output, so the same command goes on where it
     was interrupted. Standard output is a table, or with --json every event. Under torchrun
-    (python -m mnist_cli.torchrun --nproc-per-node 2 -m mnist_cli compare …) the ranks share the
+    (python -m mnist_cli.cli.torchrun --nproc-per-node 2 -m mnist_cli compare …) the ranks share the
     arms out.
 
     Exit codes: 0 done, 2 usage, 3 data, 5 no arm reached --until-accuracy, 6 every arm diverged,
     7 output, 130 or 143 interrupted.
     """
-    questions = settings.build(Questions, [settings.Layer(given, settings.flag)])
+    questions = sources.build(Questions, [sources.Layer(given, sources.flag)])
     if has_listed(questions, COMPARE, given):
         return
     known = (CompareConfig, Display)
     layers = layers_of(given, config, *known)
-    display = settings.build(Display, layers)
-    options = settings.build(CompareConfig, layers)
+    display = sources.build(Display, layers)
+    options = sources.build(CompareConfig, layers)
     resolved = resolve(options)
     sizes_in(options.batch_sizes)
     _check_places(options, display)
@@ -82,13 +82,13 @@ def _check_places(config: CompareConfig, display: Display) -> None:
 def _run(config: CompareConfig, display: Display, group: "Group | None") -> None:
     silent = group is not None and not group.is_main
     with quick_imports():
-        from mnist_cli.lab.compare import compare as run  # noqa: PLC0415 (torch)
-        from mnist_cli.lab.results import Results  # noqa: PLC0415 (torch)
-        from mnist_cli.render import JsonLines, Renderer  # noqa: PLC0415 (--help is quick)
-        from mnist_cli.report import progress  # noqa: PLC0415 (--help is quick)
+        from mnist_cli.comparison.compare import compare as run  # noqa: PLC0415 (torch)
+        from mnist_cli.comparison.results import Results  # noqa: PLC0415 (torch)
+        from mnist_cli.output import compare_display  # noqa: PLC0415 (--help is quick)
+        from mnist_cli.output.renderers import JsonLines, Renderer  # noqa: PLC0415 (--help is quick)
 
         if config.plot is not None and not silent:  # is matplotlib there? better asked now
-            import mnist_cli.report.figure  # noqa: F401, PLC0415
+            import mnist_cli.output.figures.compare  # noqa: F401, PLC0415
 
     results = Results()
     plain = display.json and sys.stdout.isatty()
@@ -96,7 +96,7 @@ def _run(config: CompareConfig, display: Display, group: "Group | None") -> None
     with ExitStack() as stack:
         stack.enter_context(notices(quiet=display.quiet))
         people = stack.enter_context(
-            progress.for_people(sys.stderr, quiet=display.quiet or silent, plain=plain)
+            compare_display.for_people(sys.stderr, quiet=display.quiet or silent, plain=plain)
         )
         data = JsonLines() if display.json else Renderer()
         try:
@@ -119,23 +119,23 @@ def _run(config: CompareConfig, display: Display, group: "Group | None") -> None
 
 def _show_results(results: "Results", config: CompareConfig, display: Display) -> None:
     """Write the table or the page and figure that were asked for."""
-    from mnist_cli.report import text  # noqa: PLC0415 (--help is quick)
+    from mnist_cli.output import compare_table  # noqa: PLC0415 (--help is quick)
 
     streamed = "-" in (config.report, config.plot)
     if not display.json and not streamed:
         if sys.stdout.isatty():
-            text.print_results(results, sys.stdout)
+            compare_table.print_results(results, sys.stdout)
         else:
-            write_standard_output(text.table(results))
+            write_standard_output(compare_table.table(results))
             if not display.quiet:
                 with suppress(OSError):
-                    text.print_verdict(results, sys.stderr)
+                    compare_table.print_verdict(results, sys.stderr)
     if config.report is not None:
-        from mnist_cli.report import page  # noqa: PLC0415 (only where asked for)
+        from mnist_cli.output.html import compare as page  # noqa: PLC0415 (only where asked for)
 
         _write(config.report, page.render(results).encode())
     if config.plot is not None:
-        from mnist_cli.report import figure  # noqa: PLC0415 (matplotlib, which is optional)
+        from mnist_cli.output.figures import compare as figure  # noqa: PLC0415 (matplotlib)
 
         _write(config.plot, figure.draw(results, config.plot, config.panel))
 

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from mnist_cli import settings
 from mnist_cli.cli.options import Display, add_command, parameter
-from mnist_cli.cli.shell import leave_it_to_the_first_rank, notices, quick_imports, run_program
+from mnist_cli.cli.program import leave_it_to_the_first_rank, notices, quick_imports, run_program
+from mnist_cli.config import sources
+from mnist_cli.config.inference import EvalConfig
 from mnist_cli.errors import OutputError, ThresholdNotMetError, UsageError
-from mnist_cli.files import check_writable, write_standard_output, write_whole
-from mnist_cli.uses import EvalConfig
+from mnist_cli.runtime.files import check_writable, write_standard_output, write_whole
 
 if TYPE_CHECKING:
-    from mnist_cli.score import Examination
+    from mnist_cli.evaluation.evaluate_checkpoint import Examination
 
 _PAGES, _FIGURES = (".html", ".htm"), (".png", ".svg", ".pdf")
 _log = logging.getLogger("mnist_cli")
@@ -40,20 +40,20 @@ def evaluate(given: dict[str, Any], checkpoint: str) -> None:
     """
     leave_it_to_the_first_rank()
     layers = [
-        settings.Layer(given, settings.flag),
-        settings.environment(os.environ, EvalConfig, Display),
+        sources.Layer(given, sources.flag),
+        sources.environment(os.environ, EvalConfig, Display),
     ]
-    config = settings.build(EvalConfig, layers)
-    display = settings.build(Display, layers)
+    config = sources.build(EvalConfig, layers)
+    display = sources.build(Display, layers)
     if "panel" in given and config.plot is None:
         raise UsageError(f"--panel {config.panel} says what --plot shows; add --plot figure.svg")
     report = _check_places(config, display)
 
     with quick_imports():
-        from mnist_cli.score import examine  # noqa: PLC0415 (torch)
+        from mnist_cli.evaluation.evaluate_checkpoint import examine  # noqa: PLC0415 (torch)
 
         if config.plot is not None:  # is matplotlib there? better asked now
-            import mnist_cli.report.evaluation_figure  # noqa: F401, PLC0415
+            import mnist_cli.output.figures.evaluation  # noqa: F401, PLC0415
 
     with notices(quiet=display.quiet):
         examination = examine(checkpoint, config)
@@ -115,7 +115,7 @@ def _place_of_page(report: str) -> str:
 
 def _show(examination: "Examination", config: EvalConfig, display: Display) -> None:
     """Print the scores, as data or for people."""
-    from mnist_cli.render import JsonLines  # noqa: PLC0415 (--help is quick)
+    from mnist_cli.output.renderers import JsonLines  # noqa: PLC0415 (--help is quick)
 
     event = examination.event
     on_terminal = sys.stdout.isatty() and not display.json
@@ -125,7 +125,7 @@ def _show(examination: "Examination", config: EvalConfig, display: Display) -> N
         write_standard_output(f"{config.split.capitalize()} Accuracy: {event.accuracy:.4f}\n")
     tables = on_terminal and not display.quiet and "-" not in (config.report, config.plot)
     if tables or config.mistakes:
-        from mnist_cli.report.scores import print_mistakes, print_scores  # noqa: PLC0415
+        from mnist_cli.output.eval_table import print_mistakes, print_scores  # noqa: PLC0415
 
         if tables:
             print_scores(event, sys.stdout)
@@ -140,13 +140,13 @@ def _files(
 ) -> Iterator[tuple[str, bytes]]:
     """Yield the page and the figure that were asked for, and where they go."""
     if report is not None:
-        from mnist_cli.report import evaluation  # noqa: PLC0415 (only where asked for)
+        from mnist_cli.output.html import evaluation as page  # noqa: PLC0415 (only where asked for)
 
-        yield report, evaluation.render(examination).encode()
+        yield report, page.render(examination).encode()
     if config.plot is not None:
-        from mnist_cli.report import evaluation_figure  # noqa: PLC0415 (matplotlib)
+        from mnist_cli.output.figures import evaluation as figure  # noqa: PLC0415 (matplotlib)
 
-        yield config.plot, evaluation_figure.draw(examination, config.plot, config.panel)
+        yield config.plot, figure.draw(examination, config.plot, config.panel)
 
 
 def _put(path: str, data: bytes) -> None:

@@ -5,13 +5,13 @@ from typing import Any
 
 import typer
 
-from mnist_cli import settings
 from mnist_cli.cli.options import Display, add_command, parameter
-from mnist_cli.cli.shell import leave_it_to_the_first_rank, notices, quick_imports, run_program
+from mnist_cli.cli.program import leave_it_to_the_first_rank, notices, quick_imports, run_program
+from mnist_cli.config import sources
+from mnist_cli.config.inference import ExportConfig
 from mnist_cli.errors import UsageError
 from mnist_cli.export.formats import format_of
-from mnist_cli.files import write_standard_output
-from mnist_cli.uses import ExportConfig
+from mnist_cli.runtime.files import write_standard_output
 
 app = typer.Typer(pretty_exceptions_enable=False)
 
@@ -34,18 +34,18 @@ def export(given: dict[str, Any], checkpoint: str, output: str) -> None:
     leave_it_to_the_first_rank()
     output = "-" if output == "/dev/stdout" else output
     layers = [
-        settings.Layer(given, settings.flag),
-        settings.environment(os.environ, ExportConfig, Display),
+        sources.Layer(given, sources.flag),
+        sources.environment(os.environ, ExportConfig, Display),
     ]
-    config = settings.build(ExportConfig, layers)
-    display = settings.build(Display, layers)
+    config = sources.build(ExportConfig, layers)
+    display = sources.build(Display, layers)
     if display.json and output == "-":
         raise UsageError("- as OUTPUT and --json both want standard output; name a file")
     format_of(output, config.format)  # before anything is loaded
 
     with quick_imports():
-        from mnist_cli.export.write import export as write  # noqa: PLC0415 (torch)
-        from mnist_cli.render import JsonLines  # noqa: PLC0415 (--help is quick)
+        from mnist_cli.export.export import export as write  # noqa: PLC0415 (torch)
+        from mnist_cli.output.renderers import JsonLines  # noqa: PLC0415 (--help is quick)
 
     with notices(quiet=display.quiet):
         event = write(checkpoint, output, config)

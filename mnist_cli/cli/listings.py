@@ -7,14 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from mnist_cli import settings
+from mnist_cli.cli.measured import Figures, Measured, load_figures
 from mnist_cli.cli.options import Display, Questions, TrainQuestions
-from mnist_cli.cli.presets import COMPARE, TRAIN, preset_names, purpose_of
-from mnist_cli.cli.shell import leave_it_to_the_first_rank
-from mnist_cli.config import MODELS
+from mnist_cli.cli.program import leave_it_to_the_first_rank
+from mnist_cli.config import sources
+from mnist_cli.config.options import MODELS
+from mnist_cli.config.presets import COMPARE, TRAIN, preset_names, purpose_of
 from mnist_cli.errors import UsageError
-from mnist_cli.figures import Figures, Measured, load_figures
-from mnist_cli.files import write_standard_output
+from mnist_cli.runtime.files import write_standard_output
 
 
 @dataclass(frozen=True)
@@ -55,15 +55,15 @@ def has_listed(questions: Questions, program: str, given: Mapping[str, Any]) -> 
         return False
     asked = [name for name, value in asdict(questions).items() if value]
     if len(asked) > 1:
-        raise UsageError(f"{' and '.join(map(settings.flag, asked))}: ask for one at a time")
+        raise UsageError(f"{' and '.join(map(sources.flag, asked))}: ask for one at a time")
     leave_it_to_the_first_rank()
     layers = [
-        settings.Layer(given, settings.flag),
-        settings.environment(os.environ, Display),
+        sources.Layer(given, sources.flag),
+        sources.environment(os.environ, Display),
     ]
     figures = load_figures()
     listing = models_of(figures) if models else presets_of(figures, program)
-    _show(listing, figures, settings.build(Display, layers))
+    _show(listing, figures, sources.build(Display, layers))
     return True
 
 

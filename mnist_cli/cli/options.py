@@ -7,15 +7,15 @@ from dataclasses import Field, dataclass, fields
 from typing import Annotated, Any, get_args, get_type_hints
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
 from mnist_cli import __version__
-from mnist_cli.cli.command import Command
-from mnist_cli.cli.presets import COMPARE, PRESETS, TRAIN, check_preset
-from mnist_cli.cli.values import COMPLETERS, checkpoints, completer_of
-from mnist_cli.config import Option, option
-from mnist_cli.files import write_standard_output
-from mnist_cli.settings import Layer, environment, flag, toml_file
-from mnist_cli.variables import warn_of_unknown_variables
+from mnist_cli.cli.completion import COMPLETERS, checkpoints, completer_of
+from mnist_cli.cli.environment import warn_of_unknown_variables
+from mnist_cli.config.options import Option, option
+from mnist_cli.config.presets import COMPARE, PRESETS, TRAIN, check_preset
+from mnist_cli.config.sources import Layer, environment, flag, toml_file
+from mnist_cli.runtime.files import write_standard_output
 
 AUTO = "auto"
 _ASKED = "Answers, without computing"
@@ -205,3 +205,40 @@ def version() -> inspect.Parameter:
         "--version", callback=show, is_eager=True, metavar="", help="Show the version."
     )
     return parameter("version", bool, info, default=False)
+
+
+class Command(TyperCommand):
+    """A command whose help names no Python types."""
+
+    def get_params(self, ctx: Any) -> list[Any]:  # noqa: ANN401
+        """Return the parameters; a flag takes no value, and a text is what its metavar says."""
+        return _plain(super().get_params(ctx))
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:  # noqa: ANN401
+        """Return what stands behind the name of the program in the line of usage."""
+        pieces = [self.options_metavar or ""]
+        for param in self.get_params(ctx):
+            if param.param_type_name == "argument":
+                pieces.append(f"{param.metavar}{'...' if param.nargs != 1 else ''}")
+        return pieces
+
+
+class Group(TyperGroup):
+    """A program of several commands, with the same help."""
+
+    def get_params(self, ctx: Any) -> list[Any]:  # noqa: ANN401
+        """Return the parameters; a flag takes no value."""
+        return _plain(super().get_params(ctx))
+
+
+def _plain(params: list[Any]) -> list[Any]:
+    for param in params:
+        if param.param_type_name == "argument":
+            vars(param)["display_type_rich"] = _nothing
+        elif param.metavar is None and param.is_flag:
+            param.metavar = ""
+    return params
+
+
+def _nothing(ctx: Any = None) -> str:  # noqa: ANN401
+    return ""

@@ -7,19 +7,19 @@ from typing import Any
 
 import typer
 
-from mnist_cli import settings
 from mnist_cli.cli.options import Display, add_command, parameter
-from mnist_cli.cli.shell import (
+from mnist_cli.cli.program import (
     complain,
     leave_it_to_the_first_rank,
     notices,
     quick_imports,
     run_program,
 )
+from mnist_cli.config import sources
+from mnist_cli.config.inference import PredictConfig
 from mnist_cli.errors import ExitCode
 from mnist_cli.events import Unreadable
-from mnist_cli.files import write_standard_output
-from mnist_cli.uses import PredictConfig
+from mnist_cli.runtime.files import write_standard_output
 
 app = typer.Typer(pretty_exceptions_enable=False)
 _log = logging.getLogger("mnist_cli")
@@ -51,16 +51,16 @@ def predict(given: dict[str, Any], checkpoint: str, images: list[str]) -> None:
     """
     leave_it_to_the_first_rank()
     layers = [
-        settings.Layer(given, settings.flag),
-        settings.environment(os.environ, PredictConfig, Display),
+        sources.Layer(given, sources.flag),
+        sources.environment(os.environ, PredictConfig, Display),
     ]
-    config = settings.build(PredictConfig, layers)
-    display = settings.build(Display, layers)
+    config = sources.build(PredictConfig, layers)
+    display = sources.build(Display, layers)
 
     with quick_imports():
-        from mnist_cli.predict import predict as read  # noqa: PLC0415 (torch, Pillow)
-        from mnist_cli.render import JsonLines  # noqa: PLC0415 (--help is quick)
-        from mnist_cli.showing import Shower, note  # noqa: PLC0415 (torch)
+        from mnist_cli.output.predict_display import Shower, note  # noqa: PLC0415 (torch)
+        from mnist_cli.output.renderers import JsonLines  # noqa: PLC0415 (--help is quick)
+        from mnist_cli.prediction.predict import predict as read  # noqa: PLC0415 (torch, Pillow)
 
     data, shower = JsonLines(), Shower(sys.stderr)
     failed = False

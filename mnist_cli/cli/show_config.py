@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from mnist_cli.cli.options import Display
-from mnist_cli.files import write_standard_output
-from mnist_cli.origins import Setting, as_json, as_toml, settings_of
-from mnist_cli.settings import Layer
+from mnist_cli.config.provenance import Setting, as_json, as_toml, settings_of
+from mnist_cli.config.sources import Layer
+from mnist_cli.runtime.files import write_standard_output
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance

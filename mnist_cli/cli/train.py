@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from mnist_cli import settings
 from mnist_cli.cli.listings import has_listed
 from mnist_cli.cli.options import (
     AUTO,
@@ -20,8 +19,7 @@ from mnist_cli.cli.options import (
     config_parameter,
     layers_of,
 )
-from mnist_cli.cli.presets import TRAIN
-from mnist_cli.cli.shell import (
+from mnist_cli.cli.program import (
     joined,
     leave_it_to_the_first_rank,
     notices,
@@ -29,14 +27,16 @@ from mnist_cli.cli.shell import (
     run_program,
 )
 from mnist_cli.cli.show_config import show_config
-from mnist_cli.config import TrainConfig
+from mnist_cli.config import sources
+from mnist_cli.config.presets import TRAIN
+from mnist_cli.config.provenance import DEFAULT, resolved_training
+from mnist_cli.config.train import TrainConfig
 from mnist_cli.errors import UsageError
-from mnist_cli.origins import DEFAULT, resolved_training
 
 if TYPE_CHECKING:
-    from mnist_cli.checkpoint import Checkpoint
-    from mnist_cli.group import Group
-    from mnist_cli.recording import Recorder
+    from mnist_cli.models.checkpoint import Checkpoint
+    from mnist_cli.output.log_file import Recorder
+    from mnist_cli.runtime.distributed.group import Group
 
 app = typer.Typer(pretty_exceptions_enable=False)
 
@@ -60,16 +60,16 @@ def train(given: dict[str, Any], config: str | None) -> None:
     Standard output is the path of the checkpoint. Exit codes: 0 done, 2 usage, 3 data,
     4 checkpoint, 5 accuracy not reached, 6 diverged, 7 output, 130 or 143 interrupted.
     """
-    questions = settings.build(TrainQuestions, [settings.Layer(given, settings.flag)])
+    questions = sources.build(TrainQuestions, [sources.Layer(given, sources.flag)])
     if has_listed(questions, TRAIN, given):
         return
     if questions.show_config:
         leave_it_to_the_first_rank()
     known = (TrainConfig, Resume, Display, Recording)
     layers = layers_of(given, config, *known)
-    display = settings.build(Display, layers)
-    resume = settings.build(Resume, layers).resume
-    display, recording = _log_on_stdout(display, settings.build(Recording, layers))
+    display = sources.build(Display, layers)
+    resume = sources.build(Resume, layers).resume
+    display, recording = _log_on_stdout(display, sources.build(Recording, layers))
     fresh = _fresh(layers, display) if resume in (None, AUTO) else TrainConfig()
     if resume == AUTO and fresh.output == "-":
         raise UsageError("--resume auto goes on with the file that --output names, and that is -")
@@ -109,10 +109,10 @@ def _log_on_stdout(display: Display, recording: Recording) -> tuple[Display, Rec
     return replace(display, json=True), replace(recording, log_file=None)
 
 
-def _fresh(layers: list[settings.Layer], display: Display) -> TrainConfig:
+def _fresh(layers: list[sources.Layer], display: Display) -> TrainConfig:
     """Return the options of a training that begins."""
-    options = settings.build(TrainConfig, layers)
-    settings.check(options)
+    options = sources.build(TrainConfig, layers)
+    sources.check(options)
     return _streams(options, display)
 
 
@@ -133,7 +133,7 @@ def _checkpoint(path: str, group: "Group | None", *, optional: bool) -> "Checkpo
     of the most updates counts.
     """
     with quick_imports():
-        from mnist_cli.checkpoint import decode, encode, load_checkpoint  # noqa: PLC0415 (torch)
+        from mnist_cli.models.checkpoint import decode, encode, load_checkpoint  # noqa: PLC0415 (torch)
 
     is_sought = group is None or group.is_main or optional
     missing = optional and not os.path.exists(path)  # noqa: PTH110 (no error where a name is too long)
@@ -158,13 +158,13 @@ def _places(path: str) -> dict[str, Any]:
 
 
 def _resumed(
-    checkpoint: "Checkpoint", path: str, layers: list[settings.Layer], display: Display
+    checkpoint: "Checkpoint", path: str, layers: list[sources.Layer], display: Display
 ) -> TrainConfig:
     """Return a checkpoint's config, changed by what was given now."""
     base = replace(checkpoint.config, **_places(path))
     if base.max_updates and base.max_updates <= checkpoint.position.update:
         base = replace(base, max_updates=None)  # a budget that was spent
-    return _streams(settings.build(TrainConfig, layers, base), display)
+    return _streams(sources.build(TrainConfig, layers, base), display)
 
 
 def _run(
@@ -175,10 +175,10 @@ def _run(
     group: "Group | None",
 ) -> None:
     with quick_imports():
-        from mnist_cli.display import for_people  # noqa: PLC0415 (--help is quick)
-        from mnist_cli.render import JsonLines, PathLine, Renderer  # noqa: PLC0415
-        from mnist_cli.run import train as run  # noqa: PLC0415 (torch)
-        from mnist_cli.runtime import keep_freed_memory  # noqa: PLC0415 (torch)
+        from mnist_cli.output.renderers import JsonLines, PathLine, Renderer  # noqa: PLC0415
+        from mnist_cli.output.train_display import for_people  # noqa: PLC0415 (--help is quick)
+        from mnist_cli.runtime.device import keep_freed_memory  # noqa: PLC0415 (torch)
+        from mnist_cli.training.train import train as run  # noqa: PLC0415 (torch)
 
     keep_freed_memory()
 
@@ -207,11 +207,11 @@ def _run(
 def _recorders(recording: Recording, config: TrainConfig, *, resumed: bool) -> "list[Recorder]":
     """Return what keeps the events of a training, ready to write."""
     with quick_imports():
-        from mnist_cli.recording import LogFile  # noqa: PLC0415 (--help is quick)
+        from mnist_cli.output.log_file import LogFile  # noqa: PLC0415 (--help is quick)
 
         recorders: list[Recorder] = []
         if recording.tensorboard is not None:
-            from mnist_cli.scalars import TensorBoard  # noqa: PLC0415 (an optional package)
+            from mnist_cli.output.tensorboard import TensorBoard  # noqa: PLC0415 (an optional package)
 
             recorders.append(TensorBoard(recording.tensorboard))
     if recording.log_file is not None:

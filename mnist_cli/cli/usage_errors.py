@@ -4,8 +4,8 @@ import re
 import sys
 from typing import Any
 
-from mnist_cli.config import MODELS
-from mnist_cli.suggestions import nearest, nearest_option
+from mnist_cli.config.options import MODELS
+from mnist_cli.config.suggestions import nearest, nearest_option
 
 
 def usage_in_words(error: Exception) -> str:
@@ -93,6 +93,6 @@ def _stray(words: str, path: str, command: Any) -> str:  # noqa: ANN401
 
 
 def _presets(path: str) -> list[str]:
-    from mnist_cli.cli.presets import COMPARE, TRAIN, preset_names  # noqa: PLC0415 (reads files)
+    from mnist_cli.config.presets import COMPARE, TRAIN, preset_names  # noqa: PLC0415 (reads files)
 
     return preset_names(COMPARE if path.endswith("compare") else TRAIN)

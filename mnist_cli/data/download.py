@@ -2,13 +2,18 @@
 
 import contextlib
 import http.client
+import importlib.util
 import io
 import logging
 import socket
 import sys
 import tempfile
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
+from types import ModuleType
+
+import torch
 
 from mnist_cli.data.catalogue import Source
 from mnist_cli.errors import DataError
@@ -28,8 +33,6 @@ def download(source: Source, data_dir: Path) -> None:
         DataError: no mirror gave the right files; the message names the files to put in place.
 
     """
-    from mnist_cli.data.torchvision_datasets import import_datasets  # noqa: PLC0415 (a second)
-
     folder = source.raw(data_dir)
     _log.info("Downloading %s to %s", source.folder, folder)
     try:
@@ -73,3 +76,43 @@ def _socket_timeout(seconds: float) -> Iterator[None]:
         yield
     finally:
         socket.setdefaulttimeout(before)
+
+
+_MISSING_OPERATORS = (
+    "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+    "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+)
+
+
+@cache
+def import_datasets() -> ModuleType:
+    """Return `torchvision.datasets`, whether or not torchvision's operators fit this torch.
+
+    Raises:
+        ImportError: torchvision is not installed.
+
+    """
+    spec = importlib.util.find_spec("torchvision")
+    if spec is None or spec.origin is None:
+        raise ImportError("torchvision is not installed")
+    if not _operators_load(Path(spec.origin).parent):
+        library = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
+        for operator in _MISSING_OPERATORS:
+            library.define(operator)  # type: ignore[no-untyped-call]
+        _declared.append(library)
+    from torchvision import datasets  # noqa: PLC0415
+
+    return datasets  # type: ignore[no-any-return]
+
+
+_declared: list[torch.library.Library] = []  # a declaration ends with the object that made it
+
+
+def _operators_load(folder: Path) -> bool:
+    for library in folder.glob("_C*"):
+        try:
+            torch.ops.load_library(library)  # type: ignore[no-untyped-call]
+        except OSError:
+            continue
+        return True
+    return False

@@ -6,7 +6,7 @@ import torch
 
 from mnist_cli.data.catalogue import CLASSES
 from mnist_cli.errors import UsageError
-from mnist_cli.runtime import stream
+from mnist_cli.runtime.seeding import stream
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,1 @@
-"""A checkpoint's network for other programs: ONNX, safetensors, a page to draw on."""
+"""Exports: ONNX, safetensors and a page to draw on."""

@@ -3,9 +3,9 @@
 from importlib import import_module
 from pathlib import PurePath
 
+from mnist_cli.config.inference import FORMATS
+from mnist_cli.config.suggestions import suggestion
 from mnist_cli.errors import UsageError
-from mnist_cli.suggestions import suggestion
-from mnist_cli.uses import FORMATS
 
 _INSTALL = "pip install 'mnist_cli[onnx]'"
 

@@ -14,9 +14,8 @@ from onnx import ModelProto, NodeProto, TensorProto, checker, helper
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mnist_cli.digest import little_endian
 from mnist_cli.errors import CheckpointError, OutputError
-from mnist_cli.export.layers import (
+from mnist_cli.export.graph import (
     Convolution,
     Dense,
     Flatten,
@@ -26,6 +25,7 @@ from mnist_cli.export.layers import (
     Relu,
     layers_of,
 )
+from mnist_cli.models.digest import little_endian
 
 _OPSET, _IR_VERSION = 17, 8  # of 2022: whatever runs ONNX today reads them
 _TOLERANCE = 1e-4  # of the largest logit, or of 1

@@ -11,9 +11,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from mnist_cli.checkpoint import Checkpoint
-from mnist_cli.digest import little_endian
-from mnist_cli.export.layers import (
+from mnist_cli.export.graph import (
     Convolution,
     Dense,
     Flatten,
@@ -24,7 +22,9 @@ from mnist_cli.export.layers import (
     Relu,
     layers_of,
 )
-from mnist_cli.models import count_parameters
+from mnist_cli.models.checkpoint import Checkpoint
+from mnist_cli.models.digest import little_endian
+from mnist_cli.models.networks import count_parameters
 
 _HERE = Path(__file__).parent
 _SCRIPTS = ("network.js", "picture.js", "playground.js")

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from mnist_cli.digest import little_endian
+from mnist_cli.models.digest import little_endian
 
 _TYPES = {torch.float32: "F32", torch.float64: "F64", torch.int64: "I64"}
 

@@ -13,11 +13,11 @@ from types import ModuleType
 import pytest
 import torch
 
-from data.conftest import Answer, Mirrors
-from mnist_cli.data import Dataset, load_dataset, load_test
 from mnist_cli.data.catalogue import CATALOGUE
-from mnist_cli.data.torchvision_datasets import import_datasets
+from mnist_cli.data.datasets import Dataset, load_dataset, load_test
+from mnist_cli.data.download import import_datasets
 from mnist_cli.errors import DataError
+from tests.data.conftest import Answer, Mirrors
 
 FILES = CATALOGUE["kmnist"].files
 
@@ -165,7 +165,7 @@ def test_without_torchvision_the_error_says_so(
     def missing() -> ModuleType:
         raise ImportError("torchvision is not installed")
 
-    monkeypatch.setattr("mnist_cli.data.torchvision_datasets.import_datasets", missing)
+    monkeypatch.setattr("mnist_cli.data.download.import_datasets", missing)
     with pytest.raises(DataError, match="torchvision is not installed"):
         load_dataset("kmnist", tmp_path)
 
@@ -178,6 +178,6 @@ def test_files_in_place_are_used_without_a_network(
     folder.mkdir(parents=True)
     for name, contents in few_raw.items():
         (folder / (name + ending)).write_bytes(gzip.compress(contents) if ending else contents)
-    monkeypatch.setattr("mnist_cli.data.download", lambda *_: pytest.fail("downloaded"))
+    monkeypatch.setattr("mnist_cli.data.datasets.download", lambda *_: pytest.fail("downloaded"))
     assert_is_few(load_dataset("kmnist", tmp_path), few_raw)
     assert len(load_test("kmnist", tmp_path)) == 1_000

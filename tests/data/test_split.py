@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mnist_cli.data import Dataset, Split, part
+from mnist_cli.data.datasets import Dataset, Split, part
 from mnist_cli.errors import UsageError
 
 

@@ -7,16 +7,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from data.conftest import Mirrors
-from mnist_cli.data import Dataset, load_dataset
-from mnist_cli.data.torchvision_datasets import import_datasets
+from mnist_cli.data.datasets import Dataset, load_dataset
+from mnist_cli.data.download import import_datasets
+from tests.data.conftest import Mirrors
 
 
 def test_torchvision_is_imported_only_when_it_is_asked_for() -> None:
     program = (
         "import sys, mnist_cli.data\n"
         "assert 'torchvision' not in sys.modules\n"
-        "from mnist_cli.data.torchvision_datasets import import_datasets\n"
+        "from mnist_cli.data.download import import_datasets\n"
         "assert 'torchvision' not in sys.modules\n"
         "datasets = import_datasets()\n"
         "import torchvision\n"

@@ -14,9 +14,9 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageOps
 from torch import Tensor
 
+from mnist_cli.config.inference import PredictConfig
 from mnist_cli.events import Prediction
-from mnist_cli.predict import predict
-from mnist_cli.uses import PredictConfig
+from mnist_cli.prediction.predict import predict
 
 IMAGES = Path(__file__).parent / "images"
 

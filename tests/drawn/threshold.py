@@ -2,7 +2,8 @@
 
 Each model is trained with its defaults on 50,000 samples; the other 10,000 of the training set,
 never the test set, choose. The threshold is the highest probability, in hundredths, below which at
-most 1 % of the samples fall that were read right. It prints the rows of `mnist_cli/certainty.py`,
+most 1 % of the samples fall that were read right. It prints the rows of
+`mnist_cli/prediction/confidence.py`,
 with the share of samples that is at or above it, how many of these are right, and how many of the
 mistakes are below. It takes some minutes.
 """
@@ -15,9 +16,9 @@ from pathlib import Path
 
 import torch
 
-from mnist_cli.checkpoint import load_checkpoint
-from mnist_cli.config import MODELS
-from mnist_cli.data import load_dataset, part
+from mnist_cli.config.options import MODELS
+from mnist_cli.data.datasets import load_dataset, part
+from mnist_cli.models.checkpoint import load_checkpoint
 
 LOST = 0.01  # of the samples that are read right: how many may be called uncertain
 

@@ -23,9 +23,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from damage import NUMBERS, damaged
-
 from mnist_cli.errors import CheckpointError, DataError, MnistError, UsageError
+from tests.torture.damage import NUMBERS, damaged
 
 SECONDS, MEGABYTES = 5, 1024
 
@@ -39,7 +38,7 @@ class TooSlow(BaseException):
 
 def checkpoint(draw: random.Random, folder: Path) -> Callable[[], object]:
     """Damage to the file; to its pickle or a tensor, checksums right; or to the values in it."""
-    from mnist_cli.checkpoint import load_checkpoint
+    from mnist_cli.models.checkpoint import load_checkpoint
 
     data = (folder / "checkpoint.pt").read_bytes()
     how = draw.choice([_whole, _member, _member, _values, _values])
@@ -47,9 +46,9 @@ def checkpoint(draw: random.Random, folder: Path) -> Callable[[], object]:
     path.write_bytes(how(data, draw))
 
     def read() -> object:
-        from mnist_cli.preflight import epoch_shape
-        from mnist_cli.runtime import pick_device
-        from mnist_cli.state import TrainingState
+        from mnist_cli.data.batches import epoch_shape
+        from mnist_cli.runtime.device import pick_device
+        from mnist_cli.training.state import TrainingState
 
         found = load_checkpoint(path)
         # What a resumed training does with it, too.
@@ -128,7 +127,7 @@ def _strange(value: object, draw: random.Random) -> object:
 
 def idx(draw: random.Random, folder: Path) -> Callable[[], object]:
     """A small data set in IDX files or .gz, one of them damaged."""
-    from mnist_cli import data
+    from mnist_cli.data import datasets
     from mnist_cli.data.catalogue import CATALOGUE
 
     source = CATALOGUE[draw.choice(["kmnist", "qmnist"])]  # MNIST's are held to their SHA-256
@@ -152,7 +151,7 @@ def idx(draw: random.Random, folder: Path) -> Callable[[], object]:
                 contents = bomb(draw.choice([10**7, 3 * 10**8]))
         (raw / (name + (".gz" if packed else ""))).write_bytes(contents)
     wanted = {file for file in CATALOGUE if CATALOGUE[file] is source}.pop()
-    return lambda: data.load_dataset(wanted, folder / "data")
+    return lambda: datasets.load_dataset(wanted, folder / "data")
 
 
 @cache
@@ -187,16 +186,16 @@ def _idx_header(contents: bytes, draw: random.Random) -> bytes:
 
 def toml(draw: random.Random, folder: Path) -> Callable[[], object]:
     """A TOML file: of strange values, of bits of syntax, or a damaged one; and as a variable."""
-    from mnist_cli import settings
     from mnist_cli.cli.options import PRESETS, Display
-    from mnist_cli.config import TrainConfig
-    from mnist_cli.lab.options import CompareConfig
-    from mnist_cli.lab.options import resolve as resolve_comparison
-    from mnist_cli.recipes import resolve
+    from mnist_cli.config import sources
+    from mnist_cli.config.compare import CompareConfig
+    from mnist_cli.config.compare import resolve as resolve_comparison
+    from mnist_cli.config.defaults import resolve
+    from mnist_cli.config.train import TrainConfig
 
     compare = draw.random() < 0.3
     kind: type = CompareConfig if compare else TrainConfig
-    names = [*settings._names([kind]), "no_such_key"]
+    names = [*sources._names([kind]), "no_such_key"]
     how = draw.choice([_toml_mostly_right, _toml_values, _toml_syntax, _toml_damaged])
     text = how(names, draw)
     path = folder / "case.toml"
@@ -205,12 +204,12 @@ def toml(draw: random.Random, folder: Path) -> Callable[[], object]:
 
     def read() -> object:
         layers = [
-            settings.environment(variables, kind, Display),
-            settings.toml_file(str(path), PRESETS, kind, Display),
+            sources.environment(variables, kind, Display),
+            sources.toml_file(str(path), PRESETS, kind, Display),
         ]
-        config = settings.build(kind, layers)
+        config = sources.build(kind, layers)
         if isinstance(config, TrainConfig):
-            settings.check(config)
+            sources.check(config)
             return resolve(config, 60_000)
         return resolve_comparison(config)
 
@@ -282,7 +281,7 @@ def image(draw: random.Random, folder: Path) -> Callable[[], object]:
     """An image file of a known format, damaged, with the checksums of a PNG made right."""
     from PIL import Image
 
-    from mnist_cli.images import read_image
+    from mnist_cli.prediction.decode import read_image
 
     mode = draw.choice(["1", "L", "P", "RGB", "RGBA", "LA", "CMYK", "I;16", "F"])
     kind = draw.choice(KINDS[mode])

@@ -7,10 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import fuzz
 import pytest
-from amount import count
-from nursery import Nursery
+
+from tests.helpers.nursery import Nursery
+from tests.torture import fuzz
+from tests.torture.amount import count
 
 # What `make test` tries, and what `make torture` does.
 CASES = {
@@ -33,7 +34,7 @@ def test_damaged_input_is_read_or_refused_in_a_word(kind: str, half: int, folder
     cases = CASES[kind] // 2
     first, last = half * cases, (half + 1) * cases
     done = subprocess.run(
-        [sys.executable, fuzz.__file__, kind, str(first), str(last), folder],
+        [sys.executable, "-m", fuzz.__name__, kind, str(first), str(last), folder],
         capture_output=True,
         text=True,
         timeout=60 + cases * fuzz.SECONDS / 50,

@@ -8,10 +8,10 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from amount import count
-from nursery import Child, Nursery
 
-from mnist_cli.checkpoint import load_checkpoint
+from mnist_cli.models.checkpoint import load_checkpoint
+from tests.helpers.nursery import Child, Nursery
+from tests.torture.amount import count
 
 # Trainings of about a second that save all the time, with the ways that a training can differ.
 TRAININGS = {

@@ -10,12 +10,12 @@ import time
 from pathlib import Path
 
 import pytest
-from amount import count
-from conftest import Configure, Shell
-from nursery import Child, Nursery
-from trainings import end_of
 
-from mnist_cli.checkpoint import load_checkpoint
+from mnist_cli.models.checkpoint import load_checkpoint
+from tests.helpers.nursery import Child, Nursery
+from tests.helpers.shell import Shell
+from tests.helpers.trainings import Configure, end_of
+from tests.torture.amount import count
 
 OPTIONS = "--model linear --subset 640 --epochs 3 --save-every 4 --log-interval 3 --json".split()
 

@@ -10,8 +10,9 @@ import time
 from pathlib import Path
 
 import pytest
-from amount import count
-from conftest import Shell
+
+from tests.helpers.shell import Shell
+from tests.torture.amount import count
 
 MODES = {
     "mini-batch": "--model cnn --epochs 1 --batch-size 256 --subset 20000",

@@ -1,0 +1,1 @@
+"""Comparisons of batch sizes (`mnist-compare`)."""

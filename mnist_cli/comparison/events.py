@@ -1,0 +1,226 @@
+"""What happens in a comparison, as frozen dataclasses.
+
+An arm is a batch size with a seed. `seconds` counts from the start of the comparison in which the
+event happened first; `train_seconds` counts the arm's own updates, measuring left out.
+"""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from mnist_cli.comparison.stats import Sample
+from mnist_cli.events import SCHEMA, Event
+
+REASONS = ("completed", "until-accuracy", "gave-up", "diverged")  # why an arm ended
+
+
+@dataclass(frozen=True)
+class CompareStart(Event):
+    """The comparison is about to begin, by `world_size` ranks. `command` repeats it."""
+
+    name: ClassVar[str] = "start"
+    version: str
+    samples: int
+    val_samples: int
+    test_samples: int
+    parameters: int
+    arms: int
+    world_size: int
+    machine: str
+    command: str
+    config: dict[str, Any]
+    schema: int = SCHEMA
+
+
+@dataclass(frozen=True)
+class ArmStart(Event):
+    """An arm begins, goes on, or is only read again. `updates` is `None` where open."""
+
+    name: ClassVar[str] = "arm-start"
+    arm: str
+    batch_size: int | str
+    seed: int
+    lr: float
+    purpose: str
+    number: int | None
+    arms: int
+    updates: int | None
+    finished_before: bool
+
+
+@dataclass(frozen=True)
+class ArmProgress(Event):
+    """A sign of life: the share of the arm's budget that is spent, or `None` where open."""
+
+    name: ClassVar[str] = "arm-progress"
+    lasting: ClassVar[bool] = False
+    update: int
+    samples_seen: int
+    loss: float
+    share: float | None
+
+
+@dataclass(frozen=True)
+class Dealt(Event):
+    """A sign of life while the ranks do jobs: how many are done, of how many that were dealt."""
+
+    name: ClassVar[str] = "dealt"
+    lasting: ClassVar[bool] = False
+    done: int
+    jobs: int
+    ranks: int
+
+
+@dataclass(frozen=True)
+class Point(Event):
+    """Losses and accuracies after so many updates, over whole splits."""
+
+    name: ClassVar[str] = "point"
+    arm: str
+    batch_size: int | str
+    seed: int
+    update: int
+    samples_seen: int
+    train_seconds: float
+    train_loss: float
+    train_accuracy: float
+    test_loss: float
+    test_accuracy: float
+    val_loss: float | None = None
+    val_accuracy: float | None = None
+
+
+@dataclass(frozen=True)
+class Change(Event):
+    """The full training loss before and after an update that was watched."""
+
+    name: ClassVar[str] = "change"
+    arm: str
+    update: int
+    before: float
+    after: float
+
+
+@dataclass(frozen=True)
+class ArmEnd(Event):
+    """An arm ended. The losses are `None` if it diverged.
+
+    `reason` is `completed`, `until-accuracy`, `gave-up` or `diverged`. `rises` counts the watched
+    updates on which the full training loss rose; `change_deviation` is the standard deviation of
+    its change on these, the fall at the beginning included. `machine` is where the seconds are of.
+    """
+
+    name: ClassVar[str] = "arm-end"
+    arm: str
+    batch_size: int | str
+    seed: int
+    lr: float
+    reason: str
+    update: int
+    samples_seen: int
+    train_seconds: float
+    train_loss: float | None
+    train_accuracy: float | None
+    test_loss: float | None
+    test_accuracy: float | None
+    watched: int
+    rises: int
+    change_deviation: float | None
+    weights_sha256: str | None
+    val_loss: float | None = None
+    val_accuracy: float | None = None
+    machine: str = ""
+
+
+@dataclass(frozen=True)
+class Tuned(Event):
+    """A learning rate was searched for a batch size; what was tried, and what it cost.
+
+    `stable_from` to `stable_to` is the range that trained stably, where that was asked for: in
+    which every rate of the grid got the training loss below half of ln 10 by the end of the budget.
+    `at_edge`: no larger or no smaller rate was left to try.
+    """
+
+    name: ClassVar[str] = "tuned"
+    batch_size: int | str
+    seed: int
+    lr: float
+    tried: list["Trial"]
+    train_seconds: float
+    stable_from: float | None
+    stable_to: float | None
+    at_edge: bool
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One learning rate that was tried, and how the arm ended."""
+
+    lr: float
+    reason: str
+    update: int
+    train_seconds: float
+    train_loss: float | None
+    val_loss: float | None
+    val_accuracy: float | None
+    stable: bool
+
+
+@dataclass(frozen=True)
+class Summary(Event):
+    """The arms of a batch size: each figure a mean and a deviation over seeds.
+
+    `None` where no arm has the figure. Arms that diverged are left out, and of the updates, samples
+    and seconds under --until-accuracy those that never got there.
+    """
+
+    name: ClassVar[str] = "summary"
+    batch_size: int | str
+    lr: float
+    seeds: int
+    diverged: int
+    reached: int | None
+    updates: Sample | None
+    samples_seen: Sample | None
+    train_seconds: Sample | None
+    train_loss: Sample | None
+    train_accuracy: Sample | None
+    test_loss: Sample | None
+    test_accuracy: Sample | None
+    val_accuracy: Sample | None
+    rise_share: Sample | None
+    change_deviation: Sample | None
+    watched: int
+    stable_from: float | None = None
+    stable_to: float | None = None
+    tuning_seconds: float | None = None
+    noise_scale: Sample | None = None
+    sharpness: Sample | None = None
+    stable_up_to: float | None = None
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A sentence of the verdict, and the test that it rests on, if it rests on one."""
+
+    about: str
+    text: str
+    p: float | None = None
+
+
+@dataclass(frozen=True)
+class Verdict(Event):
+    """What follows from the numbers."""
+
+    name: ClassVar[str] = "verdict"
+    findings: list[Finding]
+
+
+@dataclass(frozen=True)
+class CompareEnd(Event):
+    """The comparison ended."""
+
+    name: ClassVar[str] = "end"
+    arms: int
+    arms_run: int
+    train_seconds: float
+    tuning_seconds: float

@@ -1,0 +1,171 @@
+"""From the options of a comparison to its arms."""
+
+import hashlib
+import json
+import math
+import shlex
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields, replace
+
+from mnist_cli import __version__
+from mnist_cli.config.compare import FULL, CompareConfig, sizes_in
+from mnist_cli.config.options import DEFAULT_BATCH_SIZE
+from mnist_cli.config.sources import flag
+from mnist_cli.config.train import TrainConfig
+from mnist_cli.data.batches import epoch_shape
+from mnist_cli.errors import UsageError
+
+_UPDATE_COST = 100.0  # samples of `mlp` that take as long as an update does besides its samples
+ENDLESS = 10**6  # epochs, where a clock or a number of updates ends the arm
+
+# Learning rates for updates of 64 samples, constant and without momentum (sgd) or with 0.9
+# (adamw): the best of `mnist-compare --lr-rule tuned --batch-sizes 64 --epochs 2 --seeds 1`.
+BASE_LR = {
+    "linear": {"sgd": 0.05, "adamw": 1e-3},
+    "mlp": {"sgd": 0.1, "adamw": 5e-4},
+    "lenet": {"sgd": 0.05, "adamw": 1e-3},
+    "cnn": {"sgd": 0.05, "adamw": 2e-3},
+    "quick": {"sgd": 0.2, "adamw": 1e-3},
+}
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A batch size with a seed: a resolved config, whose limits are the budget of the comparison.
+
+    `end_updates` is the number of updates at which it ends, if that is known. `probe_ends` asks
+    for the probes at the start and the end only.
+    """
+
+    config: TrainConfig
+    end_updates: int | None
+    purpose: str = "arm"  # or "trial"
+    probe_ends: bool = False
+
+    @property
+    def batch_size(self) -> int | str:
+        """The samples in an update, or `full`."""
+        return FULL if self.config.batch_size is None else self.config.batch_size
+
+    @property
+    def name(self) -> str:
+        """A name for its files: another arm has another one, the same arm the same."""
+        value = {k: v for k, v in asdict(self).items() if k != "config"}
+        options = {k: v for k, v in asdict(self.config).items() if k not in PLACES}
+        text = json.dumps([__version__, value, options], sort_keys=True)
+        digest = hashlib.sha256(text.encode()).hexdigest()[:10]
+        kind = "trial-" if self.purpose == "trial" else ""
+        return f"{kind}{self.batch_size}-seed{self.config.seed}-lr{self.config.lr:g}-{digest}"
+
+
+def arm_of(
+    config: CompareConfig,
+    size: int | None,
+    seed: int,
+    lr: float,
+    *,
+    samples: int,
+    purpose: str = "arm",
+) -> Arm:
+    """Return the arm of a batch size and a seed with a learning rate; `config` is resolved.
+
+    All arms descend the plain cross-entropy of the samples as they are.
+
+    Raises:
+        UsageError: the batch is larger than the training set.
+
+    """
+    assert config.momentum is not None
+    assert config.val_size is not None
+    updates = config.updates
+    trained = TrainConfig(
+        mode="batch" if size is None else "mini-batch",
+        batch_size=size,
+        micro_batch_size=config.micro_batch_size,
+        epochs=config.epochs or ENDLESS,
+        max_updates=updates,
+        max_seconds=config.seconds,
+        until_accuracy=config.until_accuracy,
+        model=config.model,
+        optimizer=config.optimizer,
+        lr=lr,
+        momentum=config.momentum,
+        weight_decay=config.weight_decay,
+        schedule=config.schedule,
+        label_smoothing=0.0,
+        augment=False,
+        subset=config.subset,
+        val_size=config.val_size,
+        dataset=config.dataset,
+        data_dir=config.data_dir,
+        probe=config.probe if purpose == "arm" else None,
+        probe_every=config.probe_every or TrainConfig.probe_every,
+        probe_samples=config.probe_samples,
+        seed=seed,
+        device=config.device,
+        threads=config.threads,
+    )
+    shape = epoch_shape(trained, samples)
+    if config.epochs is not None:
+        updates = config.epochs * shape.updates
+    elif config.until_accuracy is not None:
+        trained = replace(trained, epochs=config.max_epochs)
+    return Arm(trained, updates, purpose, probe_ends=config.probe_every is None)
+
+
+def cost_of(arm: Arm, samples: int) -> float:
+    """Return about how long an arm takes, to be compared with others of its network."""
+    shape = epoch_shape(arm.config, samples)
+    updates = arm.end_updates or arm.config.epochs * shape.updates
+    return updates * (_UPDATE_COST + shape.update_size)
+
+
+def learning_rate_of(config: CompareConfig, size: int | None, samples: int) -> float:
+    """Return what the rule gives for a batch size; where it is tuned, where the search begins."""
+    base = BASE_LR[config.model][config.optimizer] if config.lr is None else config.lr
+    ratio = (size or samples) / DEFAULT_BATCH_SIZE
+    power = {"fixed": 0.0, "sqrt": 0.5, "linear": 1.0, "tuned": 0.5}[config.lr_rule]
+    if config.lr_rule == "tuned":
+        ratio = min(ratio, 16.0)  # beyond, larger batches rarely bear larger rates
+    return float(base * math.pow(ratio, power))
+
+
+def check_sizes(config: CompareConfig, samples: int) -> list[int | None]:
+    """Return the batch sizes of a comparison.
+
+    Raises:
+        UsageError: one is no size, comes twice, or is larger than the training set.
+
+    """
+    sizes = sizes_in(config.batch_sizes)
+    for size in sizes:
+        if size is not None and size > samples:
+            raise UsageError(
+                f"--batch-sizes {config.batch_sizes}: {size} is more than the {samples:,} training "
+                "samples; full takes all of them"
+            )
+    return sizes
+
+
+def seeds_of(config: CompareConfig) -> range:
+    """Return the seeds of a comparison."""
+    return range(config.seed, config.seed + config.seeds)
+
+
+def command_of(config: CompareConfig) -> str:
+    """Return the command that repeats a comparison, with every option that is not the default."""
+    return shlex.join(["mnist-compare", *_options_of(config)])
+
+
+def _options_of(config: CompareConfig) -> Iterator[str]:
+    for field in fields(CompareConfig):
+        value = getattr(config, field.name)
+        if value == field.default or field.name in ("report", "plot", "panel", "data_dir"):
+            continue
+        if isinstance(value, bool):
+            yield flag(field.name)
+        else:
+            yield from (flag(field.name), str(value))
+
+
+PLACES = ("data_dir", "output", "no_clobber", "log_interval")  # they change no result

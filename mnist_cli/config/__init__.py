@@ -1,0 +1,1 @@
+"""The options, their sources and their defaults."""

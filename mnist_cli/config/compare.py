@@ -1,0 +1,200 @@
+"""The options of a comparison, and what they may not be; without torch, so `--help` is quick."""
+
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, ClassVar
+
+from mnist_cli.config.options import PROBES, Option, names_in, option
+from mnist_cli.config.sources import complain, flag, unknown_names
+from mnist_cli.config.train import TrainConfig
+from mnist_cli.errors import UsageError
+
+LR_RULES = ("fixed", "sqrt", "linear", "tuned")
+BUDGETS = ("epochs", "updates", "seconds", "until_accuracy")
+PANELS = ("auto", "curves", "target", "noise", "sharpness", "rates")
+FULL = "full"
+_WHAT, _HOW, _SHOW = "What is compared", "How it is trained", "What is shown"
+_BUDGET = "Budget (one of these; --epochs 3 if none)"
+
+
+def _as_in_training(name: str, default: Any = None, **changes: Any) -> Any:  # noqa: ANN401
+    """Declare a field that means what it means in a training."""
+    about: Option = next(f for f in fields(TrainConfig) if f.name == name).metadata["option"]
+    about = replace(about, **{"panel": _HOW, "shown_default": "", **changes})
+    return field(default=default, metadata={"option": about})
+
+
+@dataclass(frozen=True)
+class CompareConfig:
+    """Everything that decides a comparison."""
+
+    exclusive: ClassVar[tuple[str, ...]] = BUDGETS
+
+    batch_sizes: str = option(
+        "16,64,256,1024,full",
+        "Samples in one update, with commas between; full is batch mode.",
+        metavar="SIZES",
+        listed=True,
+        panel=_WHAT,
+    )
+    seeds: int = option(
+        3,
+        "Repetitions: each has other weights to start with, another order and split.",
+        metavar="N",
+        minimum=1,
+        maximum=1000,
+        panel=_WHAT,
+    )
+    seed: int = _as_in_training("seed", 0, help="The first of the seeds.", panel=_WHAT)
+    lr_rule: str = option(
+        "fixed",
+        "Learning rate by batch size: the same; growing with its square root or linearly, from "
+        "--lr at 64; or each the best of a search on held-out samples.",
+        choices=LR_RULES,
+        panel=_WHAT,
+    )
+    lr_range: bool = option(
+        False, "Also search the range of learning rates that train stably.", panel=_WHAT
+    )
+    epochs: int | None = option(
+        None, "Passes over the training set.", metavar="N", minimum=1, panel=_BUDGET
+    )
+    updates: int | None = option(None, "Updates.", metavar="N", minimum=1, panel=_BUDGET)
+    seconds: float | None = option(
+        None, "Seconds of training, measuring left out.", metavar="S", above=0, panel=_BUDGET
+    )
+    until_accuracy: float | None = option(
+        None,
+        "Until the accuracy on held-out samples is A.",
+        metavar="A",
+        above=0,
+        maximum=1,
+        panel=_BUDGET,
+    )
+    max_epochs: int = option(
+        100, "When to give up on --until-accuracy.", metavar="N", minimum=1, panel=_BUDGET
+    )
+    model: str = _as_in_training("model", "mlp")
+    optimizer: str = _as_in_training("optimizer", "sgd")
+    lr: float | None = _as_in_training(
+        "lr", help="Learning rate of batches of 64.", shown_default="by model and optimizer"
+    )
+    momentum: float | None = _as_in_training("momentum", shown_default="0 with sgd, 0.9 with adamw")
+    weight_decay: float = _as_in_training("weight_decay", 0.0)
+    schedule: str = _as_in_training("schedule", "constant")
+    micro_batch_size: int = _as_in_training("micro_batch_size", TrainConfig.micro_batch_size)
+    subset: int | None = _as_in_training("subset", shown_default="all")
+    val_size: int | None = _as_in_training(
+        "val_size", shown_default="5000, or a fifth of --subset, where they are needed; else 0"
+    )
+    dataset: str = _as_in_training("dataset", "mnist")
+    data_dir: str = _as_in_training("data_dir", "data")
+    device: str = _as_in_training("device", "auto")
+    threads: int | None = _as_in_training("threads", shown_default="auto")
+    probe: str | None = _as_in_training("probe", panel="Probes")
+    probe_every: int | None = _as_in_training(
+        "probe_every", panel="Probes", shown_default="at the start and the end"
+    )
+    probe_samples: int = _as_in_training("probe_samples", 2000, panel="Probes")
+    output: str = option(
+        "comparison",
+        "Folder of the finished arms, a JSON Lines file each; they are not run again.",
+        metavar="DIR",
+        short="-o",
+        panel=_SHOW,
+    )
+    report: str | None = option(
+        None,
+        "Write a page to project: curves, table, verdict. - is stdout.",
+        metavar="FILE.html",
+        panel=_SHOW,
+    )
+    plot: str | None = option(
+        None, "Write a figure (needs matplotlib).", metavar="FILE.svg|png", panel=_SHOW
+    )
+    panel: str = option(
+        "auto",
+        "What the figure shows; auto takes what the comparison is about.",
+        choices=PANELS,
+        panel=_SHOW,
+    )
+
+
+def sizes_in(text: str) -> list[int | None]:
+    """Return the batch sizes in an option's value; `None` is batch mode.
+
+    Raises:
+        UsageError: one of them is no size, or comes twice.
+
+    """
+    sizes: list[int | None] = []
+    for name in names_in(text):
+        if name != FULL and not (name.isascii() and name.isdigit() and 0 < int(name) < 2**63):
+            raise UsageError(
+                f"--batch-sizes {text}: {name!r} is neither a number of samples nor '{FULL}'"
+            )
+        size = None if name == FULL else int(name)
+        if size in sizes:
+            raise UsageError(f"--batch-sizes {text}: {name} comes twice")
+        sizes.append(size)
+    if not sizes:
+        raise UsageError("--batch-sizes names no size; try 16,64,256,1024,full")
+    return sizes
+
+
+def resolve(config: CompareConfig) -> CompareConfig:
+    """Return the config with its budget, momentum and held-out samples decided.
+
+    Raises:
+        UsageError: with a line for each contradiction.
+
+    """
+    problems = [*unknown_names("--probe", config.probe, PROBES)]
+    budgets = [name for name in BUDGETS if getattr(config, name) is not None]
+    if len(budgets) > 1:
+        problems.append(
+            f"{' and '.join(map(flag, budgets))} contradict each other: a comparison has one "
+            "budget; leave all but one out"
+        )
+    open_ended = config.seconds is not None or config.until_accuracy is not None
+    if open_ended and config.schedule != "constant":
+        problems.append(
+            f"--schedule {config.schedule} needs to know the number of updates beforehand; with "
+            f"{flag(budgets[0])} leave it at constant"
+        )
+    needed = config.lr_rule == "tuned" or config.lr_range or config.until_accuracy is not None
+    val_size = config.val_size
+    if val_size is None:
+        val_size = min(5000, (config.subset or 25000) // 5) if needed else 0
+    if needed and not val_size:
+        problems.append(
+            "--val-size 0: to tune the learning rate, or to stop at an accuracy, takes samples "
+            "that are not the test set; add --val-size 5000"
+        )
+    for name, ending in (("report", (".html", ".htm")), ("plot", (".svg", ".png", ".pdf"))):
+        path = getattr(config, name)
+        if path is not None and path != "-" and not path.lower().endswith(ending):
+            problems.append(f"{flag(name)} {path}: the file's name has to end in {ending[0]}")
+    needed_by = {
+        "target": (config.until_accuracy is not None, "--until-accuracy"),
+        "noise": ("alignment" in names_in(config.probe), "--probe alignment"),
+        "sharpness": ("sharpness" in names_in(config.probe), "--probe sharpness"),
+        "rates": (config.lr_range or config.lr_rule == "tuned", "--lr-range"),
+    }
+    measured, option_needed = needed_by.get(config.panel, (True, ""))
+    if not measured:
+        problems.append(f"--panel {config.panel} shows what is not measured; add {option_needed}")
+    if config.until_accuracy is None and config.max_epochs != CompareConfig.max_epochs:
+        problems.append(f"--max-epochs {config.max_epochs} needs --until-accuracy; leave it out")
+    if config.probe_every is not None and not config.probe:
+        problems.append(f"--probe-every {config.probe_every} needs --probe; leave it out")
+    if config.output in ("", "-"):
+        problems.append(f"--output '{config.output}': the arms are kept in a folder; name one")
+    complain(problems)
+    return replace(
+        config,
+        epochs=config.epochs if budgets else 3,
+        momentum=config.momentum
+        if config.momentum is not None
+        else {"sgd": 0.0, "adamw": 0.9}[config.optimizer],
+        val_size=val_size,
+    )

@@ -1,0 +1,74 @@
+"""The options of what is done with a checkpoint: scoring, reading images, exporting."""
+
+from dataclasses import dataclass
+
+from mnist_cli.config.options import DATASETS, DEVICES, option
+
+SPLITS = ("test", "train", "val")
+FORMATS = ("html", "onnx", "safetensors")
+PANELS = ("auto", "confusion", "calibration", "mistakes", "history")
+
+
+@dataclass(frozen=True)
+class EvalConfig:
+    """Everything that decides an evaluation, and where it is shown."""
+
+    dataset: str | None = option(
+        None, "The data set.", choices=DATASETS, shown_default="as trained on"
+    )
+    data_dir: str = option("data", "Folder of the data, in torchvision's layout.", metavar="DIR")
+    device: str = option("auto", "Where to compute.", choices=DEVICES)
+    split: str = option(
+        "test", "The samples to score: test, or the train or val part of the run.", choices=SPLITS
+    )
+    batch_size: int = option(
+        1000, "Samples in one forward pass; never changes the result.", metavar="N", minimum=1
+    )
+    min_accuracy: float | None = option(
+        None, "Exit with 5 when the accuracy is below A.", metavar="A", minimum=0, maximum=1
+    )
+    mistakes: int = option(
+        0, "Draw the N worst mistakes in the terminal.", metavar="N", minimum=0, maximum=1000
+    )
+    report: str | None = option(
+        None,
+        "Write a page with everything that was found: a file that ends in .html, or a folder.",
+        metavar="DIR|FILE.html",
+    )
+    plot: str | None = option(
+        None, "Draw a figure: a file that ends in .png, .svg or .pdf.", metavar="PATH"
+    )
+    panel: str = option(
+        "auto",
+        "What --plot shows; auto goes by the file's name, or else confusion.",
+        choices=PANELS,
+    )
+
+
+@dataclass(frozen=True)
+class PredictConfig:
+    """Everything that decides how images are read."""
+
+    device: str = option("auto", "Where to compute.", choices=DEVICES)
+    uncertain_below: float | None = option(
+        None,
+        "Call a reading uncertain whose probability is below P.",
+        metavar="P",
+        minimum=0,
+        maximum=1,
+        shown_default="by model",
+    )
+    show: bool = option(False, "Draw on stderr what the network saw of each image, unless -q.")
+    save_seen: str | None = option(
+        None, "Save what the network saw of each image as a PNG in a folder.", metavar="DIR"
+    )
+
+
+@dataclass(frozen=True)
+class ExportConfig:
+    """Everything that decides an export."""
+
+    format: str | None = option(
+        None, "What to write.", choices=FORMATS, shown_default="by OUTPUT's ending"
+    )
+    no_clobber: bool = option(False, "Refuse to overwrite an existing output.")

@@ -1,1 +1,0 @@
-"""Batch against mini-batch, measured: comparisons and what follows from them."""

@@ -1,0 +1,285 @@
+"""The checkpoint: one file that can rebuild its model and go on where the training stopped.
+
+Format 2 is a dictionary saved by `torch.save`, made only of what `torch.load(weights_only=True)`
+loads: `format`, `format_version`, `model` (name, arguments), `weights`, `weights_sha256`,
+`config`, `optimizer`, `position`, `history` (an entry an epoch, and one each time that the training
+went on after a stop) and `versions` (of the programs, and what they computed on).
+"""
+
+import io
+import math
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mnist_cli.config import defaults, sources
+from mnist_cli.config.train import TrainConfig
+from mnist_cli.errors import CheckpointError, UsageError
+from mnist_cli.events import Epoch, Resumed
+from mnist_cli.models.digest import weights_sha256
+from mnist_cli.models.networks import MODELS, build_model
+from mnist_cli.models.pickle_screening import ForeignError, UnsafeError, screen
+from mnist_cli.runtime.files import Origin, write_standard_output, write_whole
+
+FORMAT, FORMAT_VERSION = "mnist_cli checkpoint", 2
+_MAX_BYTES = 1 << 26  # twenty times the largest network here, with its optimizer's state
+_MAX_COUNT = 1 << 53
+_MAX_TEXT = 200  # characters of a version
+_MISFITS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+_PARTS = {
+    "model": dict,
+    "weights": dict,
+    "weights_sha256": str,
+    "config": dict,
+    "optimizer": dict,
+    "position": dict,
+    "history": list,
+    "versions": dict,
+}
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where a training stands: updates made, and the sums over the epoch that is under way.
+
+    An epoch is under way until it has been scored; `samples` is what its sums are over.
+    """
+
+    update: int
+    samples: int = 0
+    loss_sum: float = 0.0
+    correct: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse what no training can have counted, with ValueError."""
+        counts = (self.update, self.samples, self.correct)
+        if any(type(count) is not int or not 0 <= count < _MAX_COUNT for count in counts):
+            raise ValueError(f"its position {sources.shown(counts)} is not one of a training")
+        if type(self.loss_sum) is not float or not 0 <= self.loss_sum < math.inf:
+            raise ValueError(f"its sum of losses is {sources.shown(self.loss_sum)}")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The state of a training. `config` is resolved; `weights` is the network's state dict.
+
+    `origin` is the file that it was read from, if it was.
+    """
+
+    config: TrainConfig
+    weights: Mapping[str, Tensor]
+    optimizer: dict[str, Any]
+    position: Position
+    history: list[dict[str, Any]]
+    versions: dict[str, str]
+    origin: Origin | None = None
+
+    def build_model(self) -> nn.Module:
+        """Return the network with its weights."""
+        model = build_model(self.config.model)
+        model.load_state_dict(dict(self.weights))
+        return model
+
+
+def save_checkpoint(checkpoint: Checkpoint, path: str) -> None:
+    """Write a checkpoint to a file, whole or not at all, or to standard output for `-`.
+
+    Raises:
+        OutputError: the file could not be written.
+
+    """
+    data = encode(checkpoint)
+    if path == "-":
+        write_standard_output(data)
+    else:
+        write_whole(Path(path), data)
+
+
+def encode(checkpoint: Checkpoint) -> bytes:
+    """Return the contents of a checkpoint's file."""
+    buffer = io.BytesIO()
+    parts = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "model": {"name": checkpoint.config.model, "arguments": {}},
+        "weights": dict(checkpoint.weights),
+        "weights_sha256": weights_sha256(checkpoint.weights),
+        "config": asdict(checkpoint.config),
+        "optimizer": checkpoint.optimizer,
+        "position": asdict(checkpoint.position),
+        "history": checkpoint.history,
+        "versions": checkpoint.versions,
+    }
+    torch.save(parts, buffer)
+    return buffer.getvalue()
+
+
+def load_checkpoint(path: str | Path) -> Checkpoint:
+    """Return the checkpoint in a file, or on standard input for `-`, after checking it whole.
+
+    Nothing in the file is executed: it is screened, and read by `torch.load(weights_only=True)`.
+
+    Raises:
+        CheckpointError: missing, damaged, of another format or version, or unsafe.
+
+    """
+    name = "standard input" if str(path) == "-" else str(path) or "''"
+    data, origin = _read(path, name)
+    return replace(decode(data, name), origin=origin)
+
+
+def decode(data: bytes, name: str) -> Checkpoint:
+    """Return the checkpoint in the contents of a file, which errors call `name`.
+
+    Raises:
+        CheckpointError: damaged, of another format or version, or unsafe.
+
+    """
+    parts = _parse(data, name)
+    kind = parts.get("format")
+    if type(kind) is not str or kind != FORMAT:
+        raise CheckpointError(
+            f"{name} is {_kind_of(parts)}, and not a checkpoint; give a file that mnist-train wrote"
+        )
+    version = parts.get("format_version")
+    if type(version) is not int or version != FORMAT_VERSION:
+        raise CheckpointError(
+            f"{name} has checkpoint format {_number(version)}; this version reads format "
+            f"{FORMAT_VERSION}: use the mnist_cli that wrote it"
+        )
+    for part, kind in _PARTS.items():
+        if not isinstance(parts.get(part), kind):
+            raise CheckpointError(f"{name} is damaged: its part '{part}' is missing or malformed")
+    try:
+        return _assemble(parts)
+    except (UsageError, MemoryError, RuntimeError, *_MISFITS) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise CheckpointError(f"{name} is damaged: {reason}") from error
+
+
+def _number(value: object) -> str:
+    return sources.shown(value) if type(value) is int else "unknown"
+
+
+def _kind_of(parts: dict[str, Any]) -> str:
+    """Return what a file of `torch.save` is that is not a checkpoint."""
+    if parts and all(isinstance(value, Tensor) for value in parts.values()):
+        return "a plain state dict, weights without their network's name"
+    return "a PyTorch file of another program"
+
+
+def _read(path: str | Path, name: str) -> tuple[bytes, Origin | None]:
+    try:
+        origin = None
+        if not str(path):
+            raise FileNotFoundError(0, "its name is empty")
+        if str(path) == "-":
+            data = sys.stdin.buffer.read(_MAX_BYTES + 1)
+        else:
+            with Path(path).open("rb") as file:
+                origin = Origin.of(Path(path), os.fstat(file.fileno()))
+                data = file.read(_MAX_BYTES + 1)
+    except IsADirectoryError as error:
+        raise CheckpointError(f"{name} is a folder; name a checkpoint in it") from error
+    except OSError as error:
+        raise CheckpointError(
+            f"cannot read the checkpoint {name}: {error.strerror}; mnist-train writes one"
+        ) from error
+    if not data:
+        raise CheckpointError(f"{name} is empty: no checkpoint was written there")
+    if len(data) > _MAX_BYTES:
+        raise CheckpointError(f"{name} is larger than any checkpoint of mnist-train")
+    return data, origin
+
+
+def _parse(data: bytes, name: str) -> dict[str, Any]:
+    """Return the dictionary in a file of `torch.save`."""
+    if not data.startswith(b"PK\x03\x04"):
+        raise CheckpointError(f"{name} is {_other_kind(data)}; give a file that mnist-train wrote")
+    try:
+        screened = screen(data)
+    except UnsafeError as error:
+        raise CheckpointError(
+            f"{name} is not a checkpoint of mnist-train, and unsafe to load: {error}; "
+            "nothing in it was run"
+        ) from error
+    except ForeignError as error:
+        raise CheckpointError(
+            f"{name} is not a checkpoint of mnist-train: {error}; give a file that it wrote"
+        ) from error
+    except ValueError as error:
+        raise CheckpointError(f"{name} is damaged or truncated: {error}") from error
+    try:
+        parts = torch.load(io.BytesIO(screened), map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever PyTorch may raise, in words that the file may have chosen
+        raise CheckpointError(f"{name} is damaged: PyTorch cannot read it") from error
+    return parts if isinstance(parts, dict) else {}
+
+
+def _other_kind(data: bytes) -> str:
+    """Return what a file is that `torch.save` did not write, as far as its start tells."""
+    if data.startswith(b"\x80"):
+        return "a pickle, or of an old PyTorch; it could run commands and is not opened"
+    if data[8:9] == b"{" and int.from_bytes(data[:8], "little") < len(data):
+        return "a safetensors file, which has weights but not how to go on"
+    return "not a checkpoint"
+
+
+def _assemble(parts: dict[str, Any]) -> Checkpoint:
+    """Return the checkpoint of the parts; ValueError and its like say what does not fit."""
+    if set(parts["config"]) != {field.name for field in fields(TrainConfig)}:
+        raise ValueError("its options are not those of this version")
+    config = sources.build(TrainConfig, [sources.Layer(parts["config"], lambda key: key)])
+    sources.check(config)
+    if defaults.resolve(config) != config:
+        raise ValueError("an option is left open")
+    weights = parts["weights"]
+    if parts["model"] != {"name": config.model, "arguments": {}} or config.model not in MODELS:
+        raise ValueError(f"its model is {sources.shown(parts['model'])}")
+    if not all(isinstance(key, str) and isinstance(t, Tensor) for key, t in weights.items()):
+        raise ValueError("its weights are not tensors")
+    expected = {k: (v.shape, v.dtype) for k, v in build_model(config.model).state_dict().items()}
+    if {k: (v.shape, v.dtype) for k, v in weights.items()} != expected:
+        raise ValueError(f"its weights are not those of the model {config.model}")
+    if not all(bool(value.isfinite().all()) for value in weights.values()):
+        raise ValueError("a weight is not finite")
+    if weights_sha256(weights) != parts["weights_sha256"]:
+        raise ValueError("the SHA-256 of its weights differs from the recorded one")
+    _check_plain(parts["history"], parts["versions"])
+    return Checkpoint(
+        config=config,
+        weights=weights,
+        optimizer=parts["optimizer"],
+        position=Position(**parts["position"]),
+        history=parts["history"],
+        versions=parts["versions"],
+    )
+
+
+def _check_plain(history: list[Any], versions: dict[Any, Any]) -> None:
+    """Raise ValueError unless these are what a training records."""
+    known = {kind.name: {f.name for f in fields(kind)} | {"event"} for kind in (Epoch, Resumed)}
+    for entry in history:
+        kind = entry.get("event") if isinstance(entry, dict) else None
+        if not isinstance(kind, str) or not set(entry) <= known.get(kind, set()):
+            raise ValueError("its history is not one of a training")
+        changes = entry.get("changes", {})
+        if not isinstance(changes, dict) or not all(isinstance(c, list) for c in changes.values()):
+            raise ValueError("its history has malformed changes")
+        values = [value for key, value in entry.items() if key != "changes"]
+        if not all(_is_plain(value) for value in chain(values, *changes.values())):
+            raise ValueError("its history holds more than numbers and texts")
+    for text in chain(*versions.items()):
+        if not isinstance(text, str) or len(text) > _MAX_TEXT or not text.isprintable():
+            raise ValueError("its versions are not short texts")
+
+
+def _is_plain(value: object) -> bool:
+    return value is None or type(value) in (bool, int, float, str)

@@ -1,0 +1,1 @@
+"""What people read: terminal, pages, figures, log files."""

@@ -1,0 +1,133 @@
+"""A comparison under way: a bar on a terminal, plain lines elsewhere."""
+
+from typing import TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bar
+
+from mnist_cli.comparison.events import ArmEnd, ArmProgress, ArmStart, CompareStart, Dealt, Tuned
+from mnist_cli.config.compare import FULL
+from mnist_cli.events import Event, ProbeEvent
+from mnist_cli.output.compare_table import seeds_in_words
+from mnist_cli.output.messages import probe_in_words
+from mnist_cli.output.renderers import Renderer, can_animate
+
+
+def for_people(stream: TextIO, *, quiet: bool, plain: bool) -> Renderer:
+    """Return the renderer that fits a stream: animated only on a capable terminal."""
+    if quiet:
+        return Renderer()
+    return _Terminal(stream) if can_animate(stream, plain=plain) else _PlainLines(stream)
+
+
+class _PlainLines(Renderer):
+    """A line for each arm as it ends."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._arm: ArmStart | None = None
+
+    def show(self, event: Event) -> None:
+        """Write a line for the event, if it has one."""
+        if isinstance(event, ArmStart):
+            self._arm = event
+        line = _line(event, self._arm)
+        if line:
+            print(line, file=self._stream, flush=True)
+
+
+class _Terminal(Renderer):
+    """A bar for the arm under way, and a line that stays for every one that ended."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._console = Console(file=stream, highlight=False, markup=False, emoji=False)
+        self._bar = Bar(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=None, complete_style="green", finished_style="green"),
+            TextColumn("{task.fields[figures]}", markup=False),
+            TimeElapsedColumn(),
+            console=self._console,
+            transient=True,
+            refresh_per_second=8,
+            redirect_stdout=False,  # what is written there is not for people
+        )
+        self._task = self._bar.add_task("", total=None, figures="")
+        self._arm: ArmStart | None = None
+        self._last = 0.0
+
+    def show(self, event: Event) -> None:
+        """Advance the bar, or print a line above it."""
+        if isinstance(event, CompareStart):
+            self._bar.start()
+        if isinstance(event, ArmStart):
+            self._arm = event
+            self._bar.reset(self._task, description=_title(event), total=None, figures="")
+        elif isinstance(event, ArmProgress):
+            if event.seconds - self._last > 0.05:
+                self._last = event.seconds
+                self._bar.update(
+                    self._task,
+                    total=None if event.share is None else 1.0,
+                    completed=event.share or 0.0,
+                    figures=f"update {event.update:,}  loss {event.loss:.4f}",
+                )
+        elif isinstance(event, Dealt):
+            self._bar.update(
+                self._task,
+                description=f"{event.done} of {event.jobs} jobs done by {event.ranks} ranks",
+                total=event.jobs,
+                completed=event.done,
+                figures="",
+            )
+        elif not isinstance(event, ProbeEvent) and (line := _line(event, self._arm)):
+            self._console.print(line)
+
+    def close(self) -> None:
+        """Remove the bar."""
+        self._bar.stop()
+
+
+def _title(arm: ArmStart) -> str:
+    size = "full batch" if arm.batch_size == FULL else f"batch size {arm.batch_size}"
+    if arm.number is None:
+        return f"Trial, {size}, learning rate {arm.lr:g}"
+    return f"Arm [{arm.number}/{arm.arms}], {size}, seed {arm.seed}"
+
+
+def _line(event: Event, arm: ArmStart | None) -> str:
+    """Return what stays of an event, or nothing."""
+    if isinstance(event, CompareStart):
+        config = event.config
+        seeds = seeds_in_words(config["seeds"])
+        ranks = f", by {event.world_size} ranks" if event.world_size > 1 else ""
+        return (
+            f"Comparing batch sizes {config['batch_sizes']} with {seeds}: "
+            f"{config['model']} ({event.parameters:,} parameters) on {event.samples:,} samples of "
+            f"{config['dataset']}, {config['optimizer']}{ranks}"
+        )
+    if isinstance(event, Tuned):
+        tried = ", ".join(f"{trial.lr:g}" for trial in event.tried)
+        return f"Tried rates {tried}: best {event.lr:g} ({event.train_seconds:.1f} s)"
+    ended = isinstance(event, ArmEnd) and arm is not None and arm.number is not None
+    if arm is None or (arm.finished_before and not ended):
+        return ""
+    if isinstance(event, ProbeEvent):
+        return probe_in_words(event)
+    if isinstance(event, ArmEnd):
+        before = " (kept from before)" if arm.finished_before else ""
+        return f"{_title(arm)}: {_ending(event, trial=arm.number is None)}{before}"
+    return ""
+
+
+def _ending(end: ArmEnd, *, trial: bool) -> str:
+    updates = f"{end.update:,} update" + ("" if end.update == 1 else "s")
+    if end.reason == "diverged":
+        return f"diverged after {updates}, at a learning rate of {end.lr:g}"
+    spent = f"{updates}, {end.train_seconds:.1f} s"
+    if end.reason == "gave-up":
+        spent += ", target not reached"
+    if trial:
+        loss = f", val loss {end.val_loss:.4f}" if end.val_loss is not None else ""
+        return f"{spent}, train loss {end.train_loss:.4f}{loss}"
+    return f"{spent}, train loss {end.train_loss:.4f}, test accuracy {end.test_accuracy:.4f}"

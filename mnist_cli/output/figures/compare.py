@@ -1,0 +1,230 @@
+"""A comparison as a figure for papers, drawn by matplotlib, which is an optional extra."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from mnist_cli.comparison.events import Point
+from mnist_cli.comparison.lr_search import HALF_OF_GUESSING
+from mnist_cli.comparison.results import AXES, Results
+from mnist_cli.comparison.stats import Sample, knee, sample
+from mnist_cli.config.compare import FULL
+from mnist_cli.data.catalogue import CLASSES
+from mnist_cli.errors import UsageError
+from mnist_cli.output.figures.style import Figure, LogLocator, NullFormatter, colour, drawn
+
+_UNITS = {"updates": "updates", "samples": "samples seen", "seconds": "seconds of training"}
+
+
+def draw(results: Results, path: str, panel: str) -> bytes:
+    """Return the contents of a figure's file, of the format that the path's ending says.
+
+    Raises:
+        UsageError: the comparison did not measure what the panel shows.
+
+    """
+    name = _what_it_is_about(results) if panel == "auto" else panel
+
+    def fill(figure: Figure) -> None:
+        if not _PANELS[name](results, figure):
+            raise UsageError(f"--panel {name}: nothing that it shows was found; leave it out")
+
+    return drawn(fill, path)
+
+
+def _what_it_is_about(results: Results) -> str:
+    assert results.start
+    if results.start.config["lr_range"]:
+        return "rates"
+    if results.to_target("update"):
+        return "target"
+    if any(len(arm.sharpness) > 2 for arm in results.arms):
+        return "sharpness"
+    if any(arm.alignment for arm in results.arms):
+        return "noise"
+    return "curves"
+
+
+def _curves(results: Results, figure: Figure) -> bool:
+    """Draw loss and accuracy against updates, samples and seconds."""
+    figure.set_size_inches(9, 5)
+    rows: list[tuple[str, Callable[[Point], float]]] = [
+        ("training loss", lambda p: p.train_loss),
+        ("test error (%)", lambda p: 100 * (1 - p.test_accuracy)),
+    ]
+    grid: Any = figure.subplots(2, 3, sharey="row", sharex="col")
+    for row, (label, value) in zip(grid, rows, strict=True):
+        for axes, (axis, at) in zip(row, AXES.items(), strict=True):
+            for place, size in enumerate(results.batch_sizes):
+                for number, arm in enumerate(results.of(size)):
+                    points = [p for p in arm.points if at(p) > 0 and value(p) > 0]
+                    axes.plot(
+                        [at(p) for p in points],
+                        [value(p) for p in points],
+                        color=colour(place),
+                        linewidth=1.2,
+                        alpha=0.8,
+                        label=None if number else str(size),
+                    )
+            axes.set(xscale="log", yscale="log")
+            _plain_ticks(axes.yaxis)
+            if value is rows[-1][1]:
+                axes.set_xlabel(_UNITS[axis])
+        row[0].set_ylabel(label)
+    grid[0][0].set_ylim(top=results.highest_loss())
+    grid[0][0].legend(title="batch size", fontsize=8)
+    return True
+
+
+def _target(results: Results, figure: Figure) -> bool:
+    """Draw what the target cost against the batch size: updates with their fit, and seconds."""
+    figure.set_size_inches(8, 3.4)
+    left, right = figure.subplots(1, 2)
+    reached = results.to_target("update")
+    if not reached:
+        return False
+    sizes = [results.samples_in(size) for size in reached]
+    updates = [sample(values) for values in reached.values()]
+    _bars(left, sizes, updates)
+    _bars(right, sizes, [sample(v) for v in results.to_target("train_seconds").values()])
+    fit = knee(sizes, [u.mean for u in updates])
+    if fit:
+        floor, bend = fit
+        dense = [min(sizes) * (max(sizes) / min(sizes)) ** (k / 100) for k in range(101)]
+        label = f"{floor:,.0f} · (1 + {bend:,.0f} / B)"
+        left.plot(dense, [floor * (1 + bend / b) for b in dense], color=colour(0), label=label)
+        left.axvline(bend, color=colour(0), linestyle=":", label=f"knee {bend:,.0f}")
+    for when, scale in zip(("start", "end"), results.noise_scales() or (), strict=False):
+        text = f"noise scale at the {when} {scale:,.0f}"
+        style = "--" if when == "end" else "-."
+        left.axvline(scale, color=colour(1), linestyle=style, label=text)
+    for axes, what in ((left, "updates"), (right, "seconds")):
+        axes.set(xscale="log", yscale="log", xlabel="batch size", ylabel=f"{what} to the target")
+        axes.set_xticks(sizes, [str(size) for size in reached])
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        _plain_ticks(axes.yaxis)
+    if left.get_legend_handles_labels()[0]:
+        left.legend(fontsize=8)
+    return True
+
+
+def _noise(results: Results, figure: Figure) -> bool:
+    """Draw how far batch gradients stray from the full one, against the batch size."""
+    figure.set_size_inches(8, 3.4)
+    left, right = figure.subplots(1, 2)
+    groups: dict[str, list[Any]] = {}
+    for arm in results.arms:
+        for probe in arm.alignment:
+            after = f"after {probe.update:,} updates of {arm.end.batch_size}"
+            if probe.gradient_norm:
+                groups.setdefault(after if probe.update else "at the start", []).append(probe)
+    for place, (label, probes) in enumerate(groups.items()):
+        by_size: dict[int, list[Any]] = {}
+        for probe in probes:
+            by_size.setdefault(probe.batch_size, []).append(probe)
+        sizes = sorted(by_size)
+        deviations = [
+            sample([p.as_if_independent / p.gradient_norm for p in by_size[b]]) for b in sizes
+        ]
+        cosines = [sample([p.cosine_mean for p in by_size[b]]) for b in sizes]
+        first = deviations[0].mean
+        left.plot(sizes, [first * (sizes[0] / b) ** 0.5 for b in sizes], color="0.6", lw=0.8)
+        _bars(left, sizes, deviations, place, label)
+        _bars(right, sizes, cosines, place)
+    left.set(xscale="log", yscale="log", xlabel="batch size B")
+    left.set_ylabel("deviation from the full gradient\nrelative to it; grey: B to the power -1/2")
+    right.set(xscale="log", xlabel="batch size B", ylabel="cosine with the full gradient")
+    if groups:
+        figure.legend(fontsize=7, loc="outside right center")
+    return bool(groups)
+
+
+def _sharpness(results: Results, figure: Figure) -> bool:
+    """Draw the sharpness with 2 / learning rate, and the loss, against updates."""
+    figure.set_size_inches(8, 3.4)
+    left, right = figure.subplots(1, 2)
+    drawn = labelled = False
+    for place, size in enumerate(results.batch_sizes):
+        for number, arm in enumerate(results.of(size)):
+            probes = arm.sharpness
+            if not probes:
+                continue
+            drawn = True
+            text = None if number else "full batch" if size == FULL else f"batch size {size}"
+            shade = colour(place)
+            xs = [p.update for p in probes]
+            left.plot(xs, [p.sharpness for p in probes], color=shade, lw=1, label=text)
+            edges = [(p.update, p.stable_up_to) for p in probes if p.stable_up_to is not None]
+            if edges:
+                label = None if labelled else "edge of stability"
+                left.plot(*zip(*edges, strict=True), color="0.3", lw=1, ls="--", label=label)
+                labelled = True
+            right.plot(
+                [p.update for p in arm.points],
+                [p.train_loss for p in arm.points],
+                color=shade,
+                lw=1,
+            )
+    left.set(xlabel="updates", ylabel="sharpness", ylim=(0, None))
+    right.set(xlabel="updates", ylabel="training loss", yscale="log")
+    if drawn:
+        left.legend(fontsize=8)
+    return drawn
+
+
+def _rates(results: Results, figure: Figure) -> bool:
+    """Draw the training loss at the end of every trial against its rate, by batch size."""
+    figure.set_size_inches(8, 3.4)
+    left, right = figure.subplots(1, 2)
+    for place, tuned in enumerate(results.tuned):
+        shade, size = colour(place), results.samples_in(tuned.batch_size)
+        trials = [(t.lr, t.train_loss) for t in tuned.tried if t.train_loss is not None]
+        if not trials:
+            continue
+        label = str(tuned.batch_size)
+        left.plot(*zip(*trials, strict=True), "o-", ms=3, lw=1, color=shade, label=label)
+        if tuned.stable_from is not None and tuned.stable_to is not None:
+            ends = [tuned.stable_from, tuned.stable_to]
+            right.plot([size, size], ends, "o-", ms=4, lw=3, color=shade)
+    left.set(xscale="log", yscale="log", xlabel="learning rate", ylabel="training loss at the end")
+    _plain_ticks(left.yaxis)
+    left.set_ylim(top=2 * math.log(CLASSES))
+    left.axhline(HALF_OF_GUESSING, color="0.5", lw=0.8, ls=":", label="half of guessing")
+    right.set(xscale="log", yscale="log", xlabel="batch size", ylabel="rates that train stably")
+    if left.get_legend_handles_labels()[0]:
+        left.legend(title="batch size", fontsize=7)
+    return bool(results.tuned)
+
+
+def _plain_ticks(axis: Any) -> None:  # noqa: ANN401
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter(NullFormatter())
+
+
+def _bars(
+    axes: Any,  # noqa: ANN401
+    xs: list[int],
+    ys: list[Sample],
+    place: int = 0,
+    label: str | None = None,
+) -> None:
+    axes.errorbar(
+        xs,
+        [y.mean for y in ys],
+        yerr=[y.deviation for y in ys],
+        fmt="o",
+        ms=4,
+        capsize=2,
+        color=colour(place),
+        label=label,
+    )
+
+
+_PANELS: dict[str, Callable[[Results, Figure], bool]] = {
+    "curves": _curves,
+    "target": _target,
+    "noise": _noise,
+    "sharpness": _sharpness,
+    "rates": _rates,
+}

@@ -1,0 +1,51 @@
+"""Figures for papers, drawn by matplotlib, which is an optional extra; always the same bytes."""
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from mnist_cli.errors import UsageError
+
+try:
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullFormatter
+except ImportError as error:
+    raise UsageError(
+        "--plot needs matplotlib, which is not installed: pip install 'mnist_cli[plot]'; "
+        "--report needs nothing more"
+    ) from error
+
+__all__ = ["Figure", "LogLocator", "NullFormatter", "drawn"]
+
+# The digest in a file's ids and its date would change with every run.
+_STYLE: Any = {
+    "svg.hashsalt": "mnist_cli",
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.25,
+    "legend.frameon": False,
+}
+
+
+def drawn(fill: Callable[[Figure], None], path: str) -> bytes:
+    """Return the contents of the file of a figure that `fill` draws, in the format of its name."""
+    kind = Path(path).suffix[1:].lower() or "svg"
+    with mpl.rc_context(_STYLE):
+        figure = Figure(layout="constrained", dpi=150)
+        fill(figure)
+        buffer = io.BytesIO()
+        metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind)
+        figure.savefig(buffer, format=kind, metadata=metadata)
+    return buffer.getvalue()
+
+
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#6b6b6b", "#8a5a44")
+
+
+def colour(place: int) -> str:
+    """Return the colour of what has this place, from 0 on, in an order."""
+    return COLOURS[place % len(COLOURS)]

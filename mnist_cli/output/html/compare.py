@@ -1,0 +1,78 @@
+"""A comparison as one page that needs nothing else: no network, no other file."""
+
+import html
+import math
+from typing import Any
+
+from mnist_cli.comparison.events import Point
+from mnist_cli.comparison.results import Results
+from mnist_cli.output.compare_table import cells, seeds_in_words
+from mnist_cli.output.figures.style import colour
+from mnist_cli.output.html.template import filled
+
+
+def render(results: Results) -> str:
+    """Return the page: curves against updates, samples and seconds, table, verdict, command."""
+    assert results.start
+    start, config = results.start, results.start.config
+    title = f"Batch sizes {config['batch_sizes'].replace(',', ', ')}: {config['model']}"
+    facts = [
+        f"{config['model']}, {start.parameters:,} parameters",
+        f"{config['dataset']}: {start.samples:,} samples to train on, "
+        f"{start.val_samples:,} held out, {start.test_samples:,} to test",
+        f"{config['optimizer']}, momentum {config['momentum']:g}, "
+        f"{config['schedule']} learning rate, rule: {config['lr_rule']}",
+        f"{seeds_in_words(config['seeds'])}, from {config['seed']} on",
+        f"{start.machine}; mnist_cli {start.version}",
+    ]
+    parts = {
+        "TITLE": html.escape(title),
+        "COMMAND": html.escape(start.command),
+        "FACTS": "".join(f"<li>{html.escape(fact)}</li>" for fact in facts),
+    }
+    return filled("compare.html", parts, _data(results))
+
+
+def _data(results: Results) -> dict[str, Any]:
+    """Return what the page's script draws."""
+    assert results.verdict
+    sizes = results.batch_sizes
+    rows = [cells(summary) for summary in results.summaries(0.0)]
+    headings = list(dict.fromkeys(heading for row in rows for heading in row))
+    return {
+        "sizes": [{"name": str(s), "colour": colour(place)} for place, s in enumerate(sizes)],
+        "arms": [
+            {
+                "size": sizes.index(arm.end.batch_size),
+                "seed": arm.end.seed,
+                "points": [_point(point) for point in arm.points],
+                "sharpness": [
+                    [p.update, p.sharpness, p.stable_up_to]
+                    for p in arm.sharpness
+                    if math.isfinite(p.sharpness)
+                ],
+                "alignment": [
+                    [p.update, p.batch_size, p.as_if_independent / p.gradient_norm]
+                    for p in arm.alignment
+                    if p.gradient_norm and math.isfinite(p.deviation)
+                ],
+            }
+            for arm in results.arms
+        ],
+        "highestLoss": results.highest_loss(),
+        "headings": headings,
+        "rows": [[row.get(heading, "") for heading in headings] for row in rows],
+        "findings": [
+            {"about": finding.about, "text": finding.text} for finding in results.verdict.findings
+        ],
+    }
+
+
+def _point(point: Point) -> list[float]:
+    return [
+        point.update,
+        point.samples_seen,
+        round(point.train_seconds, 4),
+        round(point.train_loss, 6),
+        round(point.test_accuracy, 6),
+    ]

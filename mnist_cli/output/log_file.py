@@ -1,0 +1,143 @@
+"""What is kept of a training while it runs: a log of its events, beside what is shown of it.
+
+A training does not die of its log. What cannot be written any more is told once, the training goes
+on, and the program ends with the exit code of an output that could not be written.
+"""
+
+import contextlib
+import logging
+import os
+import stat
+from pathlib import Path
+
+from mnist_cli.errors import OutputError
+from mnist_cli.events import Event, Start
+from mnist_cli.output.renderers import Renderer, json_line
+
+_log = logging.getLogger(__name__)
+_BLOCK = 1 << 16  # bytes, more than a line has
+
+
+class Recorder(Renderer):
+    """Keeps events, until that fails; `failure` says why it did."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.failure: OutputError | None = None
+
+    def show(self, event: Event) -> None:
+        """Keep an event, unless it is a mere sign of life, or keeping has failed before."""
+        if not event.lasting or self.failure is not None:
+            return
+        try:
+            self.keep(event)
+        except OSError as error:
+            why = f"cannot write {self.name}: {error.strerror or error}"
+            self.failure = OutputError(f"{why}; it ends before the training did")
+            _log.warning("%s; the training goes on without it", why)
+
+    def check(self) -> None:
+        """Raise OutputError if keeping has failed."""
+        if self.failure is not None:
+            raise self.failure
+
+    def keep(self, event: Event) -> None:
+        """Write an event to where it is kept, at once; raise OSError where that fails."""
+        raise NotImplementedError
+
+
+class LogFile(Recorder):
+    """The events of `--json` in a file, each a whole line that is written as it happens.
+
+    A new training replaces what the file has, once it begins: one that is refused leaves it alone.
+    A training that goes on appends; half a line, which a killed program may leave, is removed
+    before.
+    """
+
+    def __init__(self, name: str, *, appending: bool, no_clobber: bool = False) -> None:
+        """Open the file, and make it if need be.
+
+        Raises:
+            OutputError: it cannot be written, or is there and `no_clobber` keeps it.
+
+        """
+        super().__init__(name)
+        path = Path(name)
+        if not name or name.endswith("/"):
+            raise OutputError(f"--log-file '{name}' is not the name of a file")
+        if path.is_dir():
+            raise OutputError(f"--log-file {name} is a folder; name a file in it")
+        if no_clobber and not appending and _size_of(path):
+            raise OutputError(
+                f"{name} exists, and --no-clobber keeps it; choose another --log-file"
+            )
+        self._path, self._appending = path, appending
+        self._is_new = not os.path.lexists(path)
+        self._began = False
+        try:
+            self._handle: int | None = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+        except OSError as error:
+            raise OutputError(
+                f"cannot write {name}: {error.strerror or error}; choose another --log-file"
+            ) from error
+        self._is_regular = stat.S_ISREG(os.fstat(self._handle).st_mode)
+
+    def keep(self, event: Event) -> None:
+        """Append the event's line, or nothing."""
+        assert self._handle is not None
+        if isinstance(event, Start):
+            self._began = True
+            if self._is_regular:
+                os.ftruncate(self._handle, _whole_lines(self._path) if self._appending else 0)
+                self._end_last_line()
+        before = os.fstat(self._handle).st_size
+        rest = memoryview(json_line(event).encode())
+        try:
+            while rest:
+                rest = rest[os.write(self._handle, rest) :]
+        except OSError:
+            if self._is_regular:
+                with contextlib.suppress(OSError):
+                    os.ftruncate(self._handle, before)
+            raise
+
+    def _end_last_line(self) -> None:
+        """See that what is appended begins a line, whatever the file held."""
+        assert self._handle is not None
+        with contextlib.suppress(OSError), self._path.open("rb") as file:
+            if file.seek(0, os.SEEK_END):
+                file.seek(-1, os.SEEK_END)
+                if file.read(1) != b"\n":
+                    os.write(self._handle, b"\n")
+
+    def close(self) -> None:
+        """Close the file; one that was made for a training that did not begin is removed."""
+        if self._handle is None:
+            return
+        os.close(self._handle)
+        self._handle = None
+        if self._is_new and not self._began and self._is_regular and not _size_of(self._path):
+            with contextlib.suppress(OSError):
+                self._path.unlink()
+
+
+def _size_of(path: Path) -> int:
+    """Return the size of a file, 0 if it is not there."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def _whole_lines(path: Path) -> int:
+    """Return how many bytes of a log are left without the half of an object at its end."""
+    size = _size_of(path)
+    try:
+        with path.open("rb") as file:
+            start = max(size - _BLOCK, 0)
+            file.seek(start)
+            tail = file.read(_BLOCK)
+    except OSError:  # it may be written and not read
+        return size
+    end = tail.rfind(b"\n") + 1
+    return start + end if tail[end:].startswith(b"{") else size

@@ -1,1 +1,0 @@
-"""A comparison for people: progress, tables, curves, figures and a page."""

@@ -1,0 +1,1 @@
+"""The machine: device, threads, seeds, signals, files, process group."""

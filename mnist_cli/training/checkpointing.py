@@ -1,0 +1,119 @@
+"""Where and when the state of a training is written, and what to say of that."""
+
+import os
+import shlex
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+
+from mnist_cli.config.train import TrainConfig
+from mnist_cli.errors import OutputError, UsageError
+from mnist_cli.models.checkpoint import Checkpoint, Position, encode
+from mnist_cli.runtime.files import Claim, write_standard_output
+from mnist_cli.runtime.signals import StopSignals
+
+
+class Saver:
+    """Writes the checkpoints of a run to its claimed output, or the last one to a stream.
+
+    `resumed` is the checkpoint that the training goes on from. A claim of `None` stands for
+    standard output. One that is not `writing` only keeps account, as do all ranks but the first.
+
+    Raises:
+        OutputError: the output is the resumed file, and was written to since it was read.
+
+    """
+
+    def __init__(
+        self,
+        claim: Claim | None,
+        config: TrainConfig,
+        resumed: Checkpoint | None,
+        signals: StopSignals,
+        *,
+        writing: bool = True,
+    ) -> None:
+        self.saved: Position | None = None
+        self._claim = claim
+        self._config = config
+        self._resumed = resumed
+        self._signals = signals
+        self._is_writing = writing
+        self._is_stream = writing and (claim is None or claim.is_special)
+        origin = resumed.origin if resumed and claim and not self._is_stream else None
+        if origin and claim and origin.is_at(claim.target) and origin.was_replaced():
+            raise OutputError(f"{claim.path} was written to since it was read; run this again")
+
+    @property
+    def output(self) -> str | None:
+        """The file that was written, or `-`; `None` if nothing was."""
+        return None if self.saved is None else self._config.output
+
+    def check_room(self, checkpoint: Checkpoint) -> None:
+        """Raise OutputError now if there is no room for such a checkpoint."""
+        if self._claim is not None and self._is_writing:
+            self._claim.make_room(len(encode(checkpoint)))
+
+    def is_news(self, checkpoint: Checkpoint, *, last: bool) -> bool:
+        """Tell whether `save` would write: a stream gets only the last checkpoint."""
+        return checkpoint.position != self.saved and (last or not self._is_stream)
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Write a checkpoint."""
+        if self._is_writing:
+            self._write(encode(checkpoint))
+        self.saved = checkpoint.position
+
+    def _write(self, data: bytes) -> None:
+        # A pipe may have no reader, and a FIFO wait for one, for ever.
+        with self._signals.let_through() if self._is_stream else nullcontext():
+            if self._claim is None:
+                write_standard_output(data)
+            else:
+                self._claim.write(data)
+
+    def way_on(self) -> str:
+        """Return what to do after an interruption."""
+        origin = self._resumed.origin if self._resumed else None
+        path = self.output if self.saved else str(origin.path) if origin else None
+        if path is None:
+            return "nothing new was written"
+        command = ["mnist-train", "--resume", path]
+        if self._config.data_dir != TrainConfig().data_dir:  # never taken from a checkpoint
+            command += ["--data-dir", self._config.data_dir]
+        return f"go on with: {shlex.join(command)}"
+
+    def what_is_kept(self) -> str:
+        """Return what there is after a divergence."""
+        if self.saved is not None:
+            return (
+                f"the last good checkpoint, of update {self.saved.update}, is kept in {self.output}"
+            )
+        if self._resumed is not None:
+            return f"the checkpoint of update {self._resumed.position.update} is as it was"
+        if self._claim and self._claim.path.exists():
+            return f"nothing was written; the earlier {self._claim.path} is as it was"
+        return "nothing was written"
+
+
+def claim_output(config: TrainConfig) -> Claim | None:
+    """Claim the file that the checkpoint will be written to; `None` stands for standard output.
+
+    Raises:
+        OutputError, UsageError: the checkpoint could not be written at the end.
+
+    """
+    if config.output == "-":
+        if getattr(sys.stdout, "name", "") == os.devnull:  # what a closed stream was replaced by
+            raise OutputError("cannot write -o - : standard output is closed")
+        if sys.stdout.isatty():
+            raise UsageError("-o - would write a binary file to the terminal; redirect stdout")
+        return None
+    if not config.output or config.output.endswith("/"):
+        raise OutputError(f"--output '{config.output}' is not the name of a file")
+    path = Path(config.output)
+    claim = Claim(path)
+    if config.no_clobber and path.exists():
+        claim.close()
+        raise OutputError(f"{path} exists, and --no-clobber keeps it; choose another --output")
+    return claim

@@ -1,0 +1,112 @@
+"""What the ranks add up in an update: the gradient, and the sums beside it, in one vector.
+
+`torch.nn.parallel.DistributedDataParallel` would average the ranks' gradients, which is wrong where
+their shares differ by a sample; it would send them in several buckets, at every micro-batch unless
+told otherwise; and it hangs on `loss.backward()`, which the loop does without. One vector is added
+up once an update instead, and has room for the loss and for what the ranks must agree on.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, _foreach_copy_, nn
+
+from mnist_cli.config import sources
+from mnist_cli.errors import UsageError
+from mnist_cli.runtime.distributed.group import TAIL, Group
+from mnist_cli.training.resume import differences
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Gradient = list[Tensor]
+
+
+@dataclass
+class Tally:
+    """Sums over samples that were trained on."""
+
+    loss_sum: float = 0.0
+    correct: int = 0
+    samples: int = 0
+
+    def add(self, other: "Tally") -> None:
+        """Add the sums over other samples."""
+        self.loss_sum += other.loss_sum
+        self.correct += other.correct
+        self.samples += other.samples
+
+
+class Exchange:
+    """The vector in which a group adds up its shares of an update."""
+
+    def __init__(self, group: Group, parameters: Sequence[Tensor]) -> None:
+        self._group = group
+        if group.size > 1:
+            count = sum(parameter.numel() for parameter in parameters)
+            self._vector = parameters[0].new_zeros(count + 2 + TAIL)
+            self._sums = self._vector[count : count + 2]
+            self._gradient: Gradient = []
+            start = 0
+            for parameter in parameters:  # laid out in memory as the parameter is
+                self._gradient.append(
+                    self._vector.as_strided(parameter.shape, parameter.stride(), start)
+                )
+                start += parameter.numel()
+
+    def add_up(self, gradient: Gradient, sums: Tally, size: int) -> tuple[Gradient, Tally]:
+        """Return the gradient and the sums of a whole update of `size` samples.
+
+        Those of a rank without samples are empty. The gradient is valid until the next call.
+
+        Raises:
+            Stopped, PeerError: see `Group.add_up`.
+
+        """
+        if self._group.size == 1:
+            return gradient, sums
+        if gradient:
+            _foreach_copy_(self._gradient, gradient)
+        else:
+            self._vector.zero_()
+        self._sums.copy_(self._sums.new_tensor([sums.loss_sum, sums.correct]))
+        self._group.add_up(self._vector)
+        loss_sum, correct = self._sums.tolist()
+        return self._gradient, Tally(loss_sum, int(correct), size)
+
+
+# What may differ from rank to rank.
+_OF_A_RANK = {"device", "threads", "data_dir", "output", "no_clobber", "report", "plot"}
+
+
+def check_spreadable(model: nn.Module, ranks: int) -> None:
+    """Raise UsageError if the result of a network would depend on the number of ranks.
+
+    Batch normalisation takes means over the samples that are computed together: with many ranks
+    each has means of its own, of fewer samples. None of the networks has it; one that is added
+    with it can be trained by one process.
+    """
+    norms = (nn.modules.batchnorm._BatchNorm,)
+    if ranks > 1 and any(isinstance(layer, norms) for layer in model.modules()):
+        raise UsageError(
+            f"this network has batch normalisation, and would be another one with {ranks} ranks; "
+            "train it with one process, or give it another normalisation"
+        )
+
+
+def check_alike(config: "DataclassInstance", device: torch.device, group: Group) -> None:
+    """Raise UsageError in a rank whose options, but for its places, are not the first rank's.
+
+    They would train something else each: a variable of the environment or a file is enough.
+    """
+    own = {"device type": device.type, **asdict(config)}
+    own = {name: value for name, value in own.items() if name not in _OF_A_RANK}
+    theirs = json.loads(group.hand_out(json.dumps(own).encode()) or b"{}")
+    for name, (there, here) in differences(theirs, own).items():
+        raise UsageError(
+            f"{name} is {sources.shown(here)} here, and {sources.shown(there)} in the first "
+            "rank; start all ranks with the same options, files and variables"
+        )

@@ -1,0 +1,153 @@
+"""Optimizers on PyTorch's fused kernels, and learning rates as functions of progress.
+
+The kernels and the formulas are those of `torch.optim` with `fused=True`. Its classes are not
+used: making one imports `torch._dynamo`, which takes a second, and their learning rate is a state.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mnist_cli.config.train import TrainConfig
+
+WARM_UP = 0.15  # share of the updates in which one-cycle rises to its peak
+BETA2 = 0.98  # shorter than torch's 0.999: a training here has few updates
+EPSILON = 1e-8
+
+
+class Optimizer(ABC):
+    """Changes a network's parameters by their gradients.
+
+    Its state is the number of steps taken, which the training counts too, and slots: for each name
+    a tensor a parameter.
+    """
+
+    def __init__(self, model: nn.Module, *slots: str) -> None:
+        self._parameters: list[Tensor] = list(model.parameters())
+        self._slots = {slot: [torch.zeros_like(p) for p in self._parameters] for slot in slots}
+        self._steps = 0
+
+    def step(self, gradient: Sequence[Tensor], lr: float) -> None:
+        """Make one update along a gradient, a tensor a parameter, with the learning rate `lr`."""
+        self._steps += 1
+        pairs = zip(gradient, self._parameters, strict=True)
+        with torch.no_grad():
+            # The fused kernels take it that both lie alike in memory.
+            alike = [g if g.stride() == p.stride() else _laid_out(g, p) for g, p in pairs]
+            self._update(alike, lr)
+
+    @abstractmethod
+    def _update(self, gradient: list[Tensor], lr: float) -> None: ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the slots."""
+        return dict(self._slots)
+
+    def is_finite(self) -> bool:
+        """Tell whether every value of the slots is finite."""
+        return all(bool(t.isfinite().all()) for slot in self._slots.values() for t in slot)
+
+    def load_state_dict(self, state: dict[str, Any], steps: int) -> None:
+        """Take over the slots of an optimizer after so many steps.
+
+        Raises:
+            ValueError: it is not the state of such an optimizer for such a network.
+
+        """
+        if set(state) != set(self._slots):
+            raise ValueError(f"the optimizer's state has {sorted(map(str, state))}")
+        for slot, tensors in self._slots.items():
+            for mine, other in zip(tensors, state[slot], strict=True):
+                _check_alike(other, mine, slot)
+                mine.copy_(other)
+        self._steps = steps
+
+
+class SGD(Optimizer):
+    """Stochastic gradient descent, with momentum as in `torch.optim.SGD`."""
+
+    def __init__(
+        self, model: nn.Module, *, momentum: float = 0.0, weight_decay: float = 0.0
+    ) -> None:
+        super().__init__(model, *(["momentum"] if momentum else []))
+        self._momentum = momentum
+        self._weight_decay = weight_decay
+
+    def _update(self, gradient: list[Tensor], lr: float) -> None:
+        torch._fused_sgd_(
+            self._parameters,
+            gradient,
+            self._slots.get("momentum", []),
+            weight_decay=self._weight_decay,
+            momentum=self._momentum,
+            lr=lr,
+            dampening=0.0,
+            nesterov=False,
+            maximize=False,
+            is_first_step=self._steps == 1,
+        )
+
+
+class AdamW(Optimizer):
+    """Adam with decoupled weight decay (Loshchilov & Hutter 2019), as in `torch.optim.AdamW`."""
+
+    def __init__(self, model: nn.Module, *, beta1: float = 0.9, weight_decay: float = 0.01) -> None:
+        super().__init__(model, "mean", "square")
+        self._beta1 = beta1
+        self._weight_decay = weight_decay
+
+    def _update(self, gradient: list[Tensor], lr: float) -> None:
+        device = self._parameters[0].device
+        steps = torch.tensor(float(self._steps), device=device)
+        torch._fused_adamw_(
+            self._parameters,
+            gradient,
+            self._slots["mean"],
+            self._slots["square"],
+            [],
+            [steps] * len(self._parameters),
+            lr=lr,
+            beta1=self._beta1,
+            beta2=BETA2,
+            weight_decay=self._weight_decay,
+            eps=EPSILON,
+            amsgrad=False,
+            maximize=False,
+        )
+
+
+def _laid_out(values: Tensor, like: Tensor) -> Tensor:
+    return torch.empty_like(like).copy_(values)
+
+
+def _check_alike(other: object, mine: Tensor, slot: str) -> None:
+    alike = isinstance(other, Tensor) and (other.shape, other.dtype) == (mine.shape, mine.dtype)
+    if not alike or not bool(other.isfinite().all()):  # type: ignore[attr-defined]
+        raise ValueError(f"a tensor of the optimizer's {slot} does not fit the network")
+
+
+def build_optimizer(model: nn.Module, config: TrainConfig) -> Optimizer:
+    """Return the optimizer that a resolved config asks for."""
+    assert config.weight_decay is not None
+    if config.optimizer == "sgd":
+        return SGD(model, momentum=config.momentum, weight_decay=config.weight_decay)
+    return AdamW(model, beta1=config.momentum, weight_decay=config.weight_decay)
+
+
+def learning_rate(schedule: str, peak: float, update: int, updates: int) -> float:
+    """Return the learning rate of update number `update` (from 0) of `updates` planned ones.
+
+    - constant: the peak.
+    - one-cycle: linear up to the peak over the first 15 %, then linear down to nearly 0.
+    - cosine: half a cosine from the peak to nearly 0 (Loshchilov & Hutter 2017, no restarts).
+    """
+    if schedule == "constant":
+        return peak
+    done = min((update + 0.5) / updates, 1.0)  # the middle of the update
+    if schedule == "cosine":
+        return peak * 0.5 * (1 + math.cos(math.pi * done))
+    return peak * min(done / WARM_UP, (1 - done) / (1 - WARM_UP))

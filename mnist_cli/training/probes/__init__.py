@@ -1,0 +1,1 @@
+"""Measurements of gradients during a training."""

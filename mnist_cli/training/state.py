@@ -1,0 +1,105 @@
+"""What changes during a training, and how it gets into a checkpoint and out again."""
+
+import platform
+from typing import Any
+
+import torch
+
+from mnist_cli import __version__
+from mnist_cli.config.train import TrainConfig
+from mnist_cli.data.batches import EpochShape
+from mnist_cli.errors import CheckpointError, DivergedError
+from mnist_cli.models.checkpoint import Checkpoint, Position
+from mnist_cli.models.networks import build_model
+from mnist_cli.training.distributed import Tally
+from mnist_cli.training.optim import build_optimizer
+
+MAX_EPOCHS, MAX_RESUMPTIONS = 2000, 100  # that the history keeps
+
+
+class TrainingState:
+    """Network, optimizer, the number of updates made, and the sums of the epoch under way."""
+
+    def __init__(self, config: TrainConfig, device: torch.device) -> None:
+        self.model = build_model(config.model, config.seed).to(device)
+        self.optimizer = build_optimizer(self.model, config)
+        self.update = 0
+        self.tally = Tally()
+        self.history: list[dict[str, Any]] = []
+
+    def restore(self, checkpoint: Checkpoint, shape: EpochShape) -> None:
+        """Go back to where a checkpoint was written.
+
+        Raises:
+            CheckpointError: its parts do not fit together.
+
+        """
+        at = checkpoint.position
+        steps = at.update % shape.updates
+        possible = {shape.samples} if at.update and not steps else set()  # not scored yet
+        planned = checkpoint.config.epochs * shape.updates
+        fits = at.samples in possible | {steps * shape.update_size} and at.correct <= at.samples
+        if not fits or at.update > planned or (at.loss_sum and not at.samples):
+            raise CheckpointError(f"the checkpoint is damaged: its position is {at}")
+        try:
+            self.model.load_state_dict(dict(checkpoint.weights))
+            self.optimizer.load_state_dict(checkpoint.optimizer, at.update)
+        except (ValueError, TypeError) as error:
+            raise CheckpointError(f"the checkpoint is damaged: {error}") from error
+        self.update = at.update
+        self.tally = Tally(at.loss_sum, at.correct, at.samples)
+        self.history = list(checkpoint.history)
+
+    def check_finite(self, lr: float | None = None) -> None:
+        """Raise DivergedError if a weight is not finite; such a state is not worth keeping.
+
+        `lr` is the learning rate of the last update.
+        """
+        weights = self.model.state_dict().values()
+        whose = "" if all(bool(value.isfinite().all()) for value in weights) else "a weight"
+        if not whose and not self.optimizer.is_finite():
+            whose = "a value of the optimizer's"
+        if whose:
+            at = "" if lr is None else f" at a learning rate of {lr:g}"
+            raise DivergedError(
+                f"training diverged: {whose} is not finite after update {self.update}{at}; "
+                "use a smaller --lr"
+            )
+
+    def remember(self, entry: dict[str, Any]) -> None:
+        """Add to the history, which is written with every checkpoint, and so kept short.
+
+        Of very many epochs every second of the older ones is left out; of resumptions, the oldest.
+        """
+        self.history.append(entry)
+        epochs = [old for old in self.history if old["event"] == "epoch"]
+        resumptions = [old for old in self.history if old["event"] == "resume"]
+        dropped = epochs[: MAX_EPOCHS // 2 : 2] if len(epochs) > MAX_EPOCHS else []
+        dropped += resumptions[:-MAX_RESUMPTIONS]
+        if dropped:
+            gone = {id(old) for old in dropped}
+            self.history = [old for old in self.history if id(old) not in gone]
+
+    def checkpoint(self, config: TrainConfig, versions: dict[str, str]) -> Checkpoint:
+        """Return the checkpoint of this state."""
+        tally = self.tally
+        return Checkpoint(
+            config=config,
+            weights={key: value.cpu() for key, value in self.model.state_dict().items()},
+            optimizer=self.optimizer.state_dict(),
+            position=Position(self.update, tally.samples, tally.loss_sum, tally.correct),
+            history=self.history,
+            versions=versions,
+        )
+
+
+def versions_on(device: torch.device, ranks: int = 1) -> dict[str, str]:
+    """Return what the exact result depends on besides the config."""
+    return {
+        "mnist_cli": __version__,
+        "torch": str(torch.__version__),
+        "python": platform.python_version(),
+        "device": str(device),
+        "threads": str(torch.get_num_threads()),
+        "ranks": str(ranks),
+    }

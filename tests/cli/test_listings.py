@@ -1,0 +1,179 @@
+"""`--list-models` and `--list-presets` tell what there is, and what was measured of it."""
+
+import contextlib
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from mnist_cli.cli.measured import Measured, load_figures, options_digest
+from mnist_cli.cli.options import PRESETS
+from mnist_cli.config.options import MODELS
+from mnist_cli.config.presets import COMPARE, TRAIN, preset_names, purpose_of
+from mnist_cli.config.sources import build, toml_file
+from mnist_cli.config.train import TrainConfig
+from mnist_cli.models import networks
+from mnist_cli.models.networks import build_model, count_parameters
+from tests.helpers.shell import BIN, PROGRAMS, Shell
+
+FIGURES = load_figures()
+AGAIN = "measure it anew: python -m benchmarks.figures"
+
+
+def test_every_model_and_every_preset_of_training_has_figures_and_nothing_else() -> None:
+    assert set(FIGURES.models) == set(MODELS), AGAIN
+    assert set(FIGURES.presets) == set(preset_names(TRAIN)), AGAIN
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_figures_of_a_model_are_of_its_present_defaults(name: str) -> None:
+    measured = FIGURES.models[name]
+    assert measured.options == options_digest(TrainConfig(model=name)), AGAIN
+    assert measured.parameters == count_parameters(build_model(name)), AGAIN
+    assert measured.about == (networks.MODELS[name].__doc__ or "").splitlines()[0], AGAIN
+
+
+@pytest.mark.parametrize("name", preset_names(TRAIN))
+def test_the_figures_of_a_preset_are_of_its_present_options(name: str) -> None:
+    config = build(TrainConfig, [toml_file(name, PRESETS, TrainConfig)])
+    assert FIGURES.presets[name].options == options_digest(config), AGAIN
+    assert FIGURES.presets[name].parameters == count_parameters(build_model(config.model)), AGAIN
+
+
+@pytest.mark.parametrize("measured", [*FIGURES.models.values(), *FIGURES.presets.values()])
+def test_a_figure_can_be_one_of_mnist(measured: Measured) -> None:
+    assert len(measured.accuracies) == len(measured.seconds) > 0
+    # softmax regression is the worst, and nothing so small is known to do better than 99.8 %
+    assert 0.9 < min(measured.accuracies) <= max(measured.accuracies) < 0.998
+    assert min(measured.seconds) > 0.5
+
+
+def test_the_digest_sees_what_decides_a_result_and_nothing_else() -> None:
+    base = TrainConfig()
+    digest = options_digest(base)
+    for changed in ({"epochs": 6}, {"lr": 0.1}, {"augment": False}, {"subset": 100}):
+        assert options_digest(replace(base, **changed)) != digest  # type: ignore[arg-type]
+    for same in ({"output": "x.pt"}, {"threads": 2}, {"seed": 3}, {"batch_size": 64}):
+        assert options_digest(replace(base, **same)) == digest  # type: ignore[arg-type]
+
+
+def test_the_models_are_listed_with_tabs_between_for_a_pipe(shell: Shell) -> None:
+    done = shell("mnist-train", "--list-models")
+    assert (done.code, done.err) == (0, "")
+    heading, *rows = [line.split("\t") for line in done.out.splitlines()]
+    assert heading == ["name", "parameters", "accuracy", "deviation", "seeds", "seconds", "about"]
+    assert [row[0] for row in rows] == list(MODELS)
+    assert {len(row) for row in rows} == {len(heading)}
+
+
+def test_the_presets_are_listed_as_objects(shell: Shell) -> None:
+    done = shell("mnist-train", "--list-presets", "--json")
+    assert (done.code, done.err) == (0, "")
+    listed = [json.loads(line) for line in done.out.splitlines()]
+    assert {entry["event"] for entry in listed} == {"preset"}
+    programs = {entry["name"]: entry["program"] for entry in listed}
+    assert programs == {
+        **dict.fromkeys(preset_names(TRAIN), TRAIN),
+        **dict.fromkeys(preset_names(COMPARE), COMPARE),
+    }
+    for entry in listed:
+        measured = FIGURES.presets.get(entry["name"])
+        assert entry["about"] == purpose_of(entry["name"])
+        assert entry["seeds"] == (len(measured.accuracies) if measured else None)
+
+
+def test_a_comparison_lists_its_own_presets(shell: Shell) -> None:
+    done = shell("mnist-compare", "--list-presets")
+    assert (done.code, done.err) == (0, "")
+    assert [row.split("\t")[0] for row in done.out.splitlines()[1:]] == preset_names(COMPARE)
+
+
+def test_a_listing_makes_nothing_and_is_not_stopped_by_other_options(shell: Shell) -> None:
+    done = shell("mnist-train", "--list-models", "--config", "none.toml", "--epochs", "0")
+    assert done.code == 0
+    assert not list(shell.folder.iterdir())
+
+
+def test_two_listings_at_once_are_refused(shell: Shell) -> None:
+    done = shell("mnist-train", "--list-models", "--list-presets")
+    assert done.code == 2
+    assert "--list-presets and --list-models: ask for one at a time" in done.err
+
+
+def test_the_listings_do_not_import_torch() -> None:
+    for program, question in (("train", "--list-models"), ("compare", "--list-presets")):
+        code = (
+            f"import sys; sys.argv = ['program', {question!r}]\n"
+            f"from mnist_cli.cli.{program} import main\n"
+            "try: main()\n"
+            "except SystemExit: pass\n"
+            "sys.stderr.write(str({'torch', 'numpy', 'rich.progress'} & set(sys.modules)))"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        )
+        assert done.stderr == "set()"
+
+
+def test_the_reference_lists_each_object_with_its_program_and_keys(
+    shell: Shell, trained: Path
+) -> None:
+    reference = (Path(__file__).parents[2] / "docs" / "reference.md").read_text()
+    (shell.folder / "seven.pgm").write_text("P2 5 7 1 1 1 1 1 1 " + "1 0 0 0 1 " + "1 1 1 0 1 " * 5)
+    for command in (
+        ("mnist-eval", str(trained)),
+        ("mnist-predict", str(trained), "seven.pgm"),
+        ("mnist-export", str(trained), "a.html"),
+        ("mnist-train", "--list-models"),
+        ("mnist-train", "--list-presets"),
+        ("mnist-compare", "--show-config"),
+        ("python", "-m", "mnist_cli", "doctor"),
+    ):
+        written = json.loads(shell(*command, "--json").out.splitlines()[0])
+        program = "doctor" if command[0] == "python" else command[0]
+        name = written.pop("event")
+        pattern = rf"^### `{name}` of [^:\n]*{program}[^\n]*\n(.*?)(?=^##)"
+        (section,) = re.findall(pattern, reference, re.M | re.S)
+        keys = set(re.findall(r"^- \*?`(\w+)`", section, re.M))
+        assert set(written) - {"seconds"} <= keys
+        has_no_time = name in ("model", "preset", "config", "check")
+        assert has_no_time == (reference.index(section) > reference.index("\n## Answers\n"))
+
+
+def test_the_listings_belong_to_the_programs_that_take_presets(shell: Shell) -> None:
+    for program in PROGRAMS:
+        expected = 0 if program in (TRAIN, COMPARE) else 2
+        assert shell(program, "--list-presets").code == expected
+
+
+@pytest.mark.parametrize("question", ["--list-models", "--list-presets"])
+def test_on_a_terminal_of_eighty_columns_no_name_or_figure_is_cut(
+    question: str, tmp_path: Path, clean_env: dict[str, str]
+) -> None:
+    env = clean_env | {"COLUMNS": "80", "TERM": "xterm", "NO_COLOR": "1"}
+    terminal, other = pty.openpty()
+    with subprocess.Popen(
+        [BIN / "mnist-train", question, "-q"], env=env, cwd=tmp_path, stdout=other
+    ) as process:
+        os.close(other)
+        seen = b""
+        with contextlib.suppress(OSError):  # the program has ended
+            while piece := os.read(terminal, 65536):
+                seen += piece
+    os.close(terminal)
+    assert process.returncode == 0
+    text = re.sub(r"\x1b\[[\d;]*m", "", seen.decode())
+    assert "…" not in text
+    assert max(map(len, text.splitlines())) <= 80
+    networks = question == "--list-models"
+    names = MODELS if networks else (*preset_names(TRAIN), *preset_names(COMPARE))
+    for name in names:
+        assert f" {name} " in text
+    for measured in (FIGURES.models if networks else FIGURES.presets).values():
+        assert f"{100 * measured.accuracy:.2f} " in text

@@ -1,0 +1,325 @@
+"""`mnist-predict` as a process."""
+
+import json
+import os
+import re
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from mnist_cli.config.options import MODELS
+from mnist_cli.data.datasets import Dataset
+from mnist_cli.models.checkpoint import load_checkpoint
+from mnist_cli.models.digest import weights_sha256
+from mnist_cli.prediction.confidence import THRESHOLDS
+from tests.helpers.hostile import HOSTILE, encoded
+from tests.helpers.shell import Shell
+
+
+def test_it_prints_a_line_for_each_image(shell: Shell, trained: Path, files: list[str]) -> None:
+    done = shell("mnist-predict", "-q", str(trained), *files[:3])
+    assert (done.code, done.err) == (0, "")
+    for line, name in zip(done.out.splitlines(), files[:3], strict=True):
+        assert re.fullmatch(rf"{re.escape(name)}\t\d\t(0\.\d{{4}}|1\.0000)", line)
+
+
+def test_the_digits_are_those_of_the_network(
+    shell: Shell, trained: Path, files: list[str], mnist: Dataset
+) -> None:
+    done = shell("mnist-predict", "--json", str(trained), *files)
+    events = [json.loads(line) for line in done.out.splitlines()]
+    assert [event["path"] for event in events] == files
+    with torch.inference_mode():
+        logits = load_checkpoint(trained).build_model()(mnist.test.images[:300])
+    expected = logits.double().softmax(1)
+    assert torch.tensor([event["probabilities"] for event in events]).allclose(
+        expected.float(), atol=1e-5
+    )
+    for event in events:
+        assert set(event) == {
+            "event",
+            "seconds",
+            "path",
+            "digit",
+            "probability",
+            "probabilities",
+            "uncertain",
+        }
+        assert event["event"] == "prediction"
+        assert event["probability"] == max(event["probabilities"])
+        assert event["digit"] == event["probabilities"].index(event["probability"])
+        assert sum(event["probabilities"]) == pytest.approx(1)
+
+
+def test_an_unreadable_image_is_reported_and_the_others_are_read(
+    shell: Shell, trained: Path, files: list[str]
+) -> None:
+    (shell.folder / "text").write_bytes(b"hello\n")
+    (shell.folder / "bomb").write_bytes(HOSTILE["png, 400 million pixels"][0]())
+    (shell.folder / "cut").write_bytes((shell.folder / files[0]).read_bytes()[:100])
+    noise = encoded(Image.effect_noise((90, 70), 90), "TIFF", compression="tiff_lzw")
+    (shell.folder / "cut.tif").write_bytes(noise[:-2000])  # of which libtiff would complain, too
+    names = [files[0], "text", "missing", files[1], "bomb", "cut", "cut.tif", "", files[2]]
+    unreadable = [name for name in names if name not in files]
+    for options in (["--json", "-q"], ["-q"]):
+        done = shell("mnist-predict", *options, str(trained), *names)
+        assert done.code == 3
+        assert len(done.out.splitlines()) == 3
+        errors = done.err.splitlines()
+        for line, name in zip(errors, unreadable, strict=True):
+            assert line.startswith(f"error: cannot read {name!r}: ")
+    assert "No such file or directory" in errors[1]
+
+
+def test_an_image_or_the_checkpoint_on_stdin(shell: Shell, trained: Path, files: list[str]) -> None:
+    image = (shell.folder / files[0]).read_bytes()
+    done = shell("mnist-predict", str(trained), files[0], "-", stdin=image)
+    expected, piped = done.out.splitlines(keepends=True)
+    assert (done.code, piped) == (0, expected.replace(files[0], "-"))
+    done = shell("mnist-predict", "-", files[0], stdin=trained.read_bytes())
+    assert (done.code, done.out) == (0, expected)
+    done = shell("mnist-predict", str(trained), "-")
+    assert (done.code, done.out) == (3, "")
+    assert done.err == "error: cannot read standard input: it is empty; give an image\n"
+    assert shell.bash(f"mnist-predict {trained} - <&-").code == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["{}"], "IMAGE is missing"),
+        ([], "CHECKPOINT is missing"),
+        (["-", "-"], "which can be read once"),
+        (["{}", "-", "0.png", "-"], "which can be read once"),
+        (["{}", "0.png", "--device", "tpu"], "--device: 'tpu' is not one of auto, cpu, cuda, mps"),
+        (["{}", "0.png", "--jsn"], "did you mean --json?"),
+    ],
+)
+def test_usage_errors_exit_with_2(
+    arguments: list[str], message: str, shell: Shell, trained: Path
+) -> None:
+    done = shell("mnist-predict", *(argument.format(trained) for argument in arguments))
+    assert (done.code, done.out) == (2, "")
+    assert message in done.err
+    assert len(done.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("content", [b"PK\x03\x04", None])
+def test_what_is_not_a_checkpoint_exits_with_4(
+    content: bytes | None, shell: Shell, files: list[str]
+) -> None:
+    if content is not None:
+        (shell.folder / "x.pt").write_bytes(content)
+    done = shell("mnist-predict", "x.pt", files[0])
+    assert (done.code, done.out) == (4, "")
+    assert len(done.err.splitlines()) == 1
+
+
+def test_a_path_cannot_break_its_line(shell: Shell, trained: Path, files: list[str]) -> None:
+    image = (shell.folder / files[0]).read_bytes()
+    name = "a\tb\nc\rd\\e ü\x1b[31m\u2028\x9b.png"
+    (shell.folder / name).write_bytes(image)
+    done = shell("mnist-predict", str(trained), name, name + "\x1b[31m")
+    assert done.out.count("\n") == 1
+    assert done.out.startswith("a\\tb\\nc\\rd\\e ü\\x1b[31m\\u2028\\x9b.png\t")
+    assert (done.code, len(done.err.splitlines())) == (3, 1)
+    assert "\x1b" not in done.err
+    done = shell("mnist-predict", "--json", str(trained), name)
+    assert json.loads(done.out)["path"] == name
+
+
+def test_a_path_of_any_bytes(shell: Shell, trained: Path, files: list[str]) -> None:
+    script = (
+        rf"cp {files[0]} $'\xff.png' && mnist-predict {trained} $'\xff.png' $'\xfe'"
+        r" | grep -caP '^\xff.png\t\d\t'; exit ${PIPESTATUS[0]}"
+    )
+    done = shell.bash(script, env={"LC_ALL": "C"})
+    assert (done.code, done.out) == (3, "1\n"), done.err
+    assert len(done.err.splitlines()) == 1
+
+
+def test_a_reader_that_goes_away_ends_it_quietly(
+    shell: Shell, trained: Path, files: list[str]
+) -> None:
+    done = shell.bash(f"mnist-predict -q {trained} *.png *.png *.png *.png | head -1")
+    assert (done.code, done.err) == (141, "")
+    done = shell.bash(f"mnist-predict {trained} {files[0]} >/dev/full")
+    assert done.code == 7
+    assert "No space left" in done.err
+
+
+def test_it_is_a_subcommand_too(shell: Shell, trained: Path, files: list[str]) -> None:
+    done = shell("python", "-m", "mnist_cli", "predict", str(trained), files[0])
+    assert done.code == 0
+    assert re.fullmatch(r"0\.png\t\d\t\d\.\d{4}\n", done.out)
+
+
+def test_help_teaches(shell: Shell) -> None:
+    done = shell("mnist-predict", "--help")
+    assert done.code == 0
+    for words in ("CHECKPOINT", "IMAGE", "Exit codes", "--json", "mnist-predict"):
+        assert words in done.out
+
+
+BLANK = encoded(Image.new("L", (90, 60), 255), "PNG")
+
+
+def test_without_a_digit_all_are_equally_likely_and_a_note_says_so(
+    shell: Shell, trained: Path
+) -> None:
+    (shell.folder / "blank.png").write_bytes(BLANK)
+    noise = Image.effect_noise((90, 70), 50)
+    (shell.folder / "noise.png").write_bytes(encoded(noise, "PNG"))
+    (shell.folder / "small.png").write_bytes(encoded(noise.crop((0, 0, 28, 28)), "PNG"))
+    slope = Image.linear_gradient("L")
+    (shell.folder / "slope.png").write_bytes(encoded(slope, "PNG"))
+    (shell.folder / "step.png").write_bytes(encoded(slope.resize((28, 28)), "PNG"))
+    names = ["blank.png", "noise.png", "small.png", "slope.png", "step.png"]
+    done = shell("mnist-predict", "--json", "--uncertain-below", "0", str(trained), *names)
+    for line, note, name in zip(done.out.splitlines(), done.err.splitlines(), names, strict=True):
+        event = json.loads(line)
+        assert event["uncertain"] is True
+        assert event["probabilities"] == pytest.approx([0.1] * 10)
+        assert note == f"note: {name!r} is uncertain: no digit was found in it"
+    done = shell("mnist-predict", "-q", str(trained), *names)
+    assert (done.code, done.err) == (0, "")
+    assert done.out == "".join(f"{name}\t0\t0.1000\n" for name in names)
+
+
+def test_the_threshold_decides_what_is_uncertain(
+    shell: Shell, trained: Path, files: list[str]
+) -> None:
+    def uncertain(*options: str) -> tuple[list[bool], list[float], list[str]]:
+        done = shell("mnist-predict", "--json", *options, str(trained), *files)
+        events = [json.loads(line) for line in done.out.splitlines()]
+        marks = [event["uncertain"] for event in events]
+        return marks, [event["probability"] for event in events], done.err.splitlines()
+
+    for options, threshold in ([], THRESHOLDS["linear"]), (["--uncertain-below", "0.6"], 0.6):
+        marks, probabilities, notes = uncertain(*options)
+        assert marks == [probability < threshold for probability in probabilities]
+        assert 0 < sum(marks) < len(marks)
+        assert len(notes) == sum(marks)
+        words = rf"note: '\d+\.png' is uncertain: probability 0\.\d+ is below {threshold}"
+        assert all(re.fullmatch(words, note) for note in notes)
+    assert not any(uncertain("--uncertain-below", "0")[0])
+    done = shell("mnist-predict", "--uncertain-below", "2", str(trained), files[0])
+    assert (done.code, len(done.err.splitlines())) == (2, 1)
+
+
+def test_there_is_a_threshold_for_every_model() -> None:
+    assert set(THRESHOLDS) == set(MODELS)
+
+
+def test_a_folder_stands_for_its_images_and_a_pattern_for_what_fits(
+    shell: Shell, trained: Path, files: list[str]
+) -> None:
+    image = (shell.folder / files[0]).read_bytes()
+    scans = shell.folder / "scans"
+    for name in ("b.PNG", "a.png", "notes.txt", ".hidden.png", "deeper/c.png"):
+        (scans / name).parent.mkdir(exist_ok=True, parents=True)
+        (scans / name).write_bytes(image)
+    (shell.folder / "empty").mkdir()
+
+    def paths(*names: str) -> list[str]:
+        done = shell("mnist-predict", "-q", str(trained), *names)
+        assert done.code == 0, done.err
+        return [line.split("\t")[0] for line in done.out.splitlines()]
+
+    assert paths("scans") == ["scans/a.png", "scans/b.PNG"]
+    assert paths("./scans/") == ["./scans/a.png", "./scans/b.PNG"]
+    assert paths("sc*/*.png", files[0]) == ["scans/a.png", files[0]]
+    assert paths("scans/**/*.png") == ["scans/a.png", "scans/deeper/c.png"]
+    assert paths("scans/deep*") == ["scans/deeper/c.png"], "a folder that fits is opened"
+    (shell.folder / "[0-9]*.png").write_bytes(image)
+    assert paths("[0-9]*.png") == ["[0-9]*.png"], "a file of that very name wins"
+    done = shell("mnist-predict", "-q", str(trained), "empty", "no*such", files[0])
+    assert (done.code, len(done.out.splitlines())) == (3, 1)
+    first, second = done.err.splitlines()
+    assert first.startswith("error: cannot read the folder 'empty': it has no image in it")
+    assert second.startswith("error: cannot read 'no*such': no such file, and as a pattern")
+    done = shell("mnist-predict", "-q", str(trained), "a [1]/*.png")
+    assert "write [ as [[]" in done.err
+
+
+def test_links_and_other_files_do_not_stand_in_the_way_of_images(
+    shell: Shell, trained: Path, files: list[str]
+) -> None:
+    scans = shell.folder / "scans"
+    (scans / "deeper").mkdir(parents=True)
+    for name in ("a.png", "notes.txt", "deeper/c.png"):
+        (scans / name).write_bytes((shell.folder / files[0]).read_bytes())
+    (scans / "itself").symlink_to(".")
+    (scans / "again").symlink_to("../scans")
+    (scans / "deeper/loop.png").symlink_to("loop.png")
+    both = ["scans/a.png", "scans/deeper/c.png"]
+    for name, expected in {
+        "scans": both[:1],
+        "scans/**": both,
+        "**/deep*/**": both[1:],
+        "scans/*": [*both[:1], "scans/again/a.png", both[1], "scans/itself/a.png"],
+        "scans/**/[ac]*.png": both,
+        "scans/n*": ["scans/notes.txt"],
+    }.items():
+        done = shell("mnist-predict", "-q", str(trained), name)
+        assert [line.split("\t")[0] for line in done.out.splitlines()] == expected, name
+        assert (done.code, done.err) == (0, ""), name
+
+
+def test_what_was_read_is_shown_before_a_pipe_is_waited_for(
+    shell: Shell, trained: Path, files: list[str]
+) -> None:
+    os.mkfifo(shell.folder / "pipe")
+    command = f"timeout 60 mnist-predict {trained} {files[0]} pipe {files[1]} -"
+    done = shell.bash(
+        f"cat {files[2]} | {command} | (read -r line; echo $line; cat {files[3]} >pipe; cat)"
+    )
+    assert [line.split()[0] for line in done.out.splitlines()] == [files[0], "pipe", files[1], "-"]
+
+
+def test_a_network_that_computes_no_finite_numbers_is_refused(
+    shell: Shell, trained: Path, files: list[str]
+) -> None:
+    content = torch.load(trained, weights_only=True)
+    for weights in content["weights"].values():
+        weights.fill_(3e38)
+    content["weights_sha256"] = weights_sha256(content["weights"])
+    torch.save(content, shell.folder / "huge.pt")
+    for option in ([], ["--json"]):
+        done = shell("mnist-predict", "huge.pt", files[0], *option)
+        assert (done.code, done.out, len(done.err.splitlines())) == (4, "", 1)
+        assert "not finite" in done.err
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
+def test_many_large_and_hostile_files_take_no_more_memory_than_one(
+    shell: Shell, trained: Path, files: list[str]
+) -> None:
+    script = (
+        "import re, runpy, sys\n"
+        "from pathlib import Path\n"
+        "def peak():\n"
+        "    status = Path('/proc/self/status').read_text()\n"
+        "    return int(re.search(r'VmHWM:\\s+(\\d+)', status)[1]) // 1024\n"
+        "from mnist_cli.prediction.predict import predict\n"
+        "from mnist_cli.config.inference import PredictConfig\n"
+        "checkpoint, first, *rest = sys.argv[1:]\n"
+        "list(predict(checkpoint, [first], PredictConfig()))\n"
+        "before = peak()\n"
+        "found = list(predict(checkpoint, rest, PredictConfig()))\n"
+        "print(len(found), peak() - before)\n"
+    )
+    names = []
+    kinds = ("png, largest", "too many bytes", "gif, comments", "jpeg, largest", "tiff, largest")
+    for number, kind in enumerate((*kinds, "jpeg, four scans")):
+        names.append(f"{number}.bin")
+        (shell.folder / names[-1]).write_bytes(HOSTILE[kind][0]())
+    done = shell("python", "-c", script, str(trained), files[0], *names * 4)
+    assert done.code == 0, done.err
+    count, growth = map(int, done.out.split())
+    assert count == 4 * len(names)
+    # One takes 300 MB; what the allocator keeps of others, the rest. Four at once would take 1 GB.
+    assert 100 < growth < 450

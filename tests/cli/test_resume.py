@@ -1,0 +1,105 @@
+"""`mnist-train` as a process that is interrupted and goes on."""
+
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+
+from tests.helpers.shell import Shell
+from tests.helpers.trainings import objects
+
+
+def test_a_resumed_run_writes_where_it_came_from(shell: Shell) -> None:
+    whole = objects(shell.train("--json", "-o", "whole.pt").out)[-1]["weights_sha256"]
+    shell.train("-q", "--max-updates", "4", "-o", "part.pt")
+    done = shell("mnist-train", "--resume", "part.pt", "--json")  # no other option needed
+    start, *_, end = objects(done.out)
+    assert start["first_update"] == 4
+    assert "going on after 4" in done.err
+    assert (end["checkpoint"], end["update"]) == ("part.pt", 10)
+    assert end["weights_sha256"] == whole
+
+
+def test_a_resumed_run_refuses_another_seed(shell: Shell) -> None:
+    shell.train("-q")
+    done = shell("mnist-train", "--resume", "checkpoint.pt", "--seed", "1", "--epochs", "2")
+    assert done.code == 2
+    assert "--seed 1 differs from the checkpoint's --seed 0" in done.err
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_the_run_after_its_state_was_saved(
+    number: signal.Signals, code: int, shell: Shell
+) -> None:
+    process = subprocess.Popen(
+        ["mnist-train", "--epochs", "100000", "--log-interval", "1"],
+        cwd=shell.folder,
+        env=shell.env | {"MNIST_MODEL": "linear", "MNIST_SUBSET": "640"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr
+    while "Step [3/10]" not in process.stderr.readline():
+        pass
+    sent = time.monotonic()
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert time.monotonic() - sent < 20  # an update and a save take milliseconds; loaded machines
+    assert (process.returncode, out) == (code, "")
+    assert "interrupted at update" in err
+    assert "mnist-train --resume checkpoint.pt" in err
+    assert shell("mnist-eval", "checkpoint.pt").code == 0
+
+
+def test_a_signal_before_the_training_acts_at_once(shell: Shell) -> None:
+    os.mkfifo(shell.folder / "fifo")
+    process = subprocess.Popen(
+        ["mnist-train", "--resume", "fifo"], cwd=shell.folder, env=shell.env, stderr=subprocess.PIPE
+    )
+    time.sleep(4)  # imports; then it waits for somebody to write to the pipe
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (143, b"")
+
+
+def test_places_are_never_taken_from_a_checkpoint(shell: Shell) -> None:
+    shell.train("-q", "--max-updates", "4", "--no-clobber", "-o", "first.pt")
+    data = (shell.folder / "first.pt").read_bytes()
+    done = shell("mnist-train", "-q", "--resume", "-", stdin=data)
+    assert done.out == "checkpoint.pt\n"
+    assert (shell.folder / "first.pt").read_bytes() == data
+    assert shell("mnist-train", "-q", "--resume", "first.pt").out == "first.pt\n"
+
+
+def test_resume_auto_begins_where_there_is_no_output_and_goes_on_where_there_is(
+    shell: Shell,
+) -> None:
+    whole = objects(shell.train("--json", "-o", "whole.pt").out)[-1]["weights_sha256"]
+    auto = ["--resume", "auto", "--json", "-o", "part.pt"]
+    first = objects(shell.train(*auto, "--max-updates", "4").out)
+    second = objects(shell.train(*auto).out)
+    assert [run[0]["first_update"] for run in (first, second)] == [0, 4]
+    assert "resumed" not in [event["event"] for event in first]
+    assert (second[-1]["update"], second[-1]["weights_sha256"]) == (10, whole)
+    third = shell.train(*auto)  # once more, as a launcher might
+    assert (third.code, objects(third.out)[-1]["weights_sha256"]) == (0, whole)
+    assert "Nothing is left to train" in third.err
+
+
+def test_resume_auto_does_not_begin_anew_over_a_damaged_output(shell: Shell) -> None:
+    (shell.folder / "part.pt").write_bytes(b"damaged")
+    done = shell.train("--resume", "auto", "-o", "part.pt")
+    assert done.code == 4
+    assert (shell.folder / "part.pt").read_bytes() == b"damaged"
+
+
+def test_resume_auto_needs_a_file_to_go_on_with(shell: Shell) -> None:
+    done = shell.train("--resume", "auto", "-o", "-")
+    assert (done.code, done.out) == (2, "")
+    assert (
+        done.err
+        == "error: --resume auto goes on with the file that --output names, and that is -\n"
+    )

@@ -1,0 +1,149 @@
+"""`--show-config` prints the options that would be used, and `--config` takes them again."""
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mnist_cli.config.presets import COMPARE, TRAIN, preset_names
+from mnist_cli.config.provenance import Setting, as_toml, resolved_training, settings_of
+from mnist_cli.config.sources import Layer, build, flag, toml_file
+from mnist_cli.config.train import TrainConfig
+from tests.helpers.shell import Shell
+
+
+def options_of(shell: Shell, program: str, *options: str, **more: Any) -> dict[str, Any]:
+    done = shell(program, *options, "--show-config", "--json", **more)
+    assert (done.code, done.err) == (0, "")
+    (line,) = done.out.splitlines()
+    return dict(json.loads(line))
+
+
+def origin_of(text: str, name: str) -> str:
+    (line,) = [line for line in text.splitlines() if line.removeprefix("# ").startswith(f"{name} ")]
+    return line.rpartition("  # ")[2]
+
+
+@pytest.mark.parametrize(
+    ("program", "options"),
+    [
+        *((TRAIN, ("--config", name)) for name in preset_names(TRAIN)),
+        *((COMPARE, ("--config", name)) for name in preset_names(COMPARE)),
+        (TRAIN, ()),
+        (TRAIN, ("--subset", "10")),
+        (TRAIN, ("--val-size", "59990")),
+        (TRAIN, ("--model", "lenet", "--optimizer", "sgd", "--batch-size", "7", "--no-shuffle")),
+        (TRAIN, ("--mode", "batch", "--augment", "--lr", "1e-12", "--max-seconds", "1e300")),
+        (TRAIN, ("--output", 'a "b"\\ü😀\n\t#.pt', "--log-file", "x.jsonl", "--probe", "noise")),
+        (COMPARE, ("--until-accuracy", "0.9", "--lr-rule", "tuned", "--report", "x.html")),
+    ],
+)
+def test_what_is_shown_gives_the_same_options_again(
+    program: str, options: tuple[str, ...], shell: Shell
+) -> None:
+    done = shell(program, *options, "--show-config")
+    assert (done.code, done.err) == (0, "")
+    (shell.folder / "again.toml").write_text(done.out)
+    first = options_of(shell, program, *options)["options"]
+    again = options_of(shell, program, "--config", "again.toml", env={"MNIST_DATA_DIR": ""})
+    assert again["options"] == first
+    values = tomllib.loads(done.out)
+    assert values == {name: value for name, value in first.items() if value is not None}
+    assert [p.name for p in shell.folder.iterdir()] == ["again.toml"]  # nothing was trained
+
+
+def test_every_line_says_where_its_value_came_from(shell: Shell) -> None:
+    (shell.folder / "my.toml").write_text("momentum = 0.8\nepochs = 9\nlr = 0.5\n")
+    done = shell(
+        "mnist-train",
+        *("--show-config", "--config", "my.toml", "--epochs", "2"),
+        env={"MNIST_BATCH_SIZE": "32", "MNIST_LR": "0.25"},
+    )
+    assert done.code == 0
+    assert "epochs = 2" in done.out
+    for name, origin in {
+        "epochs": "flag",
+        "batch_size": "MNIST_BATCH_SIZE",
+        "lr": "MNIST_LR",
+        "momentum": "my.toml",
+        "model": "default",
+        "augment": "default of cnn in mini-batch mode",
+        "max_updates": "not set",
+        "subset": "not set: all",
+    }.items():
+        assert origin_of(done.out, name) == origin
+    assert all("  # " in line for line in done.out.splitlines()[1:])
+    preset = shell("mnist-train", "--show-config", "--config", "fast")
+    assert origin_of(preset.out, "model") == "preset fast"
+    assert origin_of(preset.out, "label_smoothing") == "default of quick in mini-batch mode"
+
+
+def test_what_is_shown_is_what_a_training_uses(shell: Shell) -> None:
+    options = ("--config", "fast", "--subset", "50", "--max-updates", "1")
+    shown = options_of(shell, "mnist-train", *options, "--batch-size", "20")["options"]
+    done = shell("mnist-train", *options, "--batch-size", "20", "-q", "--json")
+    config = json.loads(done.out.splitlines()[0])["config"]
+    assert {name: shown[name] for name in config} == config
+
+
+def test_what_a_resumed_training_takes_from_its_checkpoint_is_said(
+    shell: Shell, trained: Path
+) -> None:
+    asked = ("--resume", str(trained), "--epochs", "7")
+    shown = options_of(shell, "mnist-train", *asked)
+    assert shown["options"]["model"] == "linear"
+    assert shown["origins"]["model"] == f"checkpoint {trained}"
+    assert shown["origins"]["epochs"] == "flag"
+    assert shown["options"]["epochs"] == 7
+    assert shown["options"]["output"] == str(trained)
+    assert shown["origins"]["output"] == "--resume"
+    for place in ("data_dir", "no_clobber"):  # a checkpoint may be a stranger's
+        origin = "MNIST_DATA_DIR" if place == "data_dir" else "default"
+        assert shown["origins"][place] == origin
+    auto = options_of(shell, "mnist-train", "--resume", "auto", "-o", str(trained))
+    assert (auto["origins"]["model"], auto["origins"]["output"]) == (
+        f"checkpoint {trained}",
+        "flag",
+    )
+    alone = options_of(shell, "mnist-train", *asked, env={"MNIST_DATA_DIR": ""})
+    assert (alone["options"]["data_dir"], alone["origins"]["data_dir"]) == ("data", "default")
+
+
+@pytest.mark.parametrize(
+    ("program", "options", "message"),
+    [
+        (TRAIN, ("--mode", "batch", "--batch-size", "3"), "contradicts --mode batch"),
+        (TRAIN, ("--epochs", "0"), "--epochs: 0 is too small"),
+        (TRAIN, ("--until-accuracy", "0.9"), "add --val-size"),
+        (TRAIN, ("--list-models",), "ask for one at a time"),
+        (COMPARE, ("--epochs", "1", "--updates", "2"), "contradict each other"),
+        (COMPARE, ("--batch-sizes", "0"), "neither a number of samples"),
+    ],
+)
+def test_contradictions_are_told_as_usual(
+    program: str, options: tuple[str, ...], message: str, shell: Shell
+) -> None:
+    done = shell(program, "--show-config", *options)
+    assert done.code == 2
+    assert done.out == ""
+    assert message in done.err
+
+
+def test_batch_mode_shows_no_batch_size(tmp_path: Path) -> None:
+    layers = [Layer({"mode": "batch"}, flag, "flag"), Layer({"batch_size": 3}, str, "my.toml")]
+    asked = build(TrainConfig, layers)
+    listed = {s.name: s for s in settings_of(asked, resolved_training(asked), layers, {})}
+    assert listed["batch_size"] == Setting(
+        "batch_size", None, "not set", "all samples, in batch mode"
+    )
+
+
+def test_the_name_of_a_file_cannot_end_its_comment(tmp_path: Path) -> None:
+    path = tmp_path / "a\nepochs = 9 #.toml"
+    path.write_text("seed = 3\n")
+    layer = toml_file(str(path), tmp_path / "none", TrainConfig)
+    asked = build(TrainConfig, [layer])
+    text = as_toml(settings_of(asked, asked, [layer], {}), "title")
+    assert tomllib.loads(text)["epochs"] == TrainConfig().epochs

@@ -1,0 +1,133 @@
+"""Pipes, terminals, closed and full streams, with the real programs."""
+
+import json
+import os
+import re
+import subprocess
+
+import pytest
+
+from tests.helpers.shell import SMALL, Shell
+
+
+def test_the_checkpoint_can_go_down_a_pipe(shell: Shell) -> None:
+    done = shell.bash("mnist-train -q -o - | mnist-eval - --min-accuracy 0.3", env=SMALL)
+    assert done.code == 0
+    assert re.fullmatch(r"Test Accuracy: 0\.\d{4}\n", done.out)
+    assert done.err == ""
+    assert not list(shell.folder.iterdir())
+
+
+def test_a_reader_that_goes_away_ends_the_run_quietly(shell: Shell) -> None:
+    done = shell.bash("mnist-train -q --json --log-interval 1 | head -1", env=SMALL)
+    assert done.code == 141
+    assert done.err == ""
+    assert json.loads(done.out)["event"] == "start"
+
+
+def in_terminal(shell: Shell, *command: str, env: dict[str, str] | None = None) -> tuple[str, str]:
+    """Return what a program prints on stdout, a pipe, and on stderr, a terminal."""
+    leader, follower = os.openpty()
+    process = subprocess.Popen(
+        command,
+        cwd=shell.folder,
+        env=shell.env | SMALL | {"TERM": "xterm-256color"} | (env or {}),
+        stdout=subprocess.PIPE,
+        stderr=follower,
+        stdin=follower,
+    )
+    os.close(follower)
+    shown = b""
+    while True:
+        try:
+            chunk = os.read(leader, 65536)
+        except OSError:  # the last holder of the terminal is gone
+            break
+        shown += chunk
+    os.close(leader)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    return out.decode(), shown.decode()
+
+
+def test_a_terminal_gets_progress_and_the_pipe_beside_it_only_data(shell: Shell) -> None:
+    out, shown = in_terminal(shell, "mnist-train", "--epochs", "30")
+    assert out == "checkpoint.pt\n"
+    assert "\x1b[" in shown
+    assert "samples/s" in shown
+    assert "Step [" not in shown
+    assert "mnist-eval checkpoint.pt" in shown
+    assert shown.rfind("\x1b[?25h") > shown.rfind("\x1b[?25l"), "the cursor is shown again"
+    assert "accuracy 0." in shown
+
+
+def test_no_color_and_dumb_terminals_are_honoured(shell: Shell) -> None:
+    colour = re.compile(r"\x1b\[[0-9;]*[0-9]m")
+    assert colour.search(in_terminal(shell, "mnist-train")[1])
+    assert not re.search(
+        r"\x1b\[[0-9;]*3[0-7]m", in_terminal(shell, "mnist-train", env={"NO_COLOR": "1"})[1]
+    )
+    dumb = in_terminal(shell, "mnist-train", env={"TERM": "dumb"})[1]
+    assert "\x1b" not in dumb
+    assert "Test Accuracy" in dumb
+
+
+def test_force_color_brings_no_animation_into_a_file(shell: Shell) -> None:
+    done = shell.train(env={"FORCE_COLOR": "1"})
+    assert "\x1b" not in done.err
+
+
+@pytest.mark.parametrize(
+    ("script", "code", "message"),
+    [
+        ("mnist-train -q >&-", 0, ""),
+        ("mnist-train 2>&-", 0, ""),
+        ("mnist-train -q 2>/dev/full", 0, ""),
+        ("mnist-train 2>/dev/full", 0, ""),
+        ("mnist-train -q >/dev/full", 7, "cannot write standard output: No space left"),
+        ("mnist-train -q --json >/dev/full", 7, "cannot write standard output: No space left"),
+        ("mnist-train -q -o - >/dev/full", 7, "cannot write standard output: No space left"),
+        ("mnist-train -q -o - >&-", 7, "standard output is closed"),
+        ("mnist-train -q -o /dev/full", 7, "No space left on device"),
+        ("mnist-train --help >&-", 0, ""),
+        ("mnist-train -q --resume - <&-", 4, "standard input is empty"),
+    ],
+)
+def test_closed_and_full_streams_are_not_bugs(
+    script: str, code: int, message: str, shell: Shell
+) -> None:
+    done = shell.bash(script, env=SMALL)
+    assert (done.code, message in done.err) == (code, True), done.err
+    assert "Traceback" not in done.err
+    assert "Exception ignored" not in done.err
+
+
+def test_help_into_a_closed_pipe_exits_with_141(shell: Shell) -> None:
+    done = shell.bash("mnist-train --help | true; exit ${PIPESTATUS[0]}")
+    assert (done.code in (0, 141), done.err) == (True, "")  # true may read no more, or not yet
+
+
+def test_no_colour_reaches_a_pipe_even_by_force(shell: Shell) -> None:
+    for name in ("FORCE_COLOR", "GITHUB_ACTIONS", "PY_COLORS"):
+        assert "\x1b" not in shell("mnist-train", "--help", env={name: "1"}).out
+
+
+def test_several_epochs_into_a_pipe_are_one_checkpoint(shell: Shell) -> None:
+    script = "mnist-train -q --epochs 3 -o >(cat > piped.pt); sleep 1; mnist-eval piped.pt"
+    assert shell.bash(script, env=SMALL).code == 0
+    assert shell.bash("mnist-train -q -o /dev/stdout | mnist-eval -", env=SMALL).code == 0
+
+
+def test_waiting_threads_leave_the_cores_to_others_unless_told_otherwise(shell: Shell) -> None:
+    code = (
+        "import os, sys\n"
+        "from mnist_cli.cli.program import quick_imports\n"
+        "with quick_imports():\n"
+        "    print(os.environ.get('GOMP_SPINCOUNT'), 'torch' in sys.modules)"
+    )
+    for given, found in (
+        ({}, "5000"),
+        ({"GOMP_SPINCOUNT": "7"}, "7"),
+        ({"OMP_WAIT_POLICY": "active"}, "None"),
+    ):
+        assert shell("python", "-c", code, env=given).out == f"{found} False\n"

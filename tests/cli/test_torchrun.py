@@ -1,0 +1,113 @@
+"""The programs under several ranks say and write what they do by themselves, once."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.helpers.launching import STEADY, Launcher, events, losses, wait_until
+from tests.helpers.shell import Shell
+
+OPTIONS = (
+    "--model mlp --subset 330 --val-size 100 --batch-size 32 --epochs 2 --log-interval 3"
+).split()
+# What the number of ranks or the clock decides.
+OWN = {"seconds", "train_seconds", "world_size", "threads", "weights_sha256"}
+
+
+def comparable(out: str) -> list[dict[str, Any]]:
+    """Return events without what differs, and with real numbers as far as they are alike."""
+    return [
+        {
+            key: pytest.approx(value, rel=1e-5) if isinstance(value, float) else value
+            for key, value in event.items()
+            if key not in OWN
+        }
+        for event in events(out)
+    ]
+
+
+@pytest.mark.parametrize("mode", [[], ["--mode", "batch"]])
+def test_the_events_are_those_of_one_process(mode: list[str], launcher: Launcher) -> None:
+    sizes = ["--batch-size", "32"] if not mode else ["--micro-batch-size", "50"]
+    options = "--model mlp --subset 330 --val-size 100 --epochs 2 --log-interval 3 --json".split()
+    options += [*STEADY, *mode, *sizes]
+    [one] = launcher.train(*options, ranks=1)
+    two = launcher.train(*options, ranks=2)
+    assert [done.code for done in two] == [0, 0]
+    assert comparable(two[0].out) == [
+        {key: value for key, value in event.items() if key not in OWN} for event in events(one.out)
+    ]
+    assert events(two[0].out)[0]["world_size"] == 2
+
+
+def test_only_the_first_rank_prints(launcher: Launcher) -> None:
+    options = [*OPTIONS, *STEADY]
+    [one] = launcher.train(*options, ranks=1)
+    first, *others = launcher.train(*options, ranks=3)
+    assert first.out == one.out == "checkpoint.pt\n"
+    assert [(done.code, done.out, done.err) for done in others] == [(0, "", "")] * 2
+    lines = [line for line in first.err.splitlines() if line.startswith("Epoch")]
+    assert lines == [line for line in one.err.splitlines() if line.startswith("Epoch")]
+    assert len(lines) == len(set(lines)) == 9  # 22 updates and 2 epochs
+
+
+def test_ranks_write_a_checkpoint_to_standard_output_once(launcher: Launcher) -> None:
+    """As bytes, which the text of `Done` cannot be."""
+    started = launcher.start("mnist-train", *OPTIONS, "-q", "-o", "-", ranks=2)
+    wait_until(lambda: all(child.has_ended() for child in started.children))
+    assert [child.wait() for child in started.children] == [0, 0]
+    assert (started.place / "out1").read_bytes() == b""
+    written = (started.place / "out0").read_bytes()
+    launcher.train(*OPTIONS, "-q", "-o", "file.pt", ranks=2)
+    (launcher.folder / "stream.pt").write_bytes(written)
+    digests = set()
+    for name in ("stream.pt", "file.pt"):
+        [done] = launcher.start("mnist-eval", name, "--json", ranks=1).wait()
+        digests.add(json.loads(done.out)["weights_sha256"])
+    assert len(digests) == 1
+
+
+def test_the_data_is_unpacked_once(launcher: Launcher, tmp_path: Path) -> None:
+    """In a folder that starts empty, by the first rank on the machine; the others find it."""
+    counts = launcher.script("unpacked", str(tmp_path / "empty"), ranks=2)
+    assert counts == [1, 0]
+
+
+def test_under_torchrun_a_usage_error_has_its_code_and_is_told_once(shell: Shell) -> None:
+    program = (
+        "-m mnist_cli.cli.torchrun --nproc-per-node 2 -m mnist_cli train --batch-size 0".split()
+    )
+    done = subprocess.run(
+        [sys.executable, *program],
+        cwd=shell.folder,
+        env=shell.env,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.count("--batch-size") == done.stderr.count("\n") == 1
+
+
+def test_resume_auto_goes_on_from_the_file_that_any_rank_has(
+    shell: Shell, launcher: Launcher
+) -> None:
+    """As after a restart that made another machine's rank the first."""
+    options = [*OPTIONS, *STEADY, "--log-interval", "1"]
+    one = launcher.train(*options, "--json", ranks=1)[0]
+    assert shell("mnist-train", *options, "-q", "--max-updates", "4", "-o", "there.pt").code == 0
+    before = (shell.folder / "there.pt").read_bytes()
+    own = [{"MNIST_OUTPUT": "here.pt"}, {"MNIST_OUTPUT": "there.pt"}]
+    two = launcher.train(*options, "--json", "--resume", "auto", ranks=2, own=own)
+    assert [done.code for done in two] == [0, 0], two
+    assert events(two[0].out)[0]["first_update"] == 4
+    rest = losses(two[0].out)
+    assert rest == pytest.approx({k: v for k, v in losses(one.out).items() if k > 4}, rel=1e-5)
+    assert len(rest) == 18  # of 2 epochs of 11
+    assert (shell.folder / "here.pt").exists()
+    assert (shell.folder / "there.pt").read_bytes() == before

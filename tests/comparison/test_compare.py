@@ -1,0 +1,235 @@
+"""Comparisons: fair arms, budgets, and verdicts that follow from numbers."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mnist_cli.comparison.compare import compare
+from mnist_cli.comparison.events import ArmEnd, Change, Point
+from mnist_cli.comparison.findings import verdict
+from mnist_cli.comparison.results import Results
+from mnist_cli.config.compare import CompareConfig, resolve, sizes_in
+from mnist_cli.config.train import TrainConfig
+from mnist_cli.errors import DivergedError, ThresholdNotMetError, UsageError
+from mnist_cli.events import End
+from mnist_cli.output import compare_table
+from mnist_cli.output.figures import compare as compare_figure
+from mnist_cli.output.html import compare as compare_page
+from mnist_cli.training.train import train
+from tests.helpers.comparisons import of, run
+
+
+def test_all_arms_of_a_seed_begin_with_the_same_loss_on_the_full_set(
+    asked: CompareConfig,
+) -> None:
+    points = of(Point, run(replace(asked, model="mlp")))
+    for seed in (0, 1):
+        first = [p for p in points if p.seed == seed and p.update == 0]
+        assert {p.batch_size for p in first} == {30, 100, "full"}
+        assert len({p.train_loss for p in first}) == 1
+    assert len({p.train_loss for p in points if p.update == 0}) == 2  # one a seed
+
+
+def test_an_arm_ends_with_the_weights_of_the_same_training_by_mnist_train(
+    asked: CompareConfig, tmp_path: Path
+) -> None:
+    for end in of(ArmEnd, run(replace(asked, model="mlp", seeds=1))):
+        full = end.batch_size == "full"
+        config = TrainConfig(
+            mode="batch" if full else "mini-batch",
+            batch_size=None if full else end.batch_size,
+            model="mlp",
+            optimizer="sgd",
+            momentum=0.0,
+            weight_decay=0.0,
+            lr=end.lr,
+            schedule="constant",
+            label_smoothing=0.0,
+            augment=False,
+            epochs=2,
+            subset=300,
+            data_dir=asked.data_dir,
+            output=str(tmp_path / "x.pt"),
+        )
+        (trained,) = of(End, list(train(config)))
+        assert trained.weights_sha256 == end.weights_sha256
+        assert trained.test_accuracy == end.test_accuracy
+
+
+def test_an_arm_has_as_many_updates_as_its_budget_and_its_batch_size_say(
+    asked: CompareConfig,
+) -> None:
+    ends = {end.batch_size: end for end in of(ArmEnd, run(replace(asked, seeds=1)))}
+    assert {size: end.update for size, end in ends.items()} == {30: 20, 100: 6, "full": 2}
+    assert {end.samples_seen for end in ends.values()} == {600}
+    output = asked.output + "-updates"
+    ends = {
+        end.batch_size: end
+        for end in of(ArmEnd, run(replace(asked, epochs=None, updates=7, seeds=1, output=output)))
+    }
+    assert {end.update for end in ends.values()} == {7}
+
+
+def test_the_watched_updates_are_spread_over_the_arm_and_measured_before_and_after(
+    asked: CompareConfig,
+) -> None:
+    events = run(replace(asked, seeds=1, batch_sizes="5"))  # 120 updates
+    changes, points = of(Change, events), {p.update: p for p in of(Point, events)}
+    assert [change.update for change in changes] == [k * 10 + 1 for k in range(12)]
+    for change in changes:
+        assert change.before == points[change.update - 1].train_loss
+    (end,) = of(ArmEnd, events)
+    assert end.watched == 12
+    assert end.rises == sum(change.after > change.before for change in changes)
+
+
+def test_an_arm_that_diverges_is_a_finding_and_all_of_them_an_error(
+    asked: CompareConfig,
+) -> None:
+    with pytest.raises(DivergedError, match="every arm diverged"):
+        run(replace(asked, lr=1e38, model="mlp"))
+    results = Results()
+    rates = replace(asked, lr=3e35, model="mlp", lr_rule="linear", batch_sizes="30,100")
+    with pytest.raises(DivergedError):
+        list(compare(rates, results))
+    assert {end.reason for end in results.ends} == {"diverged"}
+    assert all(end.train_loss is None for end in results.ends)
+    assert results.verdict
+    assert any("Diverged with every seed" in f.text for f in results.verdict.findings)
+
+
+def test_a_batch_size_that_diverged_is_named_and_ranked_nowhere(asked: CompareConfig) -> None:
+    results = Results()
+    config = replace(
+        asked, model="linear", lr=1e-4, lr_rule="linear", batch_sizes="30,100", seeds=3
+    )
+    list(compare(config, results))
+    lost = replace(
+        results.arms[-1],
+        end=replace(results.arms[-1].end, reason="diverged", train_loss=None, test_accuracy=None),
+    )
+    results.arms[-1] = lost
+    found = verdict(0.0, resolve(config), results)
+    texts = [finding.text for finding in found.findings]
+    assert texts[0].startswith("Diverged with 1 of 3 seeds: batches of 100")
+    ranked = [finding for finding in found.findings if finding.p is not None]
+    assert ranked == []  # only one batch size is left whole
+    results.verdict = found
+    (_, row) = [compare_table.cells(summary) for summary in results.summaries(0.0)]
+    assert row["diverged"] == "1 of 3"
+    assert "Diverged with 1 of 3" in compare_page.render(results)
+    assert compare_figure.draw(results, "a.svg", "curves").startswith(b"<?xml")
+    assert "100" in compare_table.table(results)
+
+
+def test_an_arm_ends_at_its_target_or_says_how_far_it_came(asked: CompareConfig) -> None:
+    config = replace(asked, epochs=None, until_accuracy=0.75, max_epochs=3, val_size=100)
+    results = Results()
+    list(compare(config, results))
+    ends = {end.batch_size: end for end in results.ends if end.seed == 0}
+    assert ends[30].reason == "until-accuracy"
+    assert ends[30].val_accuracy >= 0.75
+    assert ends["full"].reason == "gave-up"
+    assert ends["full"].update == 3
+    (full,) = [s for s in results.summaries(0.0) if s.batch_size == "full"]
+    assert (full.reached, full.seeds, full.updates) == (0, 2, None)
+    assert results.verdict
+    assert any(
+        f.text.startswith("Never got to the target: batch") for f in results.verdict.findings
+    )
+    with pytest.raises(ThresholdNotMetError, match="the best came to 0"):
+        run(replace(config, until_accuracy=1.0, max_epochs=1))
+
+
+def test_arms_of_so_many_seconds_end_when_these_are_spent(asked: CompareConfig) -> None:
+    ends = of(ArmEnd, run(replace(asked, epochs=None, seconds=0.05, seeds=1)))
+    assert all(end.train_seconds >= 0.05 for end in ends)
+    assert {end.reason for end in ends} == {"completed"}
+
+
+def test_batch_sizes_have_commas_between_and_full_is_all() -> None:
+    assert sizes_in("64, 16,full,") == [64, 16, None]
+
+
+@pytest.mark.parametrize("sizes", ["", ",", "0", "-1", "64,64", "ful", "1e3", "٣"])
+def test_what_is_no_batch_size_is_a_usage_error(sizes: str) -> None:
+    with pytest.raises(UsageError, match="--batch-sizes"):
+        sizes_in(sizes)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"epochs": 1, "updates": 3}, "--epochs and --updates contradict"),
+        ({"seconds": 3.0, "schedule": "cosine"}, "--schedule cosine needs"),
+        ({"lr_rule": "tuned", "val_size": 0}, "--val-size 0"),
+        ({"probe": "noisy"}, "did you mean 'noise'"),
+        ({"report": "report.pdf"}, "has to end in .html"),
+        ({"plot": "curves.gif"}, "has to end in .svg"),
+        ({"output": ""}, "--output"),
+        ({"output": "-"}, "kept in a folder"),
+        ({"max_epochs": 3}, "--max-epochs 3 needs --until-accuracy"),
+        ({"probe_every": 3}, "--probe-every 3 needs --probe"),
+        ({"panel": "noise"}, "add --probe alignment"),
+        ({"panel": "target"}, "add --until-accuracy"),
+    ],
+)
+def test_contradictions_are_usage_errors(wrong: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        resolve(replace(CompareConfig(), **wrong))
+
+
+def test_a_batch_larger_than_the_training_set_is_a_usage_error(asked: CompareConfig) -> None:
+    with pytest.raises(UsageError, match="301 is more than the 300"):
+        run(replace(asked, batch_sizes="30,301"))
+
+
+def test_without_a_budget_it_is_three_epochs_and_nothing_is_held_out_needlessly() -> None:
+    config = resolve(CompareConfig())
+    assert (config.epochs, config.val_size, config.momentum) == (3, 0, 0.0)
+    assert resolve(CompareConfig(lr_rule="tuned")).val_size == 5000
+    assert resolve(CompareConfig(lr_rule="tuned", subset=500)).val_size == 100
+
+
+def test_a_batch_size_that_missed_the_target_with_a_seed_is_not_ranked_by_the_others(
+    asked: CompareConfig,
+) -> None:
+    config = replace(asked, epochs=None, until_accuracy=0.5, val_size=100, seeds=3)
+    results = Results()
+    list(compare(config, results))
+    place = next(k for k, arm in enumerate(results.arms) if arm.end.batch_size == 30)
+    missed = results.arms[place]
+    results.arms[place] = replace(
+        missed, end=replace(missed.end, reason="gave-up", val_accuracy=0.4)
+    )
+    texts = [finding.text for finding in verdict(0.0, resolve(config), results).findings]
+    assert texts[0] == "Never got to the target: batches of 30 (1 of 3, at 40.00 %)."
+    assert all(
+        "batches of 30" not in compare_table
+        for compare_table in texts
+        if compare_table.startswith("Fewest")
+    )
+    assert compare_figure.draw(results, "a.svg", "auto").startswith(b"<?xml")
+
+
+def test_a_sharpness_at_the_end_of_a_schedule_has_the_last_updates_rate(
+    asked: CompareConfig,
+) -> None:
+    config = replace(asked, schedule="cosine", probe="sharpness", probe_samples=50, seeds=1)
+    results = Results()
+    list(compare(config, results))
+    last = results.arms[0].sharpness[-1]
+    assert last.update == 20
+    assert last.lr == pytest.approx(0.02 * (1 + math.cos(math.pi * 19.5 / 20)) / 2)
+    assert "the edge of stability" in compare_page.render(results)
+
+
+def test_a_rate_of_zero_has_no_edge_and_breaks_nothing(asked: CompareConfig) -> None:
+    results = Results()
+    list(compare(replace(asked, lr=0.0, probe="sharpness,alignment,noise", seeds=1), results))
+    assert results.arms[0].sharpness[0].two_over_lr is None
+    assert compare_page.render(results)
+    assert compare_figure.draw(results, "a.svg", "sharpness")

@@ -1,0 +1,99 @@
+"""The search for learning rates, and the rules that scale them."""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import pytest
+
+from mnist_cli.comparison.events import ArmEnd, CompareEnd, Tuned
+from mnist_cli.comparison.lr_search import HALF_OF_GUESSING, Search, grid, nearest
+from mnist_cli.comparison.plan import Arm, arm_of, learning_rate_of
+from mnist_cli.config.compare import CompareConfig, resolve
+from mnist_cli.events import Event
+from tests.helpers.comparisons import of, run
+
+
+def test_the_tuned_rate_is_better_on_held_out_samples_than_its_neighbours_which_were_tried(
+    asked: CompareConfig,
+) -> None:
+    events = run(replace(asked, lr_rule="tuned", val_size=300, seeds=1, batch_sizes="30,full"))
+    for tuned in of(Tuned, events):
+        tried = {trial.lr: trial for trial in tuned.tried}
+        place = nearest(tuned.lr)
+        best = tried[tuned.lr].val_loss
+        for neighbour in (grid(place - 1), grid(place + 1)):
+            assert best <= tried[neighbour].val_loss
+        assert tuned.train_seconds == pytest.approx(sum(t.train_seconds for t in tuned.tried))
+        (end,) = [e for e in of(ArmEnd, events) if e.batch_size == tuned.batch_size][-1:]
+        assert end.lr == tuned.lr
+    assert of(CompareEnd, events)[0].tuning_seconds > 0
+
+
+def test_the_stable_range_ends_where_the_next_rate_does_not_train(
+    asked: CompareConfig,
+) -> None:
+    (tuned,) = of(
+        Tuned, run(replace(asked, lr_range=True, val_size=300, seeds=1, batch_sizes="30"))
+    )
+    inside = [t for t in tuned.tried if tuned.stable_from <= t.lr <= tuned.stable_to]
+    assert len(inside) >= 2
+    assert all(t.stable and t.train_loss <= HALF_OF_GUESSING for t in inside)
+    tried = {trial.lr: trial for trial in tuned.tried}
+    assert not tried[grid(nearest(tuned.stable_from) - 1)].stable
+    assert not tried[grid(nearest(tuned.stable_to) + 1)].stable
+
+
+def test_the_grid_has_three_rates_a_decade() -> None:
+    assert [grid(place) for place in range(-4, 4)] == [0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10]
+    assert all(nearest(grid(place)) == place for place in range(-18, 9))
+    assert grid(nearest(0.03)) == 0.02
+    assert grid(nearest(0.04)) == 0.05
+
+
+def climb(loss: Callable[[float], float], start: float, asked: CompareConfig) -> tuple[float, int]:
+    """Return the rate that a search finds on a made-up curve, and how many it tried."""
+    arm = arm_of(resolve(asked), 30, 0, start, samples=300, purpose="trial")
+
+    def run(arm: Arm) -> Iterator[Event]:
+        assert arm.config.lr is not None
+        value = loss(arm.config.lr)
+        figures = (None,) * 4 if math.isinf(value) else (value, 0.5, value, 0.5)
+        return ArmEnd(  # type: ignore[return-value]
+            *(0.0, "x", 30, 0, arm.config.lr),
+            *("diverged" if math.isinf(value) else "completed", 1, 1, 1.0),
+            *(*figures, 0, 0, None, None, figures[0], figures[1]),
+        )
+        yield
+
+    search = Search(arm, run)  # type: ignore[arg-type]
+    steps = search.best()
+    try:
+        while True:
+            next(steps)
+    except StopIteration as done:
+        return grid(done.value), len(search.ends)
+
+
+@pytest.mark.parametrize("start", [1e-5, 0.01, 0.2, 50])
+def test_the_search_climbs_to_the_best_from_anywhere(start: float, asked: CompareConfig) -> None:
+    found, tried = climb(lambda lr: abs(math.log(lr / 0.2)), start, asked)
+    assert found == 0.2
+    assert tried <= abs(nearest(start) - nearest(0.2)) + 3
+
+
+@pytest.mark.parametrize("start", [0.05, 50])
+def test_the_search_comes_away_from_where_everything_diverges(
+    start: float, asked: CompareConfig
+) -> None:
+    found, _ = climb(lambda lr: math.inf if lr > 0.1 else 1 - lr, start, asked)
+    assert found == 0.1
+
+
+@pytest.mark.parametrize(
+    ("rule", "ratio"), [("fixed", 1), ("sqrt", 4), ("linear", 16), ("tuned", 4)]
+)
+def test_the_rules_scale_the_rate_by_batch_size(rule: str, ratio: float) -> None:
+    config = CompareConfig(lr_rule=rule, lr=0.1)
+    assert learning_rate_of(config, 64, 60000) == pytest.approx(0.1)
+    assert learning_rate_of(config, 1024, 60000) == pytest.approx(0.1 * ratio)

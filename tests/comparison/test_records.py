@@ -1,0 +1,203 @@
+"""What is kept of a comparison: whole records only, and arms that go on exactly."""
+
+import json
+import re
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mnist_cli.comparison import compare
+from mnist_cli.comparison.arm_run import Material
+from mnist_cli.comparison.events import ArmEnd, ArmStart, Change, CompareEnd, Point, Verdict
+from mnist_cli.comparison.plan import arm_of
+from mnist_cli.comparison.records import Store
+from mnist_cli.config.compare import CompareConfig, resolve
+from mnist_cli.errors import MnistError, TerminatedRunError, ThresholdNotMetError
+from tests.helpers.comparisons import of, run, timeless
+from tests.helpers.trainings import SignalAt
+
+
+def test_a_finished_comparison_is_not_run_again_and_says_the_same(
+    asked: CompareConfig,
+) -> None:
+    first, second = run(asked), run(asked)
+    assert of(CompareEnd, first)[0].arms_run == 6
+    assert of(CompareEnd, second)[0].arms_run == 0
+    kept = (Point, Change, ArmEnd)
+    assert [e for e in first if isinstance(e, kept)] == [e for e in second if isinstance(e, kept)]
+    assert of(Verdict, first)[0].findings == of(Verdict, second)[0].findings
+    more = run(replace(asked, batch_sizes="30,50,100,full"))
+    assert of(CompareEnd, more)[0].arms_run == 2
+
+
+def test_a_damaged_record_is_made_anew(asked: CompareConfig) -> None:
+    config = replace(asked, seeds=1)
+    first = timeless(run(config))
+    records = sorted(Path(asked.output).glob("*.jsonl"))
+    assert len(records) == 3
+    records[0].write_text("{")
+    records[1].write_text(records[1].read_text().replace('"update": 1', '"update": "1"', 1))
+    records[2].write_text(
+        records[2].read_text().replace('"train_loss": ', '"train_loss": NaN, "x": ')
+    )
+    again = run(config)
+    assert of(CompareEnd, again)[0].arms_run == 3
+    kept = ("point", "change", "arm-end")
+    assert [e for e in timeless(again) if e["event"] in kept] == [
+        e for e in first if e["event"] in kept
+    ]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda lines: lines[-1:],  # an end without its points
+        lambda lines: lines[:-1],  # no end
+        lambda lines: [*lines[:-1], lines[-1].replace('"seed": 0', '"seed": 1')],
+        lambda lines: [*lines[:-1], lines[-1].replace("completed", "perfect")],
+        lambda lines: [
+            *lines[:-1],
+            re.sub(r'"train_loss": [^,]*', '"train_loss": null', lines[-1]),
+        ],
+        lambda lines: [*lines[:-1], re.sub(r'"lr": [^,]*', '"lr": 0.5', lines[-1])],
+        lambda lines: ["[]", *lines],
+        lambda lines: ['{"event": "arm-end"}'],
+        lambda lines: [lines[0].replace('"train_loss": ', '"train_loss": 1' + "0" * 400), *lines],
+    ],
+)
+def test_a_record_that_is_not_whole_is_never_taken_for_its_arms(
+    asked: CompareConfig, damage: Callable[[list[str]], list[str]]
+) -> None:
+    config = replace(asked, seeds=1, batch_sizes="100")
+    first = timeless(run(config))
+    (record,) = Path(asked.output).glob("*.jsonl")
+    record.write_text("\n".join(damage(record.read_text().splitlines())) + "\n")
+    again = run(config)
+    assert of(CompareEnd, again)[0].arms_run == 1
+    assert [e for e in timeless(again) if e["event"] == "arm-end"] == [
+        e for e in first if e["event"] == "arm-end"
+    ]
+
+
+@dataclass
+class StopAfter:
+    """Stands for the signals: one comes after so many events were looked at."""
+
+    looks: int
+
+    @property
+    def error(self) -> type[MnistError] | None:
+        self.looks -= 1
+        return ThresholdNotMetError if self.looks < 0 else None
+
+
+@pytest.fixture
+def material(asked: CompareConfig) -> Material:
+    from mnist_cli.data.datasets import Split, load_dataset, part
+    from mnist_cli.runtime.threads import Team
+
+    data = load_dataset("mnist", asked.data_dir)
+    train, val = part(data.train, val_size=100, subset=300, seed=0)
+    test = Split(*data.test[:500])  # it is scored hundreds of times
+    return Material(train, val, test, Team(), lambda: 0.0)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"epochs": 2},
+        {"epochs": 2, "optimizer": "adamw", "momentum": 0.9, "schedule": "one-cycle"},
+        {"epochs": None, "until_accuracy": 0.8, "max_epochs": 5},
+        {"epochs": 2, "probe": "noise", "probe_every": 3, "probe_samples": 50},
+        {"epochs": 2, "momentum": 0.9, "micro_batch_size": 20},
+        {"epochs": 2, "model": "mlp", "lr": 1e5},
+    ],
+    ids=["epochs", "one-cycle", "until-accuracy", "probes", "micro-batches", "diverging"],
+)
+def test_an_arm_that_was_interrupted_anywhere_ends_as_if_it_was_not(
+    asked: CompareConfig, material: Material, tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    config = resolve(replace(asked, val_size=100, **{"lr": None, **changes}))
+    for size in (30, None):
+        arm = arm_of(config, size, 0, config.lr or 0.05, samples=300)
+        whole = Store(str(tmp_path / "whole")).open(arm, material)
+        list(whole.events(StopAfter(10**9)))  # type: ignore[arg-type]
+        assert isinstance(whole.record[-1], ArmEnd)
+        for looks in range(0, 40, 3):
+            (tmp_path / f"{size}-{looks}").mkdir()
+            store = Store(str(tmp_path / f"{size}-{looks}"))
+            run = store.open(arm, material)
+            list(run.events(StopAfter(looks)))  # type: ignore[arg-type]
+            cut = not (run.record and isinstance(run.record[-1], ArmEnd))
+            assert cut or looks > 2
+            if cut:
+                store.save(run)
+                elsewhere = replace(arm, config=replace(arm.config, data_dir="moved"))
+                run = store.open(elsewhere, material)
+                assert run.record or not looks
+                list(run.events(StopAfter(10**9)))  # type: ignore[arg-type]
+            assert timeless(run.record) == timeless(whole.record)
+
+
+def test_an_arm_whose_checkpoint_does_not_fit_its_record_begins_anew(
+    asked: CompareConfig, material: Material, tmp_path: Path
+) -> None:
+    arm = arm_of(resolve(replace(asked, val_size=100)), 30, 0, 0.05, samples=300)
+    (tmp_path / "store").mkdir()
+    store = Store(str(tmp_path / "store"))
+    run = store.open(arm, material)
+    list(run.events(StopAfter(20)))  # type: ignore[arg-type]
+    store.save(run)
+    (path,) = (tmp_path / "store").glob("*.part.pt")
+    path.write_bytes(path.read_bytes()[:1000])
+    assert store.open(arm, material).record == []
+
+
+def test_another_arm_has_another_name_and_places_do_not_matter(asked: CompareConfig) -> None:
+    config = resolve(asked)
+    arm = arm_of(config, 30, 0, 0.05, samples=300)
+    assert arm.name.startswith("30-seed0-lr0.05-")
+    elsewhere = replace(config, data_dir="elsewhere", output="elsewhere")
+    assert arm_of(elsewhere, 30, 0, 0.05, samples=300).name == arm.name
+    others = [
+        arm_of(config, None, 0, 0.05, samples=300),
+        arm_of(config, 30, 1, 0.05, samples=300),
+        arm_of(config, 30, 0, 0.06, samples=300),
+        arm_of(config, 30, 0, 0.05, samples=300, purpose="trial"),
+        arm_of(replace(config, epochs=3), 30, 0, 0.05, samples=300),
+        arm_of(replace(config, probe="noise"), 30, 0, 0.05, samples=300),
+    ]
+    assert len({arm.name, *(other.name for other in others)}) == 7
+
+
+def test_every_record_is_json_lines_that_name_their_events(asked: CompareConfig) -> None:
+    run(replace(asked, seeds=1))
+    for path in Path(asked.output).glob("*.jsonl"):
+        events = [json.loads(line)["event"] for line in path.read_text().splitlines()]
+        assert events[0] == "point"
+        assert events[-1] == "arm-end"
+    starts = of(ArmStart, run(replace(asked, seeds=1)))
+    assert [start.finished_before for start in starts] == [True] * 3
+
+
+def test_a_comparison_that_a_signal_ended_anywhere_goes_on(
+    asked: CompareConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also while something was measured: what the record lacks then is made again."""
+    config = replace(asked, seeds=1, batch_sizes="100,full", probe="sharpness", probe_samples=50)
+    whole = timeless(run(replace(config, output=f"{config.output}-whole")))
+    monkeypatch.setattr(compare, "StopSignals", SignalAt)
+    stops = 0
+    for place in (*range(1, 60, 2), 10**9):
+        SignalAt.place, SignalAt.looks = place, 0
+        with suppress(TerminatedRunError):
+            last = run(config)
+            break
+        stops += 1
+    assert stops > 10
+    ends = [e for e in timeless(last) if e["event"] == "arm-end"]
+    assert ends == [e for e in whole if e["event"] == "arm-end"]

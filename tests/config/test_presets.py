@@ -1,0 +1,91 @@
+"""Every preset trains, from anywhere."""
+
+import json
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from mnist_cli.cli.options import PRESETS, Display
+from mnist_cli.config.defaults import resolve
+from mnist_cli.config.sources import build, check, toml_file
+from mnist_cli.config.train import TrainConfig
+from tests.helpers.shell import Shell
+
+CONTENTS = {path.stem: path.read_text() for path in sorted(PRESETS.glob("*.toml"))}
+COMPARISONS = [name for name, text in CONTENTS.items() if "batch_sizes" in text]
+NAMES = [name for name in CONTENTS if name not in COMPARISONS]
+
+
+def test_the_promised_presets_are_there() -> None:
+    assert {"fast", "default", "batch", "mini-batch", "small-data", "accurate"} <= set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_preset_trains(name: str, shell: Shell) -> None:
+    done = shell("mnist-train", "--config", name, "--max-updates", "1", "--json", "-q")
+    assert (done.code, done.err) == (0, "")
+    start, *_, end = [json.loads(line) for line in done.out.splitlines()]
+    wanted = tomllib.loads((PRESETS / f"{name}.toml").read_text())
+    assert {key: start["config"][key] for key in wanted} == wanted
+    assert end["update"] == 1
+
+
+def test_the_promised_experiments_are_there() -> None:
+    assert set(COMPARISONS) == {
+        "claim-steady",
+        "claim-small-batch-unstable",
+        "claim-data-size",
+        "claim-local-optimum",
+        "edge-of-stability",
+        "steps-to-target",
+        "linear-scaling",
+    }
+
+
+SHORT = ("--batch-sizes", "100,full", "--subset", "300", "--seeds", "1", "--updates", "2")
+
+
+@pytest.mark.parametrize("name", COMPARISONS)
+def test_an_experiment_compares(name: str, shell: Shell) -> None:
+    options = (*SHORT, "--val-size", "100", "--probe-samples", "50", "--plot", "figure.svg")
+    done = shell("mnist-compare", "--config", name, *options, "--json", "-q")
+    assert done.code == 0, done.err
+    start, *_, end = [json.loads(line) for line in done.out.splitlines()]
+    wanted = tomllib.loads(CONTENTS[name])
+    shortened = {"subset", "seeds", "batch_sizes", "probe_samples", "val_size"}
+    budgets = {"epochs", "updates", "seconds", "until_accuracy"}
+    kept = {k: v for k, v in wanted.items() if k not in shortened | budgets}
+    assert {key: start["config"][key] for key in kept} == kept
+    assert end["event"] == "end"
+    assert (shell.folder / "figure.svg").read_text().startswith("<?xml")
+
+
+@pytest.mark.parametrize("name", COMPARISONS)
+def test_an_experiment_says_its_claim_its_source_its_command_and_what_was_measured(
+    name: str,
+) -> None:
+    comment = [line for line in CONTENTS[name].splitlines() if line.startswith("# ")]
+    for heading in ("Claim: ", "Source: ", "Command: ", "Measured: "):
+        assert any(line.startswith(f"# {heading}") for line in comment), heading
+    assert any(f"mnist-compare --config {name}" in line for line in comment)
+
+
+@pytest.mark.parametrize("name", CONTENTS)
+def test_a_preset_says_what_it_is_for(name: str) -> None:
+    first = (PRESETS / f"{name}.toml").read_text().splitlines()[0]
+    assert first.startswith("# ")
+
+
+def test_the_default_preset_is_the_default() -> None:
+    config = build(TrainConfig, [toml_file("default", PRESETS, TrainConfig, Display)])
+    check(config)
+    assert resolve(config) == resolve(TrainConfig())
+
+
+def test_a_file_of_a_presets_name_comes_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "fast").write_text("epochs = 7\n")
+    monkeypatch.chdir(tmp_path)
+    assert toml_file("fast", PRESETS, TrainConfig).values == {"epochs": 7}

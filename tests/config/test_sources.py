@@ -1,0 +1,127 @@
+from pathlib import Path
+
+import pytest
+
+from mnist_cli.cli.options import PRESETS, Display
+from mnist_cli.config.sources import Layer, build, check, environment, flag, toml_file
+from mnist_cli.config.train import TrainConfig
+from mnist_cli.errors import UsageError
+
+
+def from_flags(**given: object) -> TrainConfig:
+    return build(TrainConfig, [Layer(given, flag)])
+
+
+def from_toml(folder: Path, text: str) -> TrainConfig:
+    path = folder / "my.toml"
+    path.write_text(text)
+    return build(TrainConfig, [toml_file(str(path), PRESETS, TrainConfig, Display)])
+
+
+def test_flag_then_environment_then_file_then_default(tmp_path: Path) -> None:
+    path = tmp_path / "my.toml"
+    path.write_text("batch_size = 3\nepochs = 3\nseed = 3\n")
+    layers = [
+        Layer({"batch_size": "1"}, flag),
+        environment({"MNIST_BATCH_SIZE": "2", "MNIST_EPOCHS": "2"}, TrainConfig),
+        toml_file(str(path), PRESETS, TrainConfig),
+    ]
+    config = build(TrainConfig, layers)
+    assert (config.batch_size, config.epochs, config.seed) == (1, 2, 3)
+    assert config.log_interval == TrainConfig().log_interval
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("batch_size", "128", 128),
+        ("lr", "1e-3", 0.001),
+        ("shuffle", "no", False),
+        ("augment", "TRUE", True),
+        ("threads", "auto", None),
+        ("lr", "auto", None),
+        ("model", "mlp", "mlp"),
+        ("data_dir", "auto", "auto"),  # a folder may have that name
+    ],
+)
+def test_texts_become_values(name: str, text: str, value: object) -> None:
+    assert getattr(from_flags(**{name: text}), name) == value
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("batch_size", "0", "--batch-size: 0 is too small; the least is 1"),
+        ("batch_size", "many", "--batch-size: 'many' is not a whole number"),
+        ("batch_size", "1.5", "--batch-size: '1.5' is not a whole number"),
+        ("batch_size", 1.5, "--batch-size: 1.5 is not a whole number"),
+        ("batch_size", True, "--batch-size: True is not a whole number"),
+        ("epochs", "auto", "--epochs: 'auto' is not a whole number"),
+        ("epochs", 10**30, "--epochs: the number is too large"),
+        ("epochs", "9" * 10_000, "--epochs:"),
+        ("lr", "nan", "--lr: 'nan' is not a number"),
+        ("lr", float("inf"), "--lr: inf is not a number"),
+        ("lr", "-1", "--lr: -1.0 is too small; the least is 0"),
+        ("momentum", "1", "--momentum: 1.0 is too large; the most is 0.9999"),
+        ("max_seconds", "0", "--max-seconds: 0.0 is too small; it must be above 0"),
+        ("until_accuracy", "1.5", "--until-accuracy: 1.5 is too large; the most is 1"),
+        ("shuffle", "maybe", "--shuffle: 'maybe' is not true or false"),
+        ("seed", "-1", "--seed: -1 is too small"),
+        ("seed", [1], r"--seed: \[1\] is not a whole number"),
+        ("model", "cmn", "--model: 'cmn' is not one of .*did you mean 'cnn'"),
+        ("mode", {"a": 1}, "--mode: .* is not a text"),
+    ],
+)
+def test_a_value_that_cannot_be_used_is_named(name: str, value: object, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        from_flags(**{name: value})
+
+
+def test_two_problems_are_told_at_once_and_the_others_counted() -> None:
+    with pytest.raises(UsageError) as raised:
+        from_flags(batch_size="0", model="x", lr="y")
+    first, second = str(raised.value).splitlines()
+    assert first.startswith("--batch-size: 0")
+    assert second.endswith("(and 1 more)")
+
+
+def test_a_problem_names_where_the_value_came_from(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="^MNIST_EPOCHS: 'x'"):
+        build(TrainConfig, [environment({"MNIST_EPOCHS": "x"}, TrainConfig)])
+    with pytest.raises(UsageError, match=r"my\.toml: epochs: 'x'"):
+        from_toml(tmp_path, "epochs = 'x'")
+
+
+def test_an_unknown_key_names_the_nearest_known_one(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="unknown key 'bach_size'; did you mean 'batch_size'"):
+        from_toml(tmp_path, "bach_size = 3")
+
+
+def test_an_unknown_preset_names_the_nearest_known_one() -> None:
+    with pytest.raises(UsageError, match="name a TOML file or a preset"):
+        toml_file("fats", PRESETS, TrainConfig)
+
+
+@pytest.mark.parametrize("text", ["epochs = ", "[", "a" * 2_000_000, "x = " + "[" * 5000])
+def test_a_file_that_is_not_toml_is_a_clear_error(tmp_path: Path, text: str) -> None:
+    with pytest.raises(
+        UsageError, match=r"my\.toml: (not valid TOML|larger than|a line has more than)"
+    ):
+        from_toml(tmp_path, text)
+
+
+def test_a_missing_or_unreadable_file_is_a_clear_error(tmp_path: Path) -> None:
+    for path in (tmp_path / "none.toml", tmp_path):
+        with pytest.raises(UsageError, match="cannot be read"):
+            toml_file(str(path) + ("" if path.suffix else "/"), PRESETS, TrainConfig)
+
+
+def test_batch_mode_contradicts_a_batch_size() -> None:
+    with pytest.raises(UsageError, match="--batch-size 64 contradicts --mode batch"):
+        check(from_flags(mode="batch", batch_size="64"))
+
+
+def test_an_accuracy_to_reach_needs_validation_samples() -> None:
+    with pytest.raises(UsageError, match="add --val-size"):
+        check(from_flags(until_accuracy="0.9"))
+    check(from_flags(until_accuracy="0.9", val_size="100"))

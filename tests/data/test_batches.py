@@ -1,0 +1,114 @@
+import pytest
+import torch
+from torch import Tensor
+
+from mnist_cli.data.augment import SHIFTS, Shifted
+from mnist_cli.data.batches import EpochShape, epoch_updates
+from mnist_cli.data.datasets import Split
+
+
+def numbered(samples: int) -> Split:
+    """Return a split whose labels are the samples' numbers, so that a batch shows its indices."""
+    return Split(torch.zeros(samples, 28, 28, dtype=torch.uint8), torch.arange(samples))
+
+
+def order_of(samples: int = 1000, **options: object) -> list[int]:
+    defaults = {"size": 64, "seed": 0, "epoch": 1, "shuffle": True}
+    loader = epoch_updates(numbered(samples), **{**defaults, **options})  # type: ignore[arg-type]
+    return torch.cat([labels for _images, labels in loader]).tolist()
+
+
+@pytest.mark.parametrize("size", [1, 7, 64, 999, 1000])
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_every_sample_is_used_once_an_epoch(size: int, shuffle: bool) -> None:
+    assert sorted(order_of(size=size, shuffle=shuffle)) == list(range(1000))
+
+
+def test_batch_mode_is_one_update_an_epoch() -> None:
+    loader = epoch_updates(numbered(1000), size=1000, seed=0, epoch=1, shuffle=True)
+    assert [len(labels) for _images, labels in loader] == [1000]
+
+
+def test_1000_samples_in_batches_of_100_are_ten_updates() -> None:
+    loader = epoch_updates(numbered(1000), size=100, seed=0, epoch=1, shuffle=True)
+    assert [len(labels) for _images, labels in loader] == [100] * 10
+    assert EpochShape(60_000, 64).updates == 938  # 937 full ones and one of 32
+
+
+def test_samples_seen_counts_the_ragged_update_once() -> None:
+    shape = EpochShape(100, 30)
+    assert [shape.samples_seen(u) for u in range(6)] == [0, 30, 60, 90, 100, 130]
+
+
+def test_the_order_comes_from_seed_and_epoch_alone() -> None:
+    torch.manual_seed(1)
+    first = order_of(seed=5, epoch=3)
+    torch.manual_seed(2)
+    assert order_of(seed=5, epoch=3) == first
+    assert order_of(seed=5, epoch=4) != first
+    assert order_of(seed=6, epoch=3) != first
+
+
+def test_the_global_random_stream_is_left_alone() -> None:
+    before = torch.get_rng_state()
+    order_of()
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_without_shuffling_the_order_is_that_of_the_data() -> None:
+    assert order_of(shuffle=False) == list(range(1000))
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_an_epoch_can_be_entered_at_any_update(shuffle: bool) -> None:
+    whole = order_of(shuffle=shuffle)
+    assert order_of(shuffle=shuffle, first=5) == whole[5 * 64 :]
+
+
+@pytest.mark.parametrize(("size", "fetches"), [(64, 1), (100, 1), (200, 1), (600, 2), (1000, 1)])
+def test_about_a_thousand_samples_are_fetched_by_one_indexing_operation(
+    size: int, fetches: int
+) -> None:
+    class Counting(Split):
+        calls = 0
+
+        def __getitem__(self, index: Tensor | slice) -> tuple[Tensor, Tensor]:
+            type(self).calls += 1
+            return super().__getitem__(index)
+
+    split = numbered(1000)
+    list(epoch_updates(Counting(split.images, split.labels), size=size, seed=0, epoch=1))
+    assert Counting.calls == fetches
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+@pytest.mark.parametrize("size", [64, 300, 1000])
+def test_a_shift_comes_from_the_place_in_the_epoch_alone(size: int, shuffle: bool) -> None:
+    """Fetching several updates at once, or entering the epoch later, changes no shift."""
+    split = numbered(1000)
+    split.images[:, 14, 14] = 1  # a dot, by which the shift shows
+    options = {"size": size, "seed": 3, "epoch": 2, "shuffle": shuffle}
+    batches = list(epoch_updates(Shifted(split), **options))  # type: ignore[arg-type]
+    images, labels = (torch.cat(parts) for parts in zip(*batches, strict=True))
+    assert labels.tolist() == order_of(**options), "shifting does not change the order"
+    turns = torch.arange(1000) + 2  # an epoch begins with its own number
+    top, left = torch.tensor(SHIFTS)[turns % 9].unbind(1)
+    dots = torch.stack([torch.arange(1000), 15 - top, 15 - left], 1)
+    assert torch.equal(images.nonzero(), dots)
+    first = len(batches) - 1
+    ((late, _),) = epoch_updates(Shifted(split), first=first, **options)  # type: ignore[arg-type]
+    assert torch.equal(late, batches[-1][0])
+
+
+def test_what_moves_in_from_the_edge_is_black() -> None:
+    split = Split(torch.full((9, 28, 28), 7, dtype=torch.uint8), torch.arange(9))
+    images, _labels = Shifted(split)[torch.arange(9), 0]
+    for image, (top, left) in zip(images, SHIFTS, strict=True):
+        black = (image == 0).sum()
+        assert black == 28 * 28 - (28 - abs(top - 1)) * (28 - abs(left - 1))
+
+
+def test_batch_mode_copies_no_images() -> None:
+    split = numbered(1000)
+    (batch,) = epoch_updates(split, size=1000, seed=0, epoch=1)
+    assert batch[0].data_ptr() == split.images.data_ptr()

@@ -1,0 +1,168 @@
+"""The pages of `docs/` tell the truth: every command in them runs, the reference is the code's."""
+
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import fields
+from pathlib import Path
+from runpy import run_path
+
+import pytest
+import torch
+
+from mnist_cli.cli.options import Recording
+from mnist_cli.config.compare import CompareConfig
+from mnist_cli.config.inference import EvalConfig, ExportConfig, PredictConfig
+from mnist_cli.config.sources import flag
+from mnist_cli.config.train import TrainConfig
+from mnist_cli.data.datasets import Dataset
+from tests.helpers.shell import Shell
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+TUTORIALS = (
+    "first-classifier.md",
+    "what-is-a-batch.md",
+    "pipelines.md",
+    "cluster.md",
+)
+# Quick stand-ins: every command runs as printed, on fewer samples and with one thread.
+QUICK = {"MNIST_SUBSET": "2000"}
+COMPARED = ("--subset", "200", "--batch-sizes", "64", "--epochs", "1", "--seeds", "1", "-q")
+
+
+def blocks(page: Path, *languages: str) -> list[str]:
+    pattern = rf"```(?:{'|'.join(languages)})\n(.*?)```"
+    return re.findall(pattern, page.read_text(), re.DOTALL)
+
+
+def commands_of(text: str) -> list[str]:
+    """Return the commands of a page, in the order in which a reader types them."""
+    typed = []
+    for kind, block in re.findall(r"```(sh|console)\n(.*?)```", text, re.DOTALL):
+        lines = block.splitlines()
+        typed += lines if kind == "sh" else [ln[2:] for ln in lines if ln.startswith("$ ")]
+    return typed
+
+
+@pytest.mark.parametrize("name", TUTORIALS)
+def test_every_command_of_a_tutorial_works_as_printed(name: str, shell: Shell) -> None:
+    script = "\n".join(commands_of((DOCS / name).read_text()))
+    assert script.count("mnist") >= 4
+    done = shell.bash(f"set -e\n{script}", env=QUICK)
+    assert done.code == 0, done.err
+    assert "error: " not in done.err.replace("error: test accuracy", "")
+
+
+def test_the_cells_of_the_notebook_follow_on_one_another(shell: Shell, mnist_dir: Path) -> None:
+    cells = blocks(DOCS / "notebook.md", "python")
+    assert len(cells) >= 5
+    (shell.folder / "data").symlink_to(mnist_dir)
+    done = shell("python", "-c", "\n".join(cells), env={**QUICK, "MPLBACKEND": "agg"})
+    assert done.code == 0, done.err
+    assert "are misread" in done.out
+    assert re.search(r"^- ", done.out, re.M), "the verdict"
+
+
+def test_the_reference_has_every_option() -> None:
+    reference = (DOCS / "reference.md").read_text()
+    for config in (TrainConfig, Recording, EvalConfig, PredictConfig, ExportConfig, CompareConfig):
+        for field in fields(config):
+            assert re.search(rf"^\| `{flag(field.name)}[ `/]", reference, re.M), field.name
+
+
+def test_the_reference_is_that_of_the_code() -> None:
+    made = run_path(str(DOCS / "make_reference.py"))
+    assert (DOCS / "reference.md").read_text() == made["reference"](), (
+        "run: python docs/make_reference.py"
+    )
+
+
+def test_every_link_leads_somewhere() -> None:
+    for page in [*DOCS.glob("*.md"), ROOT / "README.md", ROOT / "examples" / "README.md"]:
+        text = page.read_text()
+        for link in re.findall(r"\]\(([^)\s]+)\)", text):
+            path, _, heading = link.partition("#")
+            if "://" in link:
+                continue
+            target = (page.parent / path).resolve() if path else page
+            assert target.exists(), f"{page.name}: {link}"
+            if heading:
+                titles = re.findall(r"^#+ (.*)$", target.read_text(), re.M)
+                slugs = [re.sub(r"[^\w -]", "", t.lower()).replace(" ", "-") for t in titles]
+                assert heading in slugs, f"{page.name}: {link}"
+
+
+def copy_of_the_package(folder: Path) -> Path:
+    for name in ("mnist_cli", "configs"):
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / name, folder / name, ignore=ignored)
+    return folder
+
+
+def apply(diff: str, folder: Path) -> int:
+    """Apply a diff whose hunks have no line numbers; return how many lines it adds."""
+    for part in re.split(r"^--- ", diff, flags=re.M)[1:]:
+        name, rest = part.split("\n", 1)
+        path = folder / name
+        text = path.read_text()
+        for hunk in re.split(r"^@@\n", rest, flags=re.M)[1:]:
+            lines = hunk.splitlines()
+            before = "\n".join(line[1:] for line in lines if line[:1] != "+")
+            after = "\n".join(line[1:] for line in lines if line[:1] != "-")
+            assert text.count(before) == 1, f"{name}: {before}"
+            text = text.replace(before, after)
+        path.write_text(text)
+    return len(re.findall(r"^\+(?!\+)", diff, re.M))
+
+
+def run_copy(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "mnist_cli", *options],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_a_model_is_added_as_the_page_says(tmp_path: Path, mnist_dir: Path) -> None:
+    model, _ = blocks(DOCS / "contributing.md", "diff")
+    folder = copy_of_the_package(tmp_path)
+    assert apply(model, folder) <= 12
+    options = ("--model", "wide", "--subset", "200", "--epochs", "1", "-q")
+    done = run_copy(folder, "train", *options, "--data-dir", str(mnist_dir))
+    assert (done.returncode, done.stdout) == (0, "checkpoint.pt\n"), done.stderr
+    (folder / "seven.pgm").write_text("P2 5 7 1 1 1 1 1 1 " + "1 0 0 0 1 " + "1 1 1 0 1 " * 5)
+    for command in (
+        ("eval", "checkpoint.pt", "--data-dir", str(mnist_dir)),
+        ("predict", "checkpoint.pt", "seven.pgm"),
+        ("export", "checkpoint.pt", "digit.html"),
+        ("compare", "--model", "wide", "--data-dir", str(mnist_dir), *COMPARED),
+        ("train", "--list-models"),
+    ):
+        done = run_copy(folder, *command)
+        assert (done.returncode, bool(done.stdout)) == (0, True), done.stderr
+    assert "wide" in done.stdout
+
+
+def test_a_data_set_is_added_as_the_page_says(tmp_path: Path, mnist: Dataset) -> None:
+    _, data = blocks(DOCS / "contributing.md", "diff")
+    folder = copy_of_the_package(tmp_path)
+    apply(data, folder)
+    train = ("train", "--dataset", "house-numbers", "--model", "linear", "--epochs", "1", "-q")
+    done = run_copy(folder, *train)
+    assert done.returncode == 3
+    assert "train-images-idx3-ubyte" in done.stderr, "it says what to put where"
+    raw = folder / "data" / "HouseNumbers" / "raw"
+    raw.mkdir(parents=True, exist_ok=True)
+    for name, split in (("train", mnist.train), ("t10k", mnist.test)):
+        images, labels = split[torch.arange(300)]
+        header = (0x803).to_bytes(4, "big") + b"".join(n.to_bytes(4, "big") for n in (300, 28, 28))
+        (raw / f"{name}-images-idx3-ubyte").write_bytes(header + images.numpy().tobytes())
+        header = (0x801).to_bytes(4, "big") + (300).to_bytes(4, "big")
+        (raw / f"{name}-labels-idx1-ubyte").write_bytes(header + labels.numpy().tobytes())
+    done = run_copy(folder, *train)
+    assert (done.returncode, done.stdout) == (0, "checkpoint.pt\n"), done.stderr

@@ -1,0 +1,100 @@
+"""The README tells the truth: its commands work as printed, its tables are complete."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from mnist_cli.errors import ExitCode
+from tests.docs.test_docs import commands_of
+from tests.helpers.shell import Shell
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+# Quick stand-ins: every command runs as printed, on fewer samples and with one thread.
+QUICK = {"MNIST_SUBSET": "2000"}
+
+
+def blocks(language: str, text: str = README) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
+
+
+def section(title: str) -> str:
+    return README.split(f"\n## {title}\n")[1].split("\n## ")[0]
+
+
+# Each of their lines stands for itself; those of other sections follow on one another.
+ALONE = [section("In pipelines"), section("On many processors and machines")]
+PIPELINES = [line for text in ALONE for block in blocks("sh", text) for line in block.splitlines()]
+
+
+def test_there_are_at_least_five_pipelines() -> None:
+    assert len(PIPELINES) >= 5
+
+
+@pytest.mark.parametrize("line", PIPELINES)
+def test_a_pipeline_works_as_printed(line: str, shell: Shell) -> None:
+    quick = line.replace("--min-accuracy 0.97", "--min-accuracy 0.5")
+    done = shell.bash(quick, env=QUICK)
+    assert done.code == 0, done.err
+    assert done.out.strip()
+    assert "error" not in done.err or "exit code 5" in done.out
+
+
+def test_the_commands_of_the_other_sections_work_one_after_another(shell: Shell) -> None:
+    rest = README
+    for text in ALONE:
+        rest = rest.replace(text, "")
+    installing = ("make ", ".venv/")
+    typed = [line for line in commands_of(rest) if not line.startswith(installing)]
+    assert len(typed) >= 8
+    done = shell.bash("set -e\n" + "\n".join(typed), env=QUICK)
+    assert done.code == 0, done.err
+    assert "error: " not in done.err
+
+
+def test_the_python_example_works_as_printed(shell: Shell, mnist_dir: Path) -> None:
+    (example,) = blocks("python")
+    assert len(example.strip().splitlines()) <= 10
+    (shell.folder / "data").symlink_to(mnist_dir)
+    example = example.replace("epochs=1", "epochs=1, subset=2000")
+    done = shell("python", "-c", example)
+    assert done.code == 0, done.err
+    assert done.out.startswith("Start(")
+    assert "Progress(" not in done.out
+    assert "tensor(" in done.out
+
+
+def test_every_exit_code_stands_in_the_table() -> None:
+    table = README.split("| code | meaning |")[1].split("\n\n")[0]
+    codes = {int(n) for row in re.findall(r"^\| ([\d, ]+) \|", table, re.M) for n in row.split(",")}
+    assert codes == set(ExitCode)
+
+
+def test_every_preset_stands_in_the_readme() -> None:
+    for path in (ROOT / "configs").glob("*.toml"):
+        assert f"| `{path.stem}` |" in README
+
+
+def test_every_path_in_the_readme_exists() -> None:
+    for name in re.findall(r"`((?:mnist_cli|configs|docs|tests)/[\w./]*)`", README):
+        assert (ROOT / name).exists(), name
+
+
+def test_the_page_on_batches_has_a_figure_and_a_command_for_every_experiment() -> None:
+    page = ROOT / "docs" / "batch-vs-mini-batch.md"
+    text = page.read_text()
+    for name in re.findall(r"\]\(([\w./-]+)\)", text):
+        assert (page.parent / name).exists(), name
+    experiments = [
+        path.stem for path in (ROOT / "configs").glob("*.toml") if "batch_sizes" in path.read_text()
+    ]
+    assert len(experiments) == 7
+    for name in experiments:
+        assert re.search(rf"mnist-compare --config {name}.* --plot ", text), name
+        assert re.search(rf"!\[[^\]]+\]\(figures/{name}[\w-]*\.svg\)", text), name
+    assert not re.search(r"^[A-Z0-9]{4,}$|MEASURED", text, re.M)
+
+
+def test_the_project_names_no_path_of_a_machine_and_no_placeholder() -> None:
+    assert not re.search(r"@[A-Z_]+@", README)

@@ -1,0 +1,72 @@
+"""Intervals, calibration in numbers and words, and the history that a stranger's file tells."""
+
+import math
+from typing import Any
+
+import pytest
+import torch
+
+from mnist_cli.evaluation.metrics import BINS, Bin, Calibration, calibration, wilson_interval
+from mnist_cli.output.history import history_of
+from mnist_cli.output.html.evaluation import calibration_in_words
+
+
+def test_the_interval_is_that_of_wilson() -> None:
+    # Newcombe 1998, table I, his worked cases: 81 of 263, 15 of 148, 0 of 20, 1 of 29.
+    for correct, samples, low, high in (
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+    ):
+        assert wilson_interval(correct, samples) == pytest.approx((low, high), abs=5e-5)
+    assert wilson_interval(20, 20)[1] == 1
+
+
+def test_the_calibration_error_is_the_mean_gap_of_the_bins() -> None:
+    sure = torch.tensor([0.95, 0.95, 0.95, 0.95, 0.5, 0.5]).double()
+    right = torch.tensor([True, True, True, False, True, True])  # less than 95 %, more than 50 %
+    result = calibration(sure, right)
+    found = [(part.count, part.confidence, part.accuracy) for part in result.bins]
+    assert found == [(2, 0.5, 1.0), (4, pytest.approx(0.95), 0.75)]
+    assert result.error == pytest.approx((4 * 0.20 + 2 * 0.50) / 6)
+    assert result.confidence == pytest.approx(float(sure.mean()))
+    assert result.accuracy == pytest.approx(5 / 6)
+
+
+def test_a_probability_of_one_falls_into_the_last_bin() -> None:
+    (only,) = calibration(torch.ones(10).double(), torch.ones(10).bool()).bins
+    assert (only.high, only.count, only.accuracy) == (1.0, 10, 1.0)
+    assert only.low == pytest.approx((BINS - 1) / BINS)
+
+
+def test_a_strangers_history_is_drawn_only_as_far_as_it_is_one() -> None:
+    entries: list[dict[str, Any]] = [
+        {"event": "epoch", "epoch": 1, "train_loss": 0.5, "test_accuracy": 0.9},
+        {"event": "epoch", "epoch": "</script>", "train_loss": 0.4},
+        {"event": "epoch", "epoch": 2, "train_loss": "<b>", "test_accuracy": 7.0},
+        {"event": "epoch", "epoch": 3, "train_loss": math.nan, "test_loss": -1.0},
+        {"event": "epoch", "epoch": 3, "train_loss": 10**400, "test_loss": True, "val_loss": 1e308},
+        {"event": "resume", "epoch": 4, "train_loss": 0.1},
+    ]
+    curves = history_of(entries)
+    assert curves == {"train_loss": [(1, 0.5)], "test_accuracy": [(1, 0.9)]}
+
+
+WORDS = {
+    "in places it is surer than it should be, in others": [(500, 0.60, 1.0), (500, 0.99, 0.60)],
+    "in places it is a little surer than it should be": [(500, 0.515, 0.50), (500, 0.985, 1.0)],
+    "its probabilities can be taken at their word": [(500, 0.60, 0.60), (500, 0.99, 0.98)],
+    "it is surer than it should be.": [(500, 0.60, 0.50), (500, 0.99, 0.98)],
+    "it is less sure than it could be.": [(500, 0.60, 0.61), (500, 0.96, 1.0)],
+    "it is a little less sure than it could be.": [(500, 0.60, 0.61), (500, 0.98, 1.0)],
+}
+
+
+@pytest.mark.parametrize("words", WORDS)
+def test_the_words_are_those_of_the_bins(words: str) -> None:
+    # Of each bin: how many readings, their mean probability, the share that is right.
+    found = Calibration(tuple(Bin(0.0, 1.0, *part) for part in WORDS[words]))
+    assert words in calibration_in_words(found, smoothed=False)
+    because = ", as label smoothing makes a network" in calibration_in_words(found, smoothed=True)
+    assert because == ("less sure than it could be" in words)

@@ -1,0 +1,329 @@
+"""Exports: the same network in other formats, written whole, by the installed program."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from mnist_cli.config.defaults import resolve
+from mnist_cli.config.train import TrainConfig
+from mnist_cli.data.datasets import Dataset
+from mnist_cli.errors import UsageError
+from mnist_cli.export import formats
+from mnist_cli.export.graph import layers_of
+from mnist_cli.models.checkpoint import Checkpoint, Position, load_checkpoint, save_checkpoint
+from mnist_cli.models.digest import weights_sha256
+from mnist_cli.models.networks import MODELS, build_model
+from tests.helpers.shell import BIN, Shell
+
+ENDINGS = ("html", "onnx", "safetensors")
+
+
+def checkpoint_of(name: str, folder: Path) -> Path:
+    """Return a checkpoint of a network as it begins, with biases: none of its sums is simple."""
+    model = build_model(name, seed=1)
+    with torch.random.fork_rng():
+        torch.manual_seed(2)
+        for parameter in model.parameters():
+            if parameter.dim() == 1 or name == "linear":
+                torch.nn.init.normal_(parameter, std=0.1)
+    path = folder / f"{name}.pt"
+    config = resolve(TrainConfig(model=name))
+    save_checkpoint(Checkpoint(config, model.state_dict(), {}, Position(0), [], {}), str(path))
+    return path
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_onnx_runtime_reads_the_same_digits(
+    shell: Shell, mnist: Dataset, tmp_path: Path, name: str
+) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    path = checkpoint_of(name, tmp_path)
+    done = shell("mnist-export", str(path), "model.onnx", "--json")
+    assert done.code == 0, done.err
+    session = onnxruntime.InferenceSession(
+        tmp_path / "model.onnx", providers=["CPUExecutionProvider"]
+    )
+    images = mnist.test.images[: 10_000 if name == "cnn" else 1000].view(-1, 28, 28)
+    with torch.inference_mode():
+        expected = load_checkpoint(path).build_model()(images)
+    found = [
+        torch.from_numpy(session.run(["logits"], {"pixels": part.float().numpy()})[0])
+        for part in images.split(777)  # the last batch is a smaller one
+    ]
+    logits = torch.cat(found)
+    difference = float((logits - expected).abs().max())
+    print(f"{name}: ONNX logits differ by at most {difference:.2g}")
+    assert difference < 1e-4
+    assert torch.equal(logits.argmax(1), expected.argmax(1))
+    assert json.loads(done.out)["largest_difference"] < 1e-4
+
+
+def test_an_onnx_model_tells_where_it_comes_from(shell: Shell, trained: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    assert shell("mnist-export", "-q", str(trained), "model.onnx").err == ""
+    model = onnx.load(shell.folder / "model.onnx")
+    about = {entry.key: entry.value for entry in model.metadata_props}
+    assert about["model"] == "linear"
+    assert about["weights_sha256"] == weights_sha256(load_checkpoint(trained).weights)
+    assert model.graph.input[0].type.tensor_type.shape.dim[0].dim_param == "N"
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_safetensors_library_reads_the_same_weights(
+    shell: Shell, tmp_path: Path, name: str
+) -> None:
+    safetensors = pytest.importorskip("safetensors")
+    from safetensors.torch import load_file
+
+    path = checkpoint_of(name, tmp_path)
+    done = shell("mnist-export", str(path), "model.safetensors", "--json")
+    assert done.code == 0, done.err
+    event = json.loads(done.out)
+    model = build_model(name)
+    model.load_state_dict(load_file(tmp_path / "model.safetensors"))
+    assert weights_sha256(model.state_dict()) == event["weights_sha256"]
+    with safetensors.safe_open(tmp_path / "model.safetensors", "pt") as file:
+        about = file.metadata()
+    assert about["format"] == "pt"
+    assert about["model"] == name
+    assert about["weights_sha256"] == event["weights_sha256"]
+    header = int.from_bytes((tmp_path / "model.safetensors").read_bytes()[:8], "little")
+    assert header % 8 == 0  # the tensors are aligned
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_stdout_has_the_path_and_stderr_the_next_step(
+    shell: Shell, trained: Path, ending: str
+) -> None:
+    done = shell("mnist-export", str(trained), f"a.{ending}")
+    assert done.code == 0, done.err
+    assert done.out == f"a.{ending}\n"
+    assert done.err.startswith(f"Wrote a.{ending} (")
+    assert done.err.count("\n") == 1
+    quiet = shell("mnist-export", "-q", str(trained), f"b.{ending}")
+    assert (quiet.out, quiet.err) == (f"b.{ending}\n", "")
+    one, two = ((shell.folder / f"{n}.{ending}").read_bytes() for n in "ab")
+    assert one == two
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_json_is_one_object_that_describes_the_file(
+    shell: Shell, trained: Path, ending: str
+) -> None:
+    done = shell("mnist-export", "-q", "--json", str(trained), f"a.{ending}")
+    event = json.loads(done.out)
+    assert event["event"] == "export"
+    assert event["schema"] == 1
+    assert event["format"] == ending
+    assert event["output"] == f"a.{ending}"
+    assert event["bytes"] == (shell.folder / f"a.{ending}").stat().st_size
+    assert event["parameters"] == 7850
+    assert event["weights_sha256"] == weights_sha256(load_checkpoint(trained).weights)
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_dashes_are_the_standard_streams(shell: Shell, trained: Path, ending: str) -> None:
+    shell("mnist-export", str(trained), f"a.{ending}")
+    for output in ("-", "/dev/stdout"):
+        piped = subprocess.run(
+            [BIN / "mnist-export", "-", output, "--format", ending],
+            input=trained.read_bytes(),
+            capture_output=True,
+            env=shell.env,
+            timeout=120,
+            check=True,
+        )
+        assert piped.stdout == (shell.folder / f"a.{ending}").read_bytes()
+        assert piped.stderr == b""
+
+
+def test_the_format_asked_for_comes_before_the_ending(shell: Shell, trained: Path) -> None:
+    assert shell("mnist-export", str(trained), "page", "--format", "html").code == 0
+    assert (shell.folder / "page").read_text().startswith("<!doctype html>")
+    asked = {"MNIST_FORMAT": "safetensors"}
+    assert shell("mnist-export", str(trained), "w.html", env=asked).code == 0
+    assert (shell.folder / "w.html").read_bytes()[8:9] == b"{"
+    assert shell("mnist-export", str(trained), "BIG.HTML").code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["a.pth"], 2, "does not end in .html, .onnx or .safetensors"),
+        (["a.safetensor"], 2, "did you mean '.safetensors'?"),
+        (["a"], 2, "does not end in"),
+        (["-"], 2, "--format html|onnx|safetensors"),
+        (["-", "--json", "--format", "html"], 2, "both want standard output"),
+        (["a.html", "--format", "pdf"], 2, "--format"),
+        (["nowhere/a.html"], 7, "make the folder first"),
+        (["folder.html"], 7, "folder.html"),
+        (["folder.html/", "--format", "html"], 7, "not the name of a file"),
+        (["", "--format", "html"], 7, "not the name of a file"),
+        (["there.html", "--no-clobber"], 7, "--no-clobber keeps it"),
+    ],
+)
+def test_what_cannot_be_written_is_said_in_a_line_and_leaves_nothing(
+    shell: Shell, trained: Path, arguments: list[str], code: int, words: str
+) -> None:
+    (shell.folder / "folder.html").mkdir()
+    (shell.folder / "there.html").write_text("mine")
+    before = sorted(shell.folder.iterdir())
+    done = shell("mnist-export", str(trained), *arguments)
+    assert done.code == code, done.err
+    assert words in done.err
+    assert done.err.count("\n") <= 2
+    assert done.out == ""
+    assert sorted(shell.folder.iterdir()) == before
+    assert (shell.folder / "there.html").read_text() == "mine"
+
+
+def test_a_damaged_checkpoint_leaves_the_earlier_output(shell: Shell, trained: Path) -> None:
+    (shell.folder / "bad.pt").write_bytes(trained.read_bytes()[:-3000])
+    (shell.folder / "a.html").write_text("mine")
+    for checkpoint in ("bad.pt", "none.pt"):
+        done = shell("mnist-export", checkpoint, "a.html")
+        assert done.code == 4
+        assert checkpoint in done.err
+        assert (shell.folder / "a.html").read_text() == "mine"
+    assert {path.name for path in shell.folder.iterdir()} == {"bad.pt", "a.html"}
+
+
+def test_the_checkpoint_itself_is_never_overwritten(shell: Shell, trained: Path) -> None:
+    (shell.folder / "model.onnx").write_bytes(trained.read_bytes())
+    done = shell("mnist-export", "./model.onnx", "model.onnx")
+    assert done.code == 2
+    assert "is the checkpoint itself" in done.err
+    assert (shell.folder / "model.onnx").read_bytes() == trained.read_bytes()
+
+
+def test_a_missing_extra_is_told_with_its_command_before_anything_is_loaded(
+    monkeypatch: pytest.MonkeyPatch, shell: Shell
+) -> None:
+    monkeypatch.setitem(sys.modules, "onnx.checker", None)
+    with pytest.raises(UsageError, match=r"pip install 'mnist_cli\[onnx\]'"):
+        formats.format_of("a.onnx")
+    assert formats.format_of("a.html") == "html"
+    blocked = (
+        "import sys; sys.modules['onnx'] = None\n"
+        "sys.argv = ['mnist-export', 'none.pt', 'a.onnx']\n"
+        "from mnist_cli.cli.export import main\n"
+        "try: main()\n"
+        "except SystemExit as stop: print(stop.code, 'torch' in sys.modules)"
+    )
+    done = shell(sys.executable, "-c", blocked)
+    assert done.out == "2 False\n"
+    assert "pip install" in done.err
+
+
+@pytest.mark.parametrize("name", ["onnx", "onnxruntime"])
+def test_a_broken_extra_is_told_as_a_missing_one_is(shell: Shell, trained: Path, name: str) -> None:
+    (shell.folder / f"{name}.py").write_text("raise ImportError('a library\\nis missing')")
+    command = ["-c", "from mnist_cli.cli.export import main; main()", str(trained), "a.onnx"]
+    done = shell(sys.executable, *command, env={"PYTHONPATH": "."})
+    assert "a library is missing" in done.err
+    if name == "onnx":
+        assert (done.code, done.out) == (2, "")
+        assert done.err.startswith("error: ONNX needs the package onnx (a library")
+        assert done.err.count("\n") == 1
+    else:
+        assert (done.code, done.out) == (0, "a.onnx\n")
+        assert done.err.startswith("Not checked by computing with it, for want of onnxruntime:")
+
+
+def test_nothing_binary_goes_to_a_terminal(shell: Shell, trained: Path) -> None:
+    leader, follower = os.openpty()
+    done = subprocess.run(
+        [BIN / "mnist-export", trained, "-", "--format", "onnx"],
+        stdout=follower,
+        stderr=subprocess.PIPE,
+        env=shell.env,
+        timeout=120,
+        check=False,
+    )
+    os.close(follower)
+    os.close(leader)
+    assert done.returncode == 2
+    assert b"terminal" in done.stderr
+
+
+def test_the_launcher_exports_too(shell: Shell, trained: Path) -> None:
+    done = shell("python", "-m", "mnist_cli", "export", str(trained), "a.safetensors")
+    assert (done.code, done.out) == (0, "a.safetensors\n")
+
+
+def test_help_teaches(shell: Shell) -> None:
+    done = shell("mnist-export", "--help", env={"COLUMNS": "200"})
+    for taught in (
+        "mnist-export checkpoint.pt digit.html",
+        "pip install 'mnist_cli[onnx]'",
+        "--format",
+        "0 to 255",
+    ):
+        assert taught in done.out
+
+
+def test_a_checkpoint_without_plausible_accuracy_shows_none(tmp_path: Path) -> None:
+    from mnist_cli.export import playground
+
+    loaded = load_checkpoint(checkpoint_of("linear", tmp_path))
+    model = loaded.build_model()
+
+    def shown(accuracy: Any, update: int = 0) -> bool:
+        history = [{"event": "epoch", "update": update, "test_accuracy": accuracy}]
+        page = playground.render(replace(loaded, history=history), model, "0" * 64)
+        return "test images" in page
+
+    assert shown(0.99)
+    for wrong in (1.5, -1.0, float("nan"), float("inf"), True, "<script>", None, 10**400):
+        assert not shown(wrong)
+    assert not shown(0.99, update=1)  # of other weights
+
+
+def test_a_page_cannot_run_what_is_not_its_own(tmp_path: Path) -> None:
+    from mnist_cli.export import playground
+
+    loaded = load_checkpoint(checkpoint_of("linear", tmp_path))
+    hostile = replace(loaded, config=replace(loaded.config, model="</script><b>[[DATA]]"))
+    page = playground.render(hostile, loaded.build_model(), "0" * 64)
+    assert "<b>[[DATA]]" not in page
+    assert "&lt;/script&gt;&lt;b&gt;[[DATA]]" in page
+    assert page.count("</script>") == 2
+    assert "default-src 'none'" in page
+    assert "unsafe-" not in page
+
+
+def test_a_layer_that_no_export_knows_is_refused() -> None:
+    for module in (
+        torch.nn.GELU(),
+        torch.nn.Conv2d(2, 2, 1, groups=2),
+        torch.nn.MaxPool2d(2, padding=1),
+    ):
+        with pytest.raises(TypeError, match="no export knows"):
+            layers_of(torch.nn.Sequential(module))
+
+
+def test_an_onnx_export_that_computes_otherwise_is_not_written(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    from mnist_cli.errors import CheckpointError, OutputError
+    from mnist_cli.export import onnx
+
+    model = load_checkpoint(checkpoint_of("mlp", tmp_path)).build_model()
+    data, _ = onnx.encode(model, {})
+    with torch.no_grad():
+        model[-1].bias += 0.01  # type: ignore[index]
+    with pytest.raises(OutputError, match="nothing was written"):
+        onnx._largest_difference(model, data)
+    assert np.isfinite(onnx.encode(model, {})[1])
+    with torch.no_grad():
+        for weights in model.parameters():
+            weights.mul_(1e30)  # whose square no 32-bit number holds
+    with pytest.raises(CheckpointError, match="no finite numbers"):
+        onnx.encode(model, {})

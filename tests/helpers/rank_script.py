@@ -1,0 +1,85 @@
+"""What a rank does besides training; prints the result as JSON: `script.py TASK ARGUMENTS`."""
+
+import json
+import os
+import sys
+from dataclasses import replace
+from typing import Any
+from unittest.mock import patch
+
+import torch
+
+from benchmarks.scaling.cases import CASES, TOLERANCE, Case
+from benchmarks.scaling.worker import losses_of
+from mnist_cli.config.train import TrainConfig
+from mnist_cli.data import bundled
+from mnist_cli.data.datasets import load_dataset
+from mnist_cli.evaluation.evaluate import evaluate
+from mnist_cli.models.checkpoint import load_checkpoint
+from mnist_cli.runtime.distributed.group import Group
+from mnist_cli.runtime.distributed.torch_group import join
+from mnist_cli.training.state import TrainingState
+from mnist_cli.training.train import train
+
+# What makes each case quicker, where it takes seconds; its sizes stay as odd.
+LESS: list[dict[str, object]] = [
+    {},
+    {},
+    {},
+    {"batch_size": 25, "subset": 511},
+    {"batch_size": 517, "subset": 2003, "model": "linear"},  # more than 512: fetched by shares
+    {},
+    {"subset": 157, "micro_batch_size": 25},
+    {"subset": 47, "micro_batch_size": 10},
+    {"batch_size": 25, "subset": 511},
+    {"subset": 157, "micro_batch_size": 25},
+]
+QUICK = [
+    replace(case, config=replace(case.config, **less))  # type: ignore[arg-type]
+    for case, less in zip(CASES, LESS, strict=True)
+]
+
+
+def all_losses(group: Group) -> dict[str, list[list[float]]]:
+    """Return the losses of each case in the precisions that it is judged in."""
+    dataset = load_dataset("mnist", os.environ["MNIST_DATA_DIR"])
+    return {
+        dtype: [losses_of(case.config, dtype, dataset, group) for case in judged_in(dtype)]
+        for dtype in TOLERANCE
+    }
+
+
+def judged_in(dtype: str) -> list[Case]:
+    """Return the cases whose losses are compared in a precision."""
+    return [case for case in QUICK if dtype == "float64" or not case.chaotic]
+
+
+def score(group: Group, path: str) -> list[object]:
+    """Return the loss and accuracy of a checkpoint in full, of a split with a ragged batch."""
+    checkpoint = load_checkpoint(path)
+    state = TrainingState(checkpoint.config, torch.device("cpu"))
+    state.model.load_state_dict(checkpoint.weights)
+    dataset = load_dataset("mnist", os.environ["MNIST_DATA_DIR"])
+    found = evaluate(state.model, dataset.test, batch_size=1234, group=group)
+    return [found.loss.hex(), found.accuracy.hex(), found.confusion.tolist()]
+
+
+def unpacked(group: Group, data_dir: str) -> int:
+    """Train a little, and return how often this rank has unpacked the data for that."""
+    config = TrainConfig(model="linear", subset=100, epochs=1, data_dir=data_dir)
+    with patch.object(bundled, "unpack", wraps=bundled.unpack) as unpack:
+        list(train(config, group=group))
+    return unpack.call_count
+
+
+TASKS: dict[str, Any] = {"losses": all_losses, "score": score, "unpacked": unpacked}
+
+
+def main(task: str, *arguments: str) -> None:
+    torch.set_num_threads(1)
+    with join(sys.exit) as group:
+        print(json.dumps(TASKS[task](group, *arguments)), flush=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,245 @@
+import hashlib
+import math
+import os
+import pickle
+import random
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from mnist_cli.errors import CheckpointError
+from mnist_cli.models.checkpoint import load_checkpoint, save_checkpoint
+from mnist_cli.models.digest import weights_sha256
+
+
+def test_a_checkpoint_survives_the_round_trip(trained: Path, tmp_path: Path) -> None:
+    first = load_checkpoint(trained)
+    save_checkpoint(first, str(tmp_path / "again.pt"))
+    second = load_checkpoint(tmp_path / "again.pt")
+    assert second.config == first.config
+    assert second.position == first.position
+    assert second.history == first.history
+    assert weights_sha256(second.weights) == weights_sha256(first.weights)
+    assert str(second.optimizer) == str(first.optimizer)
+
+
+def test_it_is_all_that_is_needed_to_rebuild_the_model(trained: Path) -> None:
+    parts = torch.load(trained, weights_only=True)  # as any other program would read it
+    assert set(parts) == {
+        "format",
+        "format_version",
+        "model",
+        "weights",
+        "weights_sha256",
+        "config",
+        "optimizer",
+        "position",
+        "history",
+        "versions",
+    }
+    assert parts["model"] == {"name": "linear", "arguments": {}}
+    assert parts["versions"]["torch"] == torch.__version__
+    assert [epoch["epoch"] for epoch in parts["history"]] == [1, 2]
+    model = load_checkpoint(trained).build_model()
+    assert weights_sha256(model.state_dict()) == parts["weights_sha256"]
+
+
+def test_the_digest_is_the_one_that_the_contract_describes() -> None:
+    weights = {"b": torch.tensor([[1.0, 2.0], [3.0, 4.0]]).t(), "a": torch.tensor(7)}
+    plain = hashlib.sha256()
+    plain.update(b"a" + (7).to_bytes(8, "little"))
+    # The transposed matrix in C order: 1 3 2 4, as little-endian float32.
+    plain.update(b"b" + bytes.fromhex("0000803f 00004040 00000040 00008040"))
+    assert weights_sha256(weights) == plain.hexdigest()
+
+
+def rewritten(trained: Path, folder: Path, **changes: Any) -> Path:
+    parts = torch.load(trained, weights_only=True)
+    parts.update(changes)
+    path = folder / "changed.pt"
+    torch.save({k: v for k, v in parts.items() if v is not None}, path)
+    return path
+
+
+def test_a_missing_file_a_text_and_an_empty_file_are_told_apart(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"none\.pt: No such file"):
+        load_checkpoint(tmp_path / "none.pt")
+    with pytest.raises(CheckpointError, match="is a folder; name a checkpoint in it"):
+        load_checkpoint(tmp_path)
+    path = tmp_path / "x.pt"
+    path.write_text("hello\n")
+    with pytest.raises(CheckpointError, match="is not a checkpoint"):
+        load_checkpoint(path)
+    path.write_bytes(b"")
+    with pytest.raises(CheckpointError, match="is empty"):
+        load_checkpoint(path)
+
+
+@pytest.mark.parametrize("share", [0.01, 0.3, 0.9, 0.999])
+def test_a_truncated_file_is_damaged(share: float, trained: Path, tmp_path: Path) -> None:
+    data = trained.read_bytes()
+    path = tmp_path / "x.pt"
+    path.write_bytes(data[: int(len(data) * share)])
+    with pytest.raises(CheckpointError, match="damaged"):
+        load_checkpoint(path)
+
+
+def test_a_flipped_bit_is_found_or_harmless(trained: Path, tmp_path: Path) -> None:
+    """Never a different result: the archive's checksums and the digest see every value."""
+    data = trained.read_bytes()
+    good = load_checkpoint(trained)
+    draw = random.Random(0)
+    found = 0
+    for _ in range(300):
+        at, bit = draw.randrange(len(data)), draw.randrange(8)
+        damaged = bytearray(data)
+        damaged[at] ^= 1 << bit
+        path = tmp_path / "x.pt"
+        path.write_bytes(damaged)
+        try:
+            read = load_checkpoint(path)
+        except CheckpointError:
+            found += 1
+        else:
+            assert read.config == good.config
+            assert read.position == good.position
+            assert str(read.optimizer) == str(good.optimizer)
+            assert weights_sha256(read.weights) == weights_sha256(good.weights)
+    assert found > 250, "most of the file is data"
+
+
+@pytest.mark.parametrize("version", [1, 99])
+def test_other_versions_are_named(version: int, trained: Path, tmp_path: Path) -> None:
+    message = f"has checkpoint format {version}; this version reads format 2: use the mnist_cli"
+    with pytest.raises(CheckpointError, match=message):
+        load_checkpoint(rewritten(trained, tmp_path, format_version=version))
+
+
+def safetensors(path: Path) -> None:
+    header = b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
+    path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
+
+
+MODEL = torch.nn.Sequential(torch.nn.Linear(3, 2))
+
+
+@pytest.mark.parametrize(
+    ("write", "message"),
+    [
+        (lambda path: torch.save(MODEL.state_dict(), path), "is a plain state dict"),
+        (lambda path: torch.save(dict(MODEL.state_dict()), path), "is a plain state dict"),
+        (lambda path: torch.save(torch.ones(3), path), "is a PyTorch file of another program"),
+        (
+            lambda path: torch.save({"epoch": 3, "model_state_dict": MODEL.state_dict()}, path),
+            "is a PyTorch file of another program",
+        ),
+        (lambda path: torch.save(MODEL, path), r"'torch\.nn\.modules\.container\.Sequential'"),
+        (
+            lambda path: torch.save(MODEL, path, _use_new_zipfile_serialization=False),
+            "is a pickle, or of an old PyTorch; it could run commands",
+        ),
+        (safetensors, "is a safetensors file"),
+    ],
+)
+def test_other_programs_files_are_named(
+    write: Callable[[Path], None], message: str, tmp_path: Path
+) -> None:
+    write(tmp_path / "other.pt")
+    with pytest.raises(CheckpointError, match=message):
+        load_checkpoint(tmp_path / "other.pt")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"weights": {}},
+        {"weights": {"2.weight": torch.zeros(10, 784)}},
+        {"weights": None},
+        {"weights_sha256": "0" * 64},
+        {"weights_sha256": 3},
+        {"model": {"name": "cnn", "arguments": {}}},
+        {"model": {"name": "linear", "arguments": {"width": 3}}},
+        {"config": {"model": "no such"}},
+        {"config": {"epochs": -1}},
+        {"config": {"no_such_option": 1}},
+        {"position": {"updates": 1}},
+        {"position": {"update": -1}},
+        {"position": {"update": "1", "loss_sum": 0.0, "correct": 0}},
+        {"position": {"update": 10**400, "loss_sum": 0.0, "correct": 0}},
+        {"position": {"update": 1, "loss_sum": -1e300, "correct": 0}},
+        {"position": {"update": 1, "loss_sum": float("nan"), "correct": 0}},
+        {"history": {}},
+        {"history": [{"event": "epoch", "x": 1}]},
+        {"history": [{"epoch": torch.ones(2)}]},
+        {"history": [3]},
+        {"versions": {"torch": 2}},
+        {"versions": {"torch": "\x1b[2J"}},
+        {"versions": {"x" * 1000: "1"}},
+        {"history": [{"event": "resume", "changes": {"epochs": [torch.ones(2)]}}]},
+        {"history": [{"event": "resume", "changes": [1]}]},
+    ],
+    ids=str,
+)
+def test_parts_that_do_not_fit_together_are_damage(
+    changes: dict[str, Any], trained: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(CheckpointError, match="is damaged"):
+        load_checkpoint(rewritten(trained, tmp_path, **changes))
+
+
+@pytest.mark.parametrize("version", [True, 1.0, torch.ones(2), None, "1", 10**400])
+def test_a_format_version_is_a_number_that_is_known(
+    version: Any, trained: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(CheckpointError, match="checkpoint format"):
+        load_checkpoint(rewritten(trained, tmp_path, format_version=version))
+
+
+def test_options_left_open_are_damage(trained: Path, tmp_path: Path) -> None:
+    config = torch.load(trained, weights_only=True)["config"] | {"lr": None}
+    with pytest.raises(CheckpointError, match="an option is left open"):
+        load_checkpoint(rewritten(trained, tmp_path, config=config))
+
+
+def test_weights_that_are_not_finite_are_damage(trained: Path, tmp_path: Path) -> None:
+    weights = {**load_checkpoint(trained).weights, "0.offset": torch.tensor(math.nan)}
+    path = rewritten(trained, tmp_path, weights=weights, weights_sha256=weights_sha256(weights))
+    with pytest.raises(CheckpointError, match="not finite"):
+        load_checkpoint(path)
+
+
+class Evil:
+    """A pickle that would leave a trace if it were run."""
+
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.trace),)
+
+
+def test_a_pickle_that_would_run_a_command_is_refused_and_not_run(tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    torch.save({"format": "mnist_cli checkpoint", "x": Evil(trace)}, tmp_path / "evil.pt")
+    with pytest.raises(CheckpointError, match="unsafe to load"):
+        load_checkpoint(tmp_path / "evil.pt")
+    with (tmp_path / "plain.pt").open("wb") as file:
+        pickle.dump(Evil(trace), file)
+    with pytest.raises(CheckpointError, match="is a pickle"):
+        load_checkpoint(tmp_path / "plain.pt")
+    assert not trace.exists()
+
+
+def test_no_words_of_a_file_are_repeated(trained: Path, tmp_path: Path) -> None:
+    """PyTorch's own error would print what stands in the file for the order of bytes."""
+    path = tmp_path / "x.pt"
+    with zipfile.ZipFile(trained) as old, zipfile.ZipFile(path, "w") as new:
+        for name in old.namelist():
+            evil = name.endswith("byteorder")
+            new.writestr(name, "\x1b[2J\nfree beer" if evil else old.read(name))
+    with pytest.raises(CheckpointError, match="is damaged: PyTorch cannot read it$"):
+        load_checkpoint(path)

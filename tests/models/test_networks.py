@@ -1,0 +1,52 @@
+import math
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from mnist_cli.config.options import MODELS as NAMES
+from mnist_cli.data.datasets import Split
+from mnist_cli.models.digest import weights_sha256
+from mnist_cli.models.networks import MODELS, build_model
+
+
+def test_the_table_has_the_models_that_the_options_name() -> None:
+    assert tuple(MODELS) == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_raw_pixels_of_either_shape_and_type_give_the_same_logits(name: str, few: Split) -> None:
+    model = build_model(name)
+    if name == "linear":  # its zeros would hide a difference
+        torch.nn.init.normal_(next(iter(model.parameters())))
+    logits = model(few.images)
+    assert logits.shape == (len(few), 10)
+    assert torch.equal(logits, model(few.images.unsqueeze(1)))
+    assert torch.equal(logits, model(few.images.float()))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_weights_come_from_the_seed_alone(name: str) -> None:
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    first = weights_sha256(build_model(name, seed=3).state_dict())
+    assert torch.equal(before, torch.get_rng_state()), "the global stream was drawn from"
+    torch.manual_seed(2)
+    assert weights_sha256(build_model(name, seed=3).state_dict()) == first
+    if name != "linear":
+        assert weights_sha256(build_model(name, seed=4).state_dict()) != first
+
+
+def test_linear_starts_at_the_loss_of_a_guess(few: Split) -> None:
+    loss = F.cross_entropy(build_model("linear")(few.images), few.labels.long())
+    assert loss.item() == pytest.approx(math.log(10), abs=1e-6)  # ten equal probabilities
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_sample_is_read_the_same_alone_and_in_company(name: str, few: Split) -> None:
+    """No layer mixes samples, as batch normalisation would."""
+    model = build_model(name).double()
+    together = model(few.images)
+    for at in (0, 57):
+        alone = model(few.images[at : at + 1])
+        torch.testing.assert_close(alone[0], together[at], rtol=0, atol=1e-12)

@@ -1,0 +1,123 @@
+"""A comparison's page and figures: whole, self-contained, and working in a real browser."""
+
+import importlib
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mnist_cli.comparison.compare import compare
+from mnist_cli.comparison.results import Results
+from mnist_cli.config.compare import CompareConfig
+from mnist_cli.errors import UsageError
+from mnist_cli.output import compare_table
+from mnist_cli.output.figures import compare as compare_figure
+from mnist_cli.output.html import compare as compare_page
+from tests.helpers.browsing import VIEWS, OpenPage, check_self_contained
+
+
+@pytest.fixture(scope="module")
+def results(mnist_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Results:
+    found = Results()
+    config = CompareConfig(
+        model="linear",
+        subset=300,
+        batch_sizes="30,100,full",
+        seeds=2,
+        epochs=4,
+        probe="sharpness,alignment",
+        probe_every=3,
+        probe_samples=50,
+        lr_range=True,
+        val_size=100,
+        data_dir=str(mnist_dir),
+        output=str(tmp_path_factory.mktemp("report") / "comparison"),
+    )
+    list(compare(config, found))
+    return found
+
+
+def test_a_page_has_no_address_to_load_anything_from(results: Results) -> None:
+    check_self_contained(compare_page.render(results))
+
+
+def test_a_text_cannot_end_the_pages_script(results: Results) -> None:
+    assert results.start
+    changed = replace(results, start=replace(results.start, command="</script><b>[[DATA]]"))
+    assert changed.verdict
+    findings = [replace(f, text="</script><b>") for f in changed.verdict.findings]
+    changed = replace(changed, verdict=replace(changed.verdict, findings=findings))
+    written = compare_page.render(changed)
+    assert "<b>" not in written
+    assert "&lt;/script&gt;&lt;b&gt;[[DATA]]" in written
+
+
+@pytest.mark.parametrize(("width", "scheme"), VIEWS)
+def test_the_page_works_in_a_browser(
+    results: Results, browser: Any, tmp_path: Path, width: int, scheme: str
+) -> None:
+    path = tmp_path / "report.html"
+    path.write_text(compare_page.render(results))
+    opened = OpenPage(browser, path, viewport={"width": width, "height": 800}, color_scheme=scheme)
+    view = opened.view
+    drawn = {}
+    for axis in ("updates", "samples seen", "seconds"):
+        view.get_by_role("radio", name=axis).check()
+        drawn[axis] = [
+            view.locator(f"#{chart} path").last.get_attribute("d") for chart in ("loss", "accuracy")
+        ]
+        assert axis.split()[0] in view.locator("#loss svg text").last.text_content()
+        reading = view.locator("#reading").inner_text()
+        assert f"equal {axis.split()[0]}" in reading
+    assert len({str(paths) for paths in drawn.values()}) == 3
+    assert view.locator("#loss path").count() == 6  # a curve an arm
+    view.get_by_role("button", name="full").click()
+    assert view.locator("#loss path").count() == 4
+    view.get_by_role("radio", name="linear").check()
+    assert view.locator("#table tr").count() == 4
+    assert view.locator("#verdict li").count() >= 5
+    assert view.locator("#sharpness path").count() > 2
+    opened.check(width, scheme)
+
+
+@pytest.mark.parametrize("panel", ["auto", "curves", "noise", "sharpness", "rates"])
+@pytest.mark.parametrize(("name", "begins"), [("a.svg", b"<?xml"), ("a.png", b"\x89PNG")])
+def test_a_figure_is_of_its_endings_format_and_always_the_same(
+    results: Results, panel: str, name: str, begins: bytes
+) -> None:
+    drawn = compare_figure.draw(results, name, panel)
+    assert drawn.startswith(begins)
+    assert drawn == compare_figure.draw(results, name, panel)
+
+
+def test_a_panel_of_what_was_not_measured_is_a_usage_error(results: Results) -> None:
+    with pytest.raises(UsageError, match="--panel target"):
+        compare_figure.draw(results, "a.svg", "target")
+
+
+def test_without_matplotlib_a_figure_is_a_usage_error_that_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    for name in ("figure", "drawing"):
+        monkeypatch.delitem(sys.modules, f"mnist_cli.report.{name}", raising=False)
+    with pytest.raises(UsageError, match="pip install"):
+        importlib.import_module("mnist_cli.output.figures.compare")
+
+
+def test_curves_in_characters_fit_the_terminal(results: Results) -> None:
+    for width in (40, 80, 200):
+        lines = compare_table.draw(results, width, colour=False).splitlines()
+        assert len(lines) > 5
+        assert max(map(len, lines)) <= width
+    assert "\x1b" not in compare_table.draw(results, 80, colour=False)
+    assert "full" in compare_table.draw(results, 80, colour=True)
+
+
+def test_the_table_shows_every_batch_size_with_its_deviation(results: Results) -> None:
+    rows = [compare_table.cells(summary) for summary in results.summaries(0.0)]
+    assert [row["batch size"] for row in rows] == ["30", "100", "full"]
+    assert all("±" in row["test accuracy"] for row in rows)
+    assert [row["updates"] for row in rows] == ["40", "12", "4"]

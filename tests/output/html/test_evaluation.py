@@ -1,0 +1,249 @@
+"""What an evaluation shows besides the accuracy: a page, figures, mistakes in the terminal."""
+
+import base64
+import io
+import json
+import re
+import sys
+from collections import Counter
+from dataclasses import replace
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mnist_cli.config.inference import EvalConfig
+from mnist_cli.evaluation.evaluate_checkpoint import Examination, examine
+from mnist_cli.evaluation.metrics import calibration, wilson_interval
+from mnist_cli.output import eval_table
+from mnist_cli.output.figures import evaluation as evaluation_figure
+from mnist_cli.output.html import evaluation as evaluation_page
+from tests.helpers.browsing import VIEWS, OpenPage, check_self_contained
+from tests.helpers.shell import Shell
+
+
+@pytest.fixture(scope="module")
+def found(trained: Path, mnist_dir: Path) -> Examination:
+    return examine(str(trained), EvalConfig(data_dir=str(mnist_dir)))
+
+
+def test_a_page_has_no_address_to_load_anything_from(found: Examination) -> None:
+    written = evaluation_page.render(found)
+    check_self_contained(written)
+    low, high = wilson_interval(found.event.correct, found.event.samples)
+    assert f"{100 * low:.2f} to {100 * high:.2f} %" in written
+
+
+def test_a_page_shows_the_readings(found: Examination) -> None:
+    written = evaluation_page.render(found)
+    data = json.loads(
+        re.findall(r'<script type="application/json" id="data">(.*)</script>', written)[0]
+    )
+    readings = found.readings
+    pixels = list(base64.b64decode(data["pixels"]))
+    for place, one in enumerate(data["mistakes"]):
+        number = one["number"]
+        assert pixels[784 * place : 784 * (place + 1)] == readings.images[number].flatten().tolist()
+        assert (one["true"], one["read"]) == (readings.labels[number], readings.read[number])
+        assert one["probabilities"] == pytest.approx(
+            readings.probabilities[number].tolist(), abs=5e-5
+        )
+    assert [one["number"] for one in data["mistakes"][:300]] == readings.mistakes(300)
+    shown = Counter((one["true"], one["read"]) for one in data["mistakes"])
+    for true, row in enumerate(found.event.confusion):
+        others = [(n, -read) for read, n in enumerate(row) if read != true]
+        assert all(shown[true, -read] >= min(n, 3) for n, read in others), "of every cell"
+        score, (most, read) = found.event.per_class[true], max(others)
+        shares = (f"{100 * share:.2f} %" for share in (score.precision, score.recall, score.f1))
+        cells = (f"{score.samples:,}", *shares, f"{-read} ({most:,} times)")
+        assert f"<th scope=row>{true}</th>" + "".join(f"<td>{c}</td>" for c in cells) in written
+    bins = calibration(readings.confidence, readings.right).bins
+    assert data["bins"] == [[b.low, b.high, b.count, b.confidence, b.accuracy] for b in bins]
+
+
+def test_a_page_tells_of_what_was_scored(found: Examination) -> None:
+    event = replace(found.event, checkpoint="<b>\udcff.pt", split="val")
+    config = replace(found.checkpoint.config, augment=True)
+    other = replace(found, checkpoint=replace(found.checkpoint, config=config))
+    written = evaluation_page.render(replace(other, event=event, dataset="kmnist"))
+    for words in (
+        "&lt;b&gt;\\udcff.pt",
+        "scored on the val samples of kmnist; mean",
+        "# counts the samples held out of kmnist, from 0 on",
+        "shifted and early in the epoch",
+    ):
+        assert words in written
+    assert "<b>\\" not in written
+    assert "shifted" not in evaluation_page.render(found)
+    event = replace(
+        found.event, checkpoint="-", samples=60_000, correct=59_998, accuracy=59_998 / 6e4
+    )
+    written = evaluation_page.render(replace(found, event=event))
+    assert "<b>99.99<small>" in written
+    assert "<li>standard input: linear" in written
+
+
+def test_a_terminal_shows_each_figure_in_its_column(found: Examination) -> None:
+    stream = io.StringIO()
+    eval_table.print_scores(found.event, stream)
+    written = stream.getvalue()
+    low, high = wilson_interval(found.event.correct, found.event.samples)
+    assert f"interval {low:.4f} to {high:.4f}" in written
+    for one in found.event.per_class:
+        figures = (f"{value:.4f}" for value in (one.precision, one.recall, one.f1))
+        assert [str(one.digit), f"{one.samples:,}", *figures] in map(
+            str.split, written.splitlines()
+        )
+
+
+def _overlap(one: dict[str, float], other: dict[str, float]) -> bool:
+    sides = (("x", "width"), ("y", "height"))
+    return all(max(one[a], other[a]) < min(one[a] + one[s], other[a] + other[s]) for a, s in sides)
+
+
+@pytest.mark.parametrize(("width", "scheme"), VIEWS)
+def test_the_page_works_in_a_browser(
+    found: Examination, browser: Any, tmp_path: Path, width: int, scheme: str
+) -> None:
+    path = tmp_path / "report.html"
+    path.write_text(evaluation_page.render(found))
+    opened = OpenPage(browser, path, viewport={"width": width, "height": 800}, color_scheme=scheme)
+    view = opened.view
+    items = view.locator("#mistakes li")
+    at_first = items.count()
+    assert at_first in (12, 24)
+    confusion = found.event.confusion
+    pairs = [(n, t, r) for t, row in enumerate(confusion) for r, n in enumerate(row) if t != r]
+    count, true, read = max(pairs)
+    cell = view.locator(f".matrix button[data-true='{true}'][data-read='{read}']")
+    cell.focus()
+    view.keyboard.press("Enter")
+    captions = items.all_inner_texts()
+    assert captions
+    assert all(text.startswith(f"{true} read as {read}") for text in captions)
+    told = view.locator("#which").inner_text()
+    assert re.match(rf"{true} read as {read}: the \d+ surest of {count} times\.", told)
+    view.keyboard.press("Enter")
+    assert items.count() == at_first
+    view.locator("#more").click()
+    wrong = found.event.samples - found.event.correct
+    assert items.count() == min(wrong, 300)
+    assert view.locator("#calibration rect").count() >= 5
+    boxes = [label.bounding_box() for label in view.locator("#calibration .count").all()]
+    assert not any(_overlap(one, other) for one, other in combinations(boxes, 2))
+    assert view.locator("#loss path").count() == 3, "train, test, val"
+    opened.check(width, scheme)
+
+
+def test_an_epoch_is_never_divided(found: Examination, browser: Any, tmp_path: Path) -> None:
+    history = [{"event": "epoch", "epoch": 1, "train_loss": 1e6}]
+    other = replace(found, checkpoint=replace(found.checkpoint, history=history))
+    path = tmp_path / "report.html"
+    path.write_text(evaluation_page.render(other))
+    opened = OpenPage(browser, path)
+    assert opened.view.locator("#loss text").all_text_contents()[-2:] == ["1", "epoch"]
+    assert opened.view.locator("#accuracy").inner_text() == "Nothing to show."
+    opened.context.close()
+    # A legend of nothing would be a warning of matplotlib, which is an error here.
+    assert evaluation_figure.draw(other, "history.svg", "auto")
+
+
+def test_reports_go_to_a_file_a_folder_or_standard_output(shell: Shell, trained: Path) -> None:
+    done = shell("mnist-eval", str(trained), "--report", "page.html")
+    assert (done.code, done.err) == (0, "Wrote page.html\n")
+    assert re.fullmatch(r"Test Accuracy: 0\.\d{4}\n", done.out)
+    done = shell("mnist-eval", "nope.pt", "--report", "new/folder", "-q")
+    assert (done.code, list(shell.folder.iterdir())) == (4, [shell.folder / "page.html"])
+    done = shell("mnist-eval", str(trained), "--report", "new/folder", "-q")
+    assert (done.code, done.err) == (0, "")
+    first = (shell.folder / "page.html").read_text()
+    assert (shell.folder / "new" / "folder" / "index.html").read_text() == first
+    done = shell("mnist-eval", str(trained), "--report", "-")
+    assert done.out == first
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        ("--report - --json", 2, "choose one"),
+        ("--plot figure.jpg", 2, "its ending is not one of .png, .svg, .pdf"),
+        ("--plot /dev/null/a.svg", 7, "/dev/null"),
+        ("--plot=", 2, "its ending is not one of"),
+        ("--report=", 2, "--report '': its name is empty"),
+        ("--report report.htmlx", 2, "its ending is not .html"),
+        ("--report /dev/null/x", 7, "/dev/null/x"),
+        ("--report /dev/null/a.html", 7, "/dev/null"),
+        ("--panel history", 2, "add --plot"),
+        ("--panel histroy", 2, "did you mean 'history'?"),
+    ],
+)
+def test_places_are_checked_first(
+    options: str, code: int, message: str, shell: Shell, trained: Path
+) -> None:
+    done = shell("mnist-eval", "nope.pt", *options.split())
+    assert (done.code, message in done.err, done.out) == (code, True, ""), done.err
+    assert len(done.err.splitlines()) == 1
+
+
+def test_a_bad_place_is_found_without_torch(shell: Shell) -> None:
+    code = (
+        "import sys; sys.modules['torch'] = None; "
+        "sys.argv = ['mnist-eval', 'x.pt', '--report', 'a.jpg']; "
+        "from mnist_cli.cli.evaluate import main; main()"
+    )
+    done = shell(sys.executable, "-c", code)
+    assert (done.code, "its ending is not .html" in done.err) == (2, True), done.err
+
+
+def test_without_anything_to_draw_nothing_is_written(shell: Shell) -> None:
+    shell.train("-q", "--max-updates", "5")
+    done = shell("mnist-eval", "checkpoint.pt", "--plot", "history.svg", "--report", "a.html")
+    assert (done.code, done.out) == (2, "")
+    assert "--plot history.svg: no history to draw: its training" in done.err
+    assert not list(shell.folder.glob("*.[sh]*"))
+
+
+@pytest.mark.parametrize("panel", ["confusion", "calibration", "mistakes", "history"])
+@pytest.mark.parametrize(("ending", "begins"), [("svg", b"<?xml"), ("png", b"\x89PNG")])
+def test_a_figure_is_what_its_name_says_and_always_the_same(
+    panel: str, ending: str, begins: bytes, found: Examination
+) -> None:
+    name = f"{panel}.{ending}"
+    drawn = evaluation_figure.draw(found, name, "auto")
+    assert drawn.startswith(begins)
+    assert drawn == evaluation_figure.draw(found, "x." + ending, panel)
+    assert evaluation_figure.panel_of("x.svg", "auto") == "confusion"
+
+
+def test_without_matplotlib_a_figure_is_a_usage_error(shell: Shell, trained: Path) -> None:
+    code = (
+        "import sys; sys.modules['matplotlib'] = None; "
+        f"sys.argv = ['mnist-eval', {str(trained)!r}, '--plot', 'a.svg']; "
+        "from mnist_cli.cli.evaluate import main; main()"
+    )
+    done = shell(sys.executable, "-c", code)
+    assert (done.code, done.out) == (2, "")
+    assert "pip install 'mnist_cli[plot]'" in done.err
+
+
+def test_mistakes_leave_standard_output_to_data(shell: Shell, trained: Path) -> None:
+    done = shell("mnist-eval", str(trained), "--mistakes", "3", env={"COLUMNS": "70"})
+    assert re.fullmatch(r"Test Accuracy: 0\.\d{4}\n", done.out)
+    assert "\x1b" not in done.err
+    captions = re.findall(r"#\d+: (\d) read as (\d), (0\.\d\d|1\.00)", done.err)
+    assert len(captions) == 3
+    assert all(true != read for true, read, _ in captions)
+    assert max(map(len, done.err.splitlines())) <= 70
+
+
+@pytest.mark.parametrize("columns", [40, 60, 120])
+def test_nothing_is_wider_than_the_terminal(columns: int, shell: Shell, trained: Path) -> None:
+    done = shell.bash(
+        f"script -qec 'stty cols {columns}; mnist-eval {trained} --mistakes 4' /dev/null",
+        env={"TERM": "xterm-256color"},
+    )
+    assert "\x1b[" in done.out, "it is coloured"
+    plain = re.sub(r"\x1b\[[\d;]*m", "", done.out)
+    assert max(len(line.rstrip("\r")) for line in plain.splitlines()) <= columns
+    assert plain.count(" read as ") == 4

@@ -1,0 +1,289 @@
+"""What is kept of a training: the log of its events, and curves for TensorBoard."""
+
+import builtins
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams import metadata
+
+from mnist_cli.errors import UsageError
+from mnist_cli.events import Event
+from mnist_cli.output.log_file import LogFile
+from mnist_cli.output.renderers import json_line
+from mnist_cli.training.train import train
+from tests.helpers.shell import SMALL, Shell
+from tests.helpers.trainings import Configure, objects
+
+
+def events_of(config: Any) -> list[Event]:
+    return list(train(config))
+
+
+def keep(log: LogFile, events: list[Event]) -> str:
+    with log:
+        for event in events:
+            log.show(event)
+    return Path(log.name).read_text()
+
+
+def test_the_log_has_the_very_lines_of_json(shell: Shell) -> None:
+    done = shell.train("--json", "-q", "--log-file", "run.jsonl", "--log-interval", "3")
+    assert (shell.folder / "run.jsonl").read_text() == done.out
+    assert [event["event"] for event in objects(done.out)] == [
+        *("start", "step", "step", "step", "epoch", "end")
+    ]
+
+
+def test_beside_a_log_the_streams_are_as_without_one(shell: Shell) -> None:
+    plain, logged = shell.train(), shell.train("--log-file", "run.jsonl")
+    assert logged.out == plain.out == "checkpoint.pt\n"
+    assert len(logged.err.splitlines()) == len(plain.err.splitlines())
+    assert sorted(path.name for path in shell.folder.iterdir()) == ["checkpoint.pt", "run.jsonl"]
+
+
+def test_a_log_is_no_part_of_what_is_trained(shell: Shell) -> None:
+    places = ("--log-file", "run.jsonl", "--tensorboard", "runs")
+    start = objects(shell.train("--json", "-q", *places).out)[0]
+    assert not {"log_file", "tensorboard"} & set(start["config"])
+
+
+def test_each_line_is_in_the_file_before_the_next_event_happens(
+    small: Configure, tmp_path: Path
+) -> None:
+    log = LogFile(str(tmp_path / "run.jsonl"), appending=False)
+    lasting = 0
+    with log:
+        for event in train(small()):
+            log.show(event)
+            lasting += event.lasting
+            lines = (tmp_path / "run.jsonl").read_text()
+            assert lines.count("\n") == lasting
+            assert lines.endswith("\n")
+    assert lasting == 12, "a start, two epochs of four steps, an end"
+
+
+def test_a_new_training_begins_the_log_anew_and_a_resumed_one_appends(shell: Shell) -> None:
+    log = shell.folder / "run.jsonl"
+    log.write_text("of before\n")
+    shell.train("-q", "--log-file", "run.jsonl", "--epochs", "2", "--max-updates", "5")
+    first = log.read_text()
+    assert "of before" not in first
+    log.write_text(first + '{"event": "ste')  # what a killed program may leave
+    shell("mnist-train", "-q", "--resume", "checkpoint.pt", "--log-file", "run.jsonl")
+    whole = log.read_text()
+    assert whole.startswith(first)
+    names = [event["event"] for event in objects(whole.removeprefix(first))]
+    assert (names[:2], names[-1]) == (["start", "resume"], "end")
+
+
+def test_a_line_of_somebody_else_is_kept_whole(small: Configure, tmp_path: Path) -> None:
+    path = tmp_path / "run.jsonl"
+    path.write_text("a note without an end")
+    events = events_of(small(epochs=1))
+    lasting = [event for event in events if event.lasting]
+    text = keep(LogFile(str(path), appending=True), events)
+    assert text == "a note without an end\n" + "".join(map(json_line, lasting))
+
+
+def test_a_training_that_is_refused_leaves_the_log_of_another_alone(shell: Shell) -> None:
+    log = shell.folder / "run.jsonl"
+    log.write_text("of another\n")
+    assert shell.train("-q", "--batch-size", "70000", "--log-file", "run.jsonl").code == 2
+    assert log.read_text() == "of another\n"
+    assert shell.train("-q", "--batch-size", "70000", "--log-file", "new.jsonl").code == 2
+    assert not (shell.folder / "new.jsonl").exists()
+
+
+def test_no_clobber_keeps_a_log(shell: Shell) -> None:
+    (shell.folder / "run.jsonl").write_text("precious\n")
+    done = shell.train("-q", "--no-clobber", "--log-file", "run.jsonl")
+    assert (done.code, "--no-clobber keeps it" in done.err) == (7, True)
+    assert (shell.folder / "run.jsonl").read_text() == "precious\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        ("--log-file=", 7, "is not the name of a file"),
+        ("--log-file folder/", 7, "is not the name of a file"),
+        ("--log-file .", 7, "is a folder"),
+        ("--log-file no/such.jsonl", 7, "cannot write no/such.jsonl: No such file"),
+        ("--log-file /sys/run.jsonl", 7, "cannot write /sys/run.jsonl"),
+        ("--log-file ./checkpoint.pt", 2, "is what --output names"),
+        ("--log-file my.toml --config my.toml", 2, "is what --config names"),
+        ("--log-file - --json", 2, "both want standard output"),
+        ("--log-file /dev/stdout -o -", 2, "both want standard output"),
+        ("--tensorboard=", 7, "is not the name of a folder"),
+        ("--tensorboard my.toml", 7, "my.toml is no folder"),
+        ("--tensorboard my.toml/runs", 7, "cannot write to the folder my.toml/runs"),
+        ("--tensorboard /sys/runs", 7, "cannot write to the folder /sys/runs"),
+    ],
+)
+def test_what_cannot_be_kept_is_told_before_the_training(
+    options: str, code: int, message: str, shell: Shell
+) -> None:
+    (shell.folder / "my.toml").write_text("seed = 3\n")
+    done = shell.train("-q", *options.split())
+    assert (done.code, message in done.err) == (code, True), done.err
+    assert (len(done.err.splitlines()), done.out) == (1, "")
+    assert [path.name for path in shell.folder.iterdir()] == ["my.toml"]
+    assert (shell.folder / "my.toml").read_text() == "seed = 3\n"
+
+
+def test_the_log_of_a_resumed_training_is_not_its_checkpoint(shell: Shell) -> None:
+    shell.train("-q")
+    before = (shell.folder / "checkpoint.pt").read_bytes()
+    resume = ("--resume", "checkpoint.pt", "-o", "other.pt")
+    done = shell("mnist-train", "-q", *resume, "--log-file", "checkpoint.pt")
+    assert (done.code, "is what --resume names" in done.err) == (2, True)
+    assert (shell.folder / "checkpoint.pt").read_bytes() == before
+
+
+def test_a_log_on_standard_output_is_that_of_json(shell: Shell) -> None:
+    done = shell.train("-q", "--log-file", "-")
+    assert (done.code, done.err) == (0, "")
+    assert [event["event"] for event in objects(done.out)] == ["start", "epoch", "end"]
+
+
+def test_a_training_does_not_die_of_its_log(shell: Shell) -> None:
+    done = shell.train("-q", "--log-file", "/dev/full")
+    assert (done.code, done.out) == (7, "checkpoint.pt\n")
+    warning, error = done.err.splitlines()
+    assert "No space left on device; the training goes on without it" in warning
+    assert error.startswith("error: cannot write /dev/full")
+    assert shell("mnist-eval", "checkpoint.pt").code == 0
+
+
+def test_a_log_that_is_full_ends_with_a_whole_line(shell: Shell) -> None:
+    """The limit on the size of files stands for a disk that fills up."""
+    code = (
+        "import resource, signal, sys\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "from mnist_cli.output.log_file import LogFile\n"
+        "from mnist_cli.events import Step\n"
+        "log = LogFile('run.jsonl', appending=True)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+        "for n in range(100): log.show(Step(0.0, 1, n, n, n, 0.5, 0.1))\n"
+        "log.close()\n"
+        "log.check()"
+    )
+    done = shell("python", "-c", code)
+    assert "File too large; it ends before the training did" in done.err
+    text = (shell.folder / "run.jsonl").read_text()
+    assert text.endswith("}\n")
+    assert 1000 - len(text) < len(text.splitlines()[-1])
+    assert [event["step"] for event in objects(text)] == list(range(text.count("\n")))
+
+
+def curves(folder: Path) -> EventAccumulator:
+    accumulator = EventAccumulator(str(folder))
+    accumulator.Reload()
+    return accumulator
+
+
+def values(found: EventAccumulator, tag: str) -> dict[int, float]:
+    return {point.step: point.value for point in found.Scalars(tag)}
+
+
+def test_tensorboard_reads_what_json_says(shell: Shell) -> None:
+    probe = ("--probe", "alignment,noise,sharpness", "--probe-samples", "100")
+    options = ("--json", "--epochs", "2", "--log-interval", "3", "--val-size", "100", *probe)
+    done = shell.train(*options, "--tensorboard", "curves/of/mine")
+    assert done.code == 0, done.err
+    (folder,) = (shell.folder / "curves" / "of" / "mine").iterdir()
+    assert folder.name.endswith("-linear-mini-batch-64")
+    assert f"Writing curves to curves/of/mine/{folder.name}" in done.err
+    found, events = curves(folder), objects(done.out)
+    for name, keys in {
+        "step": ("loss", "lr"),
+        "epoch": ("train_loss", "train_accuracy", "test_loss", "test_accuracy", "val_loss"),
+        "end": ("test_accuracy", "train_seconds"),
+    }.items():
+        for key in keys:
+            wanted = {e["update"]: e[key] for e in events if e["event"] == name}
+            assert wanted
+            assert values(found, f"{name}/{key}") == pytest.approx(wanted)
+    sharpness = {e["update"]: e["sharpness"] for e in events if "sharpness" in e}
+    assert values(found, "probe/sharpness") == pytest.approx(sharpness)
+    cosines = {e["update"]: e["cosine_mean"] for e in events if e.get("batch_size") == 16}
+    assert cosines
+    assert values(found, "probe/cosine_mean_16") == pytest.approx(cosines)
+
+
+def test_tensorboard_has_the_hyperparameters_of_a_run(shell: Shell) -> None:
+    shell.train("-q", "--tensorboard", "runs", "--lr", "0.25", "--seed", "7")
+    (folder,) = (shell.folder / "runs").iterdir()
+    found = curves(folder)
+    content = found.SummaryMetadata(metadata.SESSION_START_INFO_TAG).plugin_data.content
+    told = metadata.parse_session_start_info_plugin_data(content).hparams
+    assert (told["lr"].number_value, told["seed"].number_value) == (0.25, 7)
+    assert (told["model"].string_value, told["shuffle"].bool_value) == ("linear", True)
+    assert not {"output", "data_dir"} & set(told), "no places"
+    content = found.SummaryMetadata(metadata.SESSION_END_INFO_TAG).plugin_data.content
+    assert metadata.parse_session_end_info_plugin_data(content).status == 1, "success"
+
+
+def test_a_training_does_not_die_of_curves_that_a_full_disk_takes_no_more(shell: Shell) -> None:
+    """The limit on the size of files stands for a disk that fills up."""
+    code = (
+        "import resource, signal, sys\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "from mnist_cli.output.tensorboard import TensorBoard\n"
+        "from mnist_cli.events import Step\n"
+        "board = TensorBoard('runs')\n"
+        "board._file = open('runs/events', 'wb')\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+        "for n in range(100): board.show(Step(0.0, 1, n, n, n, 0.5, 0.1))\n"
+        "board.close()\n"
+        "try: board.check()\n"
+        "except Exception as error: sys.exit(error.code)"
+    )
+    done = shell("python", "-c", code)
+    assert (done.code, done.out) == (7, ""), done.err
+    assert done.err == ("cannot write runs: File too large; the training goes on without it\n")
+
+
+def test_runs_have_folders_of_their_own(shell: Shell) -> None:
+    for _ in range(2):
+        shell.train("-q", "--tensorboard", "runs", "--max-updates", "3")
+    shell("mnist-train", "-q", "--resume", "checkpoint.pt", "--tensorboard", "runs")
+    shell.train("-q", "--tensorboard", "runs", "--mode", "batch")
+    folders = sorted((shell.folder / "runs").iterdir(), key=lambda path: path.stat().st_mtime)
+    assert len(folders) == 4
+    assert [len(list(folder.iterdir())) for folder in folders] == [1] * 4
+    assert folders[2].name.endswith("-from-3")
+    assert folders[3].name.endswith("-linear-batch")
+    assert min(values(curves(folders[2]), "epoch/test_accuracy")) == 10
+
+
+def test_nothing_of_tensorboard_reaches_the_user(shell: Shell) -> None:
+    done = shell("mnist-train", "-q", "--tensorboard", "runs", env={**SMALL, "PYTHONWARNINGS": "d"})
+    assert (done.code, done.out, done.err) == (0, "checkpoint.pt\n", "")
+
+
+def test_without_the_package_the_error_names_the_way_to_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    real = builtins.__import__
+
+    def without(name: str, *rest: Any, **more: Any) -> Any:
+        if name.startswith("tensorboard"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+        return real(name, *rest, **more)
+
+    monkeypatch.delitem(sys.modules, "mnist_cli.output.tensorboard", raising=False)
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(UsageError, match=r"pip install 'mnist_cli\[tensorboard\]'"):
+        import mnist_cli.output.tensorboard  # noqa: F401
+
+
+def test_under_torchrun_one_rank_keeps_the_log(shell: Shell) -> None:
+    launch = "python -m mnist_cli.cli.torchrun --nproc-per-node 2 -m mnist_cli train -q"
+    done = shell.bash(f"{launch} --log-file run.jsonl --tensorboard runs", env=SMALL)
+    assert done.code == 0, done.err
+    names = [e["event"] for e in objects((shell.folder / "run.jsonl").read_text())]
+    assert names == ["start", "epoch", "end"]
+    assert len(list((shell.folder / "runs").iterdir())) == 1

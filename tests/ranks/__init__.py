@@ -1,1 +1,0 @@
-"""Tests of several ranks that train as one process does."""

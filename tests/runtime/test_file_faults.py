@@ -1,0 +1,260 @@
+"""Every system call of the path that saves a file, failing in every way: enumerated, not drawn."""
+
+import errno
+import os
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from mnist_cli.errors import OutputError
+from mnist_cli.runtime import files
+from mnist_cli.runtime.files import Claim, write_whole
+
+OLD, NEW = b"old" * 1000, b"new" * 1001
+CALLS = "open fstat stat listdir write chmod fsync close replace unlink".split()
+
+
+class Power(BaseException):
+    """The power went, or the process was killed: nothing runs any more, tidying up neither."""
+
+
+class System:
+    """Stands for `os`: counts the calls, and has the nth one fail."""
+
+    def __init__(self, fails_at: int, failure: BaseException | str) -> None:
+        self.calls: list[str] = []
+        self._fails_at, self._failure = fails_at, failure
+        self._is_off = False
+        self._handles: list[int] = []
+
+    def end(self) -> None:
+        """Give up what the system takes back from a process that ended."""
+        for handle in self._handles:
+            with suppress(OSError):
+                os.close(handle)
+
+    def __getattr__(self, name: str) -> Any:
+        real = getattr(os, name)
+        if name not in CALLS:
+            return real
+
+        def call(*arguments: Any, **options: Any) -> Any:
+            if self._is_off:
+                raise Power
+            self.calls.append(name)
+            if len(self.calls) != self._fails_at:
+                result = real(*arguments, **options)
+                if name == "open":
+                    self._handles.append(result)
+                return result
+            if name == "close":
+                real(*arguments, **options)  # Linux closes it, whatever it says
+            if self._failure == "short write":
+                if name == "write":
+                    return real(arguments[0], bytes(arguments[1])[:7])
+                return None if name == "close" else real(*arguments, **options)
+            if isinstance(self._failure, Power):
+                self._is_off = True
+            if self._failure == "crash after":
+                result = None if name == "close" else real(*arguments, **options)
+                if name == "open":
+                    self._handles.append(result)
+                self._is_off = True
+                raise Power
+            assert isinstance(self._failure, BaseException)
+            raise self._failure
+
+        return call
+
+
+def steps_of(path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    system = System(0, "nothing")
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "os", system)
+        with Claim(path) as made:
+            made.write(NEW)
+    return system.calls
+
+
+def test_the_path_is_the_one_that_is_documented(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lock; gather, sync; rename; sync the folder; give the claim up."""
+    path = tmp_path / "file"
+    path.write_bytes(OLD)
+    calls = [call for call in steps_of(path, monkeypatch) if call not in ("fstat", "stat")]
+    files, gather = ["open", "listdir"], ["open", "chmod", "write", "fsync", "close"]
+    sync, give_up = ["replace", "open", "fsync", "close"], ["unlink", "unlink", "close"]
+    assert calls == [*files, *gather, *sync, *give_up]
+    assert path.read_bytes() == NEW
+    assert list(tmp_path.iterdir()) == [path]
+
+
+FAILURES = {
+    "disk full": OSError(errno.ENOSPC, "No space left on device"),
+    "broken disk": OSError(errno.EIO, "Input/output error"),
+    "interrupted call": InterruptedError(errno.EINTR, "Interrupted system call"),
+    "Ctrl-C": KeyboardInterrupt(),
+    "crash before": Power(),
+    "crash after": "crash after",
+    "short write": "short write",
+}
+
+
+@pytest.mark.parametrize("existed", [True, False], ids=["over a file", "new"])
+@pytest.mark.parametrize("kind", FAILURES)
+def test_whatever_fails_the_old_file_or_the_new_one_is_whole(
+    kind: str, existed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "trial").mkdir()
+    trial = tmp_path / "trial" / "file"
+    if existed:
+        trial.write_bytes(OLD)
+    names = steps_of(trial, monkeypatch)
+    for number, name in enumerate(names, start=1):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        path = folder / "file"
+        if existed:
+            path.write_bytes(OLD)
+        told: BaseException | None = None
+        with monkeypatch.context() as patch:
+            system = System(number, FAILURES[kind])
+            patch.setattr(files, "os", system)
+            try:
+                with Claim(path) as made:
+                    made.write(NEW)
+            except (OutputError, OSError, KeyboardInterrupt, Power) as error:
+                told = error
+        found = path.read_bytes() if path.exists() else None
+        assert found in ((OLD if existed else None), NEW), (number, name)
+        if told is None:
+            assert found == NEW, (number, name)
+        elif isinstance(told, OutputError):
+            assert str(told).startswith(f"cannot write {path}: "), (number, name)
+        crashed = kind.startswith("crash")
+        if crashed:
+            system.end()
+        elif name not in ("unlink", "fstat", "stat"):  # or it is not known whose the lock is
+            assert set(folder.iterdir()) <= {path}, (number, name)
+        # Whatever was left, the next program writes as if nothing had been.
+        with Claim(path) as made:
+            made.write(NEW)
+        assert path.read_bytes() == NEW
+        assert list(folder.iterdir()) == [path], (number, name)
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from mnist_cli import claim
+
+class System:
+    left = int(sys.argv[2])
+    def __getattr__(self, name):
+        real = getattr(os, name)
+        if not callable(real) or name.startswith("O_"):
+            return real
+        def call(*arguments, **options):
+            System.left -= 1
+            if System.left < 0:
+                os.kill(os.getpid(), 9)
+            return real(*arguments, **options)
+        return call
+
+claim.os = System()
+with claim.Claim(Path(sys.argv[1])) as made:
+    made.write(sys.argv[3].encode() * 1000)
+print("done")
+"""
+
+
+def test_killed_before_any_call_the_file_is_the_old_or_the_new_one(tmp_path: Path) -> None:
+    """With a real process and a real SIGKILL; no claim outlives its process."""
+    path = tmp_path / "file"
+    path.write_bytes(b"old" * 1000)
+    before, finished = b"old" * 1000, False
+    for left in range(30):
+        contents = f"new{left}"
+        done = subprocess.run(
+            [sys.executable, "-c", KILLED, path, str(left), contents],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        new = contents.encode() * 1000
+        assert path.read_bytes() in (before, new), left
+        before = path.read_bytes()
+        if done.returncode == 0:
+            finished = True
+            break
+        assert done.returncode == -9, done.stderr
+    assert finished
+    assert left > 10
+    assert before == new
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_lock_that_the_file_system_lacks_is_done_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def flock(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    fake = SimpleNamespace(flock=flock, LOCK_EX=2, LOCK_NB=4)
+    monkeypatch.setattr(files, "fcntl", fake)
+    write_whole(tmp_path / "file", NEW)
+    assert (tmp_path / "file").read_bytes() == NEW
+
+
+def test_without_locks_two_programs_do_not_tear_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each gathers its own contents; the last one wins."""
+
+    def flock(*_: object) -> None:
+        raise OSError(errno.ENOTSUP, "Operation not supported")
+
+    monkeypatch.setattr(files, "fcntl", SimpleNamespace(flock=flock, LOCK_EX=2, LOCK_NB=4))
+    path = tmp_path / "file"
+    first = Claim(path)
+    monkeypatch.setattr(os, "getpid", lambda: 12345678)
+    second = Claim(path)
+    parts = []
+    real = os.replace
+
+    def replace(source: Any, target: Any) -> None:
+        parts.append(Path(source).name)
+        if len(parts) == 1:
+            first.write(OLD)  # in the midst of the other's writing
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", replace)
+    second.write(NEW)
+    assert path.read_bytes() == NEW
+    assert parts == [".file.12345678.part", first._part.name]
+
+
+def test_a_lock_that_somebody_removed_is_not_taken_from_the_next(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    first = Claim(path)
+    (tmp_path / ".file.lock").unlink()
+    second = Claim(path)
+    first.close()
+    with pytest.raises(OutputError, match="is being written by another program"):
+        Claim(path)
+    second.close()
+
+
+def test_what_killed_programs_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    for name in (".file.1.part", ".file.22.part", ".file.x.part", ".file2.1.part", "file.1.part"):
+        (tmp_path / name).touch()
+    Claim(tmp_path / "file").close()
+    left = sorted(path.name for path in tmp_path.iterdir())
+    assert left == [".file.x.part", ".file2.1.part", "file.1.part"]

@@ -1,0 +1,144 @@
+"""Files written whole or not at all."""
+
+import errno
+import os
+import stat
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mnist_cli.errors import OutputError
+from mnist_cli.runtime.files import check_writable, write_whole
+
+BOTH: list[Callable[[Path], None]] = [lambda path: write_whole(path, b"new"), check_writable]
+both = pytest.mark.parametrize("call", BOTH, ids=["write_whole", "check_writable"])
+
+
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+@pytest.mark.parametrize("failure", [OSError(errno.ENOSPC, "disk full"), KeyboardInterrupt()])
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, failure: BaseException
+) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    seen = []
+
+    def fail(*_: object) -> None:
+        seen.append(path.read_bytes())
+        raise failure
+
+    monkeypatch.setattr(os, step, fail)
+    expected = OutputError if isinstance(failure, OSError) else KeyboardInterrupt
+    with pytest.raises(expected):
+        write_whole(path, b"new")
+    assert seen == [b"old"]  # a reader at that moment sees the old file
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_that_cannot_be_synced_does_not_undo_the_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.fsync
+
+    def only_files(handle: int) -> None:
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(errno.EINVAL, "not here")  # some network drives
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", only_files)
+    write_whole(tmp_path / "file", b"new")
+    assert (tmp_path / "file").read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o664])
+def test_a_file_keeps_its_mode(tmp_path: Path, mode: int) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    path.chmod(mode)
+    write_whole(path, b"new")
+    assert path.read_bytes() == b"new"
+    assert stat.S_IMODE(path.stat().st_mode) == mode
+
+
+def test_a_new_file_has_the_mode_that_open_gives(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        write_whole(tmp_path / "file", b"new")
+        after = os.umask(0o027)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o640  # 0o666 without 0o027
+    assert after == 0o027  # as it was
+
+
+def test_a_link_stays_and_its_target_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    target, link = tmp_path / "real" / "file", tmp_path / "link"
+    link.symlink_to(Path("real") / "file")  # relative, and to nothing yet
+    for data in (b"first", b"second"):
+        write_whole(link, data)
+        assert link.is_symlink()
+        assert not target.is_symlink()
+        assert target.read_bytes() == data
+    assert [path.name for path in target.parent.iterdir()] == ["file"]
+
+
+@both
+@pytest.mark.parametrize("name", ["folder", "missing/file", "file/below", "loop"])
+def test_a_place_that_cannot_hold_a_file_is_an_error_that_names_it(
+    tmp_path: Path, call: Callable[[Path], None], name: str
+) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_bytes(b"")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(OutputError) as raised:
+        call(tmp_path / name)
+    assert str(tmp_path / name) in str(raised.value)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_checking_changes_nothing(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"old")
+    check_writable(tmp_path / "file")
+    check_writable(tmp_path / "new")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    assert (tmp_path / "file").read_bytes() == b"old"
+
+
+def test_a_full_device_is_an_error() -> None:
+    with pytest.raises(OutputError, match=r"/dev/full: No space left"):
+        write_whole(Path("/dev/full"), b"new")
+
+
+@both
+def test_a_device_is_written_to_and_stays_one(call: Callable[[Path], None]) -> None:
+    call(Path(os.devnull))
+    assert stat.S_ISCHR(Path(os.devnull).stat().st_mode)
+
+
+def test_a_fifo_passes_the_bytes_on_and_stays_one(tmp_path: Path) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    check_writable(fifo)
+    received: list[bytes] = []
+    reader = threading.Thread(target=lambda: received.append(fifo.read_bytes()), daemon=True)
+    reader.start()
+    write_whole(fifo, b"new")
+    reader.join(timeout=10)
+    assert received == [b"new"]
+    assert stat.S_ISFIFO(fifo.stat().st_mode)
+
+
+def test_a_pipe_of_the_shell_is_written_to() -> None:
+    reading, writing = os.pipe()  # as in `--output >(gzip > file)`
+    try:
+        check_writable(Path(f"/dev/fd/{writing}"))
+        write_whole(Path(f"/dev/fd/{writing}"), b"new")
+        assert os.read(reading, 100) == b"new"
+    finally:
+        os.close(reading)
+        os.close(writing)

@@ -1,0 +1,225 @@
+"""Probes: exact where they say so, estimates within their error, and harmless to the training."""
+
+import json
+import math
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from mnist_cli.config.defaults import resolve
+from mnist_cli.config.train import TrainConfig
+from mnist_cli.data.datasets import Dataset, Split
+from mnist_cli.models.layers import Flatten, Normalize
+from mnist_cli.models.networks import MODELS, build_model
+from mnist_cli.runtime.seeding import stream
+from mnist_cli.runtime.threads import Team
+from mnist_cli.training.probes.alignment import alignment
+from mnist_cli.training.probes.gradients import Objective, flat
+from mnist_cli.training.probes.noise import Noise, mean_of, noise_scale, two_batches
+from mnist_cli.training.probes.probes import Probes
+from mnist_cli.training.probes.sharpness import hessian_product, sharpness
+from tests.helpers.shell import Shell
+
+
+def independent_noise(samples: Split) -> tuple[float, float]:
+    """Return tr Σ and |G|² of softmax regression at zero, by the formula of its gradient.
+
+    Every class has probability 0.1, so a sample's gradient by weight and bias is the outer product
+    of (p - y) and (x, 1).
+    """
+    pixels = samples.images.flatten(1).double() / 255
+    inputs = torch.cat([(pixels - 0.1307) / 0.3081, torch.ones(len(samples), 1)], 1).double()
+    excess = 0.1 - F.one_hot(samples.labels.long(), 10).double()
+    mean = excess.T @ inputs / len(samples)
+    square_norms = excess.square().sum(1) * inputs.square().sum(1)
+    return float(square_norms.mean() - mean.square().sum()), float(mean.square().sum())
+
+
+def test_the_exact_noise_of_softmax_regression_at_zero_is_that_of_its_formula(
+    mnist: Dataset,
+) -> None:
+    objective = Objective(build_model("linear"))
+    found = noise_scale(objective, mnist.train, objective.gradient(mnist.train))
+    trace, gradient_square = independent_noise(mnist.train)
+    assert found.samples == 60000
+    assert found.trace == pytest.approx(trace, rel=1e-5)  # float32 has seven digits
+    assert found.gradient_square == pytest.approx(gradient_square, rel=1e-5)
+    assert found.scale == pytest.approx(trace / gradient_square, rel=1e-5)
+
+
+def test_the_two_batch_estimate_agrees_with_the_exact_noise_within_three_standard_errors(
+    mnist: Dataset,
+) -> None:
+    objective = Objective(build_model("linear"))
+    draws = 200
+    generator = stream(0, "test")
+    found = [two_batches(objective, mnist.train, (32, 512), generator) for _ in range(draws)]
+    trace, gradient_square = independent_noise(mnist.train)
+    for mean, values, exact in (
+        (mean_of(found).trace, [d.trace for d in found], trace),
+        (mean_of(found).gradient_square, [d.gradient_square for d in found], gradient_square),
+    ):
+        error = float(torch.tensor(values).double().std()) / math.sqrt(draws)
+        assert error < 0.1 * exact, "the draws are too few to show anything"
+        assert abs(mean - exact) < 3 * error
+    # The ratio, with the error that follows from those of its parts, by leaving draws out in turn.
+    total = mean_of(found).scale
+    left_out = [mean_of(found[:k] + found[k + 1 :]).scale for k in range(draws)]
+    spread = torch.tensor(left_out).double()
+    error = math.sqrt((draws - 1) / draws * float((spread - spread.mean()).square().sum()))
+    assert abs(total - trace / gradient_square) < 3 * error
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_square_norms_are_those_of_one_backward_pass_a_sample(
+    name: str, smoothing: float, few: Split
+) -> None:
+    model = build_model(name)
+    some = Split(*few[:7])
+    expected = []
+    for k in range(len(some)):
+        loss = F.cross_entropy(
+            model(some.images[k : k + 1]),
+            some.labels[k : k + 1].long(),
+            label_smoothing=smoothing,
+        )
+        gradient = flat(torch.autograd.grad(loss, list(model.parameters())))
+        expected.append(float(gradient.square().sum()))
+    found = Objective(model, smoothing).square_norms(some)
+    assert found.tolist() == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_mean_gradient_is_that_of_one_backward_pass(few: Split) -> None:
+    model = build_model("mlp")
+    loss = F.cross_entropy(model(few.images), few.labels.long(), label_smoothing=0.1)
+    expected = flat(torch.autograd.grad(loss, list(model.parameters())))
+    for team in (Team(), Team(2)):
+        found = Objective(model, 0.1, team).gradient(few)
+        assert torch.allclose(found, expected, rtol=1e-4, atol=1e-7)
+
+
+def small_network(*more: nn.Module) -> nn.Module:
+    """Return a network of 170 parameters in float64, of which the whole Hessian can be had."""
+    torch.manual_seed(0)
+    return nn.Sequential(Normalize(), nn.AvgPool2d(7), Flatten(), nn.Linear(16, 10), *more).double()
+
+
+def whole_hessian(model: nn.Module, samples: Split) -> torch.Tensor:
+    names = [name for name, _ in model.named_parameters()]
+    shapes = [p.shape for p in model.parameters()]
+
+    def loss(vector: torch.Tensor) -> torch.Tensor:
+        pieces = vector.split([s.numel() for s in shapes])
+        values = {n: p.view(s) for n, p, s in zip(names, pieces, shapes, strict=True)}
+        logits = torch.func.functional_call(model, values, (samples.images.double(),))
+        return F.cross_entropy(logits, samples.labels.long())
+
+    vector = flat(list(model.parameters()))
+    return torch.autograd.functional.hessian(loss, vector)  # type: ignore[no-any-return]
+
+
+def test_the_sharpness_is_the_largest_eigenvalue_of_the_whole_hessian(few: Split) -> None:
+    model = small_network()
+    hessian = whole_hessian(model, few)
+    vector = torch.randn(170, dtype=torch.float64, generator=stream(1, "test"))
+    assert torch.allclose(hessian_product(Objective(model), few, vector), hessian @ vector)
+    found = sharpness(Objective(model), few, stream(0, "test"))
+    largest = float(torch.linalg.eigvalsh(hessian)[-1])
+    assert abs(found.value - largest) <= max(found.residual, 1e-9 * largest)
+    assert found.residual <= 1e-3 * found.value
+    assert found.iterations < 40
+
+
+def test_batches_stray_as_far_as_the_noise_says(mnist: Dataset) -> None:
+    """E|g_B - G|² = tr Σ / B · (N - B) / (N - 1) without replacement."""
+    samples = Split(*mnist.train[:2000])
+    objective = Objective(build_model("linear"))
+    full = objective.gradient(samples)
+    noise = noise_scale(objective, samples, full)
+    for size in (10, 1000):
+        found = alignment(
+            objective, samples, full, size=size, draws=400, generator=stream(0, "test", size)
+        )
+        expected = noise.trace / size * (2000 - size) / 1999
+        # 400 draws of some tens of effective dimensions: 3 % is one standard error or more
+        assert found.deviation**2 == pytest.approx(expected, rel=0.1)
+        cosine = math.sqrt(noise.gradient_square / (noise.gradient_square + expected))
+        assert found.cosine_mean == pytest.approx(cosine, abs=0.05)
+
+
+def test_networks_with_batch_norm_and_dropout_are_probed_in_evaluation_mode(few: Split) -> None:
+    model = small_network(nn.BatchNorm1d(10), nn.Dropout(0.5)).float()
+    model(few.images)  # moves the running means from their start
+    config = resolve(TrainConfig(model="linear", batch_size=10, probe="noise,alignment,sharpness"))
+    probes = Probes(config, few, Team(), lambda: 0.0)
+    model.train()
+    first = list(probes.measure(model, update=3, samples_seen=0, lr=0.1))
+    assert model.training
+    assert list(probes.measure(model, update=3, samples_seen=0, lr=0.1)) == first
+    assert {event.network_mode for event in first} == {"evaluation"}
+    model.eval()
+    assert list(probes.measure(model, update=3, samples_seen=0, lr=0.1)) == first
+
+
+def test_a_noise_scale_without_a_gradient_is_infinite() -> None:
+    assert Noise(1.0, 0.0, 1).scale == math.inf
+
+
+def events(shell: Shell, *options: str) -> list[dict[str, object]]:
+    done = shell.train("--json", "-q", *options)
+    assert done.code == 0, done.err
+    return [json.loads(line) for line in done.out.splitlines()]
+
+
+PROBED = ("--probe", "noise,alignment,sharpness", "--probe-every", "4", "--probe-samples", "100")
+
+
+def test_probing_changes_nothing_of_the_training(shell: Shell) -> None:
+    plain = events(shell)
+    probed = events(shell, *PROBED)
+    assert probed[-1]["weights_sha256"] == plain[-1]["weights_sha256"]
+    found = [event for event in probed if event["event"] == "probe"]
+    assert {event["probe"] for event in found} == {"noise", "alignment", "sharpness"}
+    assert {event["update"] for event in found} == {0, 4, 8}
+    (noise, *_) = [event for event in found if event["probe"] == "noise"]
+    assert noise["exact"] is False
+    assert (noise["samples"], noise["population"]) == (100, 640)
+    assert all(event["network_mode"] == "evaluation" for event in found)
+    assert not any(key == "arm" for event in found for key in event)
+
+
+def test_a_resumed_training_probes_what_an_uninterrupted_one_does(shell: Shell) -> None:
+    def of(events: list[dict[str, object]]) -> list[dict[str, object]]:
+        kept = [event for event in events if event["event"] == "probe"]
+        return [{k: v for k, v in event.items() if k != "seconds"} for event in kept]
+
+    whole = of(events(shell, *PROBED))
+    part = of(events(shell, *PROBED, "--max-updates", "5", "-o", "part.pt"))
+    rest = of(events(shell, *PROBED, "--resume", "part.pt"))
+    assert part + rest == whole
+
+
+def test_the_sharpness_comes_with_the_edge_of_stability(shell: Shell) -> None:
+    options = ("--optimizer", "sgd", "--lr", "0.05", "--momentum", "0.5", "--schedule", "constant")
+    found = events(shell, *options, "--probe", "sharpness")
+    (probe,) = [event for event in found if event["event"] == "probe"]
+    assert probe["two_over_lr"] == pytest.approx(40)
+    assert probe["stable_up_to"] == pytest.approx(60)
+
+
+def test_an_unknown_probe_is_a_usage_error_that_names_the_nearest(shell: Shell) -> None:
+    done = shell.train("--probe", "noise,sharpnes")
+    assert done.code == 2
+    assert "did you mean 'sharpness'?" in done.err
+    assert "Traceback" not in done.err
+
+
+def test_probes_are_lines_for_people(shell: Shell) -> None:
+    done = shell.train(*PROBED)
+    assert "Probe at update 4, noise scale: " in done.err
+    assert "two-batch estimate" in done.err
+    assert "Probe at update 0, alignment of batches of 16: cosine " in done.err
+    assert "Probe at update 8, sharpness: " in done.err

@@ -1,0 +1,78 @@
+"""What a run costs, in counts that do not depend on the machine: passes and memory."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mnist_cli import TrainConfig, train
+from mnist_cli.models.layers import Normalize
+from tests.helpers.shell import BIN
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"mode": "batch", "epochs": 3},
+        {"mode": "mini-batch", "epochs": 2, "batch_size": 64},
+        {"mode": "mini-batch", "epochs": 1, "batch_size": 700, "micro_batch_size": 300},
+    ],
+)
+def test_an_epoch_is_one_pass_over_the_training_set_and_one_over_the_test_set(
+    options: dict[str, object], mnist_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = {True: 0, False: 0}
+    forward = Normalize.forward
+
+    def counting(layer: Normalize, pixels: object) -> object:
+        seen[layer.training] += len(pixels)  # type: ignore[arg-type]
+        return forward(layer, pixels)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Normalize, "forward", counting)
+    config = TrainConfig(
+        model="linear",
+        subset=1000,
+        data_dir=str(mnist_dir),
+        output=str(tmp_path / "x.pt"),
+        **options,  # type: ignore[arg-type]
+    )
+    list(train(config))
+    assert seen == {True: 1000 * config.epochs, False: 10_000 * config.epochs}
+
+
+# A small process starts the program, whose peak begins with that of the process it is forked from.
+LAUNCHER = """
+import os, sys
+child = os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ)
+_, status, usage = os.wait4(child, 0)
+print(usage.ru_maxrss)
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
+
+
+def peak_mb(mnist_dir: Path, tmp_path: Path, samples: int) -> float:
+    """Return the largest memory of a process that trains in batch mode."""
+    options = f"-q --mode batch --epochs 1 --subset {samples} --data-dir {mnist_dir}".split()
+    command = [str(BIN / "mnist-train"), *options, "-o", str(tmp_path / "x.pt")]
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", LAUNCHER, *command],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "OMP_NUM_THREADS": "2"},
+    )
+    return int(done.stdout.splitlines()[-1]) / 1024
+
+
+def test_the_memory_of_batch_mode_hardly_grows_with_the_set(
+    mnist_dir: Path, tmp_path: Path
+) -> None:
+    # The least of three: how far two threads run ahead of the sum is chance, some 15 MB of it.
+    few, all_of_them = (
+        min(peak_mb(mnist_dir, tmp_path, samples) for _ in range(3)) for samples in (6_000, 60_000)
+    )
+    images = 54_000 * 28 * 28 / 2**20  # what there is more to keep
+    assert all_of_them <= few + images + 25
+    assert all_of_them <= 600

@@ -1,0 +1,53 @@
+"""Many ranks train as one process does: losses and scores."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from benchmarks.scaling.cases import CASES, TOLERANCE
+from benchmarks.scaling.equivalence import Losses, difference, losses_with
+from tests.helpers.launching import Launcher
+from tests.helpers.nursery import Nursery
+from tests.helpers.rank_script import judged_in
+
+
+@pytest.fixture(scope="module")
+def losses_of_one(
+    nursery: Nursery, clean_env: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Losses:
+    launcher = Launcher(nursery, clean_env, tmp_path_factory.mktemp("one"))
+    [found] = launcher.script("losses", ranks=1)
+    return found
+
+
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_ranks_have_the_losses_of_one_process(
+    ranks: int, losses_of_one: Losses, launcher: Launcher
+) -> None:
+    found = launcher.script("losses", ranks=ranks)
+    assert all(other == found[0] for other in found)  # what one rank decides by, all do
+    for dtype, most in TOLERANCE.items():
+        cases = judged_in(dtype)
+        for case, ours, theirs in zip(cases, found[0][dtype], losses_of_one[dtype], strict=True):
+            assert difference(ours, theirs) <= most, (dtype, case.name, case.about)
+
+
+@pytest.mark.skipif(not os.environ.get("MNIST_TORTURE"), reason="takes minutes")
+def test_under_torchrun_ranks_have_the_losses_of_one_process_in_every_case(mnist_dir: Path) -> None:
+    one = losses_with(1, str(mnist_dir))
+    for ranks in (2, 3):
+        found = losses_with(ranks, str(mnist_dir))
+        for dtype, most in TOLERANCE.items():
+            for place, case in enumerate(CASES):
+                if dtype == "float64" or not case.chaotic:
+                    apart = difference(found[dtype][place], one[dtype][place])
+                    assert apart <= most, (ranks, dtype, case.name)
+
+
+def test_ranks_score_a_checkpoint_as_one_process_does_to_the_last_bit(
+    trained: Path, launcher: Launcher
+) -> None:
+    [one] = launcher.script("score", str(trained), ranks=1)
+    for ranks in (2, 3):
+        assert launcher.script("score", str(trained), ranks=ranks) == [one] * ranks

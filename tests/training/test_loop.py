@@ -1,0 +1,158 @@
+"""The update: the gradient of a mean over samples, in whatever pieces it is computed."""
+
+import copy
+import math
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from mnist_cli.config.options import MODELS
+from mnist_cli.data.batches import EpochShape, epoch_updates
+from mnist_cli.data.datasets import Split
+from mnist_cli.errors import DivergedError
+from mnist_cli.events import Progress, Step
+from mnist_cli.models.digest import weights_sha256
+from mnist_cli.models.networks import build_model
+from mnist_cli.runtime.threads import Team
+from mnist_cli.training.loop import Plan, Tally, fit, micro_batches
+from mnist_cli.training.optim import SGD, AdamW
+
+
+def make_plan(micro: int, lr: float = 1.0, size: int = 100, smoothing: float = 0.0) -> Plan:
+    return Plan(
+        epoch=1,
+        first=0,
+        shape=EpochShape(100, size),
+        micro_batch_size=micro,
+        learning_rate=lambda _update: lr,
+        label_smoothing=smoothing,
+        clock=lambda: 0.0,
+    )
+
+
+def gradient_of_one_pass(model: nn.Module, split: Split) -> list[torch.Tensor]:
+    """Return the gradient of the mean loss in float64, from one pass over all samples."""
+    reference = copy.deepcopy(model).double()
+    F.cross_entropy(reference(split.images), split.labels.long()).backward()
+    return [p.grad for p in reference.parameters() if p.grad is not None]
+
+
+def one_update(model: nn.Module, split: Split, plan: Plan) -> tuple[list[torch.Tensor], Step]:
+    """Return the gradient that an update used, read off plain SGD, and its event."""
+    before = [p.detach().clone() for p in model.parameters()]
+    optimizer = SGD(model)
+    loader = epoch_updates(split, size=len(split), seed=0, epoch=1)
+    *_, step, _ = fit(model, optimizer, loader, plan, Tally(), team=Team())
+    assert isinstance(step, Step)
+    pairs = zip(before, model.parameters(), strict=True)
+    return [(old - new.detach()) / plan.learning_rate(0) for old, new in pairs], step
+
+
+@pytest.mark.parametrize("micro", [1, 7, 33, 50, 100, 1000])  # ragged and even, one and many
+@pytest.mark.parametrize("name", MODELS)
+def test_the_gradient_is_the_same_for_every_micro_batch_size(
+    name: str, micro: int, few: Split
+) -> None:
+    expected = gradient_of_one_pass(build_model(name).double(), few)
+    model = build_model(name).double()
+    gradient, step = one_update(model, few, make_plan(micro))
+    for actual, wanted in zip(gradient, expected, strict=True):
+        torch.testing.assert_close(actual, wanted, rtol=1e-9, atol=1e-12)  # float64 rounding
+    loss = F.cross_entropy(build_model(name).double()(few.images), few.labels.long())
+    assert step.loss == pytest.approx(loss.item(), rel=1e-12)
+
+
+def test_label_smoothing_enters_the_gradient_but_not_the_reported_loss(few: Split) -> None:
+    reference = build_model("mlp").double()
+    logits, labels = reference(few.images), few.labels.long()
+    F.cross_entropy(logits, labels, label_smoothing=0.1).backward()
+    gradient, step = one_update(build_model("mlp").double(), few, make_plan(33, smoothing=0.1))
+    for actual, parameter in zip(gradient, reference.parameters(), strict=True):
+        torch.testing.assert_close(actual, parameter.grad, rtol=1e-9, atol=1e-12)
+    assert step.loss == pytest.approx(F.cross_entropy(logits, labels).item(), rel=1e-12)
+
+
+@pytest.mark.parametrize("micro", [1, 7, 100])
+@pytest.mark.parametrize("name", MODELS)
+def test_in_single_precision_the_gradient_is_right_up_to_rounding(
+    name: str, micro: int, few: Split
+) -> None:
+    expected = gradient_of_one_pass(build_model(name), few)
+    gradient, _ = one_update(build_model(name), few, make_plan(micro))
+    for actual, wanted in zip(gradient, expected, strict=True):
+        torch.testing.assert_close(actual.double(), wanted, rtol=1e-3, atol=1e-5)
+
+
+def test_the_step_uses_the_learning_rate_that_it_reports(few: Split) -> None:
+    slow, step = one_update(build_model("mlp").double(), few, make_plan(100, lr=0.25))
+    fast, _ = one_update(build_model("mlp").double(), few, make_plan(100, lr=1.0))
+    assert step.lr == 0.25
+    for a, b in zip(slow, fast, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_an_epoch_tallies_every_sample_once(few: Split) -> None:
+    model, tally = build_model("linear"), Tally()
+    loader = epoch_updates(few, size=30, seed=0, epoch=1)
+    optimizer = SGD(model)
+    events = list(fit(model, optimizer, loader, make_plan(1000, size=30), tally, team=Team()))
+    assert [e.step for e in events if isinstance(e, Step)] == [1, 2, 3, 4]
+    assert [e.samples_seen for e in events if isinstance(e, Step)] == [30, 60, 90, 100]
+    last = events[-1]
+    assert isinstance(last, Progress)
+    assert last.loss == pytest.approx(tally.loss_sum / 100)
+    assert last.accuracy == tally.correct / 100
+    assert tally.samples == 100
+    sizes = (30, 30, 30, 10)
+    losses = [e.loss for e in events if isinstance(e, Step)]
+    weighted = sum(size * loss for size, loss in zip(sizes, losses, strict=True))
+    assert tally.loss_sum == pytest.approx(weighted)
+
+
+def test_an_update_abandoned_halfway_changes_nothing(few: Split) -> None:
+    model, tally = build_model("mlp"), Tally()
+    before = copy.deepcopy(model.state_dict())
+    loader = epoch_updates(few, size=100, seed=0, epoch=1)
+    optimizer = AdamW(model)
+    events: Iterator[object] = fit(model, optimizer, loader, make_plan(40), tally, team=Team())
+    assert isinstance(next(events), Progress)
+    assert isinstance(next(events), Progress)
+    del events
+    assert tally == Tally()
+    assert not any(tensor.any() for tensor in optimizer.state_dict()["mean"])
+    for key, value in model.state_dict().items():
+        assert torch.equal(value, before[key])
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_update(few: Split) -> None:
+    model = build_model("mlp")
+    nn.init.constant_(list(model.parameters())[-1], math.nan)
+    before = copy.deepcopy(model.state_dict())
+    loader = epoch_updates(few, size=50, seed=0, epoch=1)
+    optimizer = SGD(model)
+    with pytest.raises(DivergedError, match=r"update 1 is nan at a learning rate of 0\.5"):
+        list(fit(model, optimizer, loader, make_plan(100, lr=0.5), Tally(), team=Team()))
+    for key, value in model.state_dict().items():
+        torch.testing.assert_close(value, before[key], rtol=0, atol=0, equal_nan=True)
+
+
+def test_micro_batches_are_equal_and_no_larger_than_asked() -> None:
+    for size, most in [(64, 1000), (63, 1000), (31, 1000), (60_000, 1000), (100, 7), (5, 1)]:
+        parts = list(micro_batches(size, most))
+        sizes = [part.stop - part.start for part in parts]
+        assert [i for part in parts for i in range(size)[part]] == list(range(size))
+        assert max(sizes) <= most
+        assert max(sizes) - min(sizes) <= 1
+
+
+def test_the_weights_are_the_same_for_every_team_of_more_than_one(few: Split) -> None:
+    digests = set()
+    for threads in (2, 3, 5):
+        model = build_model("cnn")
+        batches = epoch_updates(few, size=64, seed=0, epoch=1)
+        list(fit(model, AdamW(model), batches, make_plan(10, size=64), Tally(), team=Team(threads)))
+        digests.add(weights_sha256(model.state_dict()))
+    assert len(digests) == 1

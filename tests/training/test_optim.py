@@ -1,0 +1,141 @@
+import math
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from mnist_cli.config.defaults import resolve
+from mnist_cli.config.options import MODELS, MODES, OPTIMIZERS, SCHEDULES
+from mnist_cli.config.train import TrainConfig
+from mnist_cli.data.datasets import Split
+from mnist_cli.models.digest import weights_sha256
+from mnist_cli.models.networks import build_model
+from mnist_cli.training.optim import (
+    BETA2,
+    SGD,
+    WARM_UP,
+    AdamW,
+    Optimizer,
+    build_optimizer,
+    learning_rate,
+)
+
+
+def rates(schedule: str, updates: int = 100) -> list[float]:
+    return [learning_rate(schedule, 0.5, update, updates) for update in range(updates)]
+
+
+def test_constant_is_the_peak() -> None:
+    assert set(rates("constant")) == {0.5}
+
+
+def test_one_cycle_rises_to_its_peak_and_falls_to_nearly_zero() -> None:
+    values = rates("one-cycle", updates=1000)
+    top = values.index(max(values))
+    assert top == pytest.approx(WARM_UP * 1000, abs=1)
+    assert values[top] == pytest.approx(0.5, rel=0.01)
+    assert values == sorted(values[: top + 1]) + sorted(values[top + 1 :], reverse=True)
+    assert values[-1] < 0.001 * 0.5
+
+
+def test_cosine_is_half_a_wave() -> None:
+    values = rates("cosine")
+    assert values[0] == pytest.approx(0.5 * (1 + math.cos(math.pi / 200)) / 2)
+    assert values == sorted(values, reverse=True)
+    assert sum(values) / 100 == pytest.approx(0.25)  # the mean of half a wave
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_a_rate_depends_on_the_update_and_the_plan_alone(schedule: str) -> None:
+    forward = [learning_rate(schedule, 0.1, u, 50) for u in range(50)]
+    backward = [learning_rate(schedule, 0.1, u, 50) for u in reversed(range(50))]
+    assert forward == backward[::-1]
+    assert all(rate > 0 for rate in forward), "an update without a rate would be no update"
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_every_default_is_decided_by_model_and_mode(model: str, mode: str, optimizer: str) -> None:
+    config = resolve(TrainConfig(model=model, mode=mode, optimizer=optimizer))
+    assert None not in (config.lr, config.weight_decay, config.label_smoothing, config.augment)
+    assert config.batch_size == (None if mode == "batch" else 64)
+    assert resolve(config) == config
+
+
+def test_a_set_smaller_than_the_default_batch_is_one_batch() -> None:
+    assert resolve(TrainConfig(), samples=50).batch_size == 50
+    assert resolve(TrainConfig(), samples=60_000).batch_size == 64
+    assert resolve(TrainConfig(batch_size=64), samples=50).batch_size == 64  # asked for: an error
+
+
+def test_what_was_given_is_kept() -> None:
+    given = TrainConfig(lr=0.0, momentum=0.0, weight_decay=0.0, augment=False, batch_size=7)
+    config = resolve(given)
+    assert (config.lr, config.momentum, config.weight_decay) == (0.0, 0.0, 0.0)
+    assert config.augment is False
+    assert config.batch_size == 7
+
+
+def gradient(model: nn.Module, split: Split) -> tuple[torch.Tensor, ...]:
+    loss = F.cross_entropy(model(split.images), split.labels.long())
+    return torch.autograd.grad(loss, list(model.parameters()))
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_the_optimizers_are_those_of_torch(name: str, momentum: float, few: Split) -> None:
+    mine, theirs = build_model("cnn"), build_model("cnn")
+    config = resolve(TrainConfig(optimizer=name, momentum=momentum, weight_decay=0.05))
+    optimizer = build_optimizer(mine, config)
+    parameters = theirs.parameters()
+    reference = (
+        torch.optim.SGD(parameters, lr=0.1, momentum=momentum, weight_decay=0.05, fused=True)
+        if name == "sgd"
+        else torch.optim.AdamW(
+            parameters, lr=0.1, betas=(momentum, BETA2), weight_decay=0.05, fused=True
+        )
+    )
+    for lr in (0.01, 0.03, 0.02):
+        optimizer.step(gradient(mine, few), lr)
+        theirs.zero_grad()
+        F.cross_entropy(theirs(few.images), few.labels.long()).backward()
+        reference.param_groups[0]["lr"] = lr
+        reference.step()
+        for a, b in zip(mine.parameters(), theirs.parameters(), strict=True):
+            assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_a_gradient_may_lie_otherwise_in_memory(name: str, few: Split) -> None:
+    digests = set()
+    for lay in (torch.clone, lambda g: g.clone(memory_format=torch.contiguous_format)):
+        model = build_model("cnn")
+        optimizer = build_optimizer(model, resolve(TrainConfig(optimizer=name)))
+        optimizer.step([lay(g) for g in gradient(model, few)], 0.01)
+        digests.add(weights_sha256(model.state_dict()))
+    assert len(digests) == 1
+
+
+def test_an_optimizer_goes_on_from_its_state(few: Split) -> None:
+    def update(model: nn.Module, optimizer: Optimizer) -> None:
+        optimizer.step(gradient(model, few), 0.01)
+
+    first = build_model("mlp")
+    optimizer = AdamW(first)
+    update(first, optimizer)
+    second = build_model("mlp", seed=1)
+    second.load_state_dict(first.state_dict())
+    other = AdamW(second)
+    other.load_state_dict(optimizer.state_dict(), steps=1)
+    update(first, optimizer)
+    update(second, other)
+    assert weights_sha256(first.state_dict()) == weights_sha256(second.state_dict())
+
+
+def test_a_state_that_does_not_fit_is_refused() -> None:
+    optimizer = AdamW(build_model("mlp"))
+    for other in (AdamW(build_model("linear")), SGD(build_model("mlp"), momentum=0.9)):
+        with pytest.raises(ValueError, match="does not fit the network|state has"):
+            optimizer.load_state_dict(other.state_dict(), steps=1)

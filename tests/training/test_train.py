@@ -1,0 +1,174 @@
+"""Whole trainings, in process: what is exact, and what stops them."""
+
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from mnist_cli.config import defaults
+from mnist_cli.errors import DivergedError, OutputError, ThresholdNotMetError, UsageError
+from mnist_cli.events import End, Epoch, Progress, Start, Step
+from mnist_cli.models.checkpoint import load_checkpoint
+from mnist_cli.training.loop import Gradient, Tally, Update
+from mnist_cli.training.state import TrainingState
+from mnist_cli.training.train import train
+from tests.helpers.trainings import Configure, end_of, steps
+
+
+def test_events_come_in_order_and_agree(small: Configure) -> None:
+    events = [e for e in train(small(val_size=100)) if not isinstance(e, Progress)]
+    kinds = "".join(type(e).__name__[:2] for e in events)
+    assert kinds == "St" + "St" * 4 + "Ep" + "St" * 4 + "Ep" + "En"
+    start, end = events[0], events[-1]
+    assert isinstance(start, Start)
+    assert isinstance(end, End)
+    assert (start.samples, start.batch_size, start.updates_per_epoch) == (200, 50, 4)
+    assert start.updates == end.update == 8
+    assert [(s.epoch, s.step, s.update, s.samples_seen) for s in steps(events)] == [
+        (1 + u // 4, 1 + u % 4, u + 1, 50 * (u + 1)) for u in range(8)
+    ]
+    epochs = [e for e in events if isinstance(e, Epoch)]
+    first = sum(step.loss for step in steps(events)[:4]) / 4
+    assert epochs[0].train_loss == pytest.approx(first)
+    assert epochs[0].val_accuracy is not None
+    assert end.test_accuracy == epochs[-1].test_accuracy
+    assert end.samples_seen == 400
+    assert [e.seconds for e in events] == sorted(e.seconds for e in events)
+
+
+@pytest.mark.parametrize("model", ["mlp", "cnn"])
+def test_the_same_seed_gives_the_same_weights(model: str, small: Configure) -> None:
+    torch.manual_seed(1)
+    first = end_of(small(model=model)).weights_sha256
+    torch.manual_seed(2)
+    assert end_of(small(model=model)).weights_sha256 == first
+    assert end_of(small(model=model, seed=1)).weights_sha256 != first
+
+
+def test_batch_mode_has_one_trajectory_whatever_the_micro_batch_size(small: Configure) -> None:
+    def losses(micro: int) -> list[float]:
+        config = small(mode="batch", model="lenet", epochs=4, micro_batch_size=micro)
+        return [step.loss for step in steps(list(train(config)))]
+
+    whole = losses(200)
+    assert len(whole) == 4
+    for micro in (7, 64):
+        assert losses(micro) == pytest.approx(whole, rel=1e-4)  # float32, four updates on
+
+
+def test_budgets_stop_in_good_order(small: Configure) -> None:
+    end = end_of(small(max_updates=3))
+    assert (end.reason, end.update, end.samples_seen) == ("max-updates", 3, 150)
+    assert end.test_accuracy is not None
+    assert load_checkpoint(str(end.checkpoint)).position.update == 3
+    end = end_of(small(epochs=1000, max_seconds=0.3))
+    assert end.reason == "max-seconds"
+    assert 0.3 <= end.seconds < 5
+    assert end_of(small(max_updates=100)).reason == "completed"
+
+
+def test_a_reached_accuracy_ends_the_training(small: Configure) -> None:
+    end = end_of(small(epochs=50, val_size=500, until_accuracy=0.5))
+    assert end.reason == "until-accuracy"
+    assert end.epoch < 50
+
+
+def test_an_accuracy_that_is_never_reached_is_an_error_after_the_end(small: Configure) -> None:
+    events = []
+    with pytest.raises(ThresholdNotMetError, match=r"below --until-accuracy 0\.999"):
+        for event in train(small(val_size=500, until_accuracy=0.999)):
+            events.append(event)
+    end = events[-1]
+    assert isinstance(end, End)
+    assert end.reason == "completed"
+    assert end.checkpoint
+
+
+def test_divergence_keeps_the_last_good_checkpoint(small: Configure) -> None:
+    good = end_of(small(model="mlp"))
+    before = Path(str(good.checkpoint)).read_bytes()
+    events = []
+    with pytest.raises(DivergedError, match="use a smaller --lr"):
+        for event in train(small(model="mlp", optimizer="sgd", lr=1e30)):
+            events.append(event)
+    end = events[-1]
+    assert isinstance(end, End)
+    assert (end.reason, end.checkpoint, end.weights_sha256) == ("diverged", None, None)
+    assert Path(str(good.checkpoint)).read_bytes() == before
+
+
+def test_a_gradient_that_is_not_finite_stops_the_training_at_that_update(
+    small: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a finite loss: the third update's gradient overflows."""
+    real = Update.part
+
+    def part(self: Update, piece: slice) -> tuple[Gradient, Tally]:
+        gradient, tally = real(self, piece)
+        seen.append(piece)
+        if len(seen) == 6:
+            gradient[-1][3] = float("inf")
+        return gradient, tally
+
+    seen: list[slice] = []
+    monkeypatch.setattr(Update, "part", part)
+    config = small(model="mlp", optimizer="sgd", schedule="constant", lr=0.05)
+    events = []
+    with pytest.raises(DivergedError) as raised:
+        for event in train(config):
+            events.append(event)
+    first, second = str(raised.value).splitlines()
+    assert first.startswith("training diverged: the gradient of update 6 is not finite at a ")
+    assert "learning rate of 0.05" in first
+    assert second == f"the last good checkpoint, of update 4, is kept in {config.output}"
+    assert steps(events)[-1].update == 5
+    assert load_checkpoint(config.output).position.update == 4
+
+
+def test_an_optimizer_that_overflows_is_divergence(small: Configure) -> None:
+    """AdamW's squares do long before its weights: such a state could not be loaded again."""
+    state = TrainingState(defaults.resolve(small(model="linear")), torch.device("cpu"))
+    state.check_finite()
+    gradient = [torch.full_like(p, 1e30) for p in state.model.parameters()]  # squares: 1e60
+    state.optimizer.step(gradient, 0.01)
+    assert all(bool(p.isfinite().all()) for p in state.model.parameters())
+    with pytest.raises(DivergedError, match="a value of the optimizer's is not finite"):
+        state.check_finite()
+
+
+def test_weights_that_overflow_in_the_last_update_are_divergence(small: Configure) -> None:
+    config = small(model="mlp", mode="batch", epochs=1, optimizer="sgd", lr=1e39)
+    with pytest.raises(DivergedError, match="a weight is not finite"):
+        list(train(config))
+    assert not Path(config.output).exists()
+
+
+def test_a_batch_larger_than_the_training_set_is_refused(small: Configure) -> None:
+    with pytest.raises(UsageError, match="--batch-size 201 is more than the 200"):
+        list(train(small(batch_size=201)))
+
+
+def test_no_clobber_keeps_what_is_there(small: Configure) -> None:
+    config = small(model="linear", no_clobber=True)
+    end_of(config)
+    with pytest.raises(OutputError, match="exists, and --no-clobber keeps it"):
+        list(train(config))
+
+
+def test_an_unwritable_output_is_found_before_the_training(small: Configure) -> None:
+    with pytest.raises(OutputError, match="cannot write"):
+        next(train(small(output="/proc/none/checkpoint.pt")))
+    with pytest.raises(OutputError, match="is a folder"):
+        next(train(small(output="/proc")))
+    with pytest.raises(OutputError, match="is not the name of a file"):
+        next(train(small(output="new/")))
+
+
+def test_time_that_others_take_is_not_training(small: Configure) -> None:
+    for event in train(small(model="linear", epochs=1)):
+        if isinstance(event, Step):
+            time.sleep(0.2)
+    assert isinstance(event, End)
+    assert event.seconds > 0.8  # four updates
+    assert event.train_seconds < 0.8
