@@ -143,7 +143,7 @@ class Row:
         return low <= figure <= (self.at_most if self.at_most is not None else figure)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything as JSON has it, medians included."""
+        """Return full_batch as JSON has it, medians included."""
         medians = {
             "ours_median": _median(self.ours),
             "reference_median": _median(self.reference),

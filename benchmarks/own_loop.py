@@ -13,8 +13,8 @@ from mnist_cli.events import Step
 from mnist_cli.models.layers import Flatten, Normalize
 from mnist_cli.models.networks import count_parameters
 from mnist_cli.runtime.device import keep_freed_memory
-from mnist_cli.runtime.threads import Team
-from mnist_cli.training.loop import Plan, Tally, fit
+from mnist_cli.runtime.threads import ThreadPool
+from mnist_cli.training.loop import Plan, RunningSums, fit
 from mnist_cli.training.optim import AdamW
 
 
@@ -85,7 +85,7 @@ def main() -> None:
     began = time.perf_counter()
     made = 0
     for event in fit(
-        model, AdamW(model), batches, plan, Tally(), team=Team(torch.get_num_threads())
+        model, AdamW(model), batches, plan, RunningSums(), pool=ThreadPool(torch.get_num_threads())
     ):
         made += isinstance(event, Step)
         if made == options.updates:

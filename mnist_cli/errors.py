@@ -37,13 +37,13 @@ MEANINGS = {
 class MnistError(Exception):
     """An error that is not a bug: one or two lines that say what is wrong and what to do.
 
-    `is_told` means that these have been shown already. What is everyone's ends all ranks of a
-    training alike.
+    `already_reported`: the message was shown already. `raised_on_all_ranks`: every rank of a
+    training raises it.
     """
 
     code: int
-    is_told = False
-    is_everyones = False
+    already_reported = False
+    raised_on_all_ranks = False
 
 
 class UsageError(MnistError):
@@ -68,14 +68,14 @@ class ThresholdNotMetError(MnistError):
     """An accuracy that was asked for and not reached."""
 
     code = ExitCode.THRESHOLD
-    is_everyones = True
+    raised_on_all_ranks = True
 
 
 class DivergedError(MnistError):
     """A loss or a weight that is no longer finite."""
 
     code = ExitCode.DIVERGED
-    is_everyones = True
+    raised_on_all_ranks = True
 
 
 class OutputError(MnistError):
@@ -88,21 +88,21 @@ class ReaderGoneError(MnistError):
     """The reader of standard output went away; there is nobody to tell."""
 
     code = ExitCode.BROKEN_PIPE
-    is_told = True
+    already_reported = True
 
 
 class InterruptedRunError(MnistError):
     """A run that SIGINT stopped, after its state was saved."""
 
     code = ExitCode.INTERRUPTED
-    is_everyones = True
+    raised_on_all_ranks = True
 
 
 class TerminatedRunError(MnistError):
     """A run that SIGTERM stopped, after its state was saved."""
 
     code = ExitCode.TERMINATED
-    is_everyones = True
+    raised_on_all_ranks = True
 
 
 class PeerError(MnistError):

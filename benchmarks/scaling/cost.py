@@ -62,7 +62,7 @@ def timings(ranks: int, what: str, rounds: int) -> tuple[Point, ...]:
 
 
 def measure(*, quick: bool) -> Measurement:
-    """Measure: programs take turns, in each of them everything does, and medians are of all."""
+    """Measure: programs take turns, in each of them full_batch does, and medians are of all."""
     from mnist_cli.models.networks import build_model, count_parameters  # noqa: PLC0415
 
     prefix, turns, rounds, many = ("quick-", 1, 1, 1) if quick else ("", 2, 2, 4)

@@ -95,7 +95,7 @@ def from_json(entries: Iterable[dict[str, Any]]) -> tuple[Point, ...]:
 
 
 def write(measurement: Measurement, path: Path) -> None:
-    """Write everything, a line for each point."""
+    """Write full_batch, a line for each point."""
     head = {"machine": measurement.machine, "parameters": measurement.parameters}
     lines = ",\n".join(f"  {json.dumps(entry)}" for entry in to_json(measurement.points))
     path.write_text(f'{json.dumps(head, indent=1)[:-2]},\n "points": [\n{lines}\n ]\n}}\n')

@@ -20,11 +20,11 @@ from mnist_cli.data.datasets import Dataset, load_dataset, part
 from mnist_cli.errors import MnistError
 from mnist_cli.models.networks import build_model
 from mnist_cli.runtime.device import keep_freed_memory
-from mnist_cli.runtime.distributed.group import TAIL, Group
-from mnist_cli.runtime.distributed.ranks import Place
-from mnist_cli.runtime.distributed.torch_group import Ranks, join
-from mnist_cli.runtime.threads import Team
-from mnist_cli.training.distributed import Exchange, Tally
+from mnist_cli.runtime.distributed.group import TAIL, ProcessGroup
+from mnist_cli.runtime.distributed.ranks import RankInfo
+from mnist_cli.runtime.distributed.torch_group import TorchProcessGroup, join
+from mnist_cli.runtime.threads import ThreadPool
+from mnist_cli.training.distributed import GradientAllReduce, RunningSums
 from mnist_cli.training.state import TrainingState
 from mnist_cli.training.trainer import Trainer
 
@@ -36,19 +36,19 @@ QUICK_SHARES, QUICK_UPDATES, QUICK_FLOATS = (16, 64, 512), (64, 512), (1_000, 23
 EPOCH = 4096  # samples of the epochs of smaller updates; each is made of 64 of them at most
 
 
-class Alone(Group):
+class Alone(ProcessGroup):
     """A group that packs as two ranks do, and then keeps the sum to itself."""
 
     def __init__(self) -> None:
-        super().__init__(Place(0, 2))
+        super().__init__(RankInfo(0, 2))
 
-    def add_up(self, values: torch.Tensor) -> None:
-        """Do what `Ranks.add_up` does, without the sum."""
+    def all_reduce(self, values: torch.Tensor) -> None:
+        """Do what `TorchProcessGroup.all_reduce` does, without the sum."""
         values[-TAIL:] = torch.tensor((False, False, 0.0), dtype=values.dtype)
         values[-TAIL:].tolist()
 
 
-def training(what: What, dataset: Dataset, group: Group) -> Task:
+def training(what: What, dataset: Dataset, group: ProcessGroup) -> Task:
     """Return what makes the updates of some epochs, and returns the seconds of one update."""
     size = what.size
     samples = size if size == ALL else min(64 * size, EPOCH)
@@ -57,14 +57,14 @@ def training(what: What, dataset: Dataset, group: Group) -> Task:
     subset = None if samples == ALL else samples
     split, _ = part(dataset.train, val_size=0, subset=subset, seed=config.seed)
     state = TrainingState(config, torch.device("cpu"))
-    team = Team(what.threads)
-    trainer = Trainer(config, state, split, team=team, clock=float, group=group)
+    pool = ThreadPool(what.threads)
+    trainer = Trainer(config, state, split, pool=pool, clock=float, group=group)
 
     def epoch() -> float:
         began = time.perf_counter()
         for _ in trainer.finish_epoch():
             pass
-        state.tally = Tally()
+        state.sums = RunningSums()
         return (time.perf_counter() - began) / trainer.shape.updates
 
     def epochs() -> float:
@@ -79,8 +79,8 @@ def training(what: What, dataset: Dataset, group: Group) -> Task:
 def packing(what: What) -> Task:
     """Return what packs a gradient, and returns the seconds."""
     gradient = [p.detach().clone() for p in build_model(what.network).parameters()]
-    exchange = Exchange(Alone(), gradient)
-    return _mean_of(100, lambda: exchange.add_up(gradient, Tally(1.0, 1, 1), 2))
+    exchange = GradientAllReduce(Alone(), gradient)
+    return _mean_of(100, lambda: exchange.all_reduce(gradient, RunningSums(1.0, 1, 1), 2))
 
 
 def summing(what: What, members: object) -> Task:
@@ -106,28 +106,28 @@ def _mean_of(times: int, action: Callable[[], object]) -> Task:
     return timed
 
 
-def pair(dataset: Dataset, group: Ranks, *, quick: bool) -> dict[What, Task]:
+def pair(dataset: Dataset, group: TorchProcessGroup, *, quick: bool) -> dict[What, Task]:
     """Return the tasks of two ranks: shares, each alone and both at once, and whole updates."""
     tasks: dict[What, Task] = {}
     for network in NETWORKS:
         for size in QUICK_SHARES if quick else SHARES:
             for ranks in (1, 2):
                 what = What("share", size, network, ranks)
-                tasks[what] = training(what, dataset, Group())
+                tasks[what] = training(what, dataset, ProcessGroup())
         for size in QUICK_UPDATES if quick else UPDATES:
             both, threads = (
                 What("update", size, network, 2),
                 What("update", size, network, threads=2),
             )
             tasks[both] = training(both, dataset, group)
-            tasks[threads] = training(threads, dataset, Group())
+            tasks[threads] = training(threads, dataset, ProcessGroup())
         parameters = sum(p.numel() for p in build_model(network).parameters())
         what = What("packing", parameters + OWN, network)
         tasks[what] = packing(what)
     return tasks
 
 
-def sums(group: Ranks, *, quick: bool) -> dict[What, Task]:
+def sums(group: TorchProcessGroup, *, quick: bool) -> dict[What, Task]:
     """Return the tasks of all-reduces over the first 2, 3, ... of the ranks."""
     tasks: dict[What, Task] = {}
     for ranks in range(2, group.size + 1):
@@ -138,13 +138,13 @@ def sums(group: Ranks, *, quick: bool) -> dict[What, Task]:
     return tasks
 
 
-def take_turns(tasks: dict[What, Task], group: Ranks, rounds: int) -> list[Point]:
+def take_turns(tasks: dict[What, Task], group: TorchProcessGroup, rounds: int) -> list[Point]:
     """Do every task once a round; whoever has no part in it sleeps until it is done."""
     found: dict[What, list[float]] = {what: [] for what in tasks}
     for _ in range(rounds):
         for what, task in tasks.items():
             group.wait()
-            seconds = task() if group.place.rank < what.ranks else 0.0
+            seconds = task() if group.rank_info.rank < what.ranks else 0.0
             group.wait()
             found[what].append(seconds)
     return [Point(what, tuple(seconds)) for what, seconds in found.items()]
@@ -157,13 +157,13 @@ def main(out: str, asked: str, rounds: str, began: str) -> None:
     keep_freed_memory()
     with join(sys.exit) as group:
         dataset = load_dataset("mnist", "data")
-        if isinstance(group, Ranks):
+        if isinstance(group, TorchProcessGroup):
             group.wait()
         started = Point(What("start", 0, ranks=group.size), (time.time() - float(began),))
         points = [started]
-        if isinstance(group, Ranks) and asked.endswith("pair"):
+        if isinstance(group, TorchProcessGroup) and asked.endswith("pair"):
             points += take_turns(pair(dataset, group, quick=quick), group, int(rounds))
-        elif isinstance(group, Ranks) and asked.endswith("sums"):
+        elif isinstance(group, TorchProcessGroup) and asked.endswith("sums"):
             points += take_turns(sums(group, quick=quick), group, int(rounds))
         if group.is_main:
             Path(out).write_text(json.dumps(to_json(points)))

@@ -12,26 +12,28 @@ from mnist_cli.config.train import TrainConfig
 from mnist_cli.data.datasets import Dataset, load_dataset, part
 from mnist_cli.errors import MnistError
 from mnist_cli.events import Step
-from mnist_cli.runtime.distributed.group import Group
+from mnist_cli.runtime.distributed.group import ProcessGroup
 from mnist_cli.runtime.distributed.torch_group import join
-from mnist_cli.runtime.threads import Team
-from mnist_cli.training.distributed import Tally
+from mnist_cli.runtime.threads import ThreadPool
+from mnist_cli.training.distributed import RunningSums
 from mnist_cli.training.optim import build_optimizer
 from mnist_cli.training.state import TrainingState
 from mnist_cli.training.trainer import Trainer
 
 
-def losses_of(config: TrainConfig, dtype: str, dataset: Dataset, group: Group) -> list[float]:
+def losses_of(
+    config: TrainConfig, dtype: str, dataset: Dataset, group: ProcessGroup
+) -> list[float]:
     """Return the loss of each update, before it."""
     samples, _ = part(dataset.train, val_size=0, subset=config.subset, seed=config.seed)
     state = TrainingState(config, torch.device("cpu"))
     state.model.to(getattr(torch, dtype))
     state.optimizer = build_optimizer(state.model, config)
-    trainer = Trainer(config, state, samples, team=Team(), clock=float, group=group)
+    trainer = Trainer(config, state, samples, pool=ThreadPool(), clock=float, group=group)
     losses: list[float] = []
     while len(losses) < UPDATES:
         losses += [event.loss for event in trainer.finish_epoch() if isinstance(event, Step)]
-        state.tally = Tally()
+        state.sums = RunningSums()
     return losses[:UPDATES]
 
 

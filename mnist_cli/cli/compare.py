@@ -10,8 +10,8 @@ import typer
 from mnist_cli.cli.listings import has_listed
 from mnist_cli.cli.options import Display, Questions, add_command, config_parameter, layers_of
 from mnist_cli.cli.program import (
+    exit_unless_main,
     joined,
-    leave_it_to_the_first_rank,
     notices,
     quick_imports,
     run_program,
@@ -21,12 +21,12 @@ from mnist_cli.config import sources
 from mnist_cli.config.compare import CompareConfig, resolve, sizes_in
 from mnist_cli.config.presets import COMPARE
 from mnist_cli.errors import MnistError, UsageError
-from mnist_cli.runtime.distributed.ranks import place_in
+from mnist_cli.runtime.distributed.ranks import rank_info_from_env
 from mnist_cli.runtime.files import check_writable, write_standard_output, write_whole
 
 if TYPE_CHECKING:
     from mnist_cli.comparison.results import Results
-    from mnist_cli.runtime.distributed.group import Group
+    from mnist_cli.runtime.distributed.group import ProcessGroup
 
 app = typer.Typer(pretty_exceptions_enable=False)
 
@@ -60,7 +60,7 @@ def compare(given: dict[str, Any], config: str | None) -> None:
     sizes_in(options.batch_sizes)
     _check_places(options, display)
     if questions.show_config:
-        leave_it_to_the_first_rank()
+        exit_unless_main()
         show_config(COMPARE, layers, display, (options, resolved))
         return
     with joined() as group:
@@ -72,14 +72,14 @@ def _check_places(config: CompareConfig, display: Display) -> None:
     streamed = [p for p in (config.report, config.plot) if p == "-"]
     if len(streamed) + display.json > 1:
         raise UsageError("--report -, --plot - and --json all want standard output; choose one")
-    if not place_in().is_main:
+    if not rank_info_from_env().is_main:
         return
     for path in (config.report, config.plot):
         if path is not None and path != "-":
             check_writable(Path(path))
 
 
-def _run(config: CompareConfig, display: Display, group: "Group | None") -> None:
+def _run(config: CompareConfig, display: Display, group: "ProcessGroup | None") -> None:
     silent = group is not None and not group.is_main
     with quick_imports():
         from mnist_cli.comparison.compare import compare as run  # noqa: PLC0415 (torch)

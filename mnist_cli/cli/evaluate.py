@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from mnist_cli.cli.options import Display, add_command, parameter
-from mnist_cli.cli.program import leave_it_to_the_first_rank, notices, quick_imports, run_program
+from mnist_cli.cli.program import exit_unless_main, notices, quick_imports, run_program
 from mnist_cli.config import sources
 from mnist_cli.config.inference import EvalConfig
 from mnist_cli.errors import OutputError, ThresholdNotMetError, UsageError
@@ -38,7 +38,7 @@ def evaluate(given: dict[str, Any], checkpoint: str) -> None:
     Exit codes: 0 done, 2 usage, 3 data, 4 checkpoint, 5 accuracy below --min-accuracy, 7 a page or
     figure could not be written.
     """
-    leave_it_to_the_first_rank()
+    exit_unless_main()
     layers = [
         sources.Layer(given, sources.flag),
         sources.environment(os.environ, EvalConfig, Display),

@@ -6,7 +6,7 @@ from typing import Any
 import typer
 
 from mnist_cli.cli.options import Display, add_command, parameter
-from mnist_cli.cli.program import leave_it_to_the_first_rank, notices, quick_imports, run_program
+from mnist_cli.cli.program import exit_unless_main, notices, quick_imports, run_program
 from mnist_cli.config import sources
 from mnist_cli.config.inference import ExportConfig
 from mnist_cli.errors import UsageError
@@ -31,7 +31,7 @@ def export(given: dict[str, Any], checkpoint: str, output: str) -> None:
 
     Exit codes: 0 done, 2 usage, 4 checkpoint, 7 output.
     """
-    leave_it_to_the_first_rank()
+    exit_unless_main()
     output = "-" if output == "/dev/stdout" else output
     layers = [
         sources.Layer(given, sources.flag),

@@ -9,7 +9,7 @@ from typing import Any
 
 from mnist_cli.cli.measured import Figures, Measured, load_figures
 from mnist_cli.cli.options import Display, Questions, TrainQuestions
-from mnist_cli.cli.program import leave_it_to_the_first_rank
+from mnist_cli.cli.program import exit_unless_main
 from mnist_cli.config import sources
 from mnist_cli.config.options import MODELS
 from mnist_cli.config.presets import COMPARE, TRAIN, preset_names, purpose_of
@@ -56,7 +56,7 @@ def has_listed(questions: Questions, program: str, given: Mapping[str, Any]) -> 
     asked = [name for name, value in asdict(questions).items() if value]
     if len(asked) > 1:
         raise UsageError(f"{' and '.join(map(sources.flag, asked))}: ask for one at a time")
-    leave_it_to_the_first_rank()
+    exit_unless_main()
     layers = [
         sources.Layer(given, sources.flag),
         sources.environment(os.environ, Display),

@@ -10,7 +10,7 @@ import typer
 from mnist_cli.cli.options import Display, add_command, parameter
 from mnist_cli.cli.program import (
     complain,
-    leave_it_to_the_first_rank,
+    exit_unless_main,
     notices,
     quick_imports,
     run_program,
@@ -49,7 +49,7 @@ def predict(given: dict[str, Any], checkpoint: str, images: list[str]) -> None:
     Exit codes: 0 done, 2 usage, 3 some image could not be read; the others were, 4 checkpoint, 7
     --save-seen could not be written.
     """
-    leave_it_to_the_first_rank()
+    exit_unless_main()
     layers = [
         sources.Layer(given, sources.flag),
         sources.environment(os.environ, PredictConfig, Display),

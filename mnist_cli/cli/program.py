@@ -19,11 +19,11 @@ import typer
 from mnist_cli.cli.entry_points import leave_quietly
 from mnist_cli.cli.usage_errors import usage_in_words
 from mnist_cli.errors import ExitCode, MnistError, ReaderGoneError
-from mnist_cli.runtime.distributed.ranks import is_launched, place_in
+from mnist_cli.runtime.distributed.ranks import is_launched, rank_info_from_env
 from mnist_cli.runtime.files import write_standard_output
 
 if TYPE_CHECKING:
-    from mnist_cli.runtime.distributed.group import Group
+    from mnist_cli.runtime.distributed.group import ProcessGroup
 
 _PATIENCE = 3.0  # seconds, of the first rank on a machine; others wait twice as long
 
@@ -111,7 +111,7 @@ def _run(app: typer.Typer, name: str) -> int:
 
 
 def _fail(error: MnistError) -> int:
-    if not error.is_told:
+    if not error.already_reported:
         _let_the_first_rank_tell()
         complain(str(error))
     return error.code
@@ -123,7 +123,7 @@ def _let_the_first_rank_tell() -> None:
     Upon that torchrun ends this one.
     """
     with contextlib.suppress(MnistError):
-        place = place_in()
+        place = rank_info_from_env()
         if not place.is_main:
             time.sleep(2 * _PATIENCE if place.local_rank else _PATIENCE)
 
@@ -167,16 +167,16 @@ def share_cores() -> None:
         os.environ.setdefault("GOMP_SPINCOUNT", "5000")
 
 
-def leave_it_to_the_first_rank() -> None:
+def exit_unless_main() -> None:
     """End all ranks but the first: what follows takes one process less time than they to meet."""
-    if is_launched() and not place_in().is_main:
+    if is_launched() and not rank_info_from_env().is_main:
         raise typer.Exit
 
 
 @contextlib.contextmanager
-def joined() -> Iterator["Group | None"]:
+def joined() -> Iterator["ProcessGroup | None"]:
     """Join the ranks that torchrun has started; `None` stands for a process by itself."""
-    if place_in().size == 1:
+    if rank_info_from_env().size == 1:
         yield None
         return
     # Or PyTorch would print a page of its stack for every connection that another rank ends.
@@ -213,7 +213,7 @@ def notices(*, quiet: bool) -> Iterator[None]:
     handler.setFormatter(logging.Formatter("%(message)s"))
     logger.addHandler(handler)
     level = logging.WARNING if quiet else logging.INFO
-    logger.setLevel(level if place_in().is_main else logging.CRITICAL)
+    logger.setLevel(level if rank_info_from_env().is_main else logging.CRITICAL)
     try:
         yield
     finally:

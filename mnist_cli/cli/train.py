@@ -20,8 +20,8 @@ from mnist_cli.cli.options import (
     layers_of,
 )
 from mnist_cli.cli.program import (
+    exit_unless_main,
     joined,
-    leave_it_to_the_first_rank,
     notices,
     quick_imports,
     run_program,
@@ -36,7 +36,7 @@ from mnist_cli.errors import UsageError
 if TYPE_CHECKING:
     from mnist_cli.models.checkpoint import Checkpoint
     from mnist_cli.output.log_file import Recorder
-    from mnist_cli.runtime.distributed.group import Group
+    from mnist_cli.runtime.distributed.group import ProcessGroup
 
 app = typer.Typer(pretty_exceptions_enable=False)
 
@@ -64,7 +64,7 @@ def train(given: dict[str, Any], config: str | None) -> None:
     if has_listed(questions, TRAIN, given):
         return
     if questions.show_config:
-        leave_it_to_the_first_rank()
+        exit_unless_main()
     known = (TrainConfig, Resume, Display, Recording)
     layers = layers_of(given, config, *known)
     display = sources.build(Display, layers)
@@ -125,7 +125,7 @@ def _streams(options: TrainConfig, display: Display) -> TrainConfig:
     return options
 
 
-def _checkpoint(path: str, group: "Group | None", *, optional: bool) -> "Checkpoint | None":
+def _checkpoint(path: str, group: "ProcessGroup | None", *, optional: bool) -> "Checkpoint | None":
     """Return the checkpoint in a file, or `None` if it may be missing and is.
 
     Of many ranks, on machines that may lack the file, the first hands it out. One that may be
@@ -140,9 +140,9 @@ def _checkpoint(path: str, group: "Group | None", *, optional: bool) -> "Checkpo
     own = load_checkpoint(path) if is_sought and not missing else None
     if group is None:
         return own
-    source = group.first_with_most(own.position.update + 1 if own else 0) if optional else 0
-    data = group.hand_out(None if own is None else encode(own), source)
-    if group.place.rank == source or data is None:
+    source = group.argmax_rank(own.position.update + 1 if own else 0) if optional else 0
+    data = group.broadcast(None if own is None else encode(own), source)
+    if group.rank_info.rank == source or data is None:
         return own
     return decode(data, path)
 
@@ -172,7 +172,7 @@ def _run(
     checkpoint: "Checkpoint | None",
     display: Display,
     recording: Recording,
-    group: "Group | None",
+    group: "ProcessGroup | None",
 ) -> None:
     with quick_imports():
         from mnist_cli.output.renderers import JsonLines, PathLine, Renderer  # noqa: PLC0415

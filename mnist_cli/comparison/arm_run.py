@@ -15,9 +15,9 @@ from mnist_cli.evaluation.evaluate import evaluate
 from mnist_cli.evaluation.metrics import Score
 from mnist_cli.events import Event, Progress, Step
 from mnist_cli.models.digest import weights_sha256
-from mnist_cli.runtime.signals import Stopped, StopSignals
-from mnist_cli.runtime.threads import Team
-from mnist_cli.training.distributed import Tally
+from mnist_cli.runtime.signals import StopRequested, StopSignals
+from mnist_cli.runtime.threads import ThreadPool
+from mnist_cli.training.distributed import RunningSums
 from mnist_cli.training.probes.probes import Probes
 from mnist_cli.training.state import TrainingState
 from mnist_cli.training.trainer import Trainer
@@ -35,7 +35,7 @@ class Material:
     train: Split
     val: Split
     test: Split
-    team: Team
+    pool: ThreadPool
     clock: Callable[[], float]
     machine: str = ""
 
@@ -56,12 +56,12 @@ class ArmRun:
         self.record = record
         self._material = material
         self._trainer = Trainer(
-            arm.config, state, material.train, team=material.team, clock=material.clock
+            arm.config, state, material.train, pool=material.pool, clock=material.clock
         )
         self._trainer.train_seconds = train_seconds
         if arm.end_updates:
             self._trainer.planned = arm.end_updates  # a schedule runs over the arm's own updates
-        self._probes = Probes(arm.config, material.train, material.team, material.clock)
+        self._probes = Probes(arm.config, material.train, material.pool, material.clock)
         self._scores: dict[tuple[int, str], Score] = {}  # by update and split, of this update only
         self._watched_loss: float | None = None
         self._places, self._checks = _Grid(_GROWTH), _Grid(CHECK_GROWTH)
@@ -79,7 +79,7 @@ class ArmRun:
         What was recorded before comes first, so that an arm that goes on tells the whole story.
 
         Raises:
-            Stopped: a signal came while something was measured, and the record lacks it.
+            StopRequested: a signal came while something was measured, and the record lacks it.
 
         """
         yield from list(self.record)
@@ -103,7 +103,7 @@ class ArmRun:
                     return
             else:
                 if event.update % self._trainer.shape.updates == 0:
-                    self.state.tally = Tally()
+                    self.state.sums = RunningSums()
                 yield from self._measure()
                 self._look_ahead()
                 if signals.error or self._ended():
@@ -111,7 +111,7 @@ class ArmRun:
 
     def _updates(self) -> Iterator[Step | Progress]:
         """Make the updates of an epoch; a signal ends them, and leaves a state to be saved."""
-        with suppress(Stopped):
+        with suppress(StopRequested):
             yield from self._trainer.finish_epoch()
 
     def _ended(self) -> bool:
@@ -184,7 +184,7 @@ class ArmRun:
         key = (self.state.update, split)
         if key not in self._scores:
             samples: Split = getattr(self._material, split)
-            score = evaluate(self.state.model, samples, team=self._material.team)
+            score = evaluate(self.state.model, samples, pool=self._material.pool)
             if not math.isfinite(score.loss):
                 raise DivergedError(f"the {split} loss is {score.loss}")
             others = {k: v for k, v in self._scores.items() if k[0] == key[0]}

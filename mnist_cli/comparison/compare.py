@@ -17,14 +17,14 @@ from mnist_cli.config.compare import CompareConfig, resolve
 from mnist_cli.errors import DivergedError, ThresholdNotMetError
 from mnist_cli.events import Event
 from mnist_cli.models.networks import build_model, count_parameters
-from mnist_cli.runtime.distributed.group import Group
+from mnist_cli.runtime.distributed.group import ProcessGroup
 from mnist_cli.runtime.signals import StopSignals
 
 E = TypeVar("E", bound=Event)
 
 
 def compare(
-    asked: CompareConfig, results: Results | None = None, group: Group | None = None
+    asked: CompareConfig, results: Results | None = None, group: ProcessGroup | None = None
 ) -> Iterator[Event]:
     """Train every batch size with every seed, and yield what happens; `results` collects it.
 
@@ -42,7 +42,7 @@ def compare(
 
     """
     signals = StopSignals()
-    group = group or Group()
+    group = group or ProcessGroup()
     comparison = _Comparison(asked, Results() if results is None else results, signals, group)
     with comparison.workshop.store, signals:
         if not group.is_main:
@@ -56,7 +56,7 @@ class _Comparison:
     """A comparison in progress."""
 
     def __init__(
-        self, asked: CompareConfig, results: Results, signals: StopSignals, group: Group
+        self, asked: CompareConfig, results: Results, signals: StopSignals, group: ProcessGroup
     ) -> None:
         self._began = time.perf_counter()
         self.asked = asked

@@ -11,7 +11,7 @@ from typing import Any
 
 from mnist_cli.comparison.records import event_of
 from mnist_cli.events import Event, to_dict
-from mnist_cli.runtime.distributed.group import Group
+from mnist_cli.runtime.distributed.group import ProcessGroup
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Desk:
 
     """
 
-    def __init__(self, group: Group) -> None:
+    def __init__(self, group: ProcessGroup) -> None:
         self._group = group
         self._round = 0
         self._jobs: list[Job] = []

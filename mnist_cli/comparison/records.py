@@ -20,7 +20,7 @@ from mnist_cli.data.batches import epoch_shape
 from mnist_cli.errors import CheckpointError, OutputError
 from mnist_cli.events import AlignmentProbe, Event, NoiseProbe, SharpnessProbe, to_dict
 from mnist_cli.models.checkpoint import load_checkpoint, save_checkpoint
-from mnist_cli.runtime.files import Claim, ClaimedError, write_whole
+from mnist_cli.runtime.files import OutputLock, OutputLockedError, write_whole
 from mnist_cli.training.state import TrainingState, versions_on
 
 _log = logging.getLogger(__name__)
@@ -52,8 +52,8 @@ class Store:
 
     def __init__(self, folder: str, *, claiming: bool = True) -> None:
         self._folder = Path(folder)
-        self._is_claiming = claiming
-        self._claim: Claim | None = None
+        self._is_locking = claiming
+        self._lock: OutputLock | None = None
 
     def __enter__(self) -> "Store":
         """Make the folder if it is not there, and keep other comparisons out of it.
@@ -70,9 +70,9 @@ class Store:
                 "choose another one"
             ) from error
         try:
-            if self._is_claiming:
-                self._claim = Claim(self._folder / "arms")
-        except ClaimedError:
+            if self._is_locking:
+                self._lock = OutputLock(self._folder / "arms")
+        except OutputLockedError:
             raise OutputError(
                 f"--output {self._folder}: another comparison is using it; "
                 "name another folder, or wait for it"
@@ -80,8 +80,8 @@ class Store:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._claim is not None:
-            self._claim.close()
+        if self._lock is not None:
+            self._lock.close()
 
     def finished(self, arm: Arm) -> list[Event] | None:
         """Return the record of a finished arm, if there is one."""

@@ -17,9 +17,9 @@ from mnist_cli.config.compare import CompareConfig
 from mnist_cli.data.datasets import Dataset, load_dataset, part
 from mnist_cli.events import Event
 from mnist_cli.runtime.device import pick_device, processor, set_threads, threads_for
-from mnist_cli.runtime.distributed.group import Group
-from mnist_cli.runtime.signals import Stopped, StopSignals
-from mnist_cli.runtime.threads import Team
+from mnist_cli.runtime.distributed.group import ProcessGroup
+from mnist_cli.runtime.signals import StopRequested, StopSignals
+from mnist_cli.runtime.threads import ThreadPool
 from mnist_cli.training.distributed import check_alike
 
 _SAVE_EVERY = 5.0  # seconds
@@ -40,7 +40,7 @@ class Workshop:
         config: CompareConfig,
         signals: StopSignals,
         clock: Callable[[], float],
-        group: Group,
+        group: ProcessGroup,
     ) -> None:
         self.config = config
         self.clock = clock
@@ -52,16 +52,16 @@ class Workshop:
         self._pending: dict[Job, None] = {}
         self._dealt = 0
         self._looked = 0.0
-        set_threads(config.threads, group.place)
-        self._device = pick_device(config.device, group.place)
+        set_threads(config.threads, group.rank_info)
+        self._device = pick_device(config.device, group.rank_info)
         check_alike(config, self._device, group)
-        self._team = Team(threads_for(self._device), signals.check)
+        self._team = ThreadPool(threads_for(self._device), signals.check)
         each = f" in each of {group.size} ranks" if group.size > 1 else ""
         self.machine = (
             f"{processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads{each}, "
             f"on {self._device.type}, PyTorch {torch.__version__}"
         )
-        with group.one_per_machine_first():
+        with group.local_main_first():
             self._dataset: Dataset = load_dataset(config.dataset, config.data_dir)
         self._materials: dict[int, Material] = {}
         self.samples = len(self.material(config.seed).train)
@@ -133,7 +133,7 @@ class Workshop:
                 if isinstance(event, ArmProgress) and self.clock() - saved > _SAVE_EVERY:
                     self.store.save(run)
                     saved = self.clock()
-        except Stopped:
+        except StopRequested:
             self._check(f"while the arm {arm.name} was measured")
         if self._signals.error and not (run.record and isinstance(run.record[-1], ArmEnd)):
             self.store.save(run)
@@ -172,16 +172,16 @@ class Workshop:
             own = self._desk.take()
             if own is not None:
                 for _ in self._do(own):
-                    yield self._sign()
+                    yield self._heartbeat()
                 del self._pending[own]
             else:
                 self._look()
                 time.sleep(_WAIT)
-                yield self._sign()
+                yield self._heartbeat()
 
     def help(self) -> None:
         """Do jobs that the first rank deals, until it dismisses this one."""
-        with self.group.pulse():
+        with self.group.heartbeat():
             while self._next_round():
                 while (job := self._desk.take()) is not None:
                     for _ in self._do(job):
@@ -237,7 +237,7 @@ class Workshop:
     def _cost(self, job: Job) -> float:
         return plan.cost_of(self.arm(job.size, job.seed, job.lr), self.samples)
 
-    def _sign(self) -> Dealt:
+    def _heartbeat(self) -> Dealt:
         done = self._dealt - len(self._pending)
         return Dealt(self.clock(), done=done, jobs=self._dealt, ranks=self.group.size)
 

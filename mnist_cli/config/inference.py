@@ -32,7 +32,7 @@ class EvalConfig:
     )
     report: str | None = option(
         None,
-        "Write a page with everything that was found: a file that ends in .html, or a folder.",
+        "Write a page with full_batch that was found: a file that ends in .html, or a folder.",
         metavar="DIR|FILE.html",
     )
     plot: str | None = option(

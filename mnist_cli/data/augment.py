@@ -11,7 +11,7 @@ PIXELS = 1
 SHIFTS = [(top, left) for top in range(2 * PIXELS + 1) for left in range(2 * PIXELS + 1)]
 
 
-class Shifted:
+class ShiftAugmented:
     """A split whose images are moved by up to a pixel each way, edges filled with 0.
 
     The samples of an epoch take turns with the nine shifts, and each epoch begins with the next: in

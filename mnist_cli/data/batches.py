@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
 from mnist_cli.config.train import TrainConfig
-from mnist_cli.data.augment import Shifted
+from mnist_cli.data.augment import ShiftAugmented
 from mnist_cli.data.datasets import Split
 from mnist_cli.errors import UsageError
 from mnist_cli.runtime.seeding import stream
@@ -41,10 +41,10 @@ class EpochShape:
         return epochs * self.samples + steps * self.update_size
 
 
-Share = Callable[[int], slice]  # of so many samples of an update, those to fetch
+Shard = Callable[[int], slice]  # of so many samples of an update, those to fetch
 
 
-def everything(count: int) -> slice:
+def full_batch(count: int) -> slice:
     """Return the share of who is alone."""
     return slice(0, count)
 
@@ -64,10 +64,10 @@ class FetchSampler(Sampler[Item]):
         *,
         first: int,
         turn: int | None,
-        share: Share,
+        share: Shard,
     ) -> None:
         self.together = max(1, FETCH // shape.update_size)
-        self._share = share if self.together == 1 else everything
+        self._share = share if self.together == 1 else full_batch
         self._shape = shape
         self._steps = range(first, shape.updates, self.together)
         self._order = order
@@ -84,14 +84,14 @@ class FetchSampler(Sampler[Item]):
 
 
 def epoch_updates(
-    dataset: Split | Shifted,
+    dataset: Split | ShiftAugmented,
     *,
     size: int,
     seed: int,
     epoch: int,
     shuffle: bool = True,
     first: int = 0,
-    share: Share = everything,
+    share: Shard = full_batch,
 ) -> Iterator[Batch]:
     """Yield the samples of an epoch's updates, from update number `first` (from 0) on.
 
@@ -103,7 +103,7 @@ def epoch_updates(
     if shuffle and size < shape.samples:
         order = torch.randperm(shape.samples, generator=stream(seed, "order", epoch))
         order = order.to(dataset.device)
-    turn = epoch if isinstance(dataset, Shifted) else None
+    turn = epoch if isinstance(dataset, ShiftAugmented) else None
     sampler = FetchSampler(shape, order, first=first, turn=turn, share=share)
     fetches: DataLoader[Batch] = DataLoader(
         dataset,  # type: ignore[arg-type]  # it is indexed by what the sampler yields
@@ -117,7 +117,7 @@ def epoch_updates(
             yield images, labels
         else:
             for batch in zip(images.split(size), labels.split(size), strict=True):
-                if share is everything:
+                if share is full_batch:
                     yield batch
                 else:
                     part = share(len(batch[1]))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mnist_cli.data.catalogue import CATALOGUE, MNIST_SHA256
 from mnist_cli.errors import DataError, OutputError
-from mnist_cli.runtime.files import Claim
+from mnist_cli.runtime.files import OutputLock
 
 _log = logging.getLogger(__name__)
 _PIECE = 1 << 20
@@ -28,9 +28,9 @@ def unpack(names: list[str], data_dir: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name in names:
-            with Claim(folder / name, wait=True) as claim:
+            with OutputLock(folder / name, wait=True) as lock:
                 if not (folder / name).is_file():
-                    claim.write(_read(name))
+                    lock.write(_read(name))
     except (OSError, OutputError) as error:
         raise DataError(
             f"cannot unpack MNIST to {folder}: {error}\nname a folder to write to with --data-dir"

@@ -7,29 +7,29 @@ from torch.nn import functional as F
 from mnist_cli.data.catalogue import CLASSES
 from mnist_cli.data.datasets import Split
 from mnist_cli.evaluation.metrics import Score
-from mnist_cli.runtime.distributed.group import TAIL, Group
-from mnist_cli.runtime.threads import Team
+from mnist_cli.runtime.distributed.group import TAIL, ProcessGroup
+from mnist_cli.runtime.threads import ThreadPool
 
 
 def evaluate(
     model: nn.Module,
     split: Split,
     batch_size: int = 1000,
-    team: Team | None = None,
-    group: Group | None = None,
+    pool: ThreadPool | None = None,
+    group: ProcessGroup | None = None,
 ) -> Score:
     """Return the score of `model` on `split`, in evaluation mode and without gradients.
 
     The network and the split are on the same device. `batch_size` bounds the memory that a
-    thread needs, and changes the loss by no more than rounding. The team shares the batches out;
+    thread needs, and changes the loss by no more than rounding. The pool shares the batches out;
     of several ranks, each takes whole batches, and their sums are added in the order of the
     batches, so that the score is that of one process to the last bit.
 
     Raises:
-        Stopped, PeerError: see `Group.add_up`.
+        StopRequested, PeerError: see `ProcessGroup.all_reduce`.
 
     """
-    group = group or Group()
+    group = group or ProcessGroup()
     was_training = model.training
     model.eval()
     starts = range(0, len(split), batch_size)
@@ -44,19 +44,19 @@ def evaluate(
         with torch.inference_mode():  # a thread's own
             return _counted(model(images), labels.long())
 
-    with group.deferring():
-        found = (team or Team()).map(score, starts[own])
+    with group.defer_interrupt():
+        found = (pool or ThreadPool()).map(score, starts[own])
         for number, (loss, counts) in enumerate(found, start=own.start):
             losses[number] = loss
             confusion += counts
-    group.add_up(sums)
+    group.all_reduce(sums)
     model.train(was_training)
     counts = confusion.long().view(CLASSES, CLASSES)
     return Score(sum(losses.tolist()), counts)
 
 
 def logits_of(
-    model: nn.Module, split: Split, batch_size: int = 1000, team: Team | None = None
+    model: nn.Module, split: Split, batch_size: int = 1000, pool: ThreadPool | None = None
 ) -> Tensor:
     """Return what `model`, in evaluation mode, computes of each sample, `float32 [N, 10]`.
 
@@ -70,7 +70,7 @@ def logits_of(
             logits: Tensor = model(split[start : start + batch_size][0])
             return logits.cpu()
 
-    found = list((team or Team()).map(read, range(0, len(split), batch_size)))
+    found = list((pool or ThreadPool()).map(read, range(0, len(split), batch_size)))
     model.train(was_training)
     return torch.cat(found)
 

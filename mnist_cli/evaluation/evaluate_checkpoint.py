@@ -14,7 +14,7 @@ from mnist_cli.events import ClassScore, Evaluated
 from mnist_cli.models.checkpoint import Checkpoint, load_checkpoint
 from mnist_cli.models.digest import weights_sha256
 from mnist_cli.runtime.device import pick_device, threads_for
-from mnist_cli.runtime.threads import Team
+from mnist_cli.runtime.threads import ThreadPool
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def examine(path: str, config: EvalConfig) -> Examination:
     dataset = config.dataset or checkpoint.config.dataset
     split = _split(checkpoint, dataset, config)
     model = checkpoint.build_model().to(device)
-    logits = logits_of(model, split.to(device), config.batch_size, Team(threads_for(device)))
+    logits = logits_of(model, split.to(device), config.batch_size, ThreadPool(threads_for(device)))
     readings = _readings(split, logits)
     result = score_of(logits, readings.labels, config.batch_size)
     if not math.isfinite(result.loss):

@@ -17,7 +17,7 @@ from mnist_cli.export.formats import format_of
 from mnist_cli.models.checkpoint import Checkpoint, load_checkpoint
 from mnist_cli.models.digest import weights_sha256
 from mnist_cli.models.networks import count_parameters
-from mnist_cli.runtime.files import Claim, write_standard_output
+from mnist_cli.runtime.files import OutputLock, write_standard_output
 
 _logger = logging.getLogger(__name__)
 _NEXT = {
@@ -46,13 +46,13 @@ def export(checkpoint: str, output: str, config: ExportConfig) -> Exported:
     if not output or output.endswith("/"):
         raise OutputError(f"OUTPUT '{output}' is not the name of a file")
     path = Path(output)
-    with Claim(path, wait=True) as claim:
+    with OutputLock(path, wait=True) as lock:
         if config.no_clobber and path.exists():
             raise OutputError(f"{path} exists, and --no-clobber keeps it; choose another OUTPUT")
         if checkpoint != "-" and path.exists() and path.resolve() == Path(checkpoint).resolve():
             raise UsageError(f"OUTPUT {path} is the checkpoint itself; choose another name")
         event, data = _exported(checkpoint, output, kind, began)
-        claim.write(data)
+        lock.write(data)
     agreed = ""
     if event.largest_difference is not None:
         agreed = f", with PyTorch's logits to within {event.largest_difference:.1g}"

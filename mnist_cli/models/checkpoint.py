@@ -25,8 +25,8 @@ from mnist_cli.errors import CheckpointError, UsageError
 from mnist_cli.events import Epoch, Resumed
 from mnist_cli.models.digest import weights_sha256
 from mnist_cli.models.networks import MODELS, build_model
-from mnist_cli.models.pickle_screening import ForeignError, UnsafeError, screen
-from mnist_cli.runtime.files import Origin, write_standard_output, write_whole
+from mnist_cli.models.pickle_screening import UnsafeError, UnsupportedFileError, screen
+from mnist_cli.runtime.files import FileVersion, write_standard_output, write_whole
 
 FORMAT, FORMAT_VERSION = "mnist_cli checkpoint", 2
 _MAX_BYTES = 1 << 26  # twenty times the largest network here, with its optimizer's state
@@ -79,7 +79,7 @@ class Checkpoint:
     position: Position
     history: list[dict[str, Any]]
     versions: dict[str, str]
-    origin: Origin | None = None
+    origin: FileVersion | None = None
 
     def build_model(self) -> nn.Module:
         """Return the network with its weights."""
@@ -175,7 +175,7 @@ def _kind_of(parts: dict[str, Any]) -> str:
     return "a PyTorch file of another program"
 
 
-def _read(path: str | Path, name: str) -> tuple[bytes, Origin | None]:
+def _read(path: str | Path, name: str) -> tuple[bytes, FileVersion | None]:
     try:
         origin = None
         if not str(path):
@@ -184,7 +184,7 @@ def _read(path: str | Path, name: str) -> tuple[bytes, Origin | None]:
             data = sys.stdin.buffer.read(_MAX_BYTES + 1)
         else:
             with Path(path).open("rb") as file:
-                origin = Origin.of(Path(path), os.fstat(file.fileno()))
+                origin = FileVersion.of(Path(path), os.fstat(file.fileno()))
                 data = file.read(_MAX_BYTES + 1)
     except IsADirectoryError as error:
         raise CheckpointError(f"{name} is a folder; name a checkpoint in it") from error
@@ -210,7 +210,7 @@ def _parse(data: bytes, name: str) -> dict[str, Any]:
             f"{name} is not a checkpoint of mnist-train, and unsafe to load: {error}; "
             "nothing in it was run"
         ) from error
-    except ForeignError as error:
+    except UnsupportedFileError as error:
         raise CheckpointError(
             f"{name} is not a checkpoint of mnist-train: {error}; give a file that it wrote"
         ) from error

@@ -1,7 +1,7 @@
 """The pickle of a checkpoint, followed without running it.
 
 A pickle is a program for a small machine that makes values. This machine makes only values like
-those of a checkpoint, with stand-ins for its tensors, and stops at everything else.
+those of a checkpoint, with stand-ins for its tensors, and stops at full_batch else.
 """
 
 import io
@@ -37,7 +37,7 @@ class UnsafeError(ValueError):
     """A pickle that would call something, or change what it made."""
 
 
-class ForeignError(ValueError):
+class UnsupportedFileError(ValueError):
     """A pickle that does no harm, and what no checkpoint's does."""
 
 
@@ -72,19 +72,19 @@ def follow(program: bytes, sizes: dict[str, int]) -> None:
 
     Raises:
         UnsafeError: it would call something, or change what it made.
-        ForeignError: it does what a checkpoint's never does.
+        UnsupportedFileError: it does what a checkpoint's never does.
         ValueError: it is damaged.
 
     """
     if len(program) > _MAX_BYTES:
-        raise ForeignError("its pickle is too large")
+        raise UnsupportedFileError("its pickle is too large")
     machine = _Machine(sizes)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of strange escapes in a text
             for code, argument, _ in pickletools.genops(program):
                 if code.name == "PROTO" and argument != _PROTOCOL:
-                    raise ForeignError(f"its pickle has protocol {argument}")
+                    raise UnsupportedFileError(f"its pickle has protocol {argument}")
                 machine.step(code.name, argument)
         (value,) = machine.stack
     except (IndexError, KeyError, TypeError, AttributeError) as error:
@@ -128,15 +128,15 @@ class _Machine:
         elif code == "BUILD":
             self._attach(self.stack.pop(), to=self.stack[-1])
         elif code not in {"PROTO", "STOP"}:
-            raise ForeignError(f"its pickle has the instruction {code}")
+            raise UnsupportedFileError(f"its pickle has the instruction {code}")
 
     def _again(self, value: object) -> object:
         """Return a value that was made before: a name, or a text while that is not too much."""
         if not isinstance(value, str | _Name):
-            raise ForeignError("its pickle uses a value twice")
+            raise UnsupportedFileError("its pickle uses a value twice")
         self._repeated += len(value) if isinstance(value, str) else 0
         if self._repeated > _MAX_REPEATED:
-            raise ForeignError("its pickle repeats long texts")
+            raise UnsupportedFileError("its pickle repeats long texts")
         return value
 
     def _pop(self, count: int | None) -> list[Any]:
@@ -204,14 +204,14 @@ def _tuple(values: list[Any]) -> tuple[Any, ...]:
         hooks = type(value) is _Ordered and not value
         deep = isinstance(value, tuple) and any(isinstance(part, tuple) for part in value)
         if deep or (isinstance(value, dict | list) and not hooks):
-            raise ForeignError("its pickle has nested tuples")
+            raise UnsupportedFileError("its pickle has nested tuples")
     return tuple(values)
 
 
 def _fill(container: object, values: list[Any], *, pairs: bool) -> None:
     if pairs and isinstance(container, dict) and len(values) % 2 == 0:
         if not all(type(key) is str for key in values[::2]):
-            raise ForeignError("a key in its pickle is not a text")
+            raise UnsupportedFileError("a key in its pickle is not a text")
         container.update(zip(values[::2], values[1::2], strict=True))
     elif not pairs and isinstance(container, list):
         container.extend(values)
@@ -246,10 +246,10 @@ def _check_depth(level: list[Any]) -> None:
         containers = [value for value in level if isinstance(value, dict | list | tuple)]
         level = [part for v in containers for part in (v.values() if isinstance(v, dict) else v)]
     if level:
-        raise ForeignError("its values are nested too deeply")
+        raise UnsupportedFileError("its values are nested too deeply")
 
 
-__all__ = ["ForeignError", "UnsafeError", "screen"]
+__all__ = ["UnsafeError", "UnsupportedFileError", "screen"]
 
 _MAX_MEMBERS = 256
 _ENTRY = b"PK\1\2"  # begins each entry of an archive's directory
@@ -265,7 +265,7 @@ def screen(data: bytes) -> bytes:
 
     Raises:
         UnsafeError: its pickle would call something.
-        ForeignError: it is not like a checkpoint.
+        UnsupportedFileError: it is not like a checkpoint.
         ValueError: it is damaged.
 
     """
@@ -284,16 +284,16 @@ def screen(data: bytes) -> bytes:
 def _members(data: bytes) -> dict[str, bytes]:
     """Return the members of an archive, without the name of the folder that they are all in."""
     if data.count(_ENTRY) > _MAX_MEMBERS:
-        raise ForeignError(f"it has more than {_MAX_MEMBERS} members")
+        raise UnsupportedFileError(f"it has more than {_MAX_MEMBERS} members")
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         infos = archive.infolist()
         if any(info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1 for info in infos):
-            raise ForeignError("its members are compressed or encrypted")
+            raise UnsupportedFileError("its members are compressed or encrypted")
         if sum(info.file_size for info in infos) > len(data):
-            raise ForeignError("its members overlap")
+            raise UnsupportedFileError("its members overlap")
         names = [info.filename.partition("/")[2] for info in infos]
         if len(set(names)) < len(names) or "data.pkl" not in names:
-            raise ForeignError("a member is missing or there twice")
+            raise UnsupportedFileError("a member is missing or there twice")
         if unknown := [name for name in names if not _MEMBER.fullmatch(name)]:
-            raise ForeignError(f"it has a member {ascii(unknown[0])[:80]}")
+            raise UnsupportedFileError(f"it has a member {ascii(unknown[0])[:80]}")
         return {name: archive.read(info) for name, info in zip(names, infos, strict=True)}

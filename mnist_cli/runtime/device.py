@@ -9,13 +9,13 @@ from pathlib import Path
 import torch
 
 from mnist_cli.errors import UsageError
-from mnist_cli.runtime.distributed.ranks import Place, threads_per_rank
+from mnist_cli.runtime.distributed.ranks import RankInfo, threads_per_rank
 
 # Of <malloc.h>.
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -2, -3, -8
 
 
-def pick_device(name: str, place: Place | None = None) -> torch.device:
+def pick_device(name: str, place: RankInfo | None = None) -> torch.device:
     """Return the device that `name` asks for; `auto` takes a GPU where there is one.
 
     Of several ranks on a machine, each takes a GPU of its own.
@@ -24,7 +24,7 @@ def pick_device(name: str, place: Place | None = None) -> torch.device:
         UsageError: this PyTorch cannot use that device here.
 
     """
-    place = place or Place()
+    place = place or RankInfo()
     spread = place.size > 1
     available = {
         "cuda": torch.cuda.is_available() and place.local_size <= torch.cuda.device_count(),
@@ -45,13 +45,13 @@ def pick_device(name: str, place: Place | None = None) -> torch.device:
     return torch.device(name)
 
 
-def set_threads(threads: int | None, place: Place | None = None) -> None:
+def set_threads(threads: int | None, place: RankInfo | None = None) -> None:
     """Use so many processor threads; `None` leaves the number to PyTorch and OMP_NUM_THREADS.
 
     Several ranks on a machine share its cores out (see `threads_per_rank`).
     """
     if threads is None:
-        threads = threads_per_rank(place or Place(), usable_cores())
+        threads = threads_per_rank(place or RankInfo(), usable_cores())
     if threads is not None:
         torch.set_num_threads(threads)
 

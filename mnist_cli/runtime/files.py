@@ -27,23 +27,23 @@ _ADVICE = {
 }
 
 
-class ClaimedError(OutputError):
+class OutputLockedError(OutputError):
     """Another program has claimed the file."""
 
 
-class Claim:
+class OutputLock:
     """A file that this program alone may write until it is closed; others see it whole.
 
-    The claim is a lock on the empty file `.NAME.lock` beside it, which the system gives up with
+    The lock is a lock on the empty file `.NAME.lock` beside it, which the system gives up with
     the program, however that ends; the contents are gathered in `.NAME.PROCESS.part`. Both are gone
-    when the claim is closed; a killed program may leave them, and the next claim removes them.
+    when the lock is closed; a killed program may leave them, and the next lock removes them.
 
     A symbolic link keeps pointing where it does: its target is replaced. A device, a FIFO or a
     pipe of the shell's `>(...)` is written to directly, since it cannot be replaced.
     """
 
     def __init__(self, path: Path, *, wait: bool = False) -> None:
-        """Claim `path`, or wait for the program that has it.
+        """Lock `path`, or wait for the program that has it.
 
         Raises:
             OutputError: the file could not be written, or another program has claimed it.
@@ -63,30 +63,30 @@ class Claim:
             self._lock, is_locked = _lock(self._lock_path, wait=wait)
             try:
                 if is_locked:
-                    self._sweep()
+                    self._remove_stale()
             except BaseException:
                 self.close()
                 raise
         except BlockingIOError:
-            raise ClaimedError(
+            raise OutputLockedError(
                 f"{_shown(path)} is being written by another program; name another --output, or "
                 "wait for it"
             ) from None
         except OSError as error:
             raise OutputError(_words(path, error)) from error
 
-    def __enter__(self) -> "Claim":
+    def __enter__(self) -> "OutputLock":
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def make_room(self, size: int) -> None:
+    def check_disk_space(self, size: int) -> None:
         """Raise OutputError now if there is no room for `size` bytes more."""
         if self.is_special:
             return
         try:
-            self._gather(bytes(size), sync=False)
+            self._write_temp(bytes(size), sync=False)
         except OSError as error:
             raise OutputError(_words(self.path, error)) from error
         finally:
@@ -106,7 +106,7 @@ class Claim:
                 self.path.write_bytes(data)
                 return
             try:
-                self._gather(data, sync=True)
+                self._write_temp(data, sync=True)
                 os.replace(self._part, self.target)  # noqa: PTH105
             except BaseException:
                 _remove(self._part)
@@ -116,7 +116,7 @@ class Claim:
             raise OutputError(_words(self.path, error)) from error
 
     def close(self) -> None:
-        """Give the claim up."""
+        """Give the lock up."""
         if self._lock is not None:
             try:
                 _remove(self._part)
@@ -126,7 +126,7 @@ class Claim:
                 os.close(self._lock)
                 self._lock = None
 
-    def _sweep(self) -> None:
+    def _remove_stale(self) -> None:
         """Remove what killed programs left."""
         start = f".{self.target.name}."
         with contextlib.suppress(OSError):  # it may be forbidden to look into the folder
@@ -135,7 +135,7 @@ class Claim:
                 if name == f"{start}{middle}.part" and middle.isdecimal():
                     _remove(self.target.with_name(name))
 
-    def _gather(self, data: bytes | bytearray, *, sync: bool) -> None:
+    def _write_temp(self, data: bytes | bytearray, *, sync: bool) -> None:
         """Write `data` to a file of the mode that the target has or would get."""
         mode = _mode_of(self.target)
         handle = os.open(self._part, _NEW, 0o666 if mode is None else mode)
@@ -250,14 +250,14 @@ def _shown(path: Path) -> str:
 
 
 @dataclass(frozen=True)
-class Origin:
+class FileVersion:
     """A file, and which of the files that ever had this name."""
 
     path: Path
     number: tuple[int, int, int]
 
     @classmethod
-    def of(cls, path: Path, status: os.stat_result) -> "Origin":
+    def of(cls, path: Path, status: os.stat_result) -> "FileVersion":
         """Return the one that `status` tells of."""
         return cls(path, (status.st_dev, status.st_ino, status.st_mtime_ns))
 
@@ -268,7 +268,7 @@ class Origin:
     def was_replaced(self) -> bool:
         """Tell whether the name now stands for another file, or the file was written to."""
         try:
-            return Origin.of(self.path, self.path.stat()) != self
+            return FileVersion.of(self.path, self.path.stat()) != self
         except FileNotFoundError:
             return True
 
@@ -280,13 +280,13 @@ def write_whole(path: Path, data: bytes) -> None:
         OutputError: the file could not be written; an earlier one is as it was.
 
     """
-    with Claim(path, wait=True) as claim:
-        claim.write(data)
+    with OutputLock(path, wait=True) as lock:
+        lock.write(data)
 
 
 def check_writable(path: Path) -> None:
     """Raise OutputError now if `write_whole` could not write to `path` later."""
-    Claim(path, wait=True).close()
+    OutputLock(path, wait=True).close()
 
 
 def write_standard_output(data: str | bytes) -> None:

@@ -30,7 +30,7 @@ _GRACE = 1.0  # seconds, for the main thread to end tidily
 _AT_ONCE = "stopped at once; what was saved before is as it was"
 
 
-class Stopped(Exception):  # noqa: N818 (nothing went wrong)
+class StopRequested(Exception):  # noqa: N818 (nothing went wrong)
     """A signal came, and a computation was abandoned between two of its pieces."""
 
 
@@ -57,12 +57,12 @@ class StopSignals:
             self._received = number
 
     def check(self) -> None:
-        """Raise Stopped if a signal came."""
+        """Raise StopRequested if a signal came."""
         if self._received is not None:
-            raise Stopped
+            raise StopRequested
 
     @contextmanager
-    def let_through(self) -> Iterator[None]:
+    def default_handlers(self) -> Iterator[None]:
         """Let signals end the program at once: around what may wait for ever."""
         self._restore()
         try:

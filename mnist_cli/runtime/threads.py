@@ -17,10 +17,10 @@ R = TypeVar("R")
 
 
 def _go_on() -> None:
-    """Let a computation go on: the check of a team that nothing interrupts."""
+    """Let a computation go on: the check of a pool that nothing interrupts."""
 
 
-class Team:
+class ThreadPool:
     """So many threads, which start when they are needed, and use one core each.
 
     `check` is called before each piece of a computation, and may raise to abandon it.
@@ -30,7 +30,7 @@ class Team:
         self.size = size
         self.check = check
         self._threads = ThreadPoolExecutor(
-            size, "team", initializer=torch.set_num_threads, initargs=(1,)
+            size, "pool", initializer=torch.set_num_threads, initargs=(1,)
         )
 
     def map(self, function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:

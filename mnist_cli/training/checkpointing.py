@@ -9,14 +9,14 @@ from pathlib import Path
 from mnist_cli.config.train import TrainConfig
 from mnist_cli.errors import OutputError, UsageError
 from mnist_cli.models.checkpoint import Checkpoint, Position, encode
-from mnist_cli.runtime.files import Claim, write_standard_output
+from mnist_cli.runtime.files import OutputLock, write_standard_output
 from mnist_cli.runtime.signals import StopSignals
 
 
 class Saver:
     """Writes the checkpoints of a run to its claimed output, or the last one to a stream.
 
-    `resumed` is the checkpoint that the training goes on from. A claim of `None` stands for
+    `resumed` is the checkpoint that the training goes on from. A lock of `None` stands for
     standard output. One that is not `writing` only keeps account, as do all ranks but the first.
 
     Raises:
@@ -26,7 +26,7 @@ class Saver:
 
     def __init__(
         self,
-        claim: Claim | None,
+        lock: OutputLock | None,
         config: TrainConfig,
         resumed: Checkpoint | None,
         signals: StopSignals,
@@ -34,15 +34,15 @@ class Saver:
         writing: bool = True,
     ) -> None:
         self.saved: Position | None = None
-        self._claim = claim
+        self._lock = lock
         self._config = config
         self._resumed = resumed
         self._signals = signals
         self._is_writing = writing
-        self._is_stream = writing and (claim is None or claim.is_special)
-        origin = resumed.origin if resumed and claim and not self._is_stream else None
-        if origin and claim and origin.is_at(claim.target) and origin.was_replaced():
-            raise OutputError(f"{claim.path} was written to since it was read; run this again")
+        self._is_stream = writing and (lock is None or lock.is_special)
+        origin = resumed.origin if resumed and lock and not self._is_stream else None
+        if origin and lock and origin.is_at(lock.target) and origin.was_replaced():
+            raise OutputError(f"{lock.path} was written to since it was read; run this again")
 
     @property
     def output(self) -> str | None:
@@ -51,10 +51,10 @@ class Saver:
 
     def check_room(self, checkpoint: Checkpoint) -> None:
         """Raise OutputError now if there is no room for such a checkpoint."""
-        if self._claim is not None and self._is_writing:
-            self._claim.make_room(len(encode(checkpoint)))
+        if self._lock is not None and self._is_writing:
+            self._lock.check_disk_space(len(encode(checkpoint)))
 
-    def is_news(self, checkpoint: Checkpoint, *, last: bool) -> bool:
+    def needs_save(self, checkpoint: Checkpoint, *, last: bool) -> bool:
         """Tell whether `save` would write: a stream gets only the last checkpoint."""
         return checkpoint.position != self.saved and (last or not self._is_stream)
 
@@ -66,13 +66,13 @@ class Saver:
 
     def _write(self, data: bytes) -> None:
         # A pipe may have no reader, and a FIFO wait for one, for ever.
-        with self._signals.let_through() if self._is_stream else nullcontext():
-            if self._claim is None:
+        with self._signals.default_handlers() if self._is_stream else nullcontext():
+            if self._lock is None:
                 write_standard_output(data)
             else:
-                self._claim.write(data)
+                self._lock.write(data)
 
-    def way_on(self) -> str:
+    def resume_hint(self) -> str:
         """Return what to do after an interruption."""
         origin = self._resumed.origin if self._resumed else None
         path = self.output if self.saved else str(origin.path) if origin else None
@@ -91,13 +91,13 @@ class Saver:
             )
         if self._resumed is not None:
             return f"the checkpoint of update {self._resumed.position.update} is as it was"
-        if self._claim and self._claim.path.exists():
-            return f"nothing was written; the earlier {self._claim.path} is as it was"
+        if self._lock and self._lock.path.exists():
+            return f"nothing was written; the earlier {self._lock.path} is as it was"
         return "nothing was written"
 
 
-def claim_output(config: TrainConfig) -> Claim | None:
-    """Claim the file that the checkpoint will be written to; `None` stands for standard output.
+def lock_output(config: TrainConfig) -> OutputLock | None:
+    """Lock the file that the checkpoint goes to; `None` stands for standard output.
 
     Raises:
         OutputError, UsageError: the checkpoint could not be written at the end.
@@ -112,8 +112,8 @@ def claim_output(config: TrainConfig) -> Claim | None:
     if not config.output or config.output.endswith("/"):
         raise OutputError(f"--output '{config.output}' is not the name of a file")
     path = Path(config.output)
-    claim = Claim(path)
+    lock = OutputLock(path)
     if config.no_clobber and path.exists():
-        claim.close()
+        lock.close()
         raise OutputError(f"{path} exists, and --no-clobber keeps it; choose another --output")
-    return claim
+    return lock

@@ -16,7 +16,7 @@ from torch import Tensor, _foreach_copy_, nn
 
 from mnist_cli.config import sources
 from mnist_cli.errors import UsageError
-from mnist_cli.runtime.distributed.group import TAIL, Group
+from mnist_cli.runtime.distributed.group import TAIL, ProcessGroup
 from mnist_cli.training.resume import differences
 
 if TYPE_CHECKING:
@@ -26,24 +26,24 @@ Gradient = list[Tensor]
 
 
 @dataclass
-class Tally:
+class RunningSums:
     """Sums over samples that were trained on."""
 
     loss_sum: float = 0.0
     correct: int = 0
     samples: int = 0
 
-    def add(self, other: "Tally") -> None:
+    def add(self, other: "RunningSums") -> None:
         """Add the sums over other samples."""
         self.loss_sum += other.loss_sum
         self.correct += other.correct
         self.samples += other.samples
 
 
-class Exchange:
+class GradientAllReduce:
     """The vector in which a group adds up its shares of an update."""
 
-    def __init__(self, group: Group, parameters: Sequence[Tensor]) -> None:
+    def __init__(self, group: ProcessGroup, parameters: Sequence[Tensor]) -> None:
         self._group = group
         if group.size > 1:
             count = sum(parameter.numel() for parameter in parameters)
@@ -57,13 +57,15 @@ class Exchange:
                 )
                 start += parameter.numel()
 
-    def add_up(self, gradient: Gradient, sums: Tally, size: int) -> tuple[Gradient, Tally]:
+    def all_reduce(
+        self, gradient: Gradient, sums: RunningSums, size: int
+    ) -> tuple[Gradient, RunningSums]:
         """Return the gradient and the sums of a whole update of `size` samples.
 
         Those of a rank without samples are empty. The gradient is valid until the next call.
 
         Raises:
-            Stopped, PeerError: see `Group.add_up`.
+            StopRequested, PeerError: see `ProcessGroup.all_reduce`.
 
         """
         if self._group.size == 1:
@@ -73,9 +75,9 @@ class Exchange:
         else:
             self._vector.zero_()
         self._sums.copy_(self._sums.new_tensor([sums.loss_sum, sums.correct]))
-        self._group.add_up(self._vector)
+        self._group.all_reduce(self._vector)
         loss_sum, correct = self._sums.tolist()
-        return self._gradient, Tally(loss_sum, int(correct), size)
+        return self._gradient, RunningSums(loss_sum, int(correct), size)
 
 
 # What may differ from rank to rank.
@@ -97,14 +99,14 @@ def check_spreadable(model: nn.Module, ranks: int) -> None:
         )
 
 
-def check_alike(config: "DataclassInstance", device: torch.device, group: Group) -> None:
+def check_alike(config: "DataclassInstance", device: torch.device, group: ProcessGroup) -> None:
     """Raise UsageError in a rank whose options, but for its places, are not the first rank's.
 
     They would train something else each: a variable of the environment or a file is enough.
     """
     own = {"device type": device.type, **asdict(config)}
     own = {name: value for name, value in own.items() if name not in _OF_A_RANK}
-    theirs = json.loads(group.hand_out(json.dumps(own).encode()) or b"{}")
+    theirs = json.loads(group.broadcast(json.dumps(own).encode()) or b"{}")
     for name, (there, here) in differences(theirs, own).items():
         raise UsageError(
             f"{name} is {sources.shown(here)} here, and {sources.shown(there)} in the first "

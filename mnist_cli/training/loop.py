@@ -13,9 +13,9 @@ from mnist_cli.data.batches import Batch, EpochShape
 from mnist_cli.data.catalogue import CLASSES
 from mnist_cli.errors import DivergedError
 from mnist_cli.events import Progress, Step
-from mnist_cli.runtime.distributed.group import Group
-from mnist_cli.runtime.threads import Team
-from mnist_cli.training.distributed import Exchange, Gradient, Tally
+from mnist_cli.runtime.distributed.group import ProcessGroup
+from mnist_cli.runtime.threads import ThreadPool
+from mnist_cli.training.distributed import Gradient, GradientAllReduce, RunningSums
 from mnist_cli.training.optim import Optimizer
 
 
@@ -41,29 +41,29 @@ def fit(
     optimizer: Optimizer,
     batches: Iterable[Batch],
     plan: Plan,
-    tally: Tally,
+    sums: RunningSums,
     *,
-    team: Team,
-    group: Group | None = None,
+    pool: ThreadPool,
+    group: ProcessGroup | None = None,
 ) -> Iterator[Step | Progress]:
     """Make one update from each batch, the first being step `plan.first` of the epoch.
 
     Of several ranks, each has its share of every batch, and all make the same update.
 
     Yields a `Progress` after each micro-batch; after the last one of an update a `Step` comes
-    before it. An update that is abandoned before its `Step` leaves weights, optimizer and tally
+    before it. An update that is abandoned before its `Step` leaves weights, optimizer and sums
     untouched.
 
     Raises:
         DivergedError: the loss or the gradient is not finite; the update was not made.
-        Stopped, PeerError: see `Group.add_up`; the update was not made.
+        StopRequested, PeerError: see `ProcessGroup.all_reduce`; the update was not made.
 
     """
-    group = group or Group()
+    group = group or ProcessGroup()
     model.train()
     parameters: list[Tensor] = list(model.parameters())
     wanted = smoothed_classes(plan.label_smoothing).to(parameters[0])
-    exchange = Exchange(group, parameters)
+    exchange = GradientAllReduce(group, parameters)
     seen_before = (plan.epoch - 1) * plan.shape.samples
     for step, (images, labels) in enumerate(batches, start=plan.first):
         size = plan.shape.size_of(step)
@@ -71,32 +71,32 @@ def fit(
         lr = plan.learning_rate(update)
         share = Update(model, parameters, images, labels, size, wanted)
         gradient: Gradient = []
-        sums = Tally()
+        sums = RunningSums()
         pieces = micro_batches(len(labels), plan.micro_batch_size)
-        with group.deferring():
-            for part, piece in team.map(share.part, pieces):
+        with group.defer_interrupt():
+            for part, piece in pool.map(share.part, pieces):
                 gradient = list(torch._foreach_add(gradient, part)) if gradient else part
                 sums.add(piece)
                 if sums.samples < len(labels):
-                    yield _progress(plan, lr, tally, sums, group.size)
-        gradient, sums = exchange.add_up(gradient, sums, size)
+                    yield _progress(plan, lr, sums, sums, group.size)
+        gradient, sums = exchange.all_reduce(gradient, sums, size)
         loss = sums.loss_sum / size
         if not math.isfinite(loss):
             raise _diverged(f"the loss of update {update + 1} is {loss}", lr)
         if not is_finite(gradient):
             raise _diverged(f"the gradient of update {update + 1} is not finite", lr)
         optimizer.step(gradient, lr)
-        tally.add(sums)
+        sums.add(sums)
         yield Step(
             seconds=plan.clock(),
             epoch=plan.epoch,
             step=step + 1,
             update=update + 1,
-            samples_seen=seen_before + tally.samples,
+            samples_seen=seen_before + sums.samples,
             loss=loss,
             lr=lr,
         )
-        yield _progress(plan, lr, tally, Tally(), group.size)
+        yield _progress(plan, lr, sums, RunningSums(), group.size)
 
 
 def micro_batches(size: int, most: int) -> list[slice]:
@@ -124,15 +124,17 @@ def smoothed_classes(smoothing: float) -> Tensor:
     return torch.eye(CLASSES, dtype=torch.float64) * (1 - smoothing) + smoothing / CLASSES
 
 
-def _progress(plan: Plan, lr: float, tally: Tally, under_way: Tally, ranks: int) -> Progress:
+def _progress(
+    plan: Plan, lr: float, sums: RunningSums, under_way: RunningSums, ranks: int
+) -> Progress:
     """Return how far an update is; the other ranks' shares are taken to be as far as this one."""
-    samples = tally.samples + under_way.samples
+    samples = sums.samples + under_way.samples
     seen_before = (plan.epoch - 1) * plan.shape.samples
     return Progress(
         plan.clock(),
-        seen_before + tally.samples + under_way.samples * ranks,
-        (tally.loss_sum + under_way.loss_sum) / samples,
-        (tally.correct + under_way.correct) / samples,
+        seen_before + sums.samples + under_way.samples * ranks,
+        (sums.loss_sum + under_way.loss_sum) / samples,
+        (sums.correct + under_way.correct) / samples,
         lr,
     )
 
@@ -151,7 +153,7 @@ class Update:
     size: int
     wanted: Tensor
 
-    def part(self, part: slice) -> tuple[Gradient, Tally]:
+    def part(self, part: slice) -> tuple[Gradient, RunningSums]:
         """Return the part that some of its samples have in the gradient of the update's mean loss.
 
         It is the gradient of their summed loss divided by the size of the update, so that the
@@ -169,4 +171,4 @@ class Update:
         # make PyTorch import its symbolic shapes, which takes a third of a second.
         product = torch.dot(logits.view(-1), excess.view(-1))
         gradient = torch.autograd.grad(product, self.parameters)
-        return list(gradient), Tally(loss_sum.item(), int(correct.item()), len(targets))
+        return list(gradient), RunningSums(loss_sum.item(), int(correct.item()), len(targets))

@@ -11,7 +11,7 @@ from mnist_cli.data.batches import EpochShape
 from mnist_cli.errors import CheckpointError, DivergedError
 from mnist_cli.models.checkpoint import Checkpoint, Position
 from mnist_cli.models.networks import build_model
-from mnist_cli.training.distributed import Tally
+from mnist_cli.training.distributed import RunningSums
 from mnist_cli.training.optim import build_optimizer
 
 MAX_EPOCHS, MAX_RESUMPTIONS = 2000, 100  # that the history keeps
@@ -24,7 +24,7 @@ class TrainingState:
         self.model = build_model(config.model, config.seed).to(device)
         self.optimizer = build_optimizer(self.model, config)
         self.update = 0
-        self.tally = Tally()
+        self.sums = RunningSums()
         self.history: list[dict[str, Any]] = []
 
     def restore(self, checkpoint: Checkpoint, shape: EpochShape) -> None:
@@ -47,7 +47,7 @@ class TrainingState:
         except (ValueError, TypeError) as error:
             raise CheckpointError(f"the checkpoint is damaged: {error}") from error
         self.update = at.update
-        self.tally = Tally(at.loss_sum, at.correct, at.samples)
+        self.sums = RunningSums(at.loss_sum, at.correct, at.samples)
         self.history = list(checkpoint.history)
 
     def check_finite(self, lr: float | None = None) -> None:
@@ -82,12 +82,12 @@ class TrainingState:
 
     def checkpoint(self, config: TrainConfig, versions: dict[str, str]) -> Checkpoint:
         """Return the checkpoint of this state."""
-        tally = self.tally
+        sums = self.sums
         return Checkpoint(
             config=config,
             weights={key: value.cpu() for key, value in self.model.state_dict().items()},
             optimizer=self.optimizer.state_dict(),
-            position=Position(self.update, tally.samples, tally.loss_sum, tally.correct),
+            position=Position(self.update, sums.samples, sums.loss_sum, sums.correct),
             history=self.history,
             versions=versions,
         )

@@ -19,11 +19,11 @@ from mnist_cli.models.checkpoint import Checkpoint
 from mnist_cli.models.digest import weights_sha256
 from mnist_cli.models.networks import count_parameters
 from mnist_cli.runtime.device import pick_device, set_threads, threads_for
-from mnist_cli.runtime.distributed.group import Group
-from mnist_cli.runtime.files import Claim
-from mnist_cli.runtime.signals import Stopped, StopSignals
-from mnist_cli.runtime.threads import Team
-from mnist_cli.training.checkpointing import Saver, claim_output
+from mnist_cli.runtime.distributed.group import ProcessGroup
+from mnist_cli.runtime.files import OutputLock
+from mnist_cli.runtime.signals import StopRequested, StopSignals
+from mnist_cli.runtime.threads import ThreadPool
+from mnist_cli.training.checkpointing import Saver, lock_output
 from mnist_cli.training.distributed import check_alike, check_spreadable
 from mnist_cli.training.probes.probes import Probes
 from mnist_cli.training.resume import changes_since, check_unchanged, differences
@@ -34,7 +34,7 @@ _log = logging.getLogger(__name__)
 
 
 def train(
-    config: TrainConfig, resume: Checkpoint | None = None, group: Group | None = None
+    config: TrainConfig, resume: Checkpoint | None = None, group: ProcessGroup | None = None
 ) -> Iterator[Event]:
     """Train, and yield what happens; the checkpoint is at `config.output` when the `End` comes.
 
@@ -46,18 +46,18 @@ def train(
     Raises:
         UsageError: options contradict each other, the data or the checkpoint.
         DataError: see `load_dataset`.
-        OutputError: see `claim_output`.
+        OutputError: see `lock_output`.
         ThresholdNotMetError: `until_accuracy` was not reached; the `End` came before.
         DivergedError: loss, gradient or weights are not finite; the last good checkpoint is kept.
         InterruptedRunError, TerminatedRunError: a signal came; the state was saved.
         PeerError: another rank failed or was lost; the state was saved.
 
     """
-    group = group or Group()
+    group = group or ProcessGroup()
     if resume is None:
         sources.check(config)
-    with (claim_output(config) if group.is_main else None) or nullcontext() as claim:
-        run = _Run(config, resume, claim, group)
+    with (lock_output(config) if group.is_main else None) or nullcontext() as lock:
+        run = _Run(config, resume, lock, group)
         with run.signals:
             yield from run.events()
 
@@ -66,7 +66,11 @@ class _Run:
     """A training in progress."""
 
     def __init__(
-        self, asked: TrainConfig, resume: Checkpoint | None, claim: Claim | None, group: Group
+        self,
+        asked: TrainConfig,
+        resume: Checkpoint | None,
+        lock: OutputLock | None,
+        group: ProcessGroup,
     ) -> None:
         self._began = time.perf_counter()
         self.signals = StopSignals()
@@ -74,28 +78,28 @@ class _Run:
         group.listen(self.signals, self.clock)
         if resume is not None:
             check_unchanged(defaults.resolve(asked), resume.config)
-        set_threads(asked.threads, group.place)
-        self.device = pick_device(asked.device, group.place)
+        set_threads(asked.threads, group.rank_info)
+        self.device = pick_device(asked.device, group.rank_info)
         check_alike(asked, self.device, group)
-        self.team = Team(threads_for(self.device), self.signals.check)
-        with group.one_per_machine_first():
+        self.pool = ThreadPool(threads_for(self.device), self.signals.check)
+        with group.local_main_first():
             dataset = load_dataset(asked.dataset, asked.data_dir)
         samples, val = part(
             dataset.train, val_size=asked.val_size, subset=asked.subset, seed=asked.seed
         )
         self.config = config = defaults.resolve(asked, len(samples))
-        self.saver = Saver(claim, config, resume, self.signals, writing=group.is_main)
+        self.saver = Saver(lock, config, resume, self.signals, writing=group.is_main)
         if resume is not None:
             sources.check(config)
         samples, val, test = (s.to(self.device) for s in (samples, val, dataset.test))
         self.state = TrainingState(config, self.device)
         check_spreadable(self.state.model, group.size)
         self.trainer = Trainer(
-            config, self.state, samples, team=self.team, clock=self.clock, group=group
+            config, self.state, samples, pool=self.pool, clock=self.clock, group=group
         )
-        self.scorer = Scorer(self.trainer, test, val, team=self.team, group=group, clock=self.clock)
+        self.scorer = Scorer(self.trainer, test, val, pool=self.pool, group=group, clock=self.clock)
         self.shape, self.planned = self.trainer.shape, self.trainer.planned
-        self.probes = Probes(config, samples, self.team, self.clock)
+        self.probes = Probes(config, samples, self.pool, self.clock)
         self.versions = versions_on(self.device, group.size)
         self.lost: PeerError | None = None
         self.resumed: Resumed | None = None
@@ -176,9 +180,9 @@ class _Run:
             while reason is None and (self._is_unscored() or self.state.update < self.planned):
                 reason = yield from self._go_on()
             self.group.check()
-            if self.state.tally.samples or self.scorer.test is None:
+            if self.state.sums.samples or self.scorer.test is None:
                 self.scorer.score()
-        except Stopped:
+        except StopRequested:
             return "interrupted"
         except PeerError as error:
             self.lost = error
@@ -198,7 +202,7 @@ class _Run:
 
     def _is_unscored(self) -> bool:
         """Tell whether all updates of an epoch are made, and it has not been scored."""
-        return self.state.tally.samples == self.shape.samples
+        return self.state.sums.samples == self.shape.samples
 
     def _train_epoch(self) -> Generator[Event, None, str | None]:
         """Train to the end of the epoch, or to a reason to stop before it, and return that."""
@@ -221,7 +225,7 @@ class _Run:
         self.state.check_finite()
         if not self.group.is_main:
             return
-        with self.group.deferring():
+        with self.group.defer_interrupt():
             yield from self.probes.measure(
                 self.state.model,
                 update=self.state.update,
@@ -271,11 +275,11 @@ class _Run:
         update, error = self.state.update, self.signals.error
         if self.lost is not None:
             # Another rank does not know what the first one, which may be lost, has saved.
-            way_on = f"; {self.saver.way_on()}" if self.group.is_main else ""
-            raise PeerError(f"{self.lost}\nstopped at update {update}{way_on}", self.lost.code)
+            resume_hint = f"; {self.saver.resume_hint()}" if self.group.is_main else ""
+            raise PeerError(f"{self.lost}\nstopped at update {update}{resume_hint}", self.lost.code)
         if reason == "interrupted":
             assert error
-            raise error(f"interrupted at update {update}; {self.saver.way_on()}")
+            raise error(f"interrupted at update {update}; {self.saver.resume_hint()}")
         if self.config.until_accuracy is not None and not self._has_reached():
             assert self.scorer.val
             raise ThresholdNotMetError(
@@ -287,7 +291,7 @@ class _Run:
         """Write the checkpoint if it is news."""
         self.state.check_finite(self.trainer.last_lr)
         checkpoint = self._checkpoint()
-        if self.saver.is_news(checkpoint, last=last):
+        if self.saver.needs_save(checkpoint, last=last):
             self.saver.save(checkpoint)
 
     def _checkpoint(self) -> Checkpoint:

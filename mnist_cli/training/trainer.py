@@ -5,16 +5,16 @@ import time
 from collections.abc import Callable, Iterator
 
 from mnist_cli.config.train import TrainConfig
-from mnist_cli.data.augment import Shifted
-from mnist_cli.data.batches import epoch_shape, epoch_updates, everything
+from mnist_cli.data.augment import ShiftAugmented
+from mnist_cli.data.batches import epoch_shape, epoch_updates, full_batch
 from mnist_cli.data.datasets import Split
 from mnist_cli.errors import DivergedError
 from mnist_cli.evaluation.evaluate import evaluate
 from mnist_cli.evaluation.metrics import Score
 from mnist_cli.events import Epoch, Progress, Step, to_dict
-from mnist_cli.runtime.distributed.group import Group
-from mnist_cli.runtime.threads import Team
-from mnist_cli.training.distributed import Tally
+from mnist_cli.runtime.distributed.group import ProcessGroup
+from mnist_cli.runtime.threads import ThreadPool
+from mnist_cli.training.distributed import RunningSums
 from mnist_cli.training.loop import Plan, fit
 from mnist_cli.training.optim import learning_rate
 from mnist_cli.training.state import TrainingState
@@ -32,9 +32,9 @@ class Trainer:
         state: TrainingState,
         samples: Split,
         *,
-        team: Team,
+        pool: ThreadPool,
         clock: Callable[[], float],
-        group: Group | None = None,
+        group: ProcessGroup | None = None,
     ) -> None:
         self.config = config
         self.state = state
@@ -42,9 +42,9 @@ class Trainer:
         self.shape = epoch_shape(config, len(samples))
         self.planned = config.epochs * self.shape.updates
         self.train_seconds = 0.0
-        self._dataset = Shifted(samples) if config.augment else samples
-        self._team = team
-        self._group = group or Group()
+        self._dataset = ShiftAugmented(samples) if config.augment else samples
+        self._team = pool
+        self._group = group or ProcessGroup()
         self._clock = clock
 
     @property
@@ -76,7 +76,7 @@ class Trainer:
             epoch=epochs + 1,
             shuffle=config.shuffle,
             first=first,
-            share=self._group.share if self._group.size > 1 else everything,
+            share=self._group.share if self._group.size > 1 else full_batch,
         )
         assert config.label_smoothing is not None
         plan = Plan(
@@ -93,8 +93,8 @@ class Trainer:
             state.optimizer,
             batches,
             plan,
-            state.tally,
-            team=self._team,
+            state.sums,
+            pool=self._team,
             group=self._group,
         )
         spent = 0.0  # on the update under way, which may yet be abandoned
@@ -128,8 +128,8 @@ class Scorer:
         test: Split,
         val: Split,
         *,
-        team: Team,
-        group: Group,
+        pool: ThreadPool,
+        group: ProcessGroup,
         clock: Callable[[], float],
     ) -> None:
         self.test: Score | None = None
@@ -137,7 +137,7 @@ class Scorer:
         self._trainer = trainer
         self._state: TrainingState = trainer.state
         self._splits = test, val
-        self._team = team
+        self._team = pool
         self._group = group
         self._clock = clock
 
@@ -146,7 +146,7 @@ class Scorer:
 
         Raises:
             DivergedError: a loss is not finite.
-            Stopped, PeerError: see `Group.add_up`.
+            StopRequested, PeerError: see `ProcessGroup.all_reduce`.
 
         """
         test, val = self._splits
@@ -155,13 +155,13 @@ class Scorer:
         return self.test, self.val
 
     def score_epoch(self) -> Epoch:
-        """Score the epoch that has just ended, note that in the history, and begin a new tally.
+        """Score the epoch that has just ended, note that in the history, and begin a new sums.
 
         Raises:
-            DivergedError, Stopped, PeerError: see `score`; the epoch is not scored.
+            DivergedError, StopRequested, PeerError: see `score`; the epoch is not scored.
 
         """
-        state, tally = self._state, self._state.tally
+        state, sums = self._state, self._state.sums
         state.check_finite(self._trainer.last_lr)
         test, val = self.score()
         event = Epoch(
@@ -169,14 +169,14 @@ class Scorer:
             epoch=state.update // self._trainer.shape.updates,
             update=state.update,
             samples_seen=self._trainer.samples_seen,
-            train_loss=tally.loss_sum / tally.samples,
-            train_accuracy=tally.correct / tally.samples,
+            train_loss=sums.loss_sum / sums.samples,
+            train_accuracy=sums.correct / sums.samples,
             test_loss=test.loss,
             test_accuracy=test.accuracy,
             val_loss=val.loss if val else None,
             val_accuracy=val.accuracy if val else None,
         )
-        state.tally = Tally()
+        state.sums = RunningSums()
         state.remember(to_dict(event))
         return event
 
@@ -185,7 +185,7 @@ class Scorer:
         return wanted is not None and self.val is not None and self.val.accuracy >= wanted
 
     def _score_on(self, name: str, split: Split) -> Score:
-        score = evaluate(self._state.model, split, team=self._team, group=self._group)
+        score = evaluate(self._state.model, split, pool=self._team, group=self._group)
         if not math.isfinite(score.loss):
             raise DivergedError(
                 f"training diverged: the {name} loss after update {self._state.update} is "

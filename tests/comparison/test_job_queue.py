@@ -2,13 +2,13 @@
 
 from mnist_cli.comparison.events import Change
 from mnist_cli.comparison.job_queue import Desk, Found, Job
-from mnist_cli.runtime.distributed.group import Group
+from mnist_cli.runtime.distributed.group import ProcessGroup
 
 JOBS = [Job(16, 0, 0.1), Job(None, 0, 0.1), Job(16, 0, 0.1, is_search=True)]
 
 
 def test_every_job_is_taken_once_in_order() -> None:
-    group = Group()
+    group = ProcessGroup()
     first, other = Desk(group), Desk(group)
     assert other.look() is None
     first.lay_out(JOBS)
@@ -18,7 +18,7 @@ def test_every_job_is_taken_once_in_order() -> None:
 
 
 def test_a_round_begins_anew_and_one_without_jobs_is_told_from_none() -> None:
-    group = Group()
+    group = ProcessGroup()
     first, other = Desk(group), Desk(group)
     for jobs in (JOBS[:1], JOBS[1:], []):
         first.lay_out(jobs)
@@ -28,7 +28,7 @@ def test_a_round_begins_anew_and_one_without_jobs_is_told_from_none() -> None:
 
 
 def test_reports_are_read_once_in_order_as_they_were() -> None:
-    group = Group()
+    group = ProcessGroup()
     first, other = Desk(group), Desk(group)
     record = [Change(1.5, "16-seed0", 3, before=2.25, after=float("inf"))]
     told = [Found(record, is_fresh=True), JOBS[1], Found([], is_fresh=False), JOBS[2]]

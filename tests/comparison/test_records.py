@@ -98,12 +98,12 @@ class StopAfter:
 @pytest.fixture
 def material(asked: CompareConfig) -> Material:
     from mnist_cli.data.datasets import Split, load_dataset, part
-    from mnist_cli.runtime.threads import Team
+    from mnist_cli.runtime.threads import ThreadPool
 
     data = load_dataset("mnist", asked.data_dir)
     train, val = part(data.train, val_size=100, subset=300, seed=0)
     test = Split(*data.test[:500])  # it is scored hundreds of times
-    return Material(train, val, test, Team(), lambda: 0.0)
+    return Material(train, val, test, ThreadPool(), lambda: 0.0)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mnist_cli.data.augment import SHIFTS, Shifted
+from mnist_cli.data.augment import SHIFTS, ShiftAugmented
 from mnist_cli.data.batches import EpochShape, epoch_updates
 from mnist_cli.data.datasets import Split
 
@@ -88,7 +88,7 @@ def test_a_shift_comes_from_the_place_in_the_epoch_alone(size: int, shuffle: boo
     split = numbered(1000)
     split.images[:, 14, 14] = 1  # a dot, by which the shift shows
     options = {"size": size, "seed": 3, "epoch": 2, "shuffle": shuffle}
-    batches = list(epoch_updates(Shifted(split), **options))  # type: ignore[arg-type]
+    batches = list(epoch_updates(ShiftAugmented(split), **options))  # type: ignore[arg-type]
     images, labels = (torch.cat(parts) for parts in zip(*batches, strict=True))
     assert labels.tolist() == order_of(**options), "shifting does not change the order"
     turns = torch.arange(1000) + 2  # an epoch begins with its own number
@@ -96,13 +96,13 @@ def test_a_shift_comes_from_the_place_in_the_epoch_alone(size: int, shuffle: boo
     dots = torch.stack([torch.arange(1000), 15 - top, 15 - left], 1)
     assert torch.equal(images.nonzero(), dots)
     first = len(batches) - 1
-    ((late, _),) = epoch_updates(Shifted(split), first=first, **options)  # type: ignore[arg-type]
+    ((late, _),) = epoch_updates(ShiftAugmented(split), first=first, **options)  # type: ignore[arg-type]
     assert torch.equal(late, batches[-1][0])
 
 
 def test_what_moves_in_from_the_edge_is_black() -> None:
     split = Split(torch.full((9, 28, 28), 7, dtype=torch.uint8), torch.arange(9))
-    images, _labels = Shifted(split)[torch.arange(9), 0]
+    images, _labels = ShiftAugmented(split)[torch.arange(9), 0]
     for image, (top, left) in zip(images, SHIFTS, strict=True):
         black = (image == 0).sum()
         assert black == 28 * 28 - (28 - abs(top - 1)) * (28 - abs(left - 1))

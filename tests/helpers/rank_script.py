@@ -16,7 +16,7 @@ from mnist_cli.data import bundled
 from mnist_cli.data.datasets import load_dataset
 from mnist_cli.evaluation.evaluate import evaluate
 from mnist_cli.models.checkpoint import load_checkpoint
-from mnist_cli.runtime.distributed.group import Group
+from mnist_cli.runtime.distributed.group import ProcessGroup
 from mnist_cli.runtime.distributed.torch_group import join
 from mnist_cli.training.state import TrainingState
 from mnist_cli.training.train import train
@@ -40,7 +40,7 @@ QUICK = [
 ]
 
 
-def all_losses(group: Group) -> dict[str, list[list[float]]]:
+def all_losses(group: ProcessGroup) -> dict[str, list[list[float]]]:
     """Return the losses of each case in the precisions that it is judged in."""
     dataset = load_dataset("mnist", os.environ["MNIST_DATA_DIR"])
     return {
@@ -54,7 +54,7 @@ def judged_in(dtype: str) -> list[Case]:
     return [case for case in QUICK if dtype == "float64" or not case.chaotic]
 
 
-def score(group: Group, path: str) -> list[object]:
+def score(group: ProcessGroup, path: str) -> list[object]:
     """Return the loss and accuracy of a checkpoint in full, of a split with a ragged batch."""
     checkpoint = load_checkpoint(path)
     state = TrainingState(checkpoint.config, torch.device("cpu"))
@@ -64,7 +64,7 @@ def score(group: Group, path: str) -> list[object]:
     return [found.loss.hex(), found.accuracy.hex(), found.confusion.tolist()]
 
 
-def unpacked(group: Group, data_dir: str) -> int:
+def unpacked(group: ProcessGroup, data_dir: str) -> int:
     """Train a little, and return how often this rank has unpacked the data for that."""
     config = TrainConfig(model="linear", subset=100, epochs=1, data_dir=data_dir)
     with patch.object(bundled, "unpack", wraps=bundled.unpack) as unpack:

@@ -13,7 +13,7 @@ import torch
 
 from mnist_cli.errors import CheckpointError
 from mnist_cli.models.checkpoint import load_checkpoint, save_checkpoint
-from mnist_cli.models.pickle_screening import ForeignError, UnsafeError, screen
+from mnist_cli.models.pickle_screening import UnsafeError, UnsupportedFileError, screen
 from mnist_cli.training.resume import CHANGEABLE
 from mnist_cli.training.state import MAX_EPOCHS, TrainingState
 
@@ -90,7 +90,7 @@ def test_what_this_program_and_others_write_passes(trained: Path) -> None:
     ids=lambda value: repr(value[:30]),
 )
 def test_a_pickle_that_does_anything_else_is_refused(instructions: bytes) -> None:
-    with pytest.raises((UnsafeError, ForeignError)):
+    with pytest.raises((UnsafeError, UnsupportedFileError)):
         screen(program(instructions))
 
 
@@ -234,7 +234,7 @@ def test_pytorch_gets_what_was_screened_and_nothing_else(trained: Path, tmp_path
 def test_repeated_texts_do_not_add_up_to_gigabytes() -> None:
     """3,000 times a text of a megabyte are a small file, until somebody prints it."""
     once = b"(" + text("x" * 1_000_000) + b"q\x00" + b"h\x00" * 3000 + b"e"
-    with pytest.raises(ForeignError, match="repeats long texts"):
+    with pytest.raises(UnsupportedFileError, match="repeats long texts"):
         screen(program(b"]" + once.replace(b"q\x00", b"q\x01").replace(b"h\x00", b"h\x01") + b"."))
 
 
@@ -260,6 +260,6 @@ def test_a_history_never_grows_too_long_to_be_read(trained: Path, tmp_path: Path
 def test_a_large_pickle_is_followed_in_bounded_time() -> None:
     began = time.perf_counter()
     screen(program(b"](" + b"K\x01" * 500_000 + b"e."))
-    with pytest.raises(ForeignError, match="too large"):
+    with pytest.raises(UnsupportedFileError, match="too large"):
         screen(program(b"](" + b"K\x01" * (1 << 20) + b"e."))
     assert time.perf_counter() - began < 20  # a second; loaded machines

@@ -13,7 +13,7 @@ import pytest
 
 from mnist_cli.errors import OutputError
 from mnist_cli.runtime import files
-from mnist_cli.runtime.files import Claim, write_whole
+from mnist_cli.runtime.files import OutputLock, write_whole
 
 OLD, NEW = b"old" * 1000, b"new" * 1001
 CALLS = "open fstat stat listdir write chmod fsync close replace unlink".split()
@@ -76,7 +76,7 @@ def steps_of(path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     system = System(0, "nothing")
     with monkeypatch.context() as patch:
         patch.setattr(files, "os", system)
-        with Claim(path) as made:
+        with OutputLock(path) as made:
             made.write(NEW)
     return system.calls
 
@@ -84,7 +84,7 @@ def steps_of(path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_the_path_is_the_one_that_is_documented(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Lock; gather, sync; rename; sync the folder; give the claim up."""
+    """Lock; gather, sync; rename; sync the folder; give the lock up."""
     path = tmp_path / "file"
     path.write_bytes(OLD)
     calls = [call for call in steps_of(path, monkeypatch) if call not in ("fstat", "stat")]
@@ -127,7 +127,7 @@ def test_whatever_fails_the_old_file_or_the_new_one_is_whole(
             system = System(number, FAILURES[kind])
             patch.setattr(files, "os", system)
             try:
-                with Claim(path) as made:
+                with OutputLock(path) as made:
                     made.write(NEW)
             except (OutputError, OSError, KeyboardInterrupt, Power) as error:
                 told = error
@@ -143,7 +143,7 @@ def test_whatever_fails_the_old_file_or_the_new_one_is_whole(
         elif name not in ("unlink", "fstat", "stat"):  # or it is not known whose the lock is
             assert set(folder.iterdir()) <= {path}, (number, name)
         # Whatever was left, the next program writes as if nothing had been.
-        with Claim(path) as made:
+        with OutputLock(path) as made:
             made.write(NEW)
         assert path.read_bytes() == NEW
         assert list(folder.iterdir()) == [path], (number, name)
@@ -167,15 +167,15 @@ class System:
             return real(*arguments, **options)
         return call
 
-claim.os = System()
-with claim.Claim(Path(sys.argv[1])) as made:
+lock.os = System()
+with lock.OutputLock(Path(sys.argv[1])) as made:
     made.write(sys.argv[3].encode() * 1000)
 print("done")
 """
 
 
 def test_killed_before_any_call_the_file_is_the_old_or_the_new_one(tmp_path: Path) -> None:
-    """With a real process and a real SIGKILL; no claim outlives its process."""
+    """With a real process and a real SIGKILL; no lock outlives its process."""
     path = tmp_path / "file"
     path.write_bytes(b"old" * 1000)
     before, finished = b"old" * 1000, False
@@ -223,9 +223,9 @@ def test_without_locks_two_programs_do_not_tear_a_file(
 
     monkeypatch.setattr(files, "fcntl", SimpleNamespace(flock=flock, LOCK_EX=2, LOCK_NB=4))
     path = tmp_path / "file"
-    first = Claim(path)
+    first = OutputLock(path)
     monkeypatch.setattr(os, "getpid", lambda: 12345678)
-    second = Claim(path)
+    second = OutputLock(path)
     parts = []
     real = os.replace
 
@@ -243,18 +243,18 @@ def test_without_locks_two_programs_do_not_tear_a_file(
 
 def test_a_lock_that_somebody_removed_is_not_taken_from_the_next(tmp_path: Path) -> None:
     path = tmp_path / "file"
-    first = Claim(path)
+    first = OutputLock(path)
     (tmp_path / ".file.lock").unlink()
-    second = Claim(path)
+    second = OutputLock(path)
     first.close()
     with pytest.raises(OutputError, match="is being written by another program"):
-        Claim(path)
+        OutputLock(path)
     second.close()
 
 
 def test_what_killed_programs_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
     for name in (".file.1.part", ".file.22.part", ".file.x.part", ".file2.1.part", "file.1.part"):
         (tmp_path / name).touch()
-    Claim(tmp_path / "file").close()
+    OutputLock(tmp_path / "file").close()
     left = sorted(path.name for path in tmp_path.iterdir())
     assert left == [".file.x.part", ".file2.1.part", "file.1.part"]

@@ -35,8 +35,8 @@ def test_killed_at_random_moments_a_training_ends_as_if_it_was_not(
     name = list(TRAININGS)[chain % len(TRAININGS)]
     options = [*TRAININGS[name].split(), "--json", "-o", "checkpoint.pt"]
     wanted, took = uninterrupted(nursery, options, tmp_path)
-    tally: Counter[str] = Counter()
-    while tally["kills"] < count(4, 500 // CHAINS):
+    sums: Counter[str] = Counter()
+    while sums["kills"] < count(4, 500 // CHAINS):
         folder = tmp_path / "run"
         folder.mkdir()
         path = folder / "checkpoint.pt"
@@ -57,20 +57,20 @@ def test_killed_at_random_moments_a_training_ends_as_if_it_was_not(
                 child.kill()
             code = child.wait()
             if code == -9:
-                tally["kills"] += 1
-                tally[f"killed while {phase(folder, data)}"] += 1
+                sums["kills"] += 1
+                sums[f"killed while {phase(folder, data)}"] += 1
             else:
                 assert code == 0, (tmp_path / "err").read_text()
             if path.exists():
                 load_checkpoint(path)  # raises, unless it is whole
-                tally["files checked, all valid"] += 1
+                sums["files checked, all valid"] += 1
         end = json.loads((tmp_path / "out").read_text().splitlines()[-1])
-        assert end["weights_sha256"] == wanted, dict(tally)
-        tally["trainings ended, all with the digest of an uninterrupted one"] += 1
+        assert end["weights_sha256"] == wanted, dict(sums)
+        sums["trainings ended, all with the digest of an uninterrupted one"] += 1
         assert [path.name for path in folder.iterdir()] == ["checkpoint.pt"]
         for place in (folder, folder.parent / "fresh"):
             shutil.rmtree(place, ignore_errors=True)
-    print(f"{name}: {dict(tally)}")
+    print(f"{name}: {dict(sums)}")
 
 
 def uninterrupted(nursery: Nursery, options: list[str], folder: Path) -> tuple[str, float]:

@@ -16,8 +16,8 @@ from mnist_cli.errors import DivergedError
 from mnist_cli.events import Progress, Step
 from mnist_cli.models.digest import weights_sha256
 from mnist_cli.models.networks import build_model
-from mnist_cli.runtime.threads import Team
-from mnist_cli.training.loop import Plan, Tally, fit, micro_batches
+from mnist_cli.runtime.threads import ThreadPool
+from mnist_cli.training.loop import Plan, RunningSums, fit, micro_batches
 from mnist_cli.training.optim import SGD, AdamW
 
 
@@ -45,7 +45,7 @@ def one_update(model: nn.Module, split: Split, plan: Plan) -> tuple[list[torch.T
     before = [p.detach().clone() for p in model.parameters()]
     optimizer = SGD(model)
     loader = epoch_updates(split, size=len(split), seed=0, epoch=1)
-    *_, step, _ = fit(model, optimizer, loader, plan, Tally(), team=Team())
+    *_, step, _ = fit(model, optimizer, loader, plan, RunningSums(), pool=ThreadPool())
     assert isinstance(step, Step)
     pairs = zip(before, model.parameters(), strict=True)
     return [(old - new.detach()) / plan.learning_rate(0) for old, new in pairs], step
@@ -95,33 +95,33 @@ def test_the_step_uses_the_learning_rate_that_it_reports(few: Split) -> None:
 
 
 def test_an_epoch_tallies_every_sample_once(few: Split) -> None:
-    model, tally = build_model("linear"), Tally()
+    model, sums = build_model("linear"), RunningSums()
     loader = epoch_updates(few, size=30, seed=0, epoch=1)
     optimizer = SGD(model)
-    events = list(fit(model, optimizer, loader, make_plan(1000, size=30), tally, team=Team()))
+    events = list(fit(model, optimizer, loader, make_plan(1000, size=30), sums, pool=ThreadPool()))
     assert [e.step for e in events if isinstance(e, Step)] == [1, 2, 3, 4]
     assert [e.samples_seen for e in events if isinstance(e, Step)] == [30, 60, 90, 100]
     last = events[-1]
     assert isinstance(last, Progress)
-    assert last.loss == pytest.approx(tally.loss_sum / 100)
-    assert last.accuracy == tally.correct / 100
-    assert tally.samples == 100
+    assert last.loss == pytest.approx(sums.loss_sum / 100)
+    assert last.accuracy == sums.correct / 100
+    assert sums.samples == 100
     sizes = (30, 30, 30, 10)
     losses = [e.loss for e in events if isinstance(e, Step)]
     weighted = sum(size * loss for size, loss in zip(sizes, losses, strict=True))
-    assert tally.loss_sum == pytest.approx(weighted)
+    assert sums.loss_sum == pytest.approx(weighted)
 
 
 def test_an_update_abandoned_halfway_changes_nothing(few: Split) -> None:
-    model, tally = build_model("mlp"), Tally()
+    model, sums = build_model("mlp"), RunningSums()
     before = copy.deepcopy(model.state_dict())
     loader = epoch_updates(few, size=100, seed=0, epoch=1)
     optimizer = AdamW(model)
-    events: Iterator[object] = fit(model, optimizer, loader, make_plan(40), tally, team=Team())
+    events: Iterator[object] = fit(model, optimizer, loader, make_plan(40), sums, pool=ThreadPool())
     assert isinstance(next(events), Progress)
     assert isinstance(next(events), Progress)
     del events
-    assert tally == Tally()
+    assert sums == RunningSums()
     assert not any(tensor.any() for tensor in optimizer.state_dict()["mean"])
     for key, value in model.state_dict().items():
         assert torch.equal(value, before[key])
@@ -134,7 +134,9 @@ def test_a_loss_that_is_not_finite_stops_before_the_update(few: Split) -> None:
     loader = epoch_updates(few, size=50, seed=0, epoch=1)
     optimizer = SGD(model)
     with pytest.raises(DivergedError, match=r"update 1 is nan at a learning rate of 0\.5"):
-        list(fit(model, optimizer, loader, make_plan(100, lr=0.5), Tally(), team=Team()))
+        list(
+            fit(model, optimizer, loader, make_plan(100, lr=0.5), RunningSums(), pool=ThreadPool())
+        )
     for key, value in model.state_dict().items():
         torch.testing.assert_close(value, before[key], rtol=0, atol=0, equal_nan=True)
 
@@ -153,6 +155,15 @@ def test_the_weights_are_the_same_for_every_team_of_more_than_one(few: Split) ->
     for threads in (2, 3, 5):
         model = build_model("cnn")
         batches = epoch_updates(few, size=64, seed=0, epoch=1)
-        list(fit(model, AdamW(model), batches, make_plan(10, size=64), Tally(), team=Team(threads)))
+        list(
+            fit(
+                model,
+                AdamW(model),
+                batches,
+                make_plan(10, size=64),
+                RunningSums(),
+                pool=ThreadPool(threads),
+            )
+        )
         digests.add(weights_sha256(model.state_dict()))
     assert len(digests) == 1

@@ -10,7 +10,7 @@ from mnist_cli.config import defaults
 from mnist_cli.errors import DivergedError, OutputError, ThresholdNotMetError, UsageError
 from mnist_cli.events import End, Epoch, Progress, Start, Step
 from mnist_cli.models.checkpoint import load_checkpoint
-from mnist_cli.training.loop import Gradient, Tally, Update
+from mnist_cli.training.loop import Gradient, RunningSums, Update
 from mnist_cli.training.state import TrainingState
 from mnist_cli.training.train import train
 from tests.helpers.trainings import Configure, end_of, steps
@@ -104,12 +104,12 @@ def test_a_gradient_that_is_not_finite_stops_the_training_at_that_update(
     """With a finite loss: the third update's gradient overflows."""
     real = Update.part
 
-    def part(self: Update, piece: slice) -> tuple[Gradient, Tally]:
-        gradient, tally = real(self, piece)
+    def part(self: Update, piece: slice) -> tuple[Gradient, RunningSums]:
+        gradient, sums = real(self, piece)
         seen.append(piece)
         if len(seen) == 6:
             gradient[-1][3] = float("inf")
-        return gradient, tally
+        return gradient, sums
 
     seen: list[slice] = []
     monkeypatch.setattr(Update, "part", part)

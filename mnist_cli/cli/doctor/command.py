@@ -9,7 +9,7 @@ import typer
 
 from mnist_cli.cli.doctor.checks import OK, PROBLEM, WARNING, Check, DoctorConfig, checks
 from mnist_cli.cli.options import Display, add_command
-from mnist_cli.cli.program import leave_it_to_the_first_rank
+from mnist_cli.cli.program import exit_unless_main
 from mnist_cli.config import sources
 from mnist_cli.output.renderers import has_colour
 from mnist_cli.runtime.files import write_standard_output
@@ -19,7 +19,7 @@ _STYLES = {OK: typer.colors.GREEN, WARNING: typer.colors.YELLOW, PROBLEM: typer.
 
 
 def doctor(given: dict[str, Any]) -> None:
-    """Check whether everything is as the programs need it, and say what to do where it is not.
+    """Check whether full_batch is as the programs need it, and say what to do where it is not.
 
     A line for each check: ok, warning or problem, what was checked, and what was found; the next
     line says what to do. With --json an object for each. -q leaves out what is ok.
@@ -27,7 +27,7 @@ def doctor(given: dict[str, Any]) -> None:
     Exit codes: 0 no problem (there may be warnings); else that of the first problem: 2 the
     installation, 3 data, 7 the working folder cannot be written to.
     """
-    leave_it_to_the_first_rank()
+    exit_unless_main()
     layers = [
         sources.Layer(given, sources.flag),
         sources.environment(os.environ, DoctorConfig, Display),

@@ -12,17 +12,17 @@ from types import TracebackType
 
 from torch import Tensor
 
-from mnist_cli.runtime.distributed.ranks import Place
+from mnist_cli.runtime.distributed.ranks import RankInfo
 from mnist_cli.runtime.signals import StopSignals
 
 TAIL = 3  # entries of a sum that the group has for itself: SIGINT, SIGTERM, the first rank's clock
 
 
-class Group:
+class ProcessGroup:
     """One process that trains by itself: every sum over it is there already."""
 
-    def __init__(self, place: Place | None = None) -> None:
-        self.place = place or Place()
+    def __init__(self, place: RankInfo | None = None) -> None:
+        self.rank_info = place or RankInfo()
         self._signals = StopSignals()
         self._clock: Callable[[], float] = float
         self._told: dict[str, bytes] = {}
@@ -31,14 +31,14 @@ class Group:
     @property
     def size(self) -> int:
         """The number of ranks."""
-        return self.place.size
+        return self.rank_info.size
 
     @property
     def is_main(self) -> bool:
         """Tell whether this rank is the one that prints and writes."""
-        return self.place.is_main
+        return self.rank_info.is_main
 
-    def __enter__(self) -> "Group":
+    def __enter__(self) -> "ProcessGroup":
         return self
 
     def __exit__(
@@ -55,15 +55,15 @@ class Group:
 
     def share(self, count: int) -> slice:
         """Return this rank's share of `count` things; the shares differ by one at most."""
-        rank, size = self.place.rank, self.place.size
+        rank, size = self.rank_info.rank, self.rank_info.size
         return slice(rank * count // size, (rank + 1) * count // size)
 
     def check(self) -> None:
-        """Raise Stopped if a signal came, unless the ranks have yet to agree on that."""
+        """Raise StopRequested if a signal came, unless the ranks have yet to agree on that."""
         self._signals.check()
 
     @contextmanager
-    def deferring(self) -> Iterator[None]:
+    def defer_interrupt(self) -> Iterator[None]:
         """Keep a signal that stops this rank's share of a sum until the ranks have agreed."""
         yield
 
@@ -71,20 +71,20 @@ class Group:
         """Return the time on the clock, the same in all ranks."""
         return self._clock()
 
-    def add_up(self, values: Tensor) -> None:
+    def all_reduce(self, values: Tensor) -> None:
         """Add up a vector over the ranks, in place. Its last `TAIL` entries are the group's own.
 
         Raises:
-            Stopped: a signal came to one of the ranks.
+            StopRequested: a signal came to one of the ranks.
             PeerError: one of the ranks failed or was lost.
 
         """
 
-    def first_with_most(self, count: int) -> int:
+    def argmax_rank(self, count: int) -> int:
         """Return the first rank that has the most of something, of which this one has `count`."""
         return 0
 
-    def hand_out(self, data: bytes | None, source: int = 0) -> bytes | None:
+    def broadcast(self, data: bytes | None, source: int = 0) -> bytes | None:
         """Return the data of one rank."""
         return data
 
@@ -105,11 +105,11 @@ class Group:
         """Raise PeerError if another rank has told of a failure, or gives no more signs of life."""
 
     @contextmanager
-    def pulse(self) -> Iterator[None]:
+    def heartbeat(self) -> Iterator[None]:
         """Give signs of life to the first rank, if it is another one."""
         yield
 
     @contextmanager
-    def one_per_machine_first(self) -> Iterator[None]:
+    def local_main_first(self) -> Iterator[None]:
         """Let the others on a machine wait until its first rank has been here."""
         yield

@@ -11,7 +11,7 @@ _MOST = 1 << 20
 
 
 @dataclass(frozen=True)
-class Place:
+class RankInfo:
     """One of `size` ranks, and of `local_size` on this machine; counted from 0."""
 
     rank: int = 0
@@ -25,7 +25,7 @@ class Place:
         return self.rank == 0
 
 
-def place_in(environ: Mapping[str, str] = os.environ) -> Place:
+def rank_info_from_env(environ: Mapping[str, str] = os.environ) -> RankInfo:
     """Return the place that the environment tells of, or that of a process by itself.
 
     Raises:
@@ -33,7 +33,7 @@ def place_in(environ: Mapping[str, str] = os.environ) -> Place:
 
     """
     if not all(environ.get(name) for name in ("RANK", "WORLD_SIZE", *_WHERE)):
-        return Place()
+        return RankInfo()
     rank, size = _number(environ, "RANK"), _number(environ, "WORLD_SIZE")
     local_rank, local_size = 0, 1
     if environ.get("LOCAL_RANK") and environ.get("LOCAL_WORLD_SIZE"):
@@ -44,7 +44,7 @@ def place_in(environ: Mapping[str, str] = os.environ) -> Place:
             f"RANK={rank} of WORLD_SIZE={size}, LOCAL_RANK={local_rank} of "
             f"LOCAL_WORLD_SIZE={local_size} cannot be; torchrun sets them, or unset them all"
         )
-    return Place(rank, size, local_rank, local_size)
+    return RankInfo(rank, size, local_rank, local_size)
 
 
 def is_launched(environ: Mapping[str, str] = os.environ) -> bool:
@@ -53,7 +53,7 @@ def is_launched(environ: Mapping[str, str] = os.environ) -> bool:
 
 
 def threads_per_rank(
-    place: Place, cores: int, environ: Mapping[str, str] = os.environ
+    place: RankInfo, cores: int, environ: Mapping[str, str] = os.environ
 ) -> int | None:
     """Return the threads that a rank should use by itself, or `None` to leave that to PyTorch.
 

@@ -9,16 +9,16 @@ from typing import Any
 from uuid import uuid4
 
 from mnist_cli.errors import ExitCode, MnistError, PeerError
-from mnist_cli.runtime.distributed.ranks import Place
+from mnist_cli.runtime.distributed.ranks import RankInfo
 
-# Seconds until the first rank has told of a failure, or has written everything.
+# Seconds until the first rank has told of a failure, or has written full_batch.
 HEARD, WRITTEN = 5.0, 600.0
 MEETING = 1800.0  # seconds, for all ranks to be there
 _MOST_LETTERS = 300  # of a message of PyTorch's
 _PULSE, _DEATH = 1.0, 30.0  # seconds from one sign of life to the next; and till there is no hope
 
 
-class Board:
+class RendezvousStore:
     """A `torch.distributed` store. Where the connection to it is lost, RuntimeError is raised."""
 
     def __init__(self, store: Any) -> None:  # noqa: ANN401 (it has many types)
@@ -63,16 +63,16 @@ class Board:
         return PeerError(f"rank {report['rank']}: {report['text']}", report["code"])
 
     @contextmanager
-    def pulse(self, rank: int) -> Iterator[None]:
+    def heartbeat(self, rank: int) -> Iterator[None]:
         """Give signs of life, by a thread, while a rank is busy by itself."""
         ended = threading.Event()
 
         def beat() -> None:
             with suppress(RuntimeError):
                 while not ended.wait(_PULSE):
-                    self._store.add(f"pulse/{rank}", 1)
+                    self._store.add(f"heartbeat/{rank}", 1)
 
-        thread = threading.Thread(target=beat, name="pulse", daemon=True)
+        thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
         thread.start()
         try:
             yield
@@ -85,14 +85,14 @@ class Board:
         now = time.monotonic()
         for rank in range(1, ranks):
             count, since = self._pulses.get(rank, (-1, now))
-            found = int(self._store.add(f"pulse/{rank}", 0))
+            found = int(self._store.add(f"heartbeat/{rank}", 0))
             self._pulses[rank] = (found, now if found != count else since)
             if now - self._pulses[rank][1] > _DEATH:
                 return rank
         return None
 
     def end(self, others: int) -> None:
-        """Leave word that the first rank has told and written everything; wait till it is heard.
+        """Leave word that the first rank has told and written full_batch; wait till it is heard.
 
         Before that, the first rank has to be there: the others may be in a sum with it still, and
         the store may be its own.
@@ -110,7 +110,7 @@ class Board:
         return False
 
 
-def meet(store: Any, place: Place) -> str:  # noqa: ANN401 (it has many types)
+def meet(store: Any, place: RankInfo) -> str:  # noqa: ANN401 (it has many types)
     """Return a name for this meeting of the ranks, once all are there.
 
     torchrun's store outlives a restart, and what the ranks of an earlier attempt left in it must

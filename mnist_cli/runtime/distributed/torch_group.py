@@ -20,19 +20,19 @@ from mnist_cli.errors import (
     TerminatedRunError,
     UsageError,
 )
-from mnist_cli.runtime.distributed.group import TAIL, Group
-from mnist_cli.runtime.distributed.ranks import Place, place_in
-from mnist_cli.runtime.distributed.store import HEARD, WRITTEN, Board, meet
-from mnist_cli.runtime.signals import Stopped
+from mnist_cli.runtime.distributed.group import TAIL, ProcessGroup
+from mnist_cli.runtime.distributed.ranks import RankInfo, rank_info_from_env
+from mnist_cli.runtime.distributed.store import HEARD, WRITTEN, RendezvousStore, meet
+from mnist_cli.runtime.signals import StopRequested
 
 # A lost rank is noticed by its connection. This is for one that is held up, by a reader who pauses.
 _LONGEST_WAIT = timedelta(days=1)
 
 
-class Ranks(Group):
+class TorchProcessGroup(ProcessGroup):
     """Several processes that `torch.distributed` connects: gloo on processors, nccl on GPUs."""
 
-    def __init__(self, place: Place, tell: Callable[[str], None]) -> None:
+    def __init__(self, place: RankInfo, tell: Callable[[str], None]) -> None:
         """Join the others, and wait for them; the first of them tells of errors by `tell`."""
         import torch.distributed as dist  # noqa: PLC0415 (not in every PyTorch)
 
@@ -44,7 +44,7 @@ class Ranks(Group):
         try:
             store, _, _ = next(dist.rendezvous("env://"))  # type: ignore[attr-defined]
             store = prefixed(f"mnist_cli/{meet(store, place)}", store)
-            self._board = Board(prefixed("words", store))
+            self._board = RendezvousStore(prefixed("words", store))
             dist.init_process_group(
                 "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo",
                 store=prefixed("sums", store),
@@ -67,23 +67,26 @@ class Ranks(Group):
     ) -> None:
         """Leave the group.
 
-        What ends all ranks alike is told by the first, once it has written everything. What ends
+        What ends all ranks alike is told by the first, once it has written full_batch. What ends
         this one alone is left where the others find it, and told by the first of them.
         """
         known = error if isinstance(error, MnistError) else None
-        is_everyones = error is None or (known is not None and known.is_everyones)
+        raised_on_all_ranks = error is None or (known is not None and known.raised_on_all_ranks)
         if error is not None:
-            self._board.report(self.place.rank, error)
-        if not is_everyones:
+            self._board.report(self.rank_info.rank, error)
+        if not raised_on_all_ranks:
             self._leave()  # or the others would wait for this rank
         if self.is_main:
-            if known is not None and not known.is_told:
+            if known is not None and not known.already_reported:
                 self._tell(str(known))
-                known.is_told = True
+                known.already_reported = True
             self._board.end(self.size - 1)
-        elif self._board.hears_of_the_end(WRITTEN if is_everyones else HEARD) and known is not None:
-            known.is_told = True
-        if is_everyones:
+        elif (
+            self._board.hears_of_the_end(WRITTEN if raised_on_all_ranks else HEARD)
+            and known is not None
+        ):
+            known.already_reported = True
+        if raised_on_all_ranks:
             self._leave()
 
     def _leave(self) -> None:
@@ -95,16 +98,16 @@ class Ranks(Group):
         """Leave it to the next sum."""
 
     @contextmanager
-    def deferring(self) -> Iterator[None]:
-        """Leave it to the sum that follows, which raises Stopped in all ranks."""
-        with suppress(Stopped):
+    def defer_interrupt(self) -> Iterator[None]:
+        """Leave it to the sum that follows, which raises StopRequested in all ranks."""
+        with suppress(StopRequested):
             yield
 
     def seconds(self) -> float:
         """Return the time on the first rank's clock at the last sum."""
         return self._seconds
 
-    def add_up(self, values: Tensor) -> None:
+    def all_reduce(self, values: Tensor) -> None:
         """Add up over the ranks."""
         why = self._signals.error
         at = self._clock() if self.is_main else 0.0
@@ -115,17 +118,17 @@ class Ranks(Group):
             interrupted, terminated, self._seconds = values[-TAIL:].tolist()
         if interrupted or terminated:
             self._signals.note(signal.SIGINT if interrupted else signal.SIGTERM)
-            raise Stopped
+            raise StopRequested
 
-    def first_with_most(self, count: int) -> int:
+    def argmax_rank(self, count: int) -> int:
         """Return the first rank that has the most of something, of which this one has `count`."""
         counts = torch.zeros(self.size, dtype=torch.int64)
-        counts[self.place.rank] = count
+        counts[self.rank_info.rank] = count
         with self._together():
             self._dist.all_reduce(counts)
         return counts.tolist().index(int(counts.max()))
 
-    def hand_out(self, data: bytes | None, source: int = 0) -> bytes | None:
+    def broadcast(self, data: bytes | None, source: int = 0) -> bytes | None:
         """Return the data of one rank."""
         with self._together():
             length = torch.tensor([-1 if data is None else len(data)])
@@ -133,15 +136,15 @@ class Ranks(Group):
             if length < 0:
                 return None
             contents = torch.empty(int(length), dtype=torch.uint8)
-            if self.place.rank == source:
+            if self.rank_info.rank == source:
                 contents.copy_(torch.frombuffer(bytearray(data or b""), dtype=torch.uint8))
             self._dist.broadcast(contents, source)
         return contents.numpy().tobytes()
 
     @contextmanager
-    def one_per_machine_first(self) -> Iterator[None]:
+    def local_main_first(self) -> Iterator[None]:
         """Let the others on a machine wait until its first rank has been here."""
-        is_first = self.place.local_rank == 0
+        is_first = self.rank_info.local_rank == 0
         if not is_first:
             self.wait()
         yield
@@ -179,9 +182,9 @@ class Ranks(Group):
             raise PeerError(f"rank {lost} was lost", ExitCode.TERMINATED)
 
     @contextmanager
-    def pulse(self) -> Iterator[None]:
+    def heartbeat(self) -> Iterator[None]:
         """Give signs of life to the first rank, if it is another one."""
-        with nullcontext() if self.is_main else self._board.pulse(self.place.rank):
+        with nullcontext() if self.is_main else self._board.heartbeat(self.rank_info.rank):
             yield
 
     @contextmanager
@@ -202,7 +205,7 @@ class Ranks(Group):
         return PeerError("another rank was lost", ExitCode.TERMINATED)
 
 
-def join(tell: Callable[[str], None]) -> Group:
+def join(tell: Callable[[str], None]) -> ProcessGroup:
     """Return the group of ranks that the environment tells of, once all are there.
 
     Of what goes wrong with many, the first tells by `tell`, with one line or two.
@@ -211,5 +214,5 @@ def join(tell: Callable[[str], None]) -> Group:
         UsageError: the environment contradicts itself.
 
     """
-    place = place_in()
-    return Ranks(place, tell) if place.size > 1 else Group(place)
+    place = rank_info_from_env()
+    return TorchProcessGroup(place, tell) if place.size > 1 else ProcessGroup(place)

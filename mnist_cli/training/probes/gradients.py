@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from mnist_cli.data.datasets import Split
 from mnist_cli.errors import DivergedError
-from mnist_cli.runtime.threads import Team
+from mnist_cli.runtime.threads import ThreadPool
 from mnist_cli.training.loop import Update, micro_batches, smoothed_classes
 
 _MICRO_BATCH = 512
@@ -26,7 +26,7 @@ class Objective:
 
     model: nn.Module
     label_smoothing: float = 0.0
-    team: Team = field(default_factory=Team)
+    pool: ThreadPool = field(default_factory=ThreadPool)
 
     @property
     def parameters(self) -> list[Tensor]:
@@ -45,7 +45,7 @@ class Objective:
         whole = Update(self.model, parameters, split.images, split.labels, len(split), wanted)
         total = torch.zeros(sum(p.numel() for p in parameters), dtype=torch.float64)
         parts = micro_batches(len(split), _MICRO_BATCH)
-        for part, _ in self.team.map(whole.part, parts):
+        for part, _ in self.pool.map(whole.part, parts):
             total += flat(part)
         if not bool(total.isfinite().all()):
             raise DivergedError("training diverged: the gradient is not finite")
@@ -66,7 +66,7 @@ class Objective:
         kind = next(iter(parameters.values())).dtype
         norms = []
         for part in micro_batches(len(split), max(1, _MAX_VALUES // size)):
-            self.team.check()
+            self.pool.check()
             images, labels = split[part]
             gradients = each(parameters, images.to(kind), labels.long())
             squares = [

@@ -12,7 +12,7 @@ from mnist_cli.config.train import TrainConfig
 from mnist_cli.data.datasets import Split
 from mnist_cli.events import AlignmentProbe, NoiseProbe, ProbeEvent, SharpnessProbe
 from mnist_cli.runtime.seeding import stream
-from mnist_cli.runtime.threads import Team
+from mnist_cli.runtime.threads import ThreadPool
 from mnist_cli.training.probes.alignment import alignment
 from mnist_cli.training.probes.gradients import Objective
 from mnist_cli.training.probes.noise import mean_of, noise_scale, two_batches
@@ -33,7 +33,7 @@ class Probes:
 
     config: TrainConfig
     samples: Split
-    team: Team
+    pool: ThreadPool
     clock: Callable[[], float]
 
     def due(self, update: int) -> bool:
@@ -51,7 +51,7 @@ class Probes:
         was_training = model.training
         model.eval()
         assert self.config.label_smoothing is not None
-        objective = Objective(model, self.config.label_smoothing, self.team)
+        objective = Objective(model, self.config.label_smoothing, self.pool)
         at: dict[str, Any] = {"update": update, "samples_seen": samples_seen}
         try:
             if "noise" in names or "alignment" in names:

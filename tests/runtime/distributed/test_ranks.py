@@ -9,30 +9,33 @@ from torch import nn
 from mnist_cli.config.options import MODELS
 from mnist_cli.errors import UsageError
 from mnist_cli.models.networks import build_model
-from mnist_cli.runtime.distributed.group import TAIL, Group
-from mnist_cli.runtime.distributed.ranks import Place, place_in, threads_per_rank
+from mnist_cli.runtime.distributed.group import TAIL, ProcessGroup
+from mnist_cli.runtime.distributed.ranks import RankInfo, rank_info_from_env, threads_per_rank
 from mnist_cli.runtime.distributed.torch_group import join
-from mnist_cli.training.distributed import Exchange, Tally, check_spreadable
+from mnist_cli.training.distributed import GradientAllReduce, RunningSums, check_spreadable
 
 WHERE = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
 SECOND = {**WHERE, "RANK": "1", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}
 
 
 def test_the_place_is_that_of_torchrun() -> None:
-    assert place_in(SECOND) == Place(rank=1, size=4, local_rank=1, local_size=2)
-    assert not place_in(SECOND).is_main
-    assert place_in({**SECOND, "RANK": "0", "LOCAL_RANK": "0"}).is_main
+    assert rank_info_from_env(SECOND) == RankInfo(rank=1, size=4, local_rank=1, local_size=2)
+    assert not rank_info_from_env(SECOND).is_main
+    assert rank_info_from_env({**SECOND, "RANK": "0", "LOCAL_RANK": "0"}).is_main
 
 
 def test_a_launcher_that_does_not_tell_of_machines_has_one_rank_on_each() -> None:
-    assert place_in({**WHERE, "RANK": "1", "WORLD_SIZE": "4"}) == Place(1, 4, 0, 1)
+    assert rank_info_from_env({**WHERE, "RANK": "1", "WORLD_SIZE": "4"}) == RankInfo(1, 4, 0, 1)
 
 
 @pytest.mark.parametrize("lacking", ["RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"])
 def test_a_process_by_itself_has_no_launcher(lacking: str) -> None:
     """Some set one of the names for purposes of their own."""
-    assert place_in({key: value for key, value in SECOND.items() if key != lacking}) == Place()
-    assert place_in({**SECOND, lacking: ""}) == Place()
+    assert (
+        rank_info_from_env({key: value for key, value in SECOND.items() if key != lacking})
+        == RankInfo()
+    )
+    assert rank_info_from_env({**SECOND, lacking: ""}) == RankInfo()
 
 
 @pytest.mark.parametrize(
@@ -50,24 +53,24 @@ def test_a_process_by_itself_has_no_launcher(lacking: str) -> None:
 )
 def test_a_place_that_cannot_be_is_a_usage_error(wrong: dict[str, str]) -> None:
     with pytest.raises(UsageError, match="torchrun sets") as raised:
-        place_in({**SECOND, **wrong})
+        rank_info_from_env({**SECOND, **wrong})
     assert len(str(raised.value)) < 200
 
 
 @pytest.mark.parametrize(
     ("place", "environ", "threads"),
     [
-        (Place(), {"OMP_NUM_THREADS": "1"}, None),  # somebody's wish
-        (Place(0, 2, 0, 2), {"OMP_NUM_THREADS": "1"}, 4),  # torchrun's
-        (Place(0, 2, 0, 2), {}, 4),
-        (Place(0, 2, 0, 1), {}, 8),  # alone on its machine
-        (Place(0, 3, 0, 3), {}, 2),
-        (Place(0, 16, 0, 16), {}, 1),  # more ranks than cores
-        (Place(0, 2, 0, 2), {"OMP_NUM_THREADS": "3"}, None),
+        (RankInfo(), {"OMP_NUM_THREADS": "1"}, None),  # somebody's wish
+        (RankInfo(0, 2, 0, 2), {"OMP_NUM_THREADS": "1"}, 4),  # torchrun's
+        (RankInfo(0, 2, 0, 2), {}, 4),
+        (RankInfo(0, 2, 0, 1), {}, 8),  # alone on its machine
+        (RankInfo(0, 3, 0, 3), {}, 2),
+        (RankInfo(0, 16, 0, 16), {}, 1),  # more ranks than cores
+        (RankInfo(0, 2, 0, 2), {"OMP_NUM_THREADS": "3"}, None),
     ],
 )
 def test_ranks_share_out_the_cores_of_a_machine(
-    place: Place, environ: dict[str, str], threads: int | None
+    place: RankInfo, environ: dict[str, str], threads: int | None
 ) -> None:
     assert threads_per_rank(place, 8, environ) == threads
 
@@ -75,7 +78,7 @@ def test_ranks_share_out_the_cores_of_a_machine(
 @pytest.mark.parametrize("size", [1, 2, 3, 7])
 @pytest.mark.parametrize("count", [0, 1, 2, 6, 7, 64, 1001])
 def test_shares_cover_everything_once_and_differ_by_one_at_most(count: int, size: int) -> None:
-    shares = [Group(Place(rank, size)).share(count) for rank in range(size)]
+    shares = [ProcessGroup(RankInfo(rank, size)).share(count) for rank in range(size)]
     assert (shares[0].start, shares[-1].stop) == (0, count)
     assert all(one.stop == other.start for one, other in pairwise(shares))
     sizes = [share.stop - share.start for share in shares]
@@ -100,8 +103,8 @@ def test_every_network_can_be_spread(name: str) -> None:
 
 def test_one_process_exchanges_nothing() -> None:
     parameters = [torch.zeros(2, 3), torch.zeros(4)]
-    gradient, sums = [torch.ones(2, 3), torch.ones(4)], Tally(1.5, 2, 3)
-    found = Exchange(Group(), parameters).add_up(gradient, sums, 3)
+    gradient, sums = [torch.ones(2, 3), torch.ones(4)], RunningSums(1.5, 2, 3)
+    found = GradientAllReduce(ProcessGroup(), parameters).all_reduce(gradient, sums, 3)
     assert found[0] is gradient
     assert found[1] is sums
     assert all(bool((part == 1).all()) for part in gradient)
@@ -112,8 +115,8 @@ def test_a_process_by_itself_is_a_group_of_one(monkeypatch: pytest.MonkeyPatch) 
         monkeypatch.delenv(name, raising=False)
     values = torch.arange(5.0 + TAIL)
     with join(pytest.fail) as group:
-        group.add_up(values)
-        assert (type(group), group.size, group.is_main) == (Group, 1, True)
-        assert group.hand_out(b"data") == b"data"
-        assert group.hand_out(None) is None
+        group.all_reduce(values)
+        assert (type(group), group.size, group.is_main) == (ProcessGroup, 1, True)
+        assert group.broadcast(b"data") == b"data"
+        assert group.broadcast(None) is None
     assert values.tolist() == list(range(5 + TAIL))

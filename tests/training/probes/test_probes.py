@@ -14,7 +14,7 @@ from mnist_cli.data.datasets import Dataset, Split
 from mnist_cli.models.layers import Flatten, Normalize
 from mnist_cli.models.networks import MODELS, build_model
 from mnist_cli.runtime.seeding import stream
-from mnist_cli.runtime.threads import Team
+from mnist_cli.runtime.threads import ThreadPool
 from mnist_cli.training.probes.alignment import alignment
 from mnist_cli.training.probes.gradients import Objective, flat
 from mnist_cli.training.probes.noise import Noise, mean_of, noise_scale, two_batches
@@ -96,8 +96,8 @@ def test_the_mean_gradient_is_that_of_one_backward_pass(few: Split) -> None:
     model = build_model("mlp")
     loss = F.cross_entropy(model(few.images), few.labels.long(), label_smoothing=0.1)
     expected = flat(torch.autograd.grad(loss, list(model.parameters())))
-    for team in (Team(), Team(2)):
-        found = Objective(model, 0.1, team).gradient(few)
+    for pool in (ThreadPool(), ThreadPool(2)):
+        found = Objective(model, 0.1, pool).gradient(few)
         assert torch.allclose(found, expected, rtol=1e-4, atol=1e-7)
 
 
@@ -154,7 +154,7 @@ def test_networks_with_batch_norm_and_dropout_are_probed_in_evaluation_mode(few:
     model = small_network(nn.BatchNorm1d(10), nn.Dropout(0.5)).float()
     model(few.images)  # moves the running means from their start
     config = resolve(TrainConfig(model="linear", batch_size=10, probe="noise,alignment,sharpness"))
-    probes = Probes(config, few, Team(), lambda: 0.0)
+    probes = Probes(config, few, ThreadPool(), lambda: 0.0)
     model.train()
     first = list(probes.measure(model, update=3, samples_seen=0, lr=0.1))
     assert model.training
