@@ -41,7 +41,7 @@ def fit(
     optimizer: Optimizer,
     batches: Iterable[Batch],
     plan: Plan,
-    sums: RunningSums,
+    running: RunningSums,
     *,
     pool: ThreadPool,
     group: ProcessGroup | None = None,
@@ -51,7 +51,7 @@ def fit(
     Of several ranks, each has its share of every batch, and all make the same update.
 
     Yields a `Progress` after each micro-batch; after the last one of an update a `Step` comes
-    before it. An update that is abandoned before its `Step` leaves weights, optimizer and sums
+    before it. An update that is abandoned before its `Step` leaves weights, optimizer and running sums
     untouched.
 
     Raises:
@@ -78,7 +78,7 @@ def fit(
                 gradient = list(torch._foreach_add(gradient, part)) if gradient else part
                 sums.add(piece)
                 if sums.samples < len(labels):
-                    yield _progress(plan, lr, sums, sums, group.size)
+                    yield _progress(plan, lr, running, sums, group.size)
         gradient, sums = exchange.all_reduce(gradient, sums, size)
         loss = sums.loss_sum / size
         if not math.isfinite(loss):
@@ -86,17 +86,17 @@ def fit(
         if not is_finite(gradient):
             raise _diverged(f"the gradient of update {update + 1} is not finite", lr)
         optimizer.step(gradient, lr)
-        sums.add(sums)
+        running.add(sums)
         yield Step(
             seconds=plan.clock(),
             epoch=plan.epoch,
             step=step + 1,
             update=update + 1,
-            samples_seen=seen_before + sums.samples,
+            samples_seen=seen_before + running.samples,
             loss=loss,
             lr=lr,
         )
-        yield _progress(plan, lr, sums, RunningSums(), group.size)
+        yield _progress(plan, lr, running, RunningSums(), group.size)
 
 
 def micro_batches(size: int, most: int) -> list[slice]:
@@ -125,16 +125,16 @@ def smoothed_classes(smoothing: float) -> Tensor:
 
 
 def _progress(
-    plan: Plan, lr: float, sums: RunningSums, under_way: RunningSums, ranks: int
+    plan: Plan, lr: float, running: RunningSums, under_way: RunningSums, ranks: int
 ) -> Progress:
     """Return how far an update is; the other ranks' shares are taken to be as far as this one."""
-    samples = sums.samples + under_way.samples
+    samples = running.samples + under_way.samples
     seen_before = (plan.epoch - 1) * plan.shape.samples
     return Progress(
         plan.clock(),
-        seen_before + sums.samples + under_way.samples * ranks,
-        (sums.loss_sum + under_way.loss_sum) / samples,
-        (sums.correct + under_way.correct) / samples,
+        seen_before + running.samples + under_way.samples * ranks,
+        (running.loss_sum + under_way.loss_sum) / samples,
+        (running.correct + under_way.correct) / samples,
         lr,
     )
 
