@@ -51,7 +51,7 @@ def fit(
     Of several ranks, each has its share of every batch, and all make the same update.
 
     Yields a `Progress` after each micro-batch; after the last one of an update a `Step` comes
-    before it. An update that is abandoned before its `Step` leaves weights, optimizer and running sums
+    before it. An update that is abandoned before its `Step` leaves weights, optimizer and sums
     untouched.
 
     Raises:
