@@ -155,7 +155,7 @@ class Scorer:
         return self.test, self.val
 
     def score_epoch(self) -> Epoch:
-        """Score the epoch that has just ended, note that in the history, and start new running sums.
+        """Score the epoch that has ended, add it to the history, and start new running sums.
 
         Raises:
             DivergedError, StopRequested, PeerError: see `score`; the epoch is not scored.
