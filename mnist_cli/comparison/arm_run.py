@@ -6,8 +6,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from mnist_cli.comparison.events import ArmEnd, ArmProgress, Change, Point
-from mnist_cli.comparison.plan import Arm
+from mnist_cli.comparison.events import Change, Point, RunEnd, RunProgress
+from mnist_cli.comparison.plan import Run
 from mnist_cli.comparison.stats import sample
 from mnist_cli.data.datasets import Split
 from mnist_cli.errors import DivergedError
@@ -29,7 +29,7 @@ _GROWTH, CHECK_GROWTH = 1.5, 1.05  # from one point to the next otherwise; of ch
 
 
 @dataclass(frozen=True)
-class Material:
+class SharedData:
     """What the arms of a comparison share: samples, and who computes."""
 
     train: Split
@@ -40,13 +40,13 @@ class Material:
     machine: str = ""
 
 
-class ArmRun:
+class RunTraining:
     """An arm under way: its training's state, and the record of what was measured so far."""
 
     def __init__(
         self,
-        arm: Arm,
-        material: Material,
+        arm: Run,
+        material: SharedData,
         state: TrainingState,
         record: list[Event],
         train_seconds: float,
@@ -74,7 +74,7 @@ class ArmRun:
         return self._trainer.train_seconds
 
     def events(self, signals: StopSignals) -> Iterator[Event]:
-        """Train and measure to the end; without an `ArmEnd` if a signal came first.
+        """Train and measure to the end; without an `RunEnd` if a signal came first.
 
         What was recorded before comes first, so that an arm that goes on tells the whole story.
 
@@ -210,10 +210,10 @@ class ArmRun:
             val_accuracy=val.accuracy if val else None,
         )
 
-    def _end(self, reason: str, point: Point | None = None) -> ArmEnd:
+    def _end(self, reason: str, point: Point | None = None) -> RunEnd:
         assert self.arm.config.lr is not None
         changes = [c.after - c.before for c in self.record if isinstance(c, Change)]
-        return ArmEnd(
+        return RunEnd(
             seconds=self.clock(),
             arm=self.arm.name,
             batch_size=self.arm.batch_size,
@@ -236,14 +236,14 @@ class ArmRun:
             machine=self._material.machine,
         )
 
-    def _progress(self, event: Progress) -> ArmProgress:
+    def _progress(self, event: Progress) -> RunProgress:
         config, end = self.arm.config, self.arm.end_updates
         share = None
         if end:
             share = event.samples_seen / self._trainer.shape.samples_seen(end)
         elif config.max_seconds:
             share = self.train_seconds / config.max_seconds
-        return ArmProgress(
+        return RunProgress(
             seconds=event.seconds,
             update=self.state.update,
             samples_seen=event.samples_seen,

@@ -12,7 +12,7 @@ from mnist_cli.comparison.findings import verdict
 from mnist_cli.comparison.job_queue import Job
 from mnist_cli.comparison.lr_search import grid
 from mnist_cli.comparison.results import Results
-from mnist_cli.comparison.worker import Workshop
+from mnist_cli.comparison.worker import Worker
 from mnist_cli.config.compare import CompareConfig, resolve
 from mnist_cli.errors import DivergedError, ThresholdNotMetError
 from mnist_cli.events import Event
@@ -62,7 +62,7 @@ class _Comparison:
         self.asked = asked
         self.config = config = resolve(asked)
         self.results = results
-        self.workshop = Workshop(config, signals, self.clock, group)
+        self.workshop = Worker(config, signals, self.clock, group)
         self.sizes = plan.check_sizes(config, self.workshop.samples)
         self.seeds = plan.seeds_of(config)
         self.arms_run = 0

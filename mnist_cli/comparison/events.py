@@ -32,7 +32,7 @@ class CompareStart(Event):
 
 
 @dataclass(frozen=True)
-class ArmStart(Event):
+class RunStart(Event):
     """An arm begins, goes on, or is only read again. `updates` is `None` where open."""
 
     name: ClassVar[str] = "arm-start"
@@ -48,7 +48,7 @@ class ArmStart(Event):
 
 
 @dataclass(frozen=True)
-class ArmProgress(Event):
+class RunProgress(Event):
     """A sign of life: the share of the arm's budget that is spent, or `None` where open."""
 
     name: ClassVar[str] = "arm-progress"
@@ -101,7 +101,7 @@ class Change(Event):
 
 
 @dataclass(frozen=True)
-class ArmEnd(Event):
+class RunEnd(Event):
     """An arm ended. The losses are `None` if it diverged.
 
     `reason` is `completed`, `until-accuracy`, `gave-up` or `diverged`. `rises` counts the watched
@@ -208,7 +208,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Verdict(Event):
+class Conclusions(Event):
     """What follows from the numbers."""
 
     name: ClassVar[str] = "verdict"

@@ -4,17 +4,25 @@ import math
 from collections.abc import Callable, Iterator
 
 from mnist_cli.comparison.arm_run import CHECK_GROWTH
-from mnist_cli.comparison.events import Finding, Verdict
-from mnist_cli.comparison.lr_search import HALF_OF_GUESSING
+from mnist_cli.comparison.events import Conclusions, Finding
+from mnist_cli.comparison.lr_search import STABLE_LOSS
 from mnist_cli.comparison.results import Results, Values
-from mnist_cli.comparison.stats import LEVEL, Sample, difference, holm, knee, sample, slope
+from mnist_cli.comparison.stats import (
+    SIGNIFICANCE_LEVEL,
+    Sample,
+    difference,
+    holm,
+    knee,
+    sample,
+    slope,
+)
 from mnist_cli.config.compare import FULL, CompareConfig
 from mnist_cli.events import AlignmentProbe
 
-NEAR = 0.15  # of 2 / learning rate: what counts as being at the edge of stability
+EDGE_TOLERANCE = 0.15  # of 2 / learning rate: what counts as being at the edge of stability
 
 
-def verdict(seconds: float, config: CompareConfig, results: Results) -> Verdict:
+def verdict(seconds: float, config: CompareConfig, results: Results) -> Conclusions:
     """Return the findings; they follow from the results alone."""
     findings = [
         *_divergence(results),
@@ -26,7 +34,7 @@ def verdict(seconds: float, config: CompareConfig, results: Results) -> Verdict:
         *_probes(results),
         *_caveats(config, results),
     ]
-    return Verdict(seconds, findings)
+    return Conclusions(seconds, findings)
 
 
 def _divergence(results: Results) -> Iterator[Finding]:
@@ -111,7 +119,7 @@ def _axes(config: CompareConfig, results: Results) -> Iterator[Finding]:
 
 def _equal_loss(results: Results) -> Iterator[Finding]:
     x, found = results.at_equal_loss(lambda point: point.test_accuracy)
-    if len(found) > 1 and x <= HALF_OF_GUESSING:
+    if len(found) > 1 and x <= STABLE_LOSS:
         yield ranking(
             "equal training loss",
             found,
@@ -172,11 +180,11 @@ def _probes(results: Results) -> Iterator[Finding]:
         text += f" (on {probes[0].samples:,} samples)"
         edges = [(p.sharpness, p.stable_up_to) for p in probes if p.stable_up_to is not None]
         if edges:
-            near = sum(abs(value / edge - 1) <= NEAR for value, edge in edges)
+            near = sum(abs(value / edge - 1) <= EDGE_TOLERANCE for value, edge in edges)
             text += (
                 f", where the edge of stability, 2 / learning rate{_momentum(results)}, is "
                 f"{edges[-1][1]:.1f}; {near} of {len(edges)} probes are within "
-                f"{100 * NEAR:.0f} % of that"
+                f"{100 * EDGE_TOLERANCE:.0f} % of that"
             )
         yield Finding("sharpness", f"{text}.")
 
@@ -262,11 +270,11 @@ def ranking(
     scaled = found if higher else {s: sample([math.log(v) for v in values[s]]) for s in order}
     tests = [difference(scaled[best], scaled[size], steps) for size in others]
     corrected = holm([test.p for test in tests], len(order) * len(others) // 2)
-    clear = [named(s) for s, p in zip(others, corrected, strict=True) if p < LEVEL]
+    clear = [named(s) for s, p in zip(others, corrected, strict=True) if p < SIGNIFICANCE_LEVEL]
     unclear = [
         f"{named(s)} (p = {p:.2g})" if test.degrees else named(s)
         for s, p, test in zip(others, corrected, tests, strict=True)
-        if p >= LEVEL
+        if p >= SIGNIFICANCE_LEVEL
     ]
     if all(found[size].count < 2 for size in order):
         spread = ", ".join(f"{named(s)} {form(found[s])}" for s in order)

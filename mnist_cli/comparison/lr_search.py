@@ -4,15 +4,15 @@ import math
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field, replace
 
-from mnist_cli.comparison.events import ArmEnd, Trial, Tuned
-from mnist_cli.comparison.plan import Arm
+from mnist_cli.comparison.events import RunEnd, Trial, Tuned
+from mnist_cli.comparison.plan import Run
 from mnist_cli.data.catalogue import CLASSES
 from mnist_cli.events import Event
 
-HALF_OF_GUESSING = math.log(CLASSES) / 2  # a training that gets below it is called stable
+STABLE_LOSS = math.log(CLASSES) / 2  # a training that gets below it is called stable
 _LOWEST, _HIGHEST = -18, 9  # places on the grid: rates from 1e-6 to 1000
 
-RunArm = Callable[[Arm], Generator[Event, None, ArmEnd]]
+RunArm = Callable[[Run], Generator[Event, None, RunEnd]]
 
 
 def grid(place: int) -> float:
@@ -34,10 +34,10 @@ class Search:
     `hurried`, a trial ends when it has made as many updates as the best took to the target.
     """
 
-    arm: Arm
+    arm: Run
     run: RunArm
     hurried: bool = True
-    ends: dict[int, ArmEnd] = field(default_factory=dict)
+    ends: dict[int, RunEnd] = field(default_factory=dict)
 
     def best(self) -> Generator[Event, None, int]:
         """Climb from the arm's rate to one that is better than its neighbours; return its place."""
@@ -102,12 +102,12 @@ class Search:
         return (0, end.val_loss)
 
 
-def is_stable(end: ArmEnd) -> bool:
+def is_stable(end: RunEnd) -> bool:
     """Tell whether a training got half of the way from guessing, ln 10, to no loss at all."""
-    return end.train_loss is not None and end.train_loss <= HALF_OF_GUESSING
+    return end.train_loss is not None and end.train_loss <= STABLE_LOSS
 
 
-def _trial(lr: float, end: ArmEnd) -> Trial:
+def _trial(lr: float, end: RunEnd) -> Trial:
     return Trial(
         lr=lr,
         reason=end.reason,

@@ -30,7 +30,7 @@ BASE_LR = {
 
 
 @dataclass(frozen=True)
-class Arm:
+class Run:
     """A batch size with a seed: a resolved config, whose limits are the budget of the comparison.
 
     `end_updates` is the number of updates at which it ends, if that is known. `probe_ends` asks
@@ -58,7 +58,7 @@ class Arm:
         return f"{kind}{self.batch_size}-seed{self.config.seed}-lr{self.config.lr:g}-{digest}"
 
 
-def arm_of(
+def plan_run(
     config: CompareConfig,
     size: int | None,
     seed: int,
@@ -66,7 +66,7 @@ def arm_of(
     *,
     samples: int,
     purpose: str = "arm",
-) -> Arm:
+) -> Run:
     """Return the arm of a batch size and a seed with a learning rate; `config` is resolved.
 
     All arms descend the plain cross-entropy of the samples as they are.
@@ -110,10 +110,10 @@ def arm_of(
         updates = config.epochs * shape.updates
     elif config.until_accuracy is not None:
         trained = replace(trained, epochs=config.max_epochs)
-    return Arm(trained, updates, purpose, probe_ends=config.probe_every is None)
+    return Run(trained, updates, purpose, probe_ends=config.probe_every is None)
 
 
-def cost_of(arm: Arm, samples: int) -> float:
+def cost_of(arm: Run, samples: int) -> float:
     """Return about how long an arm takes, to be compared with others of its network."""
     shape = epoch_shape(arm.config, samples)
     updates = arm.end_updates or arm.config.epochs * shape.updates

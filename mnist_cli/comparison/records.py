@@ -13,9 +13,9 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, ClassVar, Union, get_args, get_origin, get_type_hints
 
-from mnist_cli.comparison.arm_run import ArmRun, Material
-from mnist_cli.comparison.events import REASONS, ArmEnd, Change, Point
-from mnist_cli.comparison.plan import PLACES, Arm
+from mnist_cli.comparison.arm_run import RunTraining, SharedData
+from mnist_cli.comparison.events import REASONS, Change, Point, RunEnd
+from mnist_cli.comparison.plan import PLACES, Run
 from mnist_cli.data.batches import epoch_shape
 from mnist_cli.errors import CheckpointError, OutputError
 from mnist_cli.events import AlignmentProbe, Event, NoiseProbe, SharpnessProbe, to_dict
@@ -37,7 +37,7 @@ class Saved(Event):
 
 
 _KINDS: dict[tuple[str, str | None], type[Event]] = {
-    **{(kind.name, None): kind for kind in (Point, Change, ArmEnd, Saved)},
+    **{(kind.name, None): kind for kind in (Point, Change, RunEnd, Saved)},
     ("probe", "noise"): NoiseProbe,
     ("probe", "alignment"): AlignmentProbe,
     ("probe", "sharpness"): SharpnessProbe,
@@ -83,7 +83,7 @@ class Store:
         if self._lock is not None:
             self._lock.close()
 
-    def finished(self, arm: Arm) -> list[Event] | None:
+    def finished(self, arm: Run) -> list[Event] | None:
         """Return the record of a finished arm, if there is one."""
         path = self._path(arm.name, ".jsonl")
         record = self._read(path)
@@ -92,7 +92,7 @@ class Store:
         _log.warning("%s is not the record of its arm; this arm is run again", path)
         return None
 
-    def open(self, arm: Arm, material: Material) -> ArmRun:
+    def open(self, arm: Run, material: SharedData) -> RunTraining:
         """Return an arm that goes on where it was cut off, or begins."""
         record = self._read(self._path(arm.name, ".part.jsonl")) or []
         saved = record.pop() if record else None
@@ -106,12 +106,12 @@ class Store:
                 if checkpoint.position.update != saved.update or not same:
                     raise CheckpointError("its checkpoint does not fit its record")
                 state.restore(checkpoint, epoch_shape(arm.config, len(material.train)))
-                return ArmRun(arm, material, state, record, saved.train_seconds)
+                return RunTraining(arm, material, state, record, saved.train_seconds)
             except CheckpointError as error:
                 _log.warning("%s begins anew: %s", arm.name, error)
-        return ArmRun(arm, material, TrainingState(arm.config, material.train.device), [], 0.0)
+        return RunTraining(arm, material, TrainingState(arm.config, material.train.device), [], 0.0)
 
-    def save(self, run: ArmRun) -> None:
+    def save(self, run: RunTraining) -> None:
         """Write how far an arm has come; the checkpoint last, since it vouches for the record."""
         saved = Saved(run.clock(), run.state.update, run.train_seconds)
         self._write(self._path(run.arm.name, ".part.jsonl"), [*run.record, saved])
@@ -195,10 +195,10 @@ def _refuse(constant: str) -> None:
     raise ValueError(f"it holds {constant}")
 
 
-def _is_of(arm: Arm, record: list[Event]) -> bool:
+def _is_of(arm: Run, record: list[Event]) -> bool:
     """Tell whether a record is whole, and that of an arm."""
     end = record[-1] if record else None
-    if not isinstance(end, ArmEnd) or end.reason not in REASONS:
+    if not isinstance(end, RunEnd) or end.reason not in REASONS:
         return False
     if (end.arm, end.batch_size, end.seed) != (arm.name, arm.batch_size, arm.config.seed):
         return False

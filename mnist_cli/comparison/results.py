@@ -4,7 +4,15 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from mnist_cli.comparison.events import ArmEnd, Change, CompareStart, Point, Summary, Tuned, Verdict
+from mnist_cli.comparison.events import (
+    Change,
+    CompareStart,
+    Conclusions,
+    Point,
+    RunEnd,
+    Summary,
+    Tuned,
+)
 from mnist_cli.comparison.stats import Sample, median, reading, sample
 from mnist_cli.config.compare import FULL
 from mnist_cli.events import AlignmentProbe, Event, NoiseProbe, SharpnessProbe
@@ -19,7 +27,7 @@ AXES: dict[str, Callable[[Point], float]] = {
 
 
 @dataclass(frozen=True)
-class ArmRecord:
+class RunRecord:
     """What was measured of an arm."""
 
     points: list[Point]
@@ -27,7 +35,7 @@ class ArmRecord:
     noise: list[NoiseProbe]
     alignment: list[AlignmentProbe]
     sharpness: list[SharpnessProbe]
-    end: ArmEnd
+    end: RunEnd
 
 
 @dataclass
@@ -35,12 +43,12 @@ class Results:
     """The arms that ended, and what was said of the comparison."""
 
     start: CompareStart | None = None
-    arms: list[ArmRecord] = field(default_factory=list)
+    arms: list[RunRecord] = field(default_factory=list)
     tuned: list[Tuned] = field(default_factory=list)
-    verdict: Verdict | None = None
+    verdict: Conclusions | None = None
 
     @property
-    def ends(self) -> list[ArmEnd]:
+    def ends(self) -> list[RunEnd]:
         """How the arms ended."""
         return [arm.end for arm in self.arms]
 
@@ -49,7 +57,7 @@ class Results:
         """The batch sizes in the order in which they were given."""
         return list(dict.fromkeys(arm.end.batch_size for arm in self.arms))
 
-    def of(self, batch_size: int | str) -> list[ArmRecord]:
+    def of(self, batch_size: int | str) -> list[RunRecord]:
         """Return the arms of a batch size, by seed."""
         return [arm for arm in self.arms if arm.end.batch_size == batch_size]
 
@@ -64,15 +72,15 @@ class Results:
             self.start = event
         elif isinstance(event, Tuned):
             self.tuned.append(event)
-        elif isinstance(event, Verdict):
+        elif isinstance(event, Conclusions):
             self.verdict = event
 
     def add_arm(self, record: Sequence[Event]) -> None:
         """Take in the record of an arm that ended."""
         end = record[-1]
-        assert isinstance(end, ArmEnd)
+        assert isinstance(end, RunEnd)
         self.arms.append(
-            ArmRecord(
+            RunRecord(
                 points=[event for event in record if isinstance(event, Point)],
                 changes=[event for event in record if isinstance(event, Change)],
                 noise=[event for event in record if isinstance(event, NoiseProbe)],
@@ -121,7 +129,7 @@ class Results:
         """Return the training loss above which a curve is merely one that diverges."""
         return 3 * max(arm.points[0].train_loss for arm in self.arms if arm.points)
 
-    def of_ends(self, value: Callable[[ArmEnd], float | None]) -> Values:
+    def of_ends(self, value: Callable[[RunEnd], float | None]) -> Values:
         """Return a figure of the arms' ends, for the batch sizes that have it with every seed."""
         found: Values = {}
         for size in self.batch_sizes:
@@ -145,7 +153,7 @@ class Results:
         first = median([first.noise_scale for first, _ in probes])
         return first, median([last.noise_scale for _, last in probes])
 
-    def _whole(self) -> list[ArmRecord]:
+    def _whole(self) -> list[RunRecord]:
         """Return the arms of the batch sizes of which none diverged."""
         lost = {arm.end.batch_size for arm in self.arms if arm.end.reason == "diverged"}
         return [arm for arm in self.arms if arm.end.batch_size not in lost]
@@ -155,7 +163,7 @@ class Results:
         x: float,
         along: Callable[[Point], float],
         value: Callable[[Point], float],
-        arms: list[ArmRecord],
+        arms: list[RunRecord],
     ) -> Values:
         found: Values = {}
         for arm in arms:

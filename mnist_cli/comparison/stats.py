@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-LEVEL = 0.05  # a difference is called clear when chance alone would show it less often
+SIGNIFICANCE_LEVEL = 0.05  # a difference is called clear when chance alone would show it less often
 
 
 @dataclass(frozen=True)

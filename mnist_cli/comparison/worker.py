@@ -7,11 +7,11 @@ from collections.abc import Callable, Generator, Iterator
 import torch
 
 from mnist_cli.comparison import plan
-from mnist_cli.comparison.arm_run import Material
-from mnist_cli.comparison.events import ArmEnd, ArmProgress, ArmStart, Dealt
+from mnist_cli.comparison.arm_run import SharedData
+from mnist_cli.comparison.events import Dealt, RunEnd, RunProgress, RunStart
 from mnist_cli.comparison.job_queue import Desk, Found, Job
 from mnist_cli.comparison.lr_search import Search
-from mnist_cli.comparison.plan import Arm
+from mnist_cli.comparison.plan import Run
 from mnist_cli.comparison.records import Store
 from mnist_cli.config.compare import CompareConfig
 from mnist_cli.data.datasets import Dataset, load_dataset, part
@@ -27,7 +27,7 @@ _LOOK_EVERY = 0.5  # seconds, at whether another rank failed
 _WAIT = 0.05  # seconds
 
 
-class Workshop:
+class Worker:
     """A rank's samples, threads and records; `config` is resolved.
 
     Raises:
@@ -63,10 +63,10 @@ class Workshop:
         )
         with group.local_main_first():
             self._dataset: Dataset = load_dataset(config.dataset, config.data_dir)
-        self._materials: dict[int, Material] = {}
+        self._materials: dict[int, SharedData] = {}
         self.samples = len(self.material(config.seed).train)
 
-    def material(self, seed: int) -> Material:
+    def material(self, seed: int) -> SharedData:
         """Return the samples as a seed parts them; those of one seed are kept."""
         if seed not in self._materials:
             config = self.config
@@ -76,18 +76,18 @@ class Workshop:
             )
             train, val, test = (s.to(self._device) for s in (train, val, self._dataset.test))
             self._materials = {
-                seed: Material(train, val, test, self._team, self.clock, self.machine)
+                seed: SharedData(train, val, test, self._team, self.clock, self.machine)
             }
         return self._materials[seed]
 
-    def arm(self, size: int | None, seed: int, lr: float, purpose: str = "arm") -> Arm:
+    def arm(self, size: int | None, seed: int, lr: float, purpose: str = "arm") -> Run:
         """Return an arm of this comparison."""
-        return plan.arm_of(self.config, size, seed, lr, samples=self.samples, purpose=purpose)
+        return plan.plan_run(self.config, size, seed, lr, samples=self.samples, purpose=purpose)
 
     def search(self, size: int | None, start: float) -> Search:
         """Return the search of a batch size's learning rate, which trains with the first seed."""
 
-        def run(arm: Arm) -> Generator[Event, None, ArmEnd]:
+        def run(arm: Run) -> Generator[Event, None, RunEnd]:
             record = yield from self.run_arm(arm)
             return _end_of(record)
 
@@ -95,7 +95,7 @@ class Workshop:
         return Search(trial, run, hurried=not self.config.lr_range)
 
     def run_arm(
-        self, arm: Arm, number: int | None = None, arms: int = 0
+        self, arm: Run, number: int | None = None, arms: int = 0
     ) -> Generator[Event, None, list[Event]]:
         """Train an arm, or read the record of one that is finished; return the record.
 
@@ -103,7 +103,7 @@ class Workshop:
         """
         record = self.store.finished(arm)
         assert arm.config.lr is not None
-        yield ArmStart(
+        yield RunStart(
             self.clock(),
             arm=arm.name,
             batch_size=arm.batch_size,
@@ -123,19 +123,19 @@ class Workshop:
             self._desk.report(Found(record, arm.name in self.fresh))
         return record
 
-    def _train_arm(self, arm: Arm) -> Generator[Event, None, list[Event]]:
+    def _train_arm(self, arm: Run) -> Generator[Event, None, list[Event]]:
         self._check(f"before the arm {arm.name}")
         run = self.store.open(arm, self.material(arm.config.seed))
         saved = self.clock()
         try:
             for event in run.events(self._signals):
                 yield event
-                if isinstance(event, ArmProgress) and self.clock() - saved > _SAVE_EVERY:
+                if isinstance(event, RunProgress) and self.clock() - saved > _SAVE_EVERY:
                     self.store.save(run)
                     saved = self.clock()
         except StopRequested:
             self._check(f"while the arm {arm.name} was measured")
-        if self._signals.error and not (run.record and isinstance(run.record[-1], ArmEnd)):
+        if self._signals.error and not (run.record and isinstance(run.record[-1], RunEnd)):
             self.store.save(run)
             self._check(f"at update {run.state.update} of the arm {arm.name}")
         self.store.finish(arm.name, run.record)
@@ -242,7 +242,7 @@ class Workshop:
         return Dealt(self.clock(), done=done, jobs=self._dealt, ranks=self.group.size)
 
 
-def _end_of(record: list[Event]) -> ArmEnd:
+def _end_of(record: list[Event]) -> RunEnd:
     end = record[-1]
-    assert isinstance(end, ArmEnd)
+    assert isinstance(end, RunEnd)
     return end

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 
-from mnist_cli.comparison.events import ArmEnd, ArmProgress, ArmStart, CompareStart, Dealt, Tuned
+from mnist_cli.comparison.events import CompareStart, Dealt, RunEnd, RunProgress, RunStart, Tuned
 from mnist_cli.config.compare import FULL
 from mnist_cli.events import Event, ProbeEvent
 from mnist_cli.output.compare_table import seeds_in_words
@@ -26,11 +26,11 @@ class _PlainLines(Renderer):
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        self._arm: ArmStart | None = None
+        self._arm: RunStart | None = None
 
     def show(self, event: Event) -> None:
         """Write a line for the event, if it has one."""
-        if isinstance(event, ArmStart):
+        if isinstance(event, RunStart):
             self._arm = event
         line = _line(event, self._arm)
         if line:
@@ -53,17 +53,17 @@ class _Terminal(Renderer):
             redirect_stdout=False,  # what is written there is not for people
         )
         self._task = self._bar.add_task("", total=None, figures="")
-        self._arm: ArmStart | None = None
+        self._arm: RunStart | None = None
         self._last = 0.0
 
     def show(self, event: Event) -> None:
         """Advance the bar, or print a line above it."""
         if isinstance(event, CompareStart):
             self._bar.start()
-        if isinstance(event, ArmStart):
+        if isinstance(event, RunStart):
             self._arm = event
             self._bar.reset(self._task, description=_title(event), total=None, figures="")
-        elif isinstance(event, ArmProgress):
+        elif isinstance(event, RunProgress):
             if event.seconds - self._last > 0.05:
                 self._last = event.seconds
                 self._bar.update(
@@ -88,14 +88,14 @@ class _Terminal(Renderer):
         self._bar.stop()
 
 
-def _title(arm: ArmStart) -> str:
+def _title(arm: RunStart) -> str:
     size = "full batch" if arm.batch_size == FULL else f"batch size {arm.batch_size}"
     if arm.number is None:
         return f"Trial, {size}, learning rate {arm.lr:g}"
-    return f"Arm [{arm.number}/{arm.arms}], {size}, seed {arm.seed}"
+    return f"Run [{arm.number}/{arm.arms}], {size}, seed {arm.seed}"
 
 
-def _line(event: Event, arm: ArmStart | None) -> str:
+def _line(event: Event, arm: RunStart | None) -> str:
     """Return what stays of an event, or nothing."""
     if isinstance(event, CompareStart):
         config = event.config
@@ -109,18 +109,18 @@ def _line(event: Event, arm: ArmStart | None) -> str:
     if isinstance(event, Tuned):
         tried = ", ".join(f"{trial.lr:g}" for trial in event.tried)
         return f"Tried rates {tried}: best {event.lr:g} ({event.train_seconds:.1f} s)"
-    ended = isinstance(event, ArmEnd) and arm is not None and arm.number is not None
+    ended = isinstance(event, RunEnd) and arm is not None and arm.number is not None
     if arm is None or (arm.finished_before and not ended):
         return ""
     if isinstance(event, ProbeEvent):
         return probe_in_words(event)
-    if isinstance(event, ArmEnd):
+    if isinstance(event, RunEnd):
         before = " (kept from before)" if arm.finished_before else ""
         return f"{_title(arm)}: {_ending(event, trial=arm.number is None)}{before}"
     return ""
 
 
-def _ending(end: ArmEnd, *, trial: bool) -> str:
+def _ending(end: RunEnd, *, trial: bool) -> str:
     updates = f"{end.update:,} update" + ("" if end.update == 1 else "s")
     if end.reason == "diverged":
         return f"diverged after {updates}, at a learning rate of {end.lr:g}"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mnist_cli.comparison.compare import compare
-from mnist_cli.comparison.events import ArmEnd, Change, Point
+from mnist_cli.comparison.events import Change, Point, RunEnd
 from mnist_cli.comparison.findings import verdict
 from mnist_cli.comparison.results import Results
 from mnist_cli.config.compare import CompareConfig, resolve, sizes_in
@@ -36,7 +36,7 @@ def test_all_arms_of_a_seed_begin_with_the_same_loss_on_the_full_set(
 def test_an_arm_ends_with_the_weights_of_the_same_training_by_mnist_train(
     asked: CompareConfig, tmp_path: Path
 ) -> None:
-    for end in of(ArmEnd, run(replace(asked, model="mlp", seeds=1))):
+    for end in of(RunEnd, run(replace(asked, model="mlp", seeds=1))):
         full = end.batch_size == "full"
         config = TrainConfig(
             mode="batch" if full else "mini-batch",
@@ -62,13 +62,13 @@ def test_an_arm_ends_with_the_weights_of_the_same_training_by_mnist_train(
 def test_an_arm_has_as_many_updates_as_its_budget_and_its_batch_size_say(
     asked: CompareConfig,
 ) -> None:
-    ends = {end.batch_size: end for end in of(ArmEnd, run(replace(asked, seeds=1)))}
+    ends = {end.batch_size: end for end in of(RunEnd, run(replace(asked, seeds=1)))}
     assert {size: end.update for size, end in ends.items()} == {30: 20, 100: 6, "full": 2}
     assert {end.samples_seen for end in ends.values()} == {600}
     output = asked.output + "-updates"
     ends = {
         end.batch_size: end
-        for end in of(ArmEnd, run(replace(asked, epochs=None, updates=7, seeds=1, output=output)))
+        for end in of(RunEnd, run(replace(asked, epochs=None, updates=7, seeds=1, output=output)))
     }
     assert {end.update for end in ends.values()} == {7}
 
@@ -81,7 +81,7 @@ def test_the_watched_updates_are_spread_over_the_arm_and_measured_before_and_aft
     assert [change.update for change in changes] == [k * 10 + 1 for k in range(12)]
     for change in changes:
         assert change.before == points[change.update - 1].train_loss
-    (end,) = of(ArmEnd, events)
+    (end,) = of(RunEnd, events)
     assert end.watched == 12
     assert end.rises == sum(change.after > change.before for change in changes)
 
@@ -145,7 +145,7 @@ def test_an_arm_ends_at_its_target_or_says_how_far_it_came(asked: CompareConfig)
 
 
 def test_arms_of_so_many_seconds_end_when_these_are_spent(asked: CompareConfig) -> None:
-    ends = of(ArmEnd, run(replace(asked, epochs=None, seconds=0.05, seeds=1)))
+    ends = of(RunEnd, run(replace(asked, epochs=None, seconds=0.05, seeds=1)))
     assert all(end.train_seconds >= 0.05 for end in ends)
     assert {end.reason for end in ends} == {"completed"}
 

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from mnist_cli.comparison.events import ArmEnd, CompareEnd, Tuned
-from mnist_cli.comparison.lr_search import HALF_OF_GUESSING, Search, grid, nearest
-from mnist_cli.comparison.plan import Arm, arm_of, learning_rate_of
+from mnist_cli.comparison.events import CompareEnd, RunEnd, Tuned
+from mnist_cli.comparison.lr_search import STABLE_LOSS, Search, grid, nearest
+from mnist_cli.comparison.plan import Run, learning_rate_of, plan_run
 from mnist_cli.config.compare import CompareConfig, resolve
 from mnist_cli.events import Event
 from tests.helpers.comparisons import of, run
@@ -25,7 +25,7 @@ def test_the_tuned_rate_is_better_on_held_out_samples_than_its_neighbours_which_
         for neighbour in (grid(place - 1), grid(place + 1)):
             assert best <= tried[neighbour].val_loss
         assert tuned.train_seconds == pytest.approx(sum(t.train_seconds for t in tuned.tried))
-        (end,) = [e for e in of(ArmEnd, events) if e.batch_size == tuned.batch_size][-1:]
+        (end,) = [e for e in of(RunEnd, events) if e.batch_size == tuned.batch_size][-1:]
         assert end.lr == tuned.lr
     assert of(CompareEnd, events)[0].tuning_seconds > 0
 
@@ -38,7 +38,7 @@ def test_the_stable_range_ends_where_the_next_rate_does_not_train(
     )
     inside = [t for t in tuned.tried if tuned.stable_from <= t.lr <= tuned.stable_to]
     assert len(inside) >= 2
-    assert all(t.stable and t.train_loss <= HALF_OF_GUESSING for t in inside)
+    assert all(t.stable and t.train_loss <= STABLE_LOSS for t in inside)
     tried = {trial.lr: trial for trial in tuned.tried}
     assert not tried[grid(nearest(tuned.stable_from) - 1)].stable
     assert not tried[grid(nearest(tuned.stable_to) + 1)].stable
@@ -53,13 +53,13 @@ def test_the_grid_has_three_rates_a_decade() -> None:
 
 def climb(loss: Callable[[float], float], start: float, asked: CompareConfig) -> tuple[float, int]:
     """Return the rate that a search finds on a made-up curve, and how many it tried."""
-    arm = arm_of(resolve(asked), 30, 0, start, samples=300, purpose="trial")
+    arm = plan_run(resolve(asked), 30, 0, start, samples=300, purpose="trial")
 
-    def run(arm: Arm) -> Iterator[Event]:
+    def run(arm: Run) -> Iterator[Event]:
         assert arm.config.lr is not None
         value = loss(arm.config.lr)
         figures = (None,) * 4 if math.isinf(value) else (value, 0.5, value, 0.5)
-        return ArmEnd(  # type: ignore[return-value]
+        return RunEnd(  # type: ignore[return-value]
             *(0.0, "x", 30, 0, arm.config.lr),
             *("diverged" if math.isinf(value) else "completed", 1, 1, 1.0),
             *(*figures, 0, 0, None, None, figures[0], figures[1]),

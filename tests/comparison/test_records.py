@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from mnist_cli.comparison import compare
-from mnist_cli.comparison.arm_run import Material
-from mnist_cli.comparison.events import ArmEnd, ArmStart, Change, CompareEnd, Point, Verdict
-from mnist_cli.comparison.plan import arm_of
+from mnist_cli.comparison.arm_run import SharedData
+from mnist_cli.comparison.events import Change, CompareEnd, Conclusions, Point, RunEnd, RunStart
+from mnist_cli.comparison.plan import plan_run
 from mnist_cli.comparison.records import Store
 from mnist_cli.config.compare import CompareConfig, resolve
 from mnist_cli.errors import MnistError, TerminatedRunError, ThresholdNotMetError
@@ -27,9 +27,9 @@ def test_a_finished_comparison_is_not_run_again_and_says_the_same(
     first, second = run(asked), run(asked)
     assert of(CompareEnd, first)[0].arms_run == 6
     assert of(CompareEnd, second)[0].arms_run == 0
-    kept = (Point, Change, ArmEnd)
+    kept = (Point, Change, RunEnd)
     assert [e for e in first if isinstance(e, kept)] == [e for e in second if isinstance(e, kept)]
-    assert of(Verdict, first)[0].findings == of(Verdict, second)[0].findings
+    assert of(Conclusions, first)[0].findings == of(Conclusions, second)[0].findings
     more = run(replace(asked, batch_sizes="30,50,100,full"))
     assert of(CompareEnd, more)[0].arms_run == 2
 
@@ -96,14 +96,14 @@ class StopAfter:
 
 
 @pytest.fixture
-def material(asked: CompareConfig) -> Material:
+def material(asked: CompareConfig) -> SharedData:
     from mnist_cli.data.datasets import Split, load_dataset, part
     from mnist_cli.runtime.threads import ThreadPool
 
     data = load_dataset("mnist", asked.data_dir)
     train, val = part(data.train, val_size=100, subset=300, seed=0)
     test = Split(*data.test[:500])  # it is scored hundreds of times
-    return Material(train, val, test, ThreadPool(), lambda: 0.0)
+    return SharedData(train, val, test, ThreadPool(), lambda: 0.0)
 
 
 @pytest.mark.parametrize(
@@ -119,20 +119,20 @@ def material(asked: CompareConfig) -> Material:
     ids=["epochs", "one-cycle", "until-accuracy", "probes", "micro-batches", "diverging"],
 )
 def test_an_arm_that_was_interrupted_anywhere_ends_as_if_it_was_not(
-    asked: CompareConfig, material: Material, tmp_path: Path, changes: dict[str, Any]
+    asked: CompareConfig, material: SharedData, tmp_path: Path, changes: dict[str, Any]
 ) -> None:
     config = resolve(replace(asked, val_size=100, **{"lr": None, **changes}))
     for size in (30, None):
-        arm = arm_of(config, size, 0, config.lr or 0.05, samples=300)
+        arm = plan_run(config, size, 0, config.lr or 0.05, samples=300)
         whole = Store(str(tmp_path / "whole")).open(arm, material)
         list(whole.events(StopAfter(10**9)))  # type: ignore[arg-type]
-        assert isinstance(whole.record[-1], ArmEnd)
+        assert isinstance(whole.record[-1], RunEnd)
         for looks in range(0, 40, 3):
             (tmp_path / f"{size}-{looks}").mkdir()
             store = Store(str(tmp_path / f"{size}-{looks}"))
             run = store.open(arm, material)
             list(run.events(StopAfter(looks)))  # type: ignore[arg-type]
-            cut = not (run.record and isinstance(run.record[-1], ArmEnd))
+            cut = not (run.record and isinstance(run.record[-1], RunEnd))
             assert cut or looks > 2
             if cut:
                 store.save(run)
@@ -144,9 +144,9 @@ def test_an_arm_that_was_interrupted_anywhere_ends_as_if_it_was_not(
 
 
 def test_an_arm_whose_checkpoint_does_not_fit_its_record_begins_anew(
-    asked: CompareConfig, material: Material, tmp_path: Path
+    asked: CompareConfig, material: SharedData, tmp_path: Path
 ) -> None:
-    arm = arm_of(resolve(replace(asked, val_size=100)), 30, 0, 0.05, samples=300)
+    arm = plan_run(resolve(replace(asked, val_size=100)), 30, 0, 0.05, samples=300)
     (tmp_path / "store").mkdir()
     store = Store(str(tmp_path / "store"))
     run = store.open(arm, material)
@@ -159,17 +159,17 @@ def test_an_arm_whose_checkpoint_does_not_fit_its_record_begins_anew(
 
 def test_another_arm_has_another_name_and_places_do_not_matter(asked: CompareConfig) -> None:
     config = resolve(asked)
-    arm = arm_of(config, 30, 0, 0.05, samples=300)
+    arm = plan_run(config, 30, 0, 0.05, samples=300)
     assert arm.name.startswith("30-seed0-lr0.05-")
     elsewhere = replace(config, data_dir="elsewhere", output="elsewhere")
-    assert arm_of(elsewhere, 30, 0, 0.05, samples=300).name == arm.name
+    assert plan_run(elsewhere, 30, 0, 0.05, samples=300).name == arm.name
     others = [
-        arm_of(config, None, 0, 0.05, samples=300),
-        arm_of(config, 30, 1, 0.05, samples=300),
-        arm_of(config, 30, 0, 0.06, samples=300),
-        arm_of(config, 30, 0, 0.05, samples=300, purpose="trial"),
-        arm_of(replace(config, epochs=3), 30, 0, 0.05, samples=300),
-        arm_of(replace(config, probe="noise"), 30, 0, 0.05, samples=300),
+        plan_run(config, None, 0, 0.05, samples=300),
+        plan_run(config, 30, 1, 0.05, samples=300),
+        plan_run(config, 30, 0, 0.06, samples=300),
+        plan_run(config, 30, 0, 0.05, samples=300, purpose="trial"),
+        plan_run(replace(config, epochs=3), 30, 0, 0.05, samples=300),
+        plan_run(replace(config, probe="noise"), 30, 0, 0.05, samples=300),
     ]
     assert len({arm.name, *(other.name for other in others)}) == 7
 
@@ -180,7 +180,7 @@ def test_every_record_is_json_lines_that_name_their_events(asked: CompareConfig)
         events = [json.loads(line)["event"] for line in path.read_text().splitlines()]
         assert events[0] == "point"
         assert events[-1] == "arm-end"
-    starts = of(ArmStart, run(replace(asked, seeds=1)))
+    starts = of(RunStart, run(replace(asked, seeds=1)))
     assert [start.finished_before for start in starts] == [True] * 3
 
 

@@ -69,7 +69,7 @@ def test_ranks_find_what_one_process_finds_and_each_trains_a_part(
     assert (first.code, second.code) == (0, 0)
     assert second.out == second.err == ""
     assert "by 2 ranks" in first.err
-    assert "Arm [6/6], full batch, seed 1: 2 updates" in first.err
+    assert "Run [6/6], full batch, seed 1: 2 updates" in first.err
     assert comparable(events(first.out)) == comparable(events(one.out))
     alone, all_of_them, part = (
         {path.name for path in (shell.folder / name).glob("*.jsonl")}

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mnist_cli.comparison.events import Point
-from mnist_cli.comparison.lr_search import HALF_OF_GUESSING
+from mnist_cli.comparison.lr_search import STABLE_LOSS
 from mnist_cli.comparison.results import AXES, Results
 from mnist_cli.comparison.stats import Sample, knee, sample
 from mnist_cli.config.compare import FULL
@@ -189,7 +189,7 @@ def _rates(results: Results, figure: Figure) -> bool:
     left.set(xscale="log", yscale="log", xlabel="learning rate", ylabel="training loss at the end")
     _plain_ticks(left.yaxis)
     left.set_ylim(top=2 * math.log(CLASSES))
-    left.axhline(HALF_OF_GUESSING, color="0.5", lw=0.8, ls=":", label="half of guessing")
+    left.axhline(STABLE_LOSS, color="0.5", lw=0.8, ls=":", label="half of guessing")
     right.set(xscale="log", yscale="log", xlabel="batch size", ylabel="rates that train stably")
     if left.get_legend_handles_labels()[0]:
         left.legend(title="batch size", fontsize=7)
