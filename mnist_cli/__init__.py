@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from mnist_cli.config.train import TrainConfig
     from mnist_cli.data.datasets import Split, load_dataset
     from mnist_cli.evaluation.evaluate import evaluate
-    from mnist_cli.evaluation.metrics import Score
+    from mnist_cli.evaluation.metrics import EvaluationResult
     from mnist_cli.models.checkpoint import Checkpoint, load_checkpoint
     from mnist_cli.models.networks import build_model
     from mnist_cli.training.train import train
@@ -23,7 +23,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "Checkpoint": "models.checkpoint",
     "CompareConfig": "config.compare",
-    "Score": "evaluation.metrics",
+    "EvaluationResult": "evaluation.metrics",
     "Split": "data.datasets",
     "TrainConfig": "config.train",
     "build_model": "models.networks",
@@ -37,7 +37,7 @@ _HOMES = {
 __all__ = [
     "Checkpoint",
     "CompareConfig",
-    "Score",
+    "EvaluationResult",
     "Split",
     "TrainConfig",
     "build_model",

@@ -207,8 +207,8 @@ class End(Event):
 
 
 @dataclass(frozen=True)
-class ClassScore:
-    """How one digit was read."""
+class ClassMetrics:
+    """The metrics of one class."""
 
     digit: int
     samples: int
@@ -219,7 +219,7 @@ class ClassScore:
 
 @dataclass(frozen=True)
 class Evaluated(Event):
-    """A checkpoint was scored. `confusion`: rows are true digits, columns predicted ones."""
+    """A checkpoint was evaluated. `confusion`: rows are true digits, columns predicted ones."""
 
     name: ClassVar[str] = "eval"
     checkpoint: str
@@ -229,7 +229,7 @@ class Evaluated(Event):
     accuracy: float
     loss: float
     weights_sha256: str
-    per_class: list[ClassScore] = field(default_factory=list)
+    per_class: list[ClassMetrics] = field(default_factory=list)
     confusion: list[list[int]] = field(default_factory=list)
     schema: int = SCHEMA
 

@@ -18,7 +18,7 @@ from mnist_cli.errors import OutputError, ThresholdNotMetError, UsageError
 from mnist_cli.runtime.files import check_writable, write_standard_output, write_whole
 
 if TYPE_CHECKING:
-    from mnist_cli.evaluation.evaluate_checkpoint import Examination
+    from mnist_cli.evaluation.metrics import CheckpointEvaluation
 
 _PAGES, _FIGURES = (".html", ".htm"), (".png", ".svg", ".pdf")
 _log = logging.getLogger("mnist_cli")
@@ -50,18 +50,18 @@ def evaluate(given: dict[str, Any], checkpoint: str) -> None:
     report = _check_places(config, display)
 
     with quick_imports():
-        from mnist_cli.evaluation.evaluate_checkpoint import examine  # noqa: PLC0415 (torch)
+        from mnist_cli.evaluation.evaluate import evaluate_checkpoint  # noqa: PLC0415 (torch)
 
         if config.plot is not None:  # is matplotlib there? better asked now
             import mnist_cli.output.figures.evaluation  # noqa: F401, PLC0415
 
     with notices(quiet=display.quiet):
-        examination = examine(checkpoint, config)
-        files = list(_files(examination, config, report))  # or there is nothing to draw
-        _show(examination, config, display)
+        result = evaluate_checkpoint(checkpoint, config)
+        files = list(_files(result, config, report))  # or there is nothing to draw
+        _show(result, config, display)
         for path, data in files:
             _put(path, data)
-    accuracy = examination.event.accuracy
+    accuracy = result.accuracy
     if config.min_accuracy is not None and accuracy < config.min_accuracy:
         raise ThresholdNotMetError(
             f"{config.split} accuracy {accuracy:.4f} is below --min-accuracy {config.min_accuracy}"
@@ -113,40 +113,39 @@ def _place_of_page(report: str) -> str:
     return str(path)
 
 
-def _show(examination: "Examination", config: EvalConfig, display: Display) -> None:
-    """Print the scores, as data or for people."""
+def _show(result: "CheckpointEvaluation", config: EvalConfig, display: Display) -> None:
+    """Print the metrics, as data or for people."""
     from mnist_cli.output.renderers import JsonLines  # noqa: PLC0415 (--help is quick)
 
-    event = examination.event
     on_terminal = sys.stdout.isatty() and not display.json
     if display.json:
-        JsonLines().show(event)
+        JsonLines().show(result.event)
     elif "-" not in (config.report, config.plot):
-        write_standard_output(f"{config.split.capitalize()} Accuracy: {event.accuracy:.4f}\n")
+        write_standard_output(f"{config.split.capitalize()} Accuracy: {result.accuracy:.4f}\n")
     tables = on_terminal and not display.quiet and "-" not in (config.report, config.plot)
     if tables or config.mistakes:
-        from mnist_cli.output.eval_table import print_mistakes, print_scores  # noqa: PLC0415
+        from mnist_cli.output.eval_table import print_metrics, print_mistakes  # noqa: PLC0415
 
         if tables:
-            print_scores(event, sys.stdout)
+            print_metrics(result, sys.stdout)
         if config.mistakes:
             with suppress(OSError):  # nobody reads standard error: no reason to stop
                 stream = sys.stdout if tables else sys.stderr
-                print_mistakes(examination.readings, config.mistakes, stream)
+                print_mistakes(result, config.mistakes, stream)
 
 
 def _files(
-    examination: "Examination", config: EvalConfig, report: str | None
+    result: "CheckpointEvaluation", config: EvalConfig, report: str | None
 ) -> Iterator[tuple[str, bytes]]:
     """Yield the page and the figure that were asked for, and where they go."""
     if report is not None:
         from mnist_cli.output.html import evaluation as page  # noqa: PLC0415 (only where asked for)
 
-        yield report, page.render(examination).encode()
+        yield report, page.render(result).encode()
     if config.plot is not None:
         from mnist_cli.output.figures import evaluation as figure  # noqa: PLC0415 (matplotlib)
 
-        yield config.plot, figure.draw(examination, config.plot, config.panel)
+        yield config.plot, figure.draw(result, config.plot, config.panel)
 
 
 def _put(path: str, data: bytes) -> None:

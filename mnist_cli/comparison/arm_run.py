@@ -12,7 +12,7 @@ from mnist_cli.comparison.stats import sample
 from mnist_cli.data.datasets import Split
 from mnist_cli.errors import DivergedError
 from mnist_cli.evaluation.evaluate import evaluate
-from mnist_cli.evaluation.metrics import Score
+from mnist_cli.evaluation.metrics import EvaluationResult
 from mnist_cli.events import Event, Progress, Step
 from mnist_cli.models.digest import weights_sha256
 from mnist_cli.runtime.signals import StopRequested, StopSignals
@@ -62,7 +62,8 @@ class RunTraining:
         if arm.end_updates:
             self._trainer.planned = arm.end_updates  # a schedule runs over the arm's own updates
         self._probes = Probes(arm.config, material.train, material.pool, material.clock)
-        self._scores: dict[tuple[int, str], Score] = {}  # by update and split, of this update only
+        # By update and split, of this update only.
+        self._scores: dict[tuple[int, str], EvaluationResult] = {}
         self._watched_loss: float | None = None
         self._places, self._checks = _Grid(_GROWTH), _Grid(CHECK_GROWTH)
         end = arm.end_updates
@@ -174,7 +175,7 @@ class RunTraining:
         ):
             yield self._keep(replace(event, arm=self.arm.name))
 
-    def _score(self, split: str) -> Score:
+    def _score(self, split: str) -> EvaluationResult:
         """Return the score on a whole split as the network is now.
 
         Raises:

@@ -1,1 +1,1 @@
-"""Scores of a network."""
+"""Evaluation: the metrics of a network on a split."""

@@ -1,12 +1,19 @@
-"""Scores of a network on a split, from sums that are divided once."""
+"""Evaluate a network, or a checkpoint, on a split. Every mean is a sum that is divided once."""
+
+import math
+import time
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mnist_cli.config.inference import EvalConfig
 from mnist_cli.data.catalogue import CLASSES
-from mnist_cli.data.datasets import Split
-from mnist_cli.evaluation.metrics import Score
+from mnist_cli.data.datasets import Split, load_dataset, load_test, part
+from mnist_cli.errors import CheckpointError, UsageError
+from mnist_cli.evaluation.metrics import CheckpointEvaluation, EvaluationResult
+from mnist_cli.models.checkpoint import Checkpoint, load_checkpoint
+from mnist_cli.runtime.device import pick_device, threads_for
 from mnist_cli.runtime.distributed.group import TAIL, ProcessGroup
 from mnist_cli.runtime.threads import ThreadPool
 
@@ -17,77 +24,119 @@ def evaluate(
     batch_size: int = 1000,
     pool: ThreadPool | None = None,
     group: ProcessGroup | None = None,
-) -> Score:
-    """Return the score of `model` on `split`, in evaluation mode and without gradients.
+    *,
+    logits_out: Tensor | None = None,
+) -> EvaluationResult:
+    """Return the loss and the confusion matrix of `model` on `split`.
 
-    The network and the split are on the same device. `batch_size` bounds the memory that a
-    thread needs, and changes the loss by no more than rounding. The pool shares the batches out;
-    of several ranks, each takes whole batches, and their sums are added in the order of the
-    batches, so that the score is that of one process to the last bit.
+    The model computes in evaluation mode and without gradients, and is in its former mode
+    afterwards. Model and split are on the same device. `batch_size` bounds the memory that a
+    thread needs, and changes the loss by rounding only. The threads of the pool compute whole
+    batches. So do the ranks of a group; their sums are added in the order of the batches, so that
+    the result equals that of one process to the last bit. `logits_out`, `float32 [N, 10]` on the
+    CPU, receives the logits of the samples that this rank computes.
 
     Raises:
         StopRequested, PeerError: see `ProcessGroup.all_reduce`.
 
     """
     group = group or ProcessGroup()
-    was_training = model.training
-    model.eval()
     starts = range(0, len(split), batch_size)
     own = group.share(len(starts))
-    # The loss of each batch, then the counts: as doubles, which hold them exactly.
+    # The loss of each batch, then the confusion matrix: as doubles, which hold counts exactly.
     sums = torch.zeros(len(starts) + CLASSES * CLASSES + TAIL, dtype=torch.float64)
     losses = sums[: len(starts)]
     confusion = sums[len(starts) : -TAIL]
 
-    def score(start: int) -> tuple[Tensor, Tensor]:
+    def evaluate_batch(start: int) -> tuple[Tensor, Tensor]:
         images, labels = split[start : start + batch_size]
-        with torch.inference_mode():  # a thread's own
-            return _counted(model(images), labels.long())
+        with torch.inference_mode():  # applies to the current thread only
+            logits = model(images)
+            if logits_out is not None:
+                logits_out[start : start + batch_size] = logits
+            return _loss_and_confusion(logits, labels.long())
 
-    with group.defer_interrupt():
-        found = (pool or ThreadPool()).map(score, starts[own])
-        for number, (loss, counts) in enumerate(found, start=own.start):
-            losses[number] = loss
-            confusion += counts
-    group.all_reduce(sums)
-    model.train(was_training)
-    counts = confusion.long().view(CLASSES, CLASSES)
-    return Score(sum(losses.tolist()), counts)
-
-
-def logits_of(
-    model: nn.Module, split: Split, batch_size: int = 1000, pool: ThreadPool | None = None
-) -> Tensor:
-    """Return what `model`, in evaluation mode, computes of each sample, `float32 [N, 10]`.
-
-    The network and the split are on the same device; the result is on the CPU.
-    """
     was_training = model.training
     model.eval()
+    try:
+        with group.defer_interrupt():
+            results = (pool or ThreadPool()).map(evaluate_batch, starts[own])
+            for number, (loss, counts) in enumerate(results, start=own.start):
+                losses[number] = loss
+                confusion += counts
+        group.all_reduce(sums)
+    finally:
+        model.train(was_training)
+    return EvaluationResult(sum(losses.tolist()), confusion.long().view(CLASSES, CLASSES))
 
-    def read(start: int) -> Tensor:
-        with torch.inference_mode():  # a thread's own
-            logits: Tensor = model(split[start : start + batch_size][0])
-            return logits.cpu()
 
-    found = list((pool or ThreadPool()).map(read, range(0, len(split), batch_size)))
-    model.train(was_training)
-    return torch.cat(found)
+def _loss_and_confusion(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the sum of the losses, `float64 []`, and the confusion matrix, `int64 [100]`."""
+    losses = F.cross_entropy(logits, labels, reduction="none").cpu()  # MPS has no doubles
+    cells = (labels * CLASSES + logits.argmax(1)).cpu()
+    return losses.double().sum(), torch.bincount(cells, minlength=CLASSES * CLASSES)
 
 
-def score_of(logits: Tensor, labels: Tensor, batch_size: int = 1000) -> Score:
-    """Return the score that `evaluate` gives where these are the logits, to the last bit.
+def evaluate_checkpoint(path: str, config: EvalConfig) -> CheckpointEvaluation:
+    """Return the metrics of a checkpoint on a split, and its prediction for each sample.
 
-    Logits are `float32 [N, 10]`, labels `int64 [N]`.
+    Raises:
+        CheckpointError: see `load_checkpoint`; or the network's logits overflow.
+        DataError: see `load_dataset`.
+        UsageError: the device is not available, or the training held no samples out.
+
     """
-    starts = range(0, len(labels), batch_size)
-    found = [_counted(logits[n : n + batch_size], labels[n : n + batch_size]) for n in starts]
-    losses, counts = zip(*found, strict=True)
-    return Score(sum(map(float, losses)), torch.stack(counts).sum(0).view(CLASSES, CLASSES))
+    started = time.perf_counter()
+    device = pick_device(config.device)
+    checkpoint = load_checkpoint(path)
+    dataset = config.dataset or checkpoint.config.dataset
+    split = _load_split(checkpoint, dataset, config)
+    model = checkpoint.build_model().to(device)
+    logits = torch.empty(len(split), CLASSES)
+    pool = ThreadPool(threads_for(device))
+    result = evaluate(model, split.to(device), config.batch_size, pool, logits_out=logits)
+    if not math.isfinite(result.loss):
+        name = "standard input" if path == "-" else path
+        raise CheckpointError(
+            f"{name}: its network computes no finite numbers, its loss is {result.loss}; "
+            "train it with a lower --lr"
+        )
+    return CheckpointEvaluation(
+        loss_sum=result.loss_sum,
+        confusion=result.confusion,
+        path=path,
+        checkpoint=checkpoint,
+        dataset=dataset,
+        split=config.split,
+        seconds=time.perf_counter() - started,
+        images=split.images,
+        labels=split.labels.long(),
+        logits=logits,
+    )
 
 
-def _counted(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the sum of the losses, `float64 []`, and of each label and reading, `int64 [100]`."""
-    each = F.cross_entropy(logits, labels, reduction="none").cpu()  # MPS has no doubles
-    pairs = (labels * CLASSES + logits.argmax(1)).cpu()
-    return each.double().sum(), torch.bincount(pairs, minlength=CLASSES * CLASSES)
+def _load_split(checkpoint: Checkpoint, dataset: str, config: EvalConfig) -> Split:
+    """Return the samples to evaluate on; train and val are divided as in the training."""
+    trained = checkpoint.config
+    if config.split == "test":
+        return load_test(dataset, config.data_dir)
+    if dataset != trained.dataset:
+        raise UsageError(
+            f"--split {config.split} is a part of {trained.dataset}, which the checkpoint was "
+            f"trained on; leave --dataset {dataset} out"
+        )
+    train, val = part(
+        load_dataset(dataset, config.data_dir).train,
+        val_size=trained.val_size,
+        subset=trained.subset,
+        seed=trained.seed,
+    )
+    if config.split == "train":
+        return train
+    if config.split != "val":
+        raise UsageError(f"--split {config.split}: choose test, train or val")
+    if not len(val):
+        raise UsageError(
+            "--split val: this training held no samples out; train with --val-size 5000"
+        )
+    return val

@@ -1,80 +1,21 @@
-"""How far an accuracy, and the probabilities of a network, can be believed."""
+"""Metrics of an evaluation: accuracy and its interval, precision and recall, calibration."""
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 from torch import Tensor
+
+from mnist_cli.events import ClassMetrics, Evaluated
+from mnist_cli.models.checkpoint import Checkpoint
+from mnist_cli.models.digest import weights_sha256
 
 BINS = 15
 _Z = 1.959964  # the normal quantile of a level of 95 %
 
 
-def wilson_interval(correct: int, samples: int) -> tuple[float, float]:
-    """Return the interval in which the true share of correct readings lies, 95 times of 100.
-
-    Wilson's score interval (1927): unlike the usual mean ± z deviations it is right near 0 and 1.
-    """
-    share = correct / samples
-    spread = _Z * math.sqrt(share * (1 - share) / samples + _Z * _Z / (4 * samples * samples))
-    centre = share + _Z * _Z / (2 * samples)
-    scale = 1 + _Z * _Z / samples
-    return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
-
-
 @dataclass(frozen=True)
-class Bin:
-    """The readings whose probability lies in one of `BINS` equal parts of 0 to 1, from `low` on."""
-
-    low: float
-    high: float
-    count: int
-    confidence: float  # the mean of their probabilities
-    accuracy: float  # the share of them that is right
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """Whether readings are right as often as their probabilities say; bins without any left out."""
-
-    bins: tuple[Bin, ...]
-
-    @property
-    def samples(self) -> int:
-        """The number of readings."""
-        return sum(part.count for part in self.bins)
-
-    @property
-    def error(self) -> float:
-        """The expected calibration error (Guo et al. 2017): the mean gap, weighted by counts."""
-        gaps = (part.count * abs(part.accuracy - part.confidence) for part in self.bins)
-        return sum(gaps) / self.samples
-
-    @property
-    def confidence(self) -> float:
-        """The mean probability of the readings."""
-        return sum(part.count * part.confidence for part in self.bins) / self.samples
-
-    @property
-    def accuracy(self) -> float:
-        """The share of the readings that is right."""
-        return sum(part.count * part.accuracy for part in self.bins) / self.samples
-
-
-def calibration(confidence: Tensor, right: Tensor) -> Calibration:
-    """Return the calibration of readings: their probabilities `float64 [N]`, `bool [N]`."""
-    place = (confidence * BINS).long().clamp(max=BINS - 1)
-    bins = []
-    for number in range(BINS):
-        inside = place == number
-        count = int(inside.sum())
-        if count:
-            means = (float(values[inside].sum()) / count for values in (confidence, right.double()))
-            bins.append(Bin(number / BINS, (number + 1) / BINS, count, *means))
-    return Calibration(tuple(bins))
-
-
-@dataclass(frozen=True)
-class Score:
+class EvaluationResult:
     """Sums over a split: the loss, and a confusion matrix `int64 [10, 10]` (true, predicted)."""
 
     loss_sum: float
@@ -92,31 +33,169 @@ class Score:
 
     @property
     def accuracy(self) -> float:
-        """The share of correct samples."""
+        """The fraction of samples that are predicted correctly."""
         return self.correct / self.samples
+
+    @property
+    def accuracy_interval(self) -> tuple[float, float]:
+        """The 95 % confidence interval of the accuracy."""
+        return wilson_interval(self.correct, self.samples)
 
     @property
     def loss(self) -> float:
         """The mean cross-entropy, in nats."""
         return self.loss_sum / self.samples
 
-    @property
-    def precision(self) -> list[float]:
-        """For each class: of the samples read as it, the share that are; 0 where there are none."""
-        return _ratio(self.confusion.diagonal(), self.confusion.sum(0))
-
-    @property
-    def recall(self) -> list[float]:
-        """For each class: of its samples, the share read as it; 0 where there are none."""
-        return _ratio(self.confusion.diagonal(), self.confusion.sum(1))
-
-    @property
-    def f1(self) -> list[float]:
-        """For each class: the harmonic mean of precision and recall."""
-        both = self.confusion.sum(0) + self.confusion.sum(1)
-        return _ratio(2 * self.confusion.diagonal(), both)
+    @cached_property
+    def per_class(self) -> list[ClassMetrics]:
+        """Precision, recall and F1 of each class; 0 where there are no samples to divide by."""
+        hits = self.confusion.diagonal()
+        actual, predicted = self.confusion.sum(1), self.confusion.sum(0)
+        columns = (
+            actual.tolist(),
+            _divide(hits, predicted),
+            _divide(hits, actual),
+            _divide(2 * hits, actual + predicted),
+        )
+        return [ClassMetrics(digit, *row) for digit, row in enumerate(zip(*columns, strict=True))]
 
 
-def _ratio(part: Tensor, whole: Tensor) -> list[float]:
-    values: list[float] = (part.double() / whole.clamp(min=1)).tolist()
+def _divide(numerators: Tensor, denominators: Tensor) -> list[float]:
+    values: list[float] = (numerators.double() / denominators.clamp(min=1)).tolist()
     return values
+
+
+@dataclass(frozen=True)
+class CheckpointEvaluation(EvaluationResult):
+    """The result for a checkpoint on a split of a data set, with the logits of each sample.
+
+    Images are `uint8 [N, 28, 28]`, labels `int64 [N]` and logits `float32 [N, 10]`, all on the CPU.
+    """
+
+    path: str
+    checkpoint: Checkpoint
+    dataset: str
+    split: str
+    seconds: float
+    images: Tensor
+    labels: Tensor
+    logits: Tensor
+
+    @cached_property
+    def predictions(self) -> Tensor:
+        """The predicted class of each sample, `int64 [N]`.
+
+        It is the argmax of the logits: the probabilities of two classes can tie.
+        """
+        return self.logits.argmax(1)
+
+    @cached_property
+    def probabilities(self) -> Tensor:
+        """The probability of each class, `float64 [N, 10]`."""
+        return self.logits.double().softmax(1)
+
+    @cached_property
+    def confidences(self) -> Tensor:
+        """The probability of each prediction, `float64 [N]`."""
+        return self.probabilities.max(1).values
+
+    @cached_property
+    def is_correct(self) -> Tensor:
+        """Whether each prediction is correct, `bool [N]`."""
+        return self.predictions == self.labels
+
+    @cached_property
+    def calibration(self) -> "Calibration":
+        """The calibration of the predictions."""
+        return calibrate(self.confidences, self.is_correct)
+
+    def misclassified(self, limit: int | None = None) -> list[int]:
+        """Return the indices of misclassified samples, the most confident first."""
+        incorrect = (~self.is_correct).nonzero().flatten()
+        order = self.confidences[incorrect].argsort(descending=True, stable=True)
+        indices: list[int] = incorrect[order][:limit].tolist()
+        return indices
+
+    @cached_property
+    def event(self) -> Evaluated:
+        """The event that reports the result."""
+        return Evaluated(
+            seconds=self.seconds,
+            checkpoint=self.path,
+            split=self.split,
+            samples=self.samples,
+            correct=self.correct,
+            accuracy=self.accuracy,
+            loss=self.loss,
+            weights_sha256=weights_sha256(self.checkpoint.weights),
+            per_class=self.per_class,
+            confusion=self.confusion.tolist(),
+        )
+
+
+def wilson_interval(correct: int, samples: int) -> tuple[float, float]:
+    """Return the 95 % confidence interval of a fraction of correct predictions.
+
+    Wilson's score interval (1927): unlike mean ± z standard errors it holds near 0 and 1, too.
+    """
+    fraction = correct / samples
+    spread = _Z * math.sqrt(fraction * (1 - fraction) / samples + _Z * _Z / (4 * samples * samples))
+    centre = fraction + _Z * _Z / (2 * samples)
+    scale = 1 + _Z * _Z / samples
+    return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
+
+
+@dataclass(frozen=True)
+class Bin:
+    """The predictions whose probability lies between `low` and `high`."""
+
+    low: float
+    high: float
+    count: int
+    confidence: float  # the mean of their probabilities
+    accuracy: float  # the fraction of them that is correct
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How accuracy depends on confidence, in `BINS` bins of equal width; empty ones are left out.
+
+    Predictions are calibrated if they are correct as often as their probabilities say.
+    """
+
+    bins: tuple[Bin, ...]
+
+    @property
+    def samples(self) -> int:
+        """The number of predictions."""
+        return sum(each.count for each in self.bins)
+
+    @property
+    def error(self) -> float:
+        """The expected calibration error (Guo et al. 2017): the mean gap, weighted by counts."""
+        gaps = (each.count * abs(each.accuracy - each.confidence) for each in self.bins)
+        return sum(gaps) / self.samples
+
+    @property
+    def confidence(self) -> float:
+        """The mean probability of the predictions."""
+        return sum(each.count * each.confidence for each in self.bins) / self.samples
+
+    @property
+    def accuracy(self) -> float:
+        """The fraction of the predictions that is correct."""
+        return sum(each.count * each.accuracy for each in self.bins) / self.samples
+
+
+def calibrate(confidences: Tensor, is_correct: Tensor) -> Calibration:
+    """Return the calibration of predictions: probabilities `float64 [N]`, correct `bool [N]`."""
+    numbers = (confidences * BINS).long().clamp(max=BINS - 1)
+    bins = []
+    for number in range(BINS):
+        inside = numbers == number
+        count = int(inside.sum())
+        if count:
+            columns = (confidences, is_correct.double())
+            means = (float(values[inside].sum()) / count for values in columns)
+            bins.append(Bin(number / BINS, (number + 1) / BINS, count, *means))
+    return Calibration(tuple(bins))

@@ -1,4 +1,4 @@
-"""An evaluation on a terminal: accuracy, figures a digit, confusion, and mistakes drawn."""
+"""Print an evaluation on a terminal: accuracy, metrics by class, confusion, drawn mistakes."""
 
 from typing import TextIO
 
@@ -8,109 +8,109 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
-from mnist_cli.evaluation.evaluate_checkpoint import Readings
-from mnist_cli.evaluation.metrics import wilson_interval
-from mnist_cli.events import Evaluated
+from mnist_cli.evaluation.metrics import CheckpointEvaluation, EvaluationResult
 from mnist_cli.output.terminal_image import half_blocks
 
 _PICTURE, _GAP = 28, 2
-_RIGHT, _WRONG = (26, 127, 75), (194, 65, 12)
+_CORRECT, _INCORRECT = (26, 127, 75), (194, 65, 12)
 
 
-def print_scores(event: Evaluated, stream: TextIO) -> None:
-    """Print the interval of the accuracy, the scores of each class, and the confusion matrix.
+def print_metrics(result: EvaluationResult, stream: TextIO) -> None:
+    """Print the interval of the accuracy, the metrics of each class, and the confusion matrix.
 
-    Nothing is wider than the terminal: on a narrow one, columns are left out, and of the matrix
-    the largest numbers are listed.
+    Nothing is wider than the terminal: a narrow one gets fewer columns, and a list of the most
+    frequent mistakes instead of the matrix.
     """
     console = Console(file=stream, highlight=False)
-    low, high = wilson_interval(event.correct, event.samples)
+    low, high = result.accuracy_interval
     console.print(
-        f"{event.correct:,} of {event.samples:,} right; 95 % confidence interval "
+        f"{result.correct:,} of {result.samples:,} correct; 95 % confidence interval "
         f"{low:.4f} to {high:.4f}",
         style="dim",
     )
-    scores = Table(box=box.SIMPLE_HEAD)
-    wanted = ("class", "samples", "precision", "recall", "F1")
-    headings = wanted if console.width >= 50 else (*wanted[:2], "recall")
+    table = Table(box=box.SIMPLE_HEAD)
+    headings = ["class", "samples", "precision", "recall", "F1"]
+    if console.width < 50:
+        headings = ["class", "samples", "recall"]
     for heading in headings:
-        scores.add_column(heading, justify="right", no_wrap=True)
-    for score in event.per_class:
+        table.add_column(heading, justify="right", no_wrap=True)
+    for metrics in result.per_class:
         cells = {
-            "class": str(score.digit),
-            "samples": f"{score.samples:,}",
-            "precision": f"{score.precision:.4f}",
-            "recall": f"{score.recall:.4f}",
-            "F1": f"{score.f1:.4f}",
+            "class": str(metrics.digit),
+            "samples": f"{metrics.samples:,}",
+            "precision": f"{metrics.precision:.4f}",
+            "recall": f"{metrics.recall:.4f}",
+            "F1": f"{metrics.f1:.4f}",
         }
-        scores.add_row(*(cells[heading] for heading in headings))
-    console.print(scores)
-    cell = max(len(str(count)) for row in event.confusion for count in row) + 2
-    if 3 + cell * len(event.confusion) <= console.width:
-        console.print("Rows: true class; columns: as it was read")
-        console.print(_matrix(event.confusion, cell), no_wrap=True)
+        table.add_row(*(cells[heading] for heading in headings))
+    console.print(table)
+    confusion: list[list[int]] = result.confusion.tolist()
+    cell = max(len(str(count)) for row in confusion for count in row) + 2
+    if 3 + cell * len(confusion) <= console.width:
+        console.print("Rows: true class; columns: predicted class")
+        console.print(_matrix(confusion, cell), no_wrap=True)
     else:
-        console.print("Misread most: true class, as it was read, how often")
-        for count, true, read in _most_confused(event.confusion)[:10]:
-            console.print(f"  {true} → {read}  {count:,}")
+        console.print("Most frequent mistakes: true class, predicted class, count")
+        for count, true, predicted in _most_confused(confusion)[:10]:
+            console.print(f"  {true} → {predicted}  {count:,}")
 
 
 def _matrix(confusion: list[list[int]], cell: int) -> Text:
-    """Return the matrix with shaded cells: green for right, red for wrong, by their share."""
-    heading = "   " + "".join(str(read).rjust(cell - 1) + " " for read in range(len(confusion)))
+    """Return the matrix with shaded cells: green for correct, red for incorrect, by their count."""
+    digits = range(len(confusion))
+    heading = "   " + "".join(str(predicted).rjust(cell - 1) + " " for predicted in digits)
     text = Text(heading, "dim")
     most = max((count for count, _, _ in _most_confused(confusion)), default=1)
     for true, row in enumerate(confusion):
         text.append(f"\n {true} ", "dim")
-        for read, count in enumerate(row):
+        for predicted, count in enumerate(row):
             shown = str(count or ".").rjust(cell - 1) + " "
-            if read == true:
-                text.append(shown, _shade(_RIGHT, 1.0))
+            if predicted == true:
+                text.append(shown, _shade(_CORRECT, 1.0))
             elif count:
-                text.append(shown, _shade(_WRONG, 0.35 + 0.65 * (count / most) ** 0.5))
+                text.append(shown, _shade(_INCORRECT, 0.35 + 0.65 * (count / most) ** 0.5))
             else:
                 text.append(shown, "dim")
     return text
 
 
-def _shade(colour: tuple[int, int, int], share: float) -> Style:
-    """Return white on a colour, the darker the smaller its share: readable on any background."""
-    red, green, blue = (round(part * share) for part in colour)
+def _shade(colour: tuple[int, int, int], brightness: float) -> Style:
+    """Return white on a colour of a brightness from 0 to 1: readable on any background."""
+    red, green, blue = (round(channel * brightness) for channel in colour)
     return Style(color="white", bgcolor=f"#{red:02x}{green:02x}{blue:02x}")
 
 
 def _most_confused(confusion: list[list[int]]) -> list[tuple[int, int, int]]:
-    """Return count, true and read class of what was misread, the most frequent first."""
+    """Return (count, true class, predicted class) of the mistakes, the most frequent first."""
     cells = [
-        (count, true, read)
+        (count, true, predicted)
         for true, row in enumerate(confusion)
-        for read, count in enumerate(row)
-        if count and read != true
+        for predicted, count in enumerate(row)
+        if count and predicted != true
     ]
-    return sorted(cells, key=lambda found: -found[0])
+    return sorted(cells, key=lambda cell: -cell[0])
 
 
-def print_mistakes(readings: Readings, most: int, stream: TextIO) -> None:
-    """Draw the surest mistakes, as many side by side as the terminal is wide."""
+def print_mistakes(result: CheckpointEvaluation, limit: int, stream: TextIO) -> None:
+    """Draw the most confident mistakes, as many side by side as fit into the terminal."""
     console = Console(file=stream, highlight=False, markup=False, emoji=False)
-    found = readings.mistakes(most)
-    if not found:
-        console.print("Nothing was misread.")
+    indices = result.misclassified(limit)
+    if not indices:
+        console.print("No sample is misclassified.")
         return
     colour = console.color_system is not None and not console.no_color
     each_row = max(1, (console.width + _GAP) // (_PICTURE + _GAP))
-    for first in range(0, len(found), each_row):
-        numbers = found[first : first + each_row]
-        pictures = [half_blocks(readings.images[number], colour=colour) for number in numbers]
+    for first in range(0, len(indices), each_row):
+        row = indices[first : first + each_row]
+        pictures = [half_blocks(result.images[index], colour=colour) for index in row]
         lines = [Text(" " * _GAP).join(parts) for parts in zip(*pictures, strict=True)]
-        lines.append(Text((" " * _GAP).join(_caption(readings, number) for number in numbers)))
+        lines.append(Text((" " * _GAP).join(_caption(result, index) for index in row)))
         for line in lines:
             line.truncate(console.width)
             console.print(line, no_wrap=True, overflow="crop")
         console.print()
 
 
-def _caption(readings: Readings, number: int) -> str:
-    read = int(readings.read[number])
-    sure = float(readings.confidence[number])
-    return f"#{number}: {int(readings.labels[number])} read as {read}, {sure:.2f}".ljust(_PICTURE)
+def _caption(result: CheckpointEvaluation, index: int) -> str:
+    label, predicted = int(result.labels[index]), int(result.predictions[index])
+    return f"#{index}: {label} read as {predicted}, {result.confidences[index]:.2f}".ljust(_PICTURE)

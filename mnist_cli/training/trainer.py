@@ -10,7 +10,7 @@ from mnist_cli.data.batches import epoch_shape, epoch_updates, full_batch
 from mnist_cli.data.datasets import Split
 from mnist_cli.errors import DivergedError
 from mnist_cli.evaluation.evaluate import evaluate
-from mnist_cli.evaluation.metrics import Score
+from mnist_cli.evaluation.metrics import EvaluationResult
 from mnist_cli.events import Epoch, Progress, Step, to_dict
 from mnist_cli.runtime.distributed.group import ProcessGroup
 from mnist_cli.runtime.threads import ThreadPool
@@ -132,8 +132,8 @@ class Scorer:
         group: ProcessGroup,
         clock: Callable[[], float],
     ) -> None:
-        self.test: Score | None = None
-        self.val: Score | None = None
+        self.test: EvaluationResult | None = None
+        self.val: EvaluationResult | None = None
         self._trainer = trainer
         self._state: TrainingState = trainer.state
         self._splits = test, val
@@ -141,7 +141,7 @@ class Scorer:
         self._group = group
         self._clock = clock
 
-    def score(self) -> tuple[Score, Score | None]:
+    def score(self) -> tuple[EvaluationResult, EvaluationResult | None]:
         """Score the network as it is now.
 
         Raises:
@@ -184,7 +184,7 @@ class Scorer:
         """Tell whether the last validation accuracy is as high as wanted, if one is wanted."""
         return wanted is not None and self.val is not None and self.val.accuracy >= wanted
 
-    def _score_on(self, name: str, split: Split) -> Score:
+    def _score_on(self, name: str, split: Split) -> EvaluationResult:
         score = evaluate(self._state.model, split, pool=self._team, group=self._group)
         if not math.isfinite(score.loss):
             raise DivergedError(

@@ -129,7 +129,7 @@ def test_a_terminal_gets_a_table_too(shell: Shell, trained: Path) -> None:
         env={"TERM": "xterm", "NO_COLOR": "1", "COLUMNS": "80"},
     )
     assert "recall" in done.out
-    matrix = re.sub(r"\x1b\[[\d;]*m", "", done.out).split("as it was read")[1].splitlines()
+    matrix = re.sub(r"\x1b\[[\d;]*m", "", done.out).split("predicted class")[1].splitlines()
     rows = [line.split() for line in matrix if re.match(r"\s+\d  ", line)]
     digits = [[int(cell.replace(".", "0")) for cell in row] for row in rows[-10:]]
     assert [row[0] for row in digits] == list(range(10))

@@ -6,11 +6,12 @@ import torch
 
 from mnist_cli.config.inference import EvalConfig
 from mnist_cli.data.datasets import Dataset, Split
-from mnist_cli.evaluation.evaluate import evaluate, logits_of, score_of
-from mnist_cli.evaluation.evaluate_checkpoint import examine
-from mnist_cli.evaluation.metrics import Score
+from mnist_cli.evaluation.evaluate import evaluate, evaluate_checkpoint
+from mnist_cli.evaluation.metrics import EvaluationResult
+from mnist_cli.events import ClassMetrics
 from mnist_cli.models.checkpoint import load_checkpoint, save_checkpoint
 from mnist_cli.models.networks import build_model
+from mnist_cli.runtime.threads import ThreadPool
 from tests.helpers.shell import Shell
 
 
@@ -34,26 +35,29 @@ def test_the_loss_is_a_sum_divided_once(mnist: Dataset) -> None:
 
 
 @pytest.mark.parametrize("size", [1000, 333])
-def test_the_score_of_logits_is_that_of_the_evaluation_to_the_last_bit(
+def test_threads_change_nothing_and_the_logits_are_those_of_the_result(
     size: int, mnist: Dataset
 ) -> None:
     model, split = build_model("mlp", seed=1), Split(*mnist.test[:2001])
-    whole = evaluate(model, split, size)
-    again = score_of(logits_of(model, split, size), split.labels.long(), size)
-    assert again.loss_sum == whole.loss_sum
-    assert torch.equal(again.confusion, whole.confusion)
+    expected, logits = evaluate(model, split, size), torch.empty(2001, 10)
+    result = evaluate(model, split, size, ThreadPool(2), logits_out=logits)
+    assert result.loss_sum == expected.loss_sum
+    assert torch.equal(result.confusion, expected.confusion)
+    cells = split.labels.long() * 10 + logits.argmax(1)
+    assert torch.equal(torch.bincount(cells, minlength=100).view(10, 10), result.confusion)
 
 
-def test_figures_follow_from_the_confusion_matrix() -> None:
+def test_metrics_follow_from_the_confusion_matrix() -> None:
     confusion = torch.zeros(10, 10, dtype=torch.int64)
     confusion[0, 0], confusion[0, 1], confusion[1, 1] = 6, 2, 4
-    score = Score(loss_sum=3.0, confusion=confusion)
-    assert (score.samples, score.correct) == (12, 10)
-    assert score.accuracy == 10 / 12
-    assert score.loss == 0.25
-    assert score.precision[:3] == [1.0, 4 / 6, 0.0]
-    assert score.recall[:3] == [6 / 8, 1.0, 0.0]
-    assert score.f1[:3] == pytest.approx([2 * 6 / (6 + 8), 2 * 4 / (6 + 4), 0.0])
+    result = EvaluationResult(loss_sum=3.0, confusion=confusion)
+    assert (result.samples, result.correct, result.accuracy) == (12, 10, 10 / 12)
+    assert result.loss == 0.25
+    assert result.per_class[:3] == [
+        ClassMetrics(0, 8, 1.0, 6 / 8, pytest.approx(2 * 6 / (6 + 8))),
+        ClassMetrics(1, 4, 4 / 6, 1.0, pytest.approx(2 * 4 / (6 + 4))),
+        ClassMetrics(2, 0, 0.0, 0.0, 0.0),
+    ]
 
 
 def test_evaluation_leaves_the_model_as_it_was(few: Split) -> None:
@@ -62,27 +66,33 @@ def test_evaluation_leaves_the_model_as_it_was(few: Split) -> None:
     assert model.training
     assert all(p.grad is None for p in model.parameters())
 
+    def interrupt() -> None:
+        raise KeyboardInterrupt
 
-def test_the_readings_agree_with_the_scores(trained: Path, mnist_dir: Path) -> None:
-    found = examine(str(trained), EvalConfig(data_dir=str(mnist_dir)))
-    right = found.readings.right
-    assert int(right.sum()) == found.event.correct
-    mistakes = found.readings.mistakes(10_000)
-    assert len(mistakes) == found.event.samples - found.event.correct
-    sure = found.readings.confidence[mistakes]
-    assert not bool(right[mistakes].any())
-    assert bool((sure[1:] <= sure[:-1]).all()), "the surest first"
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(model, few, pool=ThreadPool(1, interrupt))
+    assert model.training, "an interrupt leaves the mode as it was, too"
 
 
-def test_the_readings_are_the_scored_ones_even_if_hardly_any_is_surer(
+def test_the_predictions_agree_with_the_metrics(trained: Path, mnist_dir: Path) -> None:
+    result = evaluate_checkpoint(str(trained), EvalConfig(data_dir=str(mnist_dir)))
+    assert int(result.is_correct.sum()) == result.correct
+    mistakes = result.misclassified(10_000)
+    assert len(mistakes) == result.samples - result.correct
+    confidences = result.confidences[mistakes]
+    assert not bool(result.is_correct[mistakes].any())
+    assert bool((confidences[1:] <= confidences[:-1]).all()), "the most confident first"
+
+
+def test_the_prediction_is_the_largest_logit_even_where_probabilities_tie(
     trained: Path, mnist_dir: Path, tmp_path: Path
 ) -> None:
     checkpoint = load_checkpoint(trained)
     weights = {key: value * 1e-30 for key, value in checkpoint.weights.items()}
     save_checkpoint(replace(checkpoint, weights=weights), str(tmp_path / "x.pt"))
-    found = examine(str(tmp_path / "x.pt"), EvalConfig(data_dir=str(mnist_dir)))
-    assert len(found.readings.mistakes()) == found.event.samples - found.event.correct
-    assert found.event.accuracy > 0.5
+    result = evaluate_checkpoint(str(tmp_path / "x.pt"), EvalConfig(data_dir=str(mnist_dir)))
+    assert len(result.misclassified()) == result.samples - result.correct
+    assert result.accuracy > 0.5
 
 
 def test_a_network_that_overflows_is_refused(shell: Shell, trained: Path) -> None:

@@ -1,4 +1,4 @@
-"""Intervals, calibration in numbers and words, and the history that a stranger's file tells."""
+"""Confidence intervals, calibration, and the history in a checkpoint."""
 
 import math
 from typing import Any
@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 import torch
 
-from mnist_cli.evaluation.metrics import BINS, Bin, Calibration, calibration, wilson_interval
+from mnist_cli.evaluation.metrics import BINS, Bin, Calibration, calibrate, wilson_interval
 from mnist_cli.output.history import history_of
-from mnist_cli.output.html.evaluation import calibration_in_words
+from mnist_cli.output.html.evaluation import describe_calibration
 
 
 def test_the_interval_is_that_of_wilson() -> None:
@@ -26,8 +26,8 @@ def test_the_interval_is_that_of_wilson() -> None:
 def test_the_calibration_error_is_the_mean_gap_of_the_bins() -> None:
     sure = torch.tensor([0.95, 0.95, 0.95, 0.95, 0.5, 0.5]).double()
     right = torch.tensor([True, True, True, False, True, True])  # less than 95 %, more than 50 %
-    result = calibration(sure, right)
-    found = [(part.count, part.confidence, part.accuracy) for part in result.bins]
+    result = calibrate(sure, right)
+    found = [(each.count, each.confidence, each.accuracy) for each in result.bins]
     assert found == [(2, 0.5, 1.0), (4, pytest.approx(0.95), 0.75)]
     assert result.error == pytest.approx((4 * 0.20 + 2 * 0.50) / 6)
     assert result.confidence == pytest.approx(float(sure.mean()))
@@ -35,7 +35,7 @@ def test_the_calibration_error_is_the_mean_gap_of_the_bins() -> None:
 
 
 def test_a_probability_of_one_falls_into_the_last_bin() -> None:
-    (only,) = calibration(torch.ones(10).double(), torch.ones(10).bool()).bins
+    (only,) = calibrate(torch.ones(10).double(), torch.ones(10).bool()).bins
     assert (only.high, only.count, only.accuracy) == (1.0, 10, 1.0)
     assert only.low == pytest.approx((BINS - 1) / BINS)
 
@@ -53,20 +53,26 @@ def test_a_strangers_history_is_drawn_only_as_far_as_it_is_one() -> None:
     assert curves == {"train_loss": [(1, 0.5)], "test_accuracy": [(1, 0.9)]}
 
 
-WORDS = {
-    "in places it is surer than it should be, in others": [(500, 0.60, 1.0), (500, 0.99, 0.60)],
-    "in places it is a little surer than it should be": [(500, 0.515, 0.50), (500, 0.985, 1.0)],
-    "its probabilities can be taken at their word": [(500, 0.60, 0.60), (500, 0.99, 0.98)],
-    "it is surer than it should be.": [(500, 0.60, 0.50), (500, 0.99, 0.98)],
-    "it is less sure than it could be.": [(500, 0.60, 0.61), (500, 0.96, 1.0)],
-    "it is a little less sure than it could be.": [(500, 0.60, 0.61), (500, 0.98, 1.0)],
+SENTENCES = {
+    "is overconfident in places": [
+        (500, 0.60, 1.0),
+        (500, 0.99, 0.60),
+    ],
+    "is slightly overconfident in places": [
+        (500, 0.515, 0.50),
+        (500, 0.985, 1.0),
+    ],
+    "the network is well calibrated": [(500, 0.60, 0.60), (500, 0.99, 0.98)],
+    "the network is overconfident.": [(500, 0.60, 0.50), (500, 0.99, 0.98)],
+    "the network is underconfident.": [(500, 0.60, 0.61), (500, 0.96, 1.0)],
+    "the network is slightly underconfident.": [(500, 0.60, 0.61), (500, 0.98, 1.0)],
 }
 
 
-@pytest.mark.parametrize("words", WORDS)
-def test_the_words_are_those_of_the_bins(words: str) -> None:
-    # Of each bin: how many readings, their mean probability, the share that is right.
-    found = Calibration(tuple(Bin(0.0, 1.0, *part) for part in WORDS[words]))
-    assert words in calibration_in_words(found, smoothed=False)
-    because = ", as label smoothing makes a network" in calibration_in_words(found, smoothed=True)
-    assert because == ("less sure than it could be" in words)
+@pytest.mark.parametrize("sentence", SENTENCES)
+def test_the_sentence_follows_from_the_bins(sentence: str) -> None:
+    # Each bin: the number of predictions, their mean probability, their accuracy.
+    calibration = Calibration(tuple(Bin(0.0, 1.0, *each) for each in SENTENCES[sentence]))
+    assert sentence in describe_calibration(calibration, smoothed=False)
+    because = ", as label smoothing makes it" in describe_calibration(calibration, smoothed=True)
+    assert because == sentence.endswith("underconfident.")

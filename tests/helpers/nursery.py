@@ -20,7 +20,7 @@ MODULES = (
     *(
         "output.renderers",
         "training.train",
-        "evaluation.evaluate_checkpoint",
+        "evaluation.evaluate",
         "prediction.predict",
         "export.export",
         "comparison.compare",

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from mnist_cli.config.inference import EvalConfig
-from mnist_cli.evaluation.evaluate_checkpoint import Examination, examine
-from mnist_cli.evaluation.metrics import calibration, wilson_interval
+from mnist_cli.evaluation.evaluate import evaluate_checkpoint
+from mnist_cli.evaluation.metrics import CheckpointEvaluation
 from mnist_cli.output import eval_table
 from mnist_cli.output.figures import evaluation as evaluation_figure
 from mnist_cli.output.html import evaluation as evaluation_page
@@ -24,73 +25,71 @@ from tests.helpers.shell import Shell
 
 
 @pytest.fixture(scope="module")
-def found(trained: Path, mnist_dir: Path) -> Examination:
-    return examine(str(trained), EvalConfig(data_dir=str(mnist_dir)))
+def found(trained: Path, mnist_dir: Path) -> CheckpointEvaluation:
+    return evaluate_checkpoint(str(trained), EvalConfig(data_dir=str(mnist_dir)))
 
 
-def test_a_page_has_no_address_to_load_anything_from(found: Examination) -> None:
+def test_a_page_has_no_address_to_load_anything_from(found: CheckpointEvaluation) -> None:
     written = evaluation_page.render(found)
     check_self_contained(written)
-    low, high = wilson_interval(found.event.correct, found.event.samples)
+    low, high = found.accuracy_interval
     assert f"{100 * low:.2f} to {100 * high:.2f} %" in written
 
 
-def test_a_page_shows_the_readings(found: Examination) -> None:
+def test_a_page_shows_the_predictions(found: CheckpointEvaluation) -> None:
     written = evaluation_page.render(found)
     data = json.loads(
         re.findall(r'<script type="application/json" id="data">(.*)</script>', written)[0]
     )
-    readings = found.readings
     pixels = list(base64.b64decode(data["pixels"]))
     for place, one in enumerate(data["mistakes"]):
         number = one["number"]
-        assert pixels[784 * place : 784 * (place + 1)] == readings.images[number].flatten().tolist()
-        assert (one["true"], one["read"]) == (readings.labels[number], readings.read[number])
-        assert one["probabilities"] == pytest.approx(
-            readings.probabilities[number].tolist(), abs=5e-5
-        )
-    assert [one["number"] for one in data["mistakes"][:300]] == readings.mistakes(300)
+        assert pixels[784 * place : 784 * (place + 1)] == found.images[number].flatten().tolist()
+        assert (one["true"], one["read"]) == (found.labels[number], found.predictions[number])
+        assert one["probabilities"] == pytest.approx(found.probabilities[number].tolist(), abs=5e-5)
+    assert [one["number"] for one in data["mistakes"][:300]] == found.misclassified(300)
     shown = Counter((one["true"], one["read"]) for one in data["mistakes"])
-    for true, row in enumerate(found.event.confusion):
+    for true, row in enumerate(found.confusion.tolist()):
         others = [(n, -read) for read, n in enumerate(row) if read != true]
         assert all(shown[true, -read] >= min(n, 3) for n, read in others), "of every cell"
-        score, (most, read) = found.event.per_class[true], max(others)
+        score, (most, read) = found.per_class[true], max(others)
         shares = (f"{100 * share:.2f} %" for share in (score.precision, score.recall, score.f1))
         cells = (f"{score.samples:,}", *shares, f"{-read} ({most:,} times)")
         assert f"<th scope=row>{true}</th>" + "".join(f"<td>{c}</td>" for c in cells) in written
-    bins = calibration(readings.confidence, readings.right).bins
+    bins = found.calibration.bins
     assert data["bins"] == [[b.low, b.high, b.count, b.confidence, b.accuracy] for b in bins]
 
 
-def test_a_page_tells_of_what_was_scored(found: Examination) -> None:
-    event = replace(found.event, checkpoint="<b>\udcff.pt", split="val")
+def test_a_page_tells_of_what_was_scored(found: CheckpointEvaluation) -> None:
     config = replace(found.checkpoint.config, augment=True)
-    other = replace(found, checkpoint=replace(found.checkpoint, config=config))
-    written = evaluation_page.render(replace(other, event=event, dataset="kmnist"))
+    checkpoint = replace(found.checkpoint, config=config)
+    other = replace(
+        found, checkpoint=checkpoint, path="<b>\udcff.pt", split="val", dataset="kmnist"
+    )
+    written = evaluation_page.render(other)
     for words in (
         "&lt;b&gt;\\udcff.pt",
-        "scored on the val samples of kmnist; mean",
+        "evaluated on the val samples of kmnist; mean",
         "# counts the samples held out of kmnist, from 0 on",
         "shifted and early in the epoch",
     ):
         assert words in written
     assert "<b>\\" not in written
     assert "shifted" not in evaluation_page.render(found)
-    event = replace(
-        found.event, checkpoint="-", samples=60_000, correct=59_998, accuracy=59_998 / 6e4
-    )
-    written = evaluation_page.render(replace(found, event=event))
+    confusion = torch.diag(torch.tensor([59_998] + 9 * [0]))
+    confusion[1, 0] = 2
+    written = evaluation_page.render(replace(found, path="-", confusion=confusion))
     assert "<b>99.99<small>" in written
     assert "<li>standard input: linear" in written
 
 
-def test_a_terminal_shows_each_figure_in_its_column(found: Examination) -> None:
+def test_a_terminal_shows_each_figure_in_its_column(found: CheckpointEvaluation) -> None:
     stream = io.StringIO()
-    eval_table.print_scores(found.event, stream)
+    eval_table.print_metrics(found, stream)
     written = stream.getvalue()
-    low, high = wilson_interval(found.event.correct, found.event.samples)
+    low, high = found.accuracy_interval
     assert f"interval {low:.4f} to {high:.4f}" in written
-    for one in found.event.per_class:
+    for one in found.per_class:
         figures = (f"{value:.4f}" for value in (one.precision, one.recall, one.f1))
         assert [str(one.digit), f"{one.samples:,}", *figures] in map(
             str.split, written.splitlines()
@@ -104,7 +103,7 @@ def _overlap(one: dict[str, float], other: dict[str, float]) -> bool:
 
 @pytest.mark.parametrize(("width", "scheme"), VIEWS)
 def test_the_page_works_in_a_browser(
-    found: Examination, browser: Any, tmp_path: Path, width: int, scheme: str
+    found: CheckpointEvaluation, browser: Any, tmp_path: Path, width: int, scheme: str
 ) -> None:
     path = tmp_path / "report.html"
     path.write_text(evaluation_page.render(found))
@@ -113,7 +112,7 @@ def test_the_page_works_in_a_browser(
     items = view.locator("#mistakes li")
     at_first = items.count()
     assert at_first in (12, 24)
-    confusion = found.event.confusion
+    confusion = found.confusion.tolist()
     pairs = [(n, t, r) for t, row in enumerate(confusion) for r, n in enumerate(row) if t != r]
     count, true, read = max(pairs)
     cell = view.locator(f".matrix button[data-true='{true}'][data-read='{read}']")
@@ -127,7 +126,7 @@ def test_the_page_works_in_a_browser(
     view.keyboard.press("Enter")
     assert items.count() == at_first
     view.locator("#more").click()
-    wrong = found.event.samples - found.event.correct
+    wrong = found.samples - found.correct
     assert items.count() == min(wrong, 300)
     assert view.locator("#calibration rect").count() >= 5
     boxes = [label.bounding_box() for label in view.locator("#calibration .count").all()]
@@ -136,7 +135,9 @@ def test_the_page_works_in_a_browser(
     opened.check(width, scheme)
 
 
-def test_an_epoch_is_never_divided(found: Examination, browser: Any, tmp_path: Path) -> None:
+def test_an_epoch_is_never_divided(
+    found: CheckpointEvaluation, browser: Any, tmp_path: Path
+) -> None:
     history = [{"event": "epoch", "epoch": 1, "train_loss": 1e6}]
     other = replace(found, checkpoint=replace(found.checkpoint, history=history))
     path = tmp_path / "report.html"
@@ -207,7 +208,7 @@ def test_without_anything_to_draw_nothing_is_written(shell: Shell) -> None:
 @pytest.mark.parametrize("panel", ["confusion", "calibration", "mistakes", "history"])
 @pytest.mark.parametrize(("ending", "begins"), [("svg", b"<?xml"), ("png", b"\x89PNG")])
 def test_a_figure_is_what_its_name_says_and_always_the_same(
-    panel: str, ending: str, begins: bytes, found: Examination
+    panel: str, ending: str, begins: bytes, found: CheckpointEvaluation
 ) -> None:
     name = f"{panel}.{ending}"
     drawn = evaluation_figure.draw(found, name, "auto")
