@@ -1,5 +1,6 @@
 """`mnist-export`."""
 
+import logging
 import os
 from typing import Any
 
@@ -10,9 +11,10 @@ from mnist_cli.cli.program import exit_unless_main, notices, quick_imports, run_
 from mnist_cli.config import sources
 from mnist_cli.config.inference import ExportConfig
 from mnist_cli.errors import UsageError
-from mnist_cli.export.formats import format_of
+from mnist_cli.export.formats import resolve_format
 from mnist_cli.runtime.files import write_standard_output
 
+_log = logging.getLogger(__name__)
 app = typer.Typer(pretty_exceptions_enable=False)
 
 
@@ -41,14 +43,17 @@ def export(given: dict[str, Any], checkpoint: str, output: str) -> None:
     display = sources.build(Display, layers)
     if display.json and output == "-":
         raise UsageError("- as OUTPUT and --json both want standard output; name a file")
-    format_of(output, config.format)  # before anything is loaded
+    resolve_format(output, config.format)  # before anything is loaded
 
     with quick_imports():
-        from mnist_cli.export.export import export as write  # noqa: PLC0415 (torch)
+        from mnist_cli.export.export import export_checkpoint  # noqa: PLC0415 (torch)
+        from mnist_cli.output.messages import format_export  # noqa: PLC0415 (--help is quick)
         from mnist_cli.output.renderers import JsonLines  # noqa: PLC0415 (--help is quick)
 
     with notices(quiet=display.quiet):
-        event = write(checkpoint, output, config)
+        event = export_checkpoint(checkpoint, output, config)
+        if output != "-":
+            _log.info(format_export(event))
     if display.json:
         JsonLines().show(event)
     elif output != "-":

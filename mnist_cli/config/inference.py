@@ -1,12 +1,20 @@
 """The options of what is done with a checkpoint: scoring, reading images, exporting."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from mnist_cli.config.options import DATASETS, DEVICES, option
 
 SPLITS = ("test", "train", "val")
-FORMATS = ("html", "onnx", "safetensors")
 PANELS = ("auto", "confusion", "calibration", "mistakes", "history")
+
+
+class ExportFormat(StrEnum):
+    """A format that `mnist-export` writes; its value is also the ending of such a file's name."""
+
+    HTML = "html"
+    ONNX = "onnx"
+    SAFETENSORS = "safetensors"
 
 
 @dataclass(frozen=True)
@@ -32,7 +40,7 @@ class EvalConfig:
     )
     report: str | None = option(
         None,
-        "Write a page with full_batch that was found: a file that ends in .html, or a folder.",
+        "Write a page with everything that was found: a file that ends in .html, or a folder.",
         metavar="DIR|FILE.html",
     )
     plot: str | None = option(
@@ -69,6 +77,6 @@ class ExportConfig:
     """Everything that decides an export."""
 
     format: str | None = option(
-        None, "What to write.", choices=FORMATS, shown_default="by OUTPUT's ending"
+        None, "What to write.", choices=tuple(ExportFormat), shown_default="by OUTPUT's ending"
     )
     no_clobber: bool = option(False, "Refuse to overwrite an existing output.")

@@ -139,7 +139,7 @@ class TrainConfig:
         panel=_PROBE,
     )
     seed: int = option(
-        0, "Decides full_batch random.", metavar="N", minimum=0, maximum=2**63 - 1, panel=_RUN
+        0, "Decides everything random.", metavar="N", minimum=0, maximum=2**63 - 1, panel=_RUN
     )
     device: str = option("auto", "Where to compute.", choices=DEVICES, panel=_RUN)
     threads: int | None = option(

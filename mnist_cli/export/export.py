@@ -1,46 +1,43 @@
-"""One export: a checkpoint in, a file in another format out."""
+"""Export a checkpoint: its network in another format, as a file or on standard output."""
 
-import logging
+import json
 import os
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import assert_never
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from mnist_cli import __version__
-from mnist_cli.config.inference import ExportConfig
+from mnist_cli.config.inference import ExportConfig, ExportFormat
 from mnist_cli.errors import OutputError, UsageError
 from mnist_cli.events import Exported
-from mnist_cli.export import playground, safetensors
-from mnist_cli.export.formats import format_of
+from mnist_cli.export.formats import resolve_format
 from mnist_cli.models.checkpoint import Checkpoint, load_checkpoint
-from mnist_cli.models.digest import weights_sha256
+from mnist_cli.models.digest import little_endian, weights_sha256
 from mnist_cli.models.networks import count_parameters
 from mnist_cli.runtime.files import OutputLock, write_standard_output
 
-_logger = logging.getLogger(__name__)
-_NEXT = {
-    "html": "open it in a browser and draw",
-    "onnx": "pixels [N, 28, 28] of 0 to 255 go in, logits [N, 10] come out",
-    "safetensors": "safetensors.torch.load_file reads its weights",
-}
+_SAFETENSORS_TYPES = {torch.float32: "F32", torch.float64: "F64", torch.int64: "I64"}
 
 
-def export(checkpoint: str, output: str, config: ExportConfig) -> Exported:
+def export_checkpoint(checkpoint: str, output: str, config: ExportConfig) -> Exported:
     """Write a checkpoint's network to a file, whole or not at all, or to standard output for `-`.
 
     Raises:
-        CheckpointError: see `load_checkpoint`, or the weights are too large to compute with.
-        OutputError: the file could not be written, or is there and is to be kept.
-        UsageError: see `format_of`; or the output is the checkpoint, or a terminal.
+        CheckpointError: see `load_checkpoint`; or the weights are too large to compute with.
+        OutputError: the file cannot be written, or exists and `no_clobber` keeps it.
+        UsageError: see `resolve_format`; or the output is the checkpoint, or a terminal.
 
     """
     began = time.perf_counter()
-    kind = format_of(output, config.format)
+    export_format = resolve_format(output, config.format)
     if output == "-":
         _check_standard_output()
-        event, data = _exported(checkpoint, output, kind, began)
+        event, data = _export(checkpoint, output, export_format, began)
         write_standard_output(data)
         return event
     if not output or output.endswith("/"):
@@ -51,35 +48,33 @@ def export(checkpoint: str, output: str, config: ExportConfig) -> Exported:
             raise OutputError(f"{path} exists, and --no-clobber keeps it; choose another OUTPUT")
         if checkpoint != "-" and path.exists() and path.resolve() == Path(checkpoint).resolve():
             raise UsageError(f"OUTPUT {path} is the checkpoint itself; choose another name")
-        event, data = _exported(checkpoint, output, kind, began)
+        event, data = _export(checkpoint, output, export_format, began)
         lock.write(data)
-    agreed = ""
-    if event.largest_difference is not None:
-        agreed = f", with PyTorch's logits to within {event.largest_difference:.1g}"
-    _logger.info("Wrote %s (%s)%s: %s", output, _size(len(data)), agreed, _NEXT[kind])
     return event
 
 
 def _check_standard_output() -> None:
-    if getattr(sys.stdout, "name", "") == os.devnull:  # what a closed stream was replaced by
+    if getattr(sys.stdout, "name", "") == os.devnull:  # stands in for a closed stream
         raise OutputError("cannot write to - : standard output is closed")
     if sys.stdout.isatty():
         raise UsageError("- as OUTPUT would write a file to the terminal; redirect stdout")
 
 
-def _exported(checkpoint: str, output: str, kind: str, began: float) -> tuple[Exported, bytes]:
-    """Return what was exported, and the contents of the file."""
-    loaded = load_checkpoint(checkpoint)
-    model = loaded.build_model().eval()
-    digest = weights_sha256(loaded.weights)
-    data, difference = _encoded(kind, loaded, model, digest)
+def _export(
+    path: str, output: str, export_format: ExportFormat, began: float
+) -> tuple[Exported, bytes]:
+    """Return the event of an export, and the contents of the file."""
+    checkpoint = load_checkpoint(path)
+    model = checkpoint.build_model().eval()
+    digest = weights_sha256(checkpoint.weights)
+    data, difference = _encode(export_format, checkpoint, model, digest)
     event = Exported(
         seconds=time.perf_counter() - began,
-        checkpoint=checkpoint,
+        checkpoint=path,
         output=output,
-        format=kind,
+        format=export_format,
         bytes=len(data),
-        model=loaded.config.model,
+        model=checkpoint.config.model,
         parameters=count_parameters(model),
         weights_sha256=digest,
         largest_difference=difference,
@@ -87,24 +82,49 @@ def _exported(checkpoint: str, output: str, kind: str, began: float) -> tuple[Ex
     return event, data
 
 
-def _encoded(
-    kind: str, loaded: Checkpoint, model: nn.Module, digest: str
+def _encode(
+    export_format: ExportFormat, checkpoint: Checkpoint, model: nn.Module, digest: str
 ) -> tuple[bytes, float | None]:
-    """Return the contents of the file, and the largest difference of logits where it was taken."""
-    about = {
-        "model": loaded.config.model,
+    """Return the contents of the file, and the largest difference of logits if it was measured."""
+    metadata = {
+        "model": checkpoint.config.model,
         "mnist_cli_version": __version__,
         "weights_sha256": digest,
     }
-    if kind == "safetensors":
-        return safetensors.encode(loaded.weights, about), None
-    if kind == "onnx":
-        from mnist_cli.export import onnx  # noqa: PLC0415 (an optional package)
+    match export_format:
+        case ExportFormat.SAFETENSORS:
+            return encode_safetensors(checkpoint.weights, metadata), None
+        case ExportFormat.ONNX:
+            from mnist_cli.export import onnx  # noqa: PLC0415 (an optional package)
 
-        return onnx.encode(model, about)
-    return playground.render(loaded, model, digest).encode(), None
+            return onnx.encode(model, metadata)
+        case ExportFormat.HTML:
+            from mnist_cli.export import playground  # noqa: PLC0415 (jinja2)
+
+            return playground.render(checkpoint, model, digest).encode(), None
+        case _:
+            assert_never(export_format)
 
 
-def _size(count: int) -> str:
-    """Return a number of bytes in words: 180 kB."""
-    return f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{count / 1e3:.0f} kB"
+def encode_safetensors(weights: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
+    """Return the contents of a safetensors file with a state dict, its keys unchanged.
+
+    The file is the length of the header in 8 bytes, little-endian; the header, JSON, padded with
+    spaces to a multiple of 8 bytes; and the tensors' bytes, little-endian and contiguous:
+    https://huggingface.co/docs/safetensors, section Format. As in other files written from PyTorch,
+    the metadata's `format` is `pt`.
+    """
+    header: dict[str, object] = {"__metadata__": {"format": "pt", **metadata}}
+    blocks: list[bytes] = []
+    end = 0
+    for key, tensor in weights.items():
+        blocks.append(little_endian(tensor))
+        start, end = end, end + len(blocks[-1])
+        header[key] = {
+            "dtype": _SAFETENSORS_TYPES[tensor.dtype],
+            "shape": list(tensor.shape),
+            "data_offsets": [start, end],
+        }
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return b"".join([len(text).to_bytes(8, "little"), text, *blocks])

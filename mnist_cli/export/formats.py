@@ -1,42 +1,52 @@
-"""Which format an export has; answers without importing torch."""
+"""The choice of an export's format; importing this module does not import torch."""
 
 from importlib import import_module
 from pathlib import PurePath
 
-from mnist_cli.config.inference import FORMATS
+from mnist_cli.config.inference import ExportFormat
 from mnist_cli.config.suggestions import suggestion
 from mnist_cli.errors import UsageError
 
-_INSTALL = "pip install 'mnist_cli[onnx]'"
 
-
-def format_of(output: str, asked: str | None = None) -> str:
-    """Return `html`, `onnx` or `safetensors`: what is asked for, or what the output's ending says.
+def resolve_format(output: str, requested: str | None = None) -> ExportFormat:
+    """Return the requested format, or else the one that the ending of `output` names.
 
     Raises:
-        UsageError: neither says it, or a package that the format needs cannot be imported.
+        UsageError: there is no such format, or the package that it needs cannot be imported.
 
     """
-    found = asked or _ending(output)
-    if found == "onnx":
+    found = _from_ending(output) if requested is None else _from_name(requested)
+    if found is ExportFormat.ONNX:
         try:
-            import_module("onnx.checker")  # and not some folder called onnx
+            import_module("onnx.checker")  # a folder called onnx would be importable as well
         except ImportError as error:
-            why = " ".join(str(error).split())
-            raise UsageError(f"ONNX needs the package onnx ({why}): {_INSTALL}") from error
+            reason = " ".join(str(error).split())
+            raise UsageError(
+                f"ONNX needs the package onnx ({reason}): pip install 'mnist_cli[onnx]'"
+            ) from error
     return found
 
 
-def _ending(output: str) -> str:
+def _from_name(name: str) -> ExportFormat:
+    try:
+        return ExportFormat(name)
+    except ValueError:
+        hint = suggestion(name, ExportFormat)
+        raise UsageError(f"--format {name} is not one of {', '.join(ExportFormat)}{hint}") from None
+
+
+def _from_ending(output: str) -> ExportFormat:
     if output == "-":
-        choices = "|".join(FORMATS)
-        raise UsageError(f"- as OUTPUT has no ending; name the format: --format {choices}")
-    ending = PurePath(output).suffix.removeprefix(".").lower()
-    if ending in FORMATS:
-        return ending
-    endings = [f".{name}" for name in FORMATS]
-    near = suggestion(f".{ending}", endings) if ending else ""
+        raise UsageError(
+            f"- as OUTPUT has no ending; name the format: --format {'|'.join(ExportFormat)}"
+        )
+    ending = PurePath(output).suffix.lower()
+    endings = {f".{each}": each for each in ExportFormat}
+    if ending in endings:
+        return endings[ending]
+    *others, last = endings
+    hint = suggestion(ending, endings) if ending else ""
     raise UsageError(
-        f"OUTPUT '{output}' does not end in {', '.join(endings[:-1])} or {endings[-1]}{near}; "
+        f"OUTPUT '{output}' does not end in {', '.join(others)} or {last}{hint}; "
         "the ending, or --format, decides what is written"
     )

@@ -82,7 +82,7 @@ def encode(model: nn.Module, about: Mapping[str, str]) -> tuple[bytes, float | N
         import_module("onnxruntime.capi")
     except ImportError as error:
         why = " ".join(str(error).split())
-        _logger.info("Not checked by computing with it, for want of onnxruntime: %s", why)
+        _logger.info("Not verified: onnxruntime is not installed (%s)", why)
         return data, None
     return data, _largest_difference(model, data)
 
@@ -151,7 +151,7 @@ def _largest_difference(model: nn.Module, data: bytes) -> float:
         largest = max(largest, float(difference.nan_to_num(torch.inf)))
     if not largest <= _TOLERANCE * max(1.0, float(logits.abs().max())):
         raise OutputError(
-            f"in ONNX Runtime the network's logits are other ones, by up to {largest:.2g}; "
+            f"in ONNX Runtime the network's outputs differ by up to {largest:.2g}; "
             "nothing was written"
         )
     return largest

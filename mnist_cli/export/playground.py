@@ -1,11 +1,7 @@
 """A network as one page to draw on that needs nothing else: no network, no other file."""
 
 import base64
-import hashlib
-import html
-import json
 import math
-import re
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +21,9 @@ from mnist_cli.export.graph import (
 from mnist_cli.models.checkpoint import Checkpoint
 from mnist_cli.models.digest import little_endian
 from mnist_cli.models.networks import count_parameters
+from mnist_cli.runtime.html_templates import render_page
 
-_HERE = Path(__file__).parent
-_SCRIPTS = ("network.js", "picture.js", "playground.js")
+_TEMPLATE = Path(__file__).with_name("playground.html")
 _SUBJECTS = {"fashion-mnist": "garment", "kmnist": "character"}  # of the others, a digit
 _LABELS = {
     "fashion-mnist": "top trousers pullover dress coat sandal shirt sneaker bag boot",
@@ -52,24 +48,7 @@ def render(checkpoint: Checkpoint, model: nn.Module, digest: str) -> str:
     if accuracy is not None:
         facts.append(f"{100 * accuracy:.2f} % right on {dataset}'s test images")
     facts.append(f"weights {digest[:12]}")
-    script = "".join((_HERE / name).read_text(encoding="utf-8") for name in _SCRIPTS)
-    style = (_HERE / "playground.css").read_text(encoding="utf-8")
-    parts = {
-        "SUBJECT": html.escape(subject),
-        "FACTS": "".join(f"<li>{html.escape(fact)}</li>" for fact in facts),
-        "DATA": json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c"),
-        "SCRIPT": script,
-        "STYLE": style,
-        "SCRIPTHASH": _hash(script),
-        "STYLEHASH": _hash(style),
-    }
-    page = (_HERE / "playground.html").read_text(encoding="utf-8")
-    return re.sub(r"\[\[([A-Z]+)\]\]", lambda found: parts[found[1]], page)
-
-
-def _hash(text: str) -> str:
-    """Return what the page's security policy calls a script or style: no other is run."""
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+    return render_page(_TEMPLATE, data=data, facts=facts)
 
 
 def _test_accuracy(checkpoint: Checkpoint) -> float | None:

@@ -3,11 +3,15 @@
 import shlex
 from collections.abc import Iterator
 
+from rich import filesize
+
+from mnist_cli.config.inference import ExportFormat
 from mnist_cli.config.sources import shown
 from mnist_cli.events import (
     AlignmentProbe,
     End,
     Epoch,
+    Exported,
     NoiseProbe,
     ProbeEvent,
     Resumed,
@@ -18,6 +22,11 @@ from mnist_cli.events import (
 # What changes the order in which sums are added up.
 ROUNDING = ("micro_batch_size", "device", "threads", "ranks", "torch")
 _OF_DIGITS = ("mnist", "qmnist")
+_EXPORT_HINTS = {
+    ExportFormat.HTML: "open it in a browser and draw",
+    ExportFormat.ONNX: "pixels [N, 28, 28] of 0 to 255 go in, logits [N, 10] come out",
+    ExportFormat.SAFETENSORS: "safetensors.torch.load_file reads its weights",
+}
 
 
 def plan_in_words(start: Start) -> str:
@@ -137,6 +146,15 @@ def summary_in_words(end: End, start: Start) -> str:
             then = f"or train on: mnist-train --resume {path}"
         summary += f"\nWrote {end.checkpoint}. Next: mnist-eval {path}\n{then}"
     return summary
+
+
+def format_export(event: Exported) -> str:
+    """Return what file was written, and what can be done with it."""
+    checked = ""
+    if event.largest_difference is not None:
+        checked = f", with PyTorch's logits to within {event.largest_difference:.1g}"
+    size = filesize.decimal(event.bytes)
+    return f"Wrote {event.output} ({size}){checked}: {_EXPORT_HINTS[ExportFormat(event.format)]}"
 
 
 def _count(number: int, noun: str) -> str:

@@ -16,7 +16,7 @@ from mnist_cli.config.defaults import resolve
 from mnist_cli.config.train import TrainConfig
 from mnist_cli.data.datasets import Dataset
 from mnist_cli.errors import UsageError
-from mnist_cli.export import formats
+from mnist_cli.export.formats import resolve_format
 from mnist_cli.export.graph import layers_of
 from mnist_cli.models.checkpoint import Checkpoint, Position, load_checkpoint, save_checkpoint
 from mnist_cli.models.digest import weights_sha256
@@ -209,8 +209,8 @@ def test_a_missing_extra_is_told_with_its_command_before_anything_is_loaded(
 ) -> None:
     monkeypatch.setitem(sys.modules, "onnx.checker", None)
     with pytest.raises(UsageError, match=r"pip install 'mnist_cli\[onnx\]'"):
-        formats.format_of("a.onnx")
-    assert formats.format_of("a.html") == "html"
+        resolve_format("a.onnx")
+    assert resolve_format("a.html") == "html"
     blocked = (
         "import sys; sys.modules['onnx'] = None\n"
         "sys.argv = ['mnist-export', 'none.pt', 'a.onnx']\n"
@@ -235,7 +235,7 @@ def test_a_broken_extra_is_told_as_a_missing_one_is(shell: Shell, trained: Path,
         assert done.err.count("\n") == 1
     else:
         assert (done.code, done.out) == (0, "a.onnx\n")
-        assert done.err.startswith("Not checked by computing with it, for want of onnxruntime:")
+        assert done.err.startswith("Not verified: onnxruntime is not installed (")
 
 
 def test_nothing_binary_goes_to_a_terminal(shell: Shell, trained: Path) -> None:
@@ -291,10 +291,10 @@ def test_a_page_cannot_run_what_is_not_its_own(tmp_path: Path) -> None:
     from mnist_cli.export import playground
 
     loaded = load_checkpoint(checkpoint_of("linear", tmp_path))
-    hostile = replace(loaded, config=replace(loaded.config, model="</script><b>[[DATA]]"))
+    hostile = replace(loaded, config=replace(loaded.config, model="</script><b>{{ data }}"))
     page = playground.render(hostile, loaded.build_model(), "0" * 64)
-    assert "<b>[[DATA]]" not in page
-    assert "&lt;/script&gt;&lt;b&gt;[[DATA]]" in page
+    assert "<b>{{ data }}" not in page
+    assert "&lt;/script&gt;&lt;b&gt;{{ data }}" in page
     assert page.count("</script>") == 2
     assert "default-src 'none'" in page
     assert "unsafe-" not in page

@@ -1,4 +1,4 @@
-"""Whether full_batch here is as the programs need it: checks, each by itself, without torch.
+"""Whether everything here is as the programs need it: checks, each by itself, without torch.
 
 A check that needs torch imports it, and says so where that fails. None changes anything.
 """

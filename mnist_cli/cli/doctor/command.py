@@ -19,7 +19,7 @@ _STYLES = {OK: typer.colors.GREEN, WARNING: typer.colors.YELLOW, PROBLEM: typer.
 
 
 def doctor(given: dict[str, Any]) -> None:
-    """Check whether full_batch is as the programs need it, and say what to do where it is not.
+    """Check whether everything is as the programs need it, and say what to do where it is not.
 
     A line for each check: ok, warning or problem, what was checked, and what was found; the next
     line says what to do. With --json an object for each. -q leaves out what is ok.

@@ -1,14 +1,16 @@
 """A comparison as one page that needs nothing else: no network, no other file."""
 
-import html
 import math
+from pathlib import Path
 from typing import Any
 
 from mnist_cli.comparison.events import Point
 from mnist_cli.comparison.results import Results
 from mnist_cli.output.compare_table import cells, seeds_in_words
 from mnist_cli.output.figures.style import colour
-from mnist_cli.output.html.template import filled
+from mnist_cli.runtime.html_templates import render_page
+
+_TEMPLATE = Path(__file__).with_name("compare.html")
 
 
 def render(results: Results) -> str:
@@ -25,12 +27,9 @@ def render(results: Results) -> str:
         f"{seeds_in_words(config['seeds'])}, from {config['seed']} on",
         f"{start.machine}; mnist_cli {start.version}",
     ]
-    parts = {
-        "TITLE": html.escape(title),
-        "COMMAND": html.escape(start.command),
-        "FACTS": "".join(f"<li>{html.escape(fact)}</li>" for fact in facts),
-    }
-    return filled("compare.html", parts, _data(results))
+    return render_page(
+        _TEMPLATE, title=title, command=start.command, facts=facts, data=_data(results)
+    )
 
 
 def _data(results: Results) -> dict[str, Any]:

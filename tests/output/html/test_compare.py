@@ -45,13 +45,13 @@ def test_a_page_has_no_address_to_load_anything_from(results: Results) -> None:
 
 def test_a_text_cannot_end_the_pages_script(results: Results) -> None:
     assert results.start
-    changed = replace(results, start=replace(results.start, command="</script><b>[[DATA]]"))
+    changed = replace(results, start=replace(results.start, command="</script><b>{{ data }}"))
     assert changed.verdict
     findings = [replace(f, text="</script><b>") for f in changed.verdict.findings]
     changed = replace(changed, verdict=replace(changed.verdict, findings=findings))
     written = compare_page.render(changed)
     assert "<b>" not in written
-    assert "&lt;/script&gt;&lt;b&gt;[[DATA]]" in written
+    assert "&lt;/script&gt;&lt;b&gt;{{ data }}" in written
 
 
 @pytest.mark.parametrize(("width", "scheme"), VIEWS)
