@@ -1,10 +1,23 @@
-"""What can go wrong, and the exit code that says so."""
+"""Errors and exit codes.
+
+MnistError
+├── UsageError              2  an option, a key, a preset or a value that cannot be used
+├── DataError               3  data that is missing, damaged or could not be downloaded
+├── CheckpointError         4  a checkpoint that is missing, damaged or unsafe to load
+├── ThresholdNotMetError    5  an accuracy that was not reached
+├── DivergedError           6  a loss or a weight that is no longer finite
+├── OutputError             7  an output that could not be written
+├── InterruptedRunError   130  a run stopped by SIGINT, its state saved
+├── ReaderGoneError       141  standard output has no reader any more
+├── TerminatedRunError    143  a run stopped by SIGTERM or SIGHUP, its state saved
+└── PeerError               ?  the failure of another rank, with that rank's exit code
+"""
 
 from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """The exit codes of every program; what each means, docs/reference.md tells from `MEANINGS`."""
+    """The exit codes of every program."""
 
     DONE = 0
     BUG = 1
@@ -19,6 +32,7 @@ class ExitCode(IntEnum):
     TERMINATED = 143
 
 
+# The text of docs/reference.md.
 MEANINGS = {
     ExitCode.DONE: "done",
     ExitCode.BUG: "a bug: a traceback is shown",
@@ -35,10 +49,10 @@ MEANINGS = {
 
 
 class MnistError(Exception):
-    """An error that is not a bug: one or two lines that say what is wrong and what to do.
+    """An error that is not a bug; its message says what is wrong and what to do.
 
-    `already_reported`: the message was shown already. `raised_on_all_ranks`: every rank of a
-    training raises it.
+    `already_reported` is true once the message was printed. `raised_on_all_ranks` is true if every
+    rank of a training raises the error.
     """
 
     code: int
@@ -53,7 +67,7 @@ class UsageError(MnistError):
 
 
 class DataError(MnistError):
-    """A data set that is missing, damaged or could not be downloaded."""
+    """Data that is missing, damaged or could not be downloaded."""
 
     code = ExitCode.DATA
 
@@ -65,7 +79,7 @@ class CheckpointError(MnistError):
 
 
 class ThresholdNotMetError(MnistError):
-    """An accuracy that was asked for and not reached."""
+    """An accuracy that was not reached."""
 
     code = ExitCode.THRESHOLD
     raised_on_all_ranks = True
@@ -85,7 +99,7 @@ class OutputError(MnistError):
 
 
 class ReaderGoneError(MnistError):
-    """The reader of standard output went away; there is nobody to tell."""
+    """Standard output has no reader any more; nothing is printed."""
 
     code = ExitCode.BROKEN_PIPE
     already_reported = True
@@ -99,14 +113,14 @@ class InterruptedRunError(MnistError):
 
 
 class TerminatedRunError(MnistError):
-    """A run that SIGTERM stopped, after its state was saved."""
+    """A run that SIGTERM or SIGHUP stopped, after its state was saved."""
 
     code = ExitCode.TERMINATED
     raised_on_all_ranks = True
 
 
 class PeerError(MnistError):
-    """Another rank of a training failed with this, or was lost."""
+    """The failure of another rank, with that rank's exit code."""
 
     def __init__(self, text: str, code: int) -> None:
         super().__init__(text)

@@ -23,7 +23,7 @@ from mnist_cli.errors import DataError, UsageError
 from mnist_cli.models.checkpoint import load_checkpoint, save_checkpoint
 from mnist_cli.models.pickle_screening import follow, screen
 from mnist_cli.prediction.decode import read_image
-from mnist_cli.runtime.files import write_whole
+from mnist_cli.runtime.files import write_atomic
 
 quick = settings(
     max_examples=200,
@@ -143,7 +143,7 @@ def test_a_checkpoint_survives_the_round_trip(
 @quick
 @given(st.binary(max_size=10_000))
 def test_what_is_written_is_read(tmp_path: Path, data: bytes) -> None:
-    write_whole(tmp_path / "file", data)
+    write_atomic(tmp_path / "file", data)
     assert (tmp_path / "file").read_bytes() == data
     assert len(list(tmp_path.iterdir())) == 1
 

@@ -16,7 +16,7 @@ import torch.distributed as dist
 from benchmarks.scaling.points import ALL, NETWORKS, OWN, Point, What, to_json
 from mnist_cli.config.defaults import resolve
 from mnist_cli.config.train import TrainConfig
-from mnist_cli.data.datasets import Dataset, load_dataset, part
+from mnist_cli.data.datasets import Dataset, load_dataset, train_val_split
 from mnist_cli.errors import MnistError
 from mnist_cli.models.networks import build_model
 from mnist_cli.runtime.device import keep_freed_memory
@@ -55,7 +55,7 @@ def training(what: What, dataset: Dataset, group: ProcessGroup) -> Task:
     batch = {"mode": "batch"} if size == ALL else {"batch_size": size}
     config = resolve(TrainConfig(model=what.network, epochs=10_000, seed=1, **batch))
     subset = None if samples == ALL else samples
-    split, _ = part(dataset.train, val_size=0, subset=subset, seed=config.seed)
+    split, _ = train_val_split(dataset.train, val_size=0, subset=subset, seed=config.seed)
     state = TrainingState(config, torch.device("cpu"))
     pool = ThreadPool(what.threads)
     trainer = Trainer(config, state, split, pool=pool, clock=float, group=group)

@@ -9,7 +9,7 @@ import torch
 
 from benchmarks.scaling.cases import CASES, UPDATES
 from mnist_cli.config.train import TrainConfig
-from mnist_cli.data.datasets import Dataset, load_dataset, part
+from mnist_cli.data.datasets import Dataset, load_dataset, train_val_split
 from mnist_cli.errors import MnistError
 from mnist_cli.events import Step
 from mnist_cli.runtime.distributed.group import ProcessGroup
@@ -25,7 +25,7 @@ def losses_of(
     config: TrainConfig, dtype: str, dataset: Dataset, group: ProcessGroup
 ) -> list[float]:
     """Return the loss of each update, before it."""
-    samples, _ = part(dataset.train, val_size=0, subset=config.subset, seed=config.seed)
+    samples, _ = train_val_split(dataset.train, val_size=0, subset=config.subset, seed=config.seed)
     state = TrainingState(config, torch.device("cpu"))
     state.model.to(getattr(torch, dtype))
     state.optimizer = build_optimizer(state.model, config)

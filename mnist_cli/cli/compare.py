@@ -11,8 +11,8 @@ from mnist_cli.cli.listings import has_listed
 from mnist_cli.cli.options import Display, Questions, add_command, config_parameter, layers_of
 from mnist_cli.cli.program import (
     exit_unless_main,
-    joined,
     notices,
+    process_group,
     quick_imports,
     run_program,
 )
@@ -21,8 +21,8 @@ from mnist_cli.config import sources
 from mnist_cli.config.compare import CompareConfig, resolve, sizes_in
 from mnist_cli.config.presets import COMPARE
 from mnist_cli.errors import MnistError, UsageError
-from mnist_cli.runtime.distributed.ranks import rank_info_from_env
-from mnist_cli.runtime.files import check_writable, write_standard_output, write_whole
+from mnist_cli.runtime.distributed.ranks import RankInfo
+from mnist_cli.runtime.files import check_writable, write_atomic, write_standard_output
 
 if TYPE_CHECKING:
     from mnist_cli.comparison.results import Results
@@ -63,7 +63,7 @@ def compare(given: dict[str, Any], config: str | None) -> None:
         exit_unless_main()
         show_config(COMPARE, layers, display, (options, resolved))
         return
-    with joined() as group:
+    with process_group() as group:
         _run(options, display, group)
 
 
@@ -72,7 +72,7 @@ def _check_places(config: CompareConfig, display: Display) -> None:
     streamed = [p for p in (config.report, config.plot) if p == "-"]
     if len(streamed) + display.json > 1:
         raise UsageError("--report -, --plot - and --json all want standard output; choose one")
-    if not rank_info_from_env().is_main:
+    if not RankInfo.from_env().is_main:
         return
     for path in (config.report, config.plot):
         if path is not None and path != "-":
@@ -144,7 +144,7 @@ def _write(path: str, data: bytes) -> None:
     if path == "-":
         write_standard_output(data)
     else:
-        write_whole(Path(path), data)
+        write_atomic(Path(path), data)
 
 
 add_command(

@@ -1,4 +1,4 @@
-"""Where the installed programs begin: signals first, then the imports, which take a while."""
+"""Entry points of the installed programs: signal handlers first, then the slow imports."""
 
 import os
 import signal
@@ -6,17 +6,17 @@ from importlib import import_module
 from types import FrameType
 
 
-def leave_quietly() -> None:
-    """Have SIGINT and SIGTERM end the process at once, while there is nothing to tidy up.
+def exit_at_once_on_signals() -> None:
+    """Make SIGINT and SIGTERM end the process at once, while there is nothing to clean up.
 
-    Python would raise an exception wherever the imports just are, and show where that was.
+    Otherwise Python would raise an exception in the middle of an import and print a traceback.
     """
     for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, _leave)
+            signal.signal(number, _exit)
 
 
-def _leave(number: int, _frame: FrameType | None) -> None:
+def _exit(number: int, _frame: FrameType | None) -> None:
     os._exit(128 + number)
 
 
@@ -46,5 +46,5 @@ def export() -> None:
 
 
 def _run(name: str) -> None:
-    leave_quietly()
+    exit_at_once_on_signals()
     import_module(f"mnist_cli.cli.{name}").main()

@@ -11,7 +11,7 @@ from mnist_cli.config.inference import EvalConfig, ExportConfig, PredictConfig
 from mnist_cli.config.suggestions import nearest_option
 from mnist_cli.config.train import TrainConfig
 from mnist_cli.errors import MnistError
-from mnist_cli.runtime.distributed.ranks import rank_info_from_env
+from mnist_cli.runtime.distributed.ranks import RankInfo
 
 PREFIX = "MNIST_"
 # Of `cli.options`, which imports this; a test holds them to be all.
@@ -49,7 +49,7 @@ def unknown_variables(environ: Mapping[str, str]) -> dict[str, str]:
 def warn_of_unknown_variables() -> None:
     """Say on stderr which variables have no effect: a slip of the pen would go unnoticed."""
     with contextlib.suppress(MnistError, OSError):
-        if not rank_info_from_env().is_main:
+        if not RankInfo.from_env().is_main:
             return
         hints = unknown_variables(os.environ)
         for name, hint in [*hints.items()][:_MOST]:

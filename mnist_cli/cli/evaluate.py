@@ -15,7 +15,7 @@ from mnist_cli.cli.program import exit_unless_main, notices, quick_imports, run_
 from mnist_cli.config import sources
 from mnist_cli.config.inference import EvalConfig
 from mnist_cli.errors import OutputError, ThresholdNotMetError, UsageError
-from mnist_cli.runtime.files import check_writable, write_standard_output, write_whole
+from mnist_cli.runtime.files import check_writable, write_atomic, write_standard_output
 
 if TYPE_CHECKING:
     from mnist_cli.evaluation.metrics import CheckpointEvaluation
@@ -158,7 +158,7 @@ def _put(path: str, data: bytes) -> None:
         raise OutputError(
             f"cannot make the folder of {path}: {error.strerror}; name another"
         ) from error
-    write_whole(Path(path), data)
+    write_atomic(Path(path), data)
     _log.info("Wrote %s", path)
 
 

@@ -9,9 +9,9 @@ import typer
 
 from mnist_cli.cli.options import Display, add_command, parameter
 from mnist_cli.cli.program import (
-    complain,
     exit_unless_main,
     notices,
+    print_error,
     quick_imports,
     run_program,
 )
@@ -69,7 +69,7 @@ def predict(given: dict[str, Any], checkpoint: str, images: list[str]) -> None:
             event = reading.event
             if isinstance(event, Unreadable):
                 failed = True
-                complain(event.reason)
+                print_error(event.reason)
                 continue
             assert reading.seen is not None
             if display.json:

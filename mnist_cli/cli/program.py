@@ -1,4 +1,4 @@
-"""The frame of every program: streams, errors to exit codes, messages."""
+"""What every program does around its command: streams, signals, exit codes, error messages."""
 
 import codecs
 import contextlib
@@ -16,27 +16,29 @@ from typing import TYPE_CHECKING, TextIO
 
 import typer
 
-from mnist_cli.cli.entry_points import leave_quietly
+from mnist_cli.cli.entry_points import exit_at_once_on_signals
 from mnist_cli.cli.usage_errors import usage_in_words
 from mnist_cli.errors import ExitCode, MnistError, ReaderGoneError
-from mnist_cli.runtime.distributed.ranks import is_launched, rank_info_from_env
+from mnist_cli.runtime.distributed.ranks import RankInfo, is_launched
 from mnist_cli.runtime.files import write_standard_output
 
 if TYPE_CHECKING:
     from mnist_cli.runtime.distributed.group import ProcessGroup
 
-_PATIENCE = 3.0  # seconds, of the first rank on a machine; others wait twice as long
+# Seconds for rank 0 to report an error. The first rank of another machine waits this long before
+# it reports the error itself, other ranks twice as long.
+_REPORT_TIMEOUT = 3.0
 
 
 def run_program(app: typer.Typer, name: str) -> None:
-    """Run a program to its end, and exit with its code."""
-    hosted = "torch" in sys.modules  # by an interpreter that has other things to do
-    _open_streams()
-    stop_tidily()
-    if not sys.stdout.isatty():  # Typer would colour a pipe on some continuous-integration hosts
+    """Run a program and exit with its exit code."""
+    embedded = "torch" in sys.modules  # in an interpreter that has other things to do
+    _open_closed_streams()
+    exit_on_signals()
+    if not sys.stdout.isatty():  # Typer would colour pipes on some CI hosts
         os.environ.setdefault("_TYPER_FORCE_DISABLE_TERMINAL", "1")
     if any(key.startswith("_MNIST_") and key.endswith("_COMPLETE") for key in os.environ):
-        os.environ["COLUMNS"] = "10000"  # or Rich would fold help that a shell reads by lines
+        os.environ["COLUMNS"] = "10000"  # the shell reads one line of help for each completion
     code = _run(app, name)
     try:
         write_standard_output("")
@@ -46,13 +48,13 @@ def run_program(app: typer.Typer, name: str) -> None:
         code = code or _fail(error)
     for stream in (sys.stdout, sys.stderr):
         _close(stream)
-    if "torch" in sys.modules and not hosted:
-        os._exit(code)  # to free its objects one by one would take a fifth of a second
+    if "torch" in sys.modules and not embedded:
+        os._exit(code)  # freeing the objects of torch one by one takes 0.2 s
     sys.exit(code)
 
 
 def _close(stream: TextIO) -> None:
-    """Flush a stream; where that fails, keep the interpreter from trying once more and failing."""
+    """Flush a stream; if that fails, redirect it, or the interpreter would fail at exit."""
     try:
         stream.flush()
     except OSError:
@@ -60,18 +62,18 @@ def _close(stream: TextIO) -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-def _open_streams() -> None:
-    """Give a program that was started with closed streams harmless ones."""
+def _open_closed_streams() -> None:
+    """Open the null device for standard streams that were closed when the program started."""
     sys.stdin = sys.stdin or open(os.devnull)  # noqa: PTH123, SIM115
     sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: PTH123, SIM115
     sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: PTH123, SIM115
     if isinstance(sys.stdout, io.TextIOWrapper):
-        codecs.register_error("mnist", _encoded)
+        codecs.register_error("mnist", _encode_error)
         sys.stdout.reconfigure(errors="mnist")
 
 
-def _encoded(error: UnicodeError) -> tuple[str | bytes, int]:
-    """Return the bytes of a path, which may be any, or the number of a letter of another code."""
+def _encode_error(error: UnicodeError) -> tuple[str | bytes, int]:
+    """Encode the undecodable bytes of a path as they were, and other characters as escapes."""
     escaped = codecs.lookup_error("surrogateescape")
     try:
         return escaped(error)
@@ -79,8 +81,8 @@ def _encoded(error: UnicodeError) -> tuple[str | bytes, int]:
         return codecs.lookup_error("backslashreplace")(error)
 
 
-def stop_tidily() -> None:
-    """Have signals end the program by an exception: what is under way is tidied up, not saved."""
+def exit_on_signals() -> None:
+    """Make SIGINT and SIGTERM end the program by an exception, so that it cleans up."""
     with contextlib.suppress(ValueError):  # not in the main thread
         if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
             signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -98,13 +100,13 @@ def _run(app: typer.Typer, name: str) -> int:
         return _fail(error)
     except (KeyboardInterrupt, typer.Abort):
         return ExitCode.INTERRUPTED
-    except SystemExit as stop:  # Typer ends with 1 when the reader of its help goes away
+    except SystemExit as stop:  # Typer exits with 1 when the reader of its help goes away
         return ExitCode.BROKEN_PIPE if stop.code == ExitCode.BUG else int(stop.code or 0)
     except Exception as error:
-        if hasattr(error, "format_message"):  # Typer's errors of usage
+        if hasattr(error, "format_message"):  # a usage error of Typer
             if message := usage_in_words(error):
-                _let_the_first_rank_tell()
-                complain(message)
+                _wait_for_main_rank()
+                print_error(message)
             return ExitCode.USAGE
         traceback.print_exc()
         return ExitCode.BUG
@@ -112,55 +114,52 @@ def _run(app: typer.Typer, name: str) -> int:
 
 def _fail(error: MnistError) -> int:
     if not error.already_reported:
-        _let_the_first_rank_tell()
-        complain(str(error))
+        _wait_for_main_rank()
+        print_error(str(error))
     return error.code
 
 
-def _let_the_first_rank_tell() -> None:
-    """Give the first rank, or the first here, time to fail likewise and to tell.
-
-    Upon that torchrun ends this one.
-    """
+def _wait_for_main_rank() -> None:
+    """Wait so that rank 0 reports the error; torchrun then terminates this process."""
     with contextlib.suppress(MnistError):
-        place = rank_info_from_env()
-        if not place.is_main:
-            time.sleep(2 * _PATIENCE if place.local_rank else _PATIENCE)
+        rank_info = RankInfo.from_env()
+        if not rank_info.is_main:
+            time.sleep(2 * _REPORT_TIMEOUT if rank_info.local_rank else _REPORT_TIMEOUT)
 
 
-def complain(message: str) -> None:
-    """Print an error on stderr."""
+def print_error(message: str) -> None:
+    """Print an error message on stderr."""
     with contextlib.suppress(OSError):
         print(f"error: {message}", file=sys.stderr)  # noqa: T201
 
 
 @contextlib.contextmanager
 def quick_imports() -> Iterator[None]:
-    """Import without collecting garbage: PyTorch makes a quarter of a million objects, to stay.
+    """Disable garbage collection and clean-up on signals while the block imports modules.
 
-    They are left out of later collections, too. A signal meanwhile ends the program at once: an
-    exception in the midst of an import could become another one.
+    PyTorch creates a quarter of a million objects that stay, so they are excluded from later
+    collections too. A signal ends the program at once: an exception in the middle of an import
+    could turn into another one.
     """
-    hosted = "torch" in sys.modules
+    embedded = "torch" in sys.modules
     gc.disable()
-    if not hosted:
-        leave_quietly()
-        share_cores()
+    if not embedded:
+        exit_at_once_on_signals()
+        limit_openmp_spinning()
     try:
         yield
     finally:
         gc.freeze()
         gc.enable()
-        if not hosted:
-            stop_tidily()
+        if not embedded:
+            exit_on_signals()
 
 
-def share_cores() -> None:
-    """Have threads that wait for each other sleep soon, unless the environment says otherwise.
+def limit_openmp_spinning() -> None:
+    """Make waiting OpenMP threads sleep soon, unless the environment says otherwise.
 
-    GNU OpenMP's look 300,000 times first, and keep from a core whoever they wait for. Two trainings
-    at once took 7 to 70 times as long as one, and cores that compute whole micro-batches were
-    slowed by the threads beside them. This many looks cost a training alone hardly any time:
+    By default GNU OpenMP spins 300,000 times first, which keeps the core busy: two trainings at the
+    same time took 7 to 70 times as long as one. This limit costs a single training hardly any time:
     https://gcc.gnu.org/onlinedocs/libgomp/GOMP_005fSPINCOUNT.html
     """
     if "OMP_WAIT_POLICY" not in os.environ:
@@ -168,36 +167,36 @@ def share_cores() -> None:
 
 
 def exit_unless_main() -> None:
-    """End all ranks but the first: what follows takes one process less time than they to meet."""
-    if is_launched() and not rank_info_from_env().is_main:
+    """Exit in all ranks but 0, in programs that gain nothing from several ranks."""
+    if is_launched() and not RankInfo.from_env().is_main:
         raise typer.Exit
 
 
 @contextlib.contextmanager
-def joined() -> Iterator["ProcessGroup | None"]:
-    """Join the ranks that torchrun has started; `None` stands for a process by itself."""
-    if rank_info_from_env().size == 1:
+def process_group() -> Iterator["ProcessGroup | None"]:
+    """Join the process group that torchrun started; yield None for a single process."""
+    if RankInfo.from_env().size == 1:
         yield None
         return
-    # Or PyTorch would print a page of its stack for every connection that another rank ends.
+    # Without this, PyTorch prints a page of its stack for every connection that breaks.
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")
     with quick_imports():
         from mnist_cli.runtime.distributed.torch_group import join  # noqa: PLC0415 (torch)
-    for number in (signal.SIGINT, signal.SIGTERM):  # Python would not hear them while it waits
+    for number in (signal.SIGINT, signal.SIGTERM):  # Python's handlers do not run while it waits
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)
-    group = join(complain)
-    stop_tidily()
+    group = join(print_error)
+    exit_on_signals()
     with group:
         yield group
 
 
-class _Notices(logging.StreamHandler[TextIO]):
-    """Writes to standard error as it is at the time: above a bar that is redrawn there."""
+class _StderrHandler(logging.StreamHandler[TextIO]):
+    """A handler for the current `sys.stderr`, which a progress display may have replaced."""
 
     @property
     def stream(self) -> TextIO:
-        """Standard error, or what a display has put in its place."""
+        """The current `sys.stderr`."""
         return sys.stderr
 
     @stream.setter
@@ -207,13 +206,13 @@ class _Notices(logging.StreamHandler[TextIO]):
 
 @contextlib.contextmanager
 def notices(*, quiet: bool) -> Iterator[None]:
-    """Show on stderr what the rooms below log: notices, or only warnings when quiet."""
+    """Print log messages on stderr: notices and warnings, or only warnings if `quiet`."""
     logger = logging.getLogger("mnist_cli")
-    handler = _Notices()
+    handler = _StderrHandler()
     handler.setFormatter(logging.Formatter("%(message)s"))
     logger.addHandler(handler)
     level = logging.WARNING if quiet else logging.INFO
-    logger.setLevel(level if rank_info_from_env().is_main else logging.CRITICAL)
+    logger.setLevel(level if RankInfo.from_env().is_main else logging.CRITICAL)
     try:
         yield
     finally:

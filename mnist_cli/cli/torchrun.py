@@ -1,8 +1,8 @@
 """torchrun with exit codes: `python -m mnist_cli.cli.torchrun OPTIONS -m mnist_cli train …`.
 
-It is PyTorch's torchrun, with the same options. That one ends with 1 whatever happened, under a
-page of its own stack; this one ends with the code of the program that it started, which has said
-what happened. A signal ends it with 128 and its number, once the program has saved its state.
+It is PyTorch's torchrun with the same options. Plain torchrun exits with 1 on any error and prints
+a page of its own stack; this wrapper exits with the program's exit code. After a signal it exits
+with 128 plus the number of the signal, once the program has saved its state.
 """
 
 import logging
@@ -13,24 +13,22 @@ import sys
 from mnist_cli.errors import ExitCode
 
 _QUIET = {
-    "torch.distributed.run": logging.ERROR,  # that it sets OMP_NUM_THREADS
-    "torch.distributed.elastic.agent.server.api": logging.ERROR,  # that it was told to end
-    "torch.distributed.elastic.multiprocessing.api": logging.CRITICAL,  # that a rank failed
+    "torch.distributed.run": logging.ERROR,  # "Setting OMP_NUM_THREADS"
+    "torch.distributed.elastic.agent.server.api": logging.ERROR,  # "Received signal"
+    "torch.distributed.elastic.multiprocessing.api": logging.CRITICAL,  # "failed (exitcode ..."
 }
-
-
-# The launchers of several machines would go on telling each other where the ranks met at first, and
-# nothing to one that comes back: all would end after a minute of waiting for it.
-_MEET_ANEW = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"
+# By default the launchers of several machines keep using the store of the first rendezvous, which a
+# launcher that comes back does not know: all of them would give up after a minute.
+_NEW_STORE = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"
 
 
 def main(arguments: list[str]) -> int:
     """Run torchrun, and return the exit code."""
-    for number in (signal.SIGINT, signal.SIGTERM):  # until torchrun has ranks to pass them on to
+    for number in (signal.SIGINT, signal.SIGTERM):  # until torchrun installs its own handlers
         if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, signal.SIG_DFL)  # nothing is to be tidied up, and it may block
-    os.environ.setdefault(_MEET_ANEW, "1")
-    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")  # or it prints its stack
+            signal.signal(number, signal.SIG_DFL)  # nothing to clean up, and a wait may block
+    os.environ.setdefault(_NEW_STORE, "1")
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")  # otherwise it prints its stack
     from torch.distributed.elastic.multiprocessing import SignalException  # noqa: PLC0415 (torch)
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError  # noqa: PLC0415
     from torch.distributed.elastic.rendezvous import RendezvousError  # noqa: PLC0415

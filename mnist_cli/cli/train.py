@@ -21,8 +21,8 @@ from mnist_cli.cli.options import (
 )
 from mnist_cli.cli.program import (
     exit_unless_main,
-    joined,
     notices,
+    process_group,
     quick_imports,
     run_program,
 )
@@ -73,7 +73,7 @@ def train(given: dict[str, Any], config: str | None) -> None:
     fresh = _fresh(layers, display) if resume in (None, AUTO) else TrainConfig()
     if resume == AUTO and fresh.output == "-":
         raise UsageError("--resume auto goes on with the file that --output names, and that is -")
-    with joined() as group:
+    with process_group() as group:
         options, checkpoint = fresh, None
         origins: dict[str, str] = {}
         if resume is not None:

@@ -20,7 +20,7 @@ from mnist_cli.data.batches import epoch_shape
 from mnist_cli.errors import CheckpointError, OutputError
 from mnist_cli.events import AlignmentProbe, Event, NoiseProbe, SharpnessProbe, to_dict
 from mnist_cli.models.checkpoint import load_checkpoint, save_checkpoint
-from mnist_cli.runtime.files import OutputLock, OutputLockedError, write_whole
+from mnist_cli.runtime.files import OutputLock, OutputLockedError, write_atomic
 from mnist_cli.training.state import TrainingState, versions_on
 
 _log = logging.getLogger(__name__)
@@ -130,7 +130,7 @@ class Store:
 
     def _write(self, path: Path, record: list[Event]) -> None:
         lines = [json.dumps(to_dict(event), allow_nan=False) + "\n" for event in record]
-        write_whole(path, "".join(lines).encode())
+        write_atomic(path, "".join(lines).encode())
 
     def _read(self, path: Path) -> list[Event] | None:
         """Return the events in a file, or `None` if it is not there or damaged."""

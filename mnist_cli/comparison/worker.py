@@ -14,7 +14,7 @@ from mnist_cli.comparison.lr_search import Search
 from mnist_cli.comparison.plan import Run
 from mnist_cli.comparison.records import Store
 from mnist_cli.config.compare import CompareConfig
-from mnist_cli.data.datasets import Dataset, load_dataset, part
+from mnist_cli.data.datasets import Dataset, load_dataset, train_val_split
 from mnist_cli.events import Event
 from mnist_cli.runtime.device import pick_device, processor, set_threads, threads_for
 from mnist_cli.runtime.distributed.group import ProcessGroup
@@ -71,7 +71,7 @@ class Worker:
         if seed not in self._materials:
             config = self.config
             assert config.val_size is not None
-            train, val = part(
+            train, val = train_val_split(
                 self._dataset.train, val_size=config.val_size, subset=config.subset, seed=seed
             )
             train, val, test = (s.to(self._device) for s in (train, val, self._dataset.test))
@@ -200,7 +200,7 @@ class Worker:
         is_time = self.clock() - self._looked > _LOOK_EVERY
         if is_time:
             self._looked = self.clock()
-            self.group.look()
+            self.group.check_peers()
         return is_time
 
     def _do(self, job: Job) -> Iterator[None]:

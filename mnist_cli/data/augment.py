@@ -1,4 +1,4 @@
-"""Shifts of images by a pixel."""
+"""Augmentation: shifts of images by one pixel."""
 
 import torch
 from torch import Tensor
@@ -7,16 +7,16 @@ from torch.nn import functional as F
 from mnist_cli.data.datasets import Split
 
 PIXELS = 1
-# To each side, up and down: as the pixels to leave out at the top and on the left of a padded image
+# The shifts, as the pixels to leave out at the top and on the left of a padded image.
 SHIFTS = [(top, left) for top in range(2 * PIXELS + 1) for left in range(2 * PIXELS + 1)]
 
 
 class ShiftAugmented:
-    """A split whose images are moved by up to a pixel each way, edges filled with 0.
+    """A split whose images are shifted by up to one pixel each way; edges are filled with 0.
 
-    The samples of an epoch take turns with the nine shifts, and each epoch begins with the next: in
-    a shuffled order every sample gets a random one, and every update has about as many of each.
-    Nothing has to be drawn, and nine operations move a thousand images.
+    Consecutive samples of an epoch get the nine shifts in turn, and each epoch starts with the next
+    shift. Since the order is shuffled, the shift of a sample is random, and every update has about
+    as many of each. Nothing is drawn, and nine operations shift a thousand images.
     """
 
     def __init__(self, split: Split) -> None:
@@ -28,17 +28,17 @@ class ShiftAugmented:
 
     @property
     def device(self) -> torch.device:
-        """Where the samples are."""
+        """The device that holds the samples."""
         return self._labels.device
 
-    def __getitem__(self, at: tuple[Tensor | slice, int]) -> tuple[Tensor, Tensor]:
-        """Return the samples at some indices, and the first one's turn."""
-        index, turn = at
+    def __getitem__(self, item: tuple[Tensor | slice, int]) -> tuple[Tensor, Tensor]:
+        """Return the samples at the indices `item[0]`; `item[1]` is the first one's shift index."""
+        index, shift = item
         padded, labels = Split(self._padded, self._labels)[index]
         height, width = padded.shape[1] - 2 * PIXELS, padded.shape[2] - 2 * PIXELS
         images = padded.new_empty(len(padded), height, width)
         for start in range(min(len(SHIFTS), len(padded))):
-            top, left = SHIFTS[(turn + start) % len(SHIFTS)]
+            top, left = SHIFTS[(shift + start) % len(SHIFTS)]
             every = slice(start, None, len(SHIFTS))
             images[every] = padded[every, top : top + height, left : left + width]
         return images, labels

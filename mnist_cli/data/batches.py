@@ -1,4 +1,4 @@
-"""DataLoaders that fetch a whole update, or several small ones, with one indexing operation."""
+"""The updates of an epoch: each fetched with one indexing operation, small ones together."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,46 +15,46 @@ from mnist_cli.runtime.seeding import stream
 
 Batch = tuple[Tensor, Tensor]
 Index = Tensor | slice
-Item = Index | tuple[Index, int]  # the number is the turn of the first sample to be shifted
-FETCH = 1024  # samples that are fetched together, if an update has fewer
+Item = Index | tuple[Index, int]  # with the shift index of the first sample
+FETCH = 1024  # samples fetched by one operation, unless an update has more
 
 
 @dataclass(frozen=True)
 class EpochShape:
-    """How an epoch over so many samples is divided into updates of a size, the last one ragged."""
+    """The division of an epoch into updates of `update_size` samples; the last may be smaller."""
 
     samples: int
     update_size: int
 
     @property
     def updates(self) -> int:
-        """The updates of an epoch."""
+        """The number of updates in an epoch."""
         return -(-self.samples // self.update_size)
 
     def size_of(self, step: int) -> int:
-        """Return the samples in an update of the epoch, counted from 0."""
+        """Return the number of samples in update `step` of the epoch, counted from 0."""
         return min(self.update_size, self.samples - step * self.update_size)
 
     def samples_seen(self, update: int) -> int:
-        """Return the samples that the first `update` updates of a training see."""
+        """Return the number of samples in the first `update` updates of a training."""
         epochs, steps = divmod(update, self.updates)
         return epochs * self.samples + steps * self.update_size
 
 
-Shard = Callable[[int], slice]  # of so many samples of an update, those to fetch
+Shard = Callable[[int], slice]  # takes the size of an update, returns the samples to fetch
 
 
 def full_batch(count: int) -> slice:
-    """Return the share of who is alone."""
+    """Return all samples of an update: the shard of a single process."""
     return slice(0, count)
 
 
 class FetchSampler(Sampler[Item]):
-    """The samples of an epoch in the order of its updates, several small updates at a time.
+    """The indices of an epoch's samples, update by update; small updates are fetched together.
 
-    Every sample comes once, or of updates that come one at a time those of a `share`. Without an
-    `order` there are slices, which fetch views and no copies. With a `turn`, that of the epoch's
-    first sample, each item has that of its first one.
+    Updates of `FETCH` samples or more are restricted to a `shard`. Without an `order` the indices
+    are slices, which fetch views instead of copies. With a `shift`, the shift index of the epoch's
+    first sample, each item also has the shift index of its first sample.
     """
 
     def __init__(
@@ -63,24 +63,24 @@ class FetchSampler(Sampler[Item]):
         order: Tensor | None,
         *,
         first: int,
-        turn: int | None,
-        share: Shard,
+        shift: int | None,
+        shard: Shard,
     ) -> None:
         self.together = max(1, FETCH // shape.update_size)
-        self._share = share if self.together == 1 else full_batch
+        self._shard = shard if self.together == 1 else full_batch
         self._shape = shape
         self._steps = range(first, shape.updates, self.together)
         self._order = order
-        self._turn = turn
+        self._shift = shift
 
     def __iter__(self) -> Iterator[Item]:
         size = self._shape.update_size
         for step in self._steps:
-            place = step * size
-            part = self._share(min(self.together * size, self._shape.samples - place))
-            run = slice(place + part.start, place + part.stop)
-            index = run if self._order is None else self._order[run]
-            yield index if self._turn is None else (index, self._turn + run.start)
+            first = step * size
+            shard = self._shard(min(self.together * size, self._shape.samples - first))
+            samples = slice(first + shard.start, first + shard.stop)
+            index = samples if self._order is None else self._order[samples]
+            yield index if self._shift is None else (index, self._shift + samples.start)
 
 
 def epoch_updates(
@@ -91,48 +91,48 @@ def epoch_updates(
     epoch: int,
     shuffle: bool = True,
     first: int = 0,
-    share: Shard = full_batch,
+    shard: Shard = full_batch,
 ) -> Iterator[Batch]:
-    """Yield the samples of an epoch's updates, from update number `first` (from 0) on.
+    """Yield the images and labels of each update of an epoch, starting with update `first`.
 
-    Of each update there is only the `share`, which may be empty. The order comes from (seed, epoch)
-    alone. An update of all samples has no order: it is a set.
+    Each rank gets only its `shard` of an update, possibly empty. The order depends on (seed, epoch)
+    alone; an update of all samples is not shuffled.
     """
     shape = EpochShape(len(dataset), size)
     order = None
     if shuffle and size < shape.samples:
         order = torch.randperm(shape.samples, generator=stream(seed, "order", epoch))
         order = order.to(dataset.device)
-    turn = epoch if isinstance(dataset, ShiftAugmented) else None
-    sampler = FetchSampler(shape, order, first=first, turn=turn, share=share)
+    shift = epoch if isinstance(dataset, ShiftAugmented) else None
+    sampler = FetchSampler(shape, order, first=first, shift=shift, shard=shard)
     fetches: DataLoader[Batch] = DataLoader(
-        dataset,  # type: ignore[arg-type]  # it is indexed by what the sampler yields
+        dataset,  # type: ignore[arg-type]  # indexed by the items of the sampler
         batch_size=None,
         sampler=sampler,
-        collate_fn=_as_it_is,  # type: ignore[arg-type]  # it gets what the dataset returns
-        generator=torch.Generator(),  # or it would draw from the global stream
+        collate_fn=_identity,  # type: ignore[arg-type]  # its argument is a batch already
+        generator=torch.Generator(),  # or it would use the global generator
     )
     for images, labels in fetches:
         if sampler.together == 1:
             yield images, labels
         else:
             for batch in zip(images.split(size), labels.split(size), strict=True):
-                if share is full_batch:
+                if shard is full_batch:
                     yield batch
                 else:
-                    part = share(len(batch[1]))
-                    yield batch[0][part], batch[1][part]
+                    own = shard(len(batch[1]))
+                    yield batch[0][own], batch[1][own]
 
 
-def _as_it_is(batch: Batch) -> Batch:
+def _identity(batch: Batch) -> Batch:
     return batch
 
 
 def epoch_shape(config: TrainConfig, samples: int) -> EpochShape:
-    """Return how a training set is divided into updates: one of all samples in batch mode.
+    """Return the division of an epoch into updates: a single one in batch mode.
 
     Raises:
-        UsageError: a batch is larger than the training set.
+        UsageError: the batch size is larger than the training set.
 
     """
     size = samples if config.batch_size is None else config.batch_size

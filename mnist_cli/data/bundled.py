@@ -11,13 +11,13 @@ from mnist_cli.errors import DataError, OutputError
 from mnist_cli.runtime.files import OutputLock
 
 _log = logging.getLogger(__name__)
-_PIECE = 1 << 20
+_CHUNK = 1 << 20
 
 
 def unpack(names: list[str], data_dir: Path) -> None:
-    """Unpack MNIST files to `data_dir`, each verified and written whole.
+    """Unpack MNIST files to `data_dir`, each verified and written atomically.
 
-    Of programs that start at the same time one unpacks a file, and the others wait for it.
+    If several programs start at the same time, one unpacks a file and the others wait for it.
 
     Raises:
         DataError: the folder cannot be written, or the package itself is damaged.
@@ -51,12 +51,12 @@ def _read(name: str) -> bytearray:
 
 
 def _decompress(packed: bytes) -> bytearray:
-    """Return the contents, gathered in pieces: between two of them a signal can be heard."""
+    """Return the unpacked contents, in chunks so that a signal is handled between two of them."""
     unpacker, contents = lzma.LZMADecompressor(), bytearray()
     while not unpacker.eof:
         if unpacker.needs_input and contents:
             raise lzma.LZMAError("truncated")
-        contents += unpacker.decompress(packed if not contents else b"", _PIECE)
+        contents += unpacker.decompress(packed if not contents else b"", _CHUNK)
     return contents
 
 

@@ -1,4 +1,4 @@
-"""The data sets: where torchvision keeps them, and their files."""
+"""The data sets: torchvision's folders and file names, and the checksums of MNIST."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +9,7 @@ CLASSES = 10
 
 @dataclass(frozen=True)
 class Source:
-    """One data set: the name of torchvision's class and folder, and the four files in `raw/`."""
+    """A data set: the name of torchvision's class and folder, and of the four files in `raw/`."""
 
     folder: str
     train_images: str = "train-images-idx3-ubyte"
@@ -23,7 +23,7 @@ class Source:
         return (self.train_images, self.train_labels, self.test_images, self.test_labels)
 
     def raw(self, data_dir: Path) -> Path:
-        """Return the folder that holds the files, as torchvision lays it out."""
+        """Return the folder of the files in torchvision's layout."""
         return data_dir / self.folder / "raw"
 
 

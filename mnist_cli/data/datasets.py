@@ -1,4 +1,4 @@
-"""Data sets: from files, the archive in the package, or torchvision's downloads, to tensors."""
+"""Load a data set: from its folder, the package, or a download."""
 
 import gzip
 import zlib
@@ -9,21 +9,21 @@ import torch
 from mnist_cli.data import bundled, idx
 from mnist_cli.data.catalogue import CATALOGUE, CLASSES, IMAGE_SHAPE, Source
 from mnist_cli.data.download import download
-from mnist_cli.data.split import Dataset, Split, part
+from mnist_cli.data.split import Dataset, Split, train_val_split
 from mnist_cli.errors import DataError
 
-__all__ = ["Dataset", "Split", "load_dataset", "load_test", "part"]
+__all__ = ["Dataset", "Split", "load_dataset", "load_test", "train_val_split"]
 
-_MAX_BYTES = 1 << 26  # of one file, unpacked: the largest, MNIST's, has 47 MB
+_MAX_BYTES = 1 << 26  # of an unpacked file; the largest, of MNIST, has 47 MB
 
 
 def load_dataset(name: str, data_dir: str | Path = "data") -> Dataset:
-    """Return a data set, put into `data_dir` first if it is not there.
+    """Return a data set; if it is not in `data_dir`, put it there first.
 
     MNIST is unpacked from the package; the others are downloaded by torchvision.
 
     Raises:
-        DataError: files are missing and cannot be had, or are damaged.
+        DataError: files are damaged, or are missing and cannot be obtained.
 
     """
     source = CATALOGUE[name]
@@ -33,10 +33,10 @@ def load_dataset(name: str, data_dir: str | Path = "data") -> Dataset:
 
 
 def load_test(name: str, data_dir: str | Path = "data") -> Split:
-    """Return only the test samples of a data set, put into `data_dir` first if need be.
+    """Return only the test samples of a data set; if it is not in `data_dir`, put it there first.
 
     Raises:
-        DataError: files are missing and cannot be had, or are damaged.
+        DataError: files are damaged, or are missing and cannot be obtained.
 
     """
     source = CATALOGUE[name]
@@ -55,7 +55,7 @@ def _ensure(name: str, source: Source, data_dir: Path) -> Path:
 
 
 def _find(folder: Path, file: str) -> Path | None:
-    """Return the path of a file or of its .gz; a file that torchvision unpacked comes first."""
+    """Return the path of a file or, if there is none, of its .gz."""
     try:
         paths = (folder / file, folder / f"{file}.gz")
         return next((path for path in paths if path.is_file()), None)
@@ -72,7 +72,7 @@ def _load_split(folder: Path, images_file: str, labels_file: str, name: str) -> 
         raise DataError(
             f"{folder / images_file}: expected images of 28 by 28, found {list(images.shape)}"
         )
-    if labels.ndim == 2:  # QMNIST: the class, then where the sample comes from
+    if labels.ndim == 2:  # QMNIST: the class, then the origin of the sample
         labels = labels[:, 0]
     if labels.ndim != 1 or len(labels) != len(images):
         raise DataError(

@@ -1,4 +1,4 @@
-"""Downloads, by torchvision's own code, mirrors and checksums."""
+"""Download data sets with torchvision's code, mirrors and checksums."""
 
 import contextlib
 import http.client
@@ -19,18 +19,19 @@ from mnist_cli.data.catalogue import Source
 from mnist_cli.errors import DataError
 
 _log = logging.getLogger(__name__)
-# The network and the disk; torchvision (no mirror left, a wrong checksum, a data set that it does
-# not have); no torchvision at all.
-_NETWORK = (OSError, EOFError, http.client.HTTPException)
-_FAILURES = (*_NETWORK, AttributeError, RuntimeError, ValueError, ImportError)
-_TIMEOUT_SECONDS = 30.0  # torchvision sets none, and would wait for ever
+_FAILURES = (
+    *(OSError, EOFError, http.client.HTTPException),  # the network or the disk
+    *(RuntimeError, ValueError),  # torchvision: no mirror left, a wrong checksum
+    *(AttributeError, ImportError),  # torchvision lacks the data set, or is not installed
+)
+_TIMEOUT_SECONDS = 30.0  # torchvision sets no timeout
 
 
 def download(source: Source, data_dir: Path) -> None:
-    """Let torchvision download a data set to `data_dir`.
+    """Download a data set to `data_dir` with torchvision.
 
     Raises:
-        DataError: no mirror gave the right files; the message names the files to put in place.
+        DataError: no mirror has the right files; the message names the files to put in place.
 
     """
     folder = source.raw(data_dir)
@@ -40,10 +41,10 @@ def download(source: Source, data_dir: Path) -> None:
         data_dir.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=data_dir, prefix=".download-") as temporary:
             with _torchvision_output(), _socket_timeout(_TIMEOUT_SECONDS):
-                for train in (True, False):  # QMNIST has a download for each
+                for train in (True, False):  # QMNIST downloads each separately
                     dataset(temporary, train=train, download=True)
             folder.mkdir(parents=True, exist_ok=True)
-            for name in source.files:  # torchvision unpacks in place; here files appear whole
+            for name in source.files:  # a file appears when it is complete
                 (source.raw(Path(temporary)) / name).replace(folder / name)
     except _FAILURES as error:
         raise DataError(
@@ -58,7 +59,7 @@ def _reason(error: Exception) -> str:
 
 @contextlib.contextmanager
 def _torchvision_output() -> Iterator[None]:
-    """Show what torchvision prints to people at a terminal, unless quiet, and to nobody else.
+    """Show the output of torchvision on stderr if that is a terminal and not quiet, else hide it.
 
     Standard output is for data, and torchvision draws its bar into pipes and files too.
     """
@@ -78,7 +79,10 @@ def _socket_timeout(seconds: float) -> Iterator[None]:
         socket.setdefaulttimeout(before)
 
 
-_MISSING_OPERATORS = (
+# `import torchvision` fails if its C++ operators do not load, as happens when torch and torchvision
+# come from different builds: it registers Python implementations for these two. Its data sets need
+# none of them, so it is enough to declare them.
+_OPERATORS = (
     "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
     "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
 )
@@ -86,7 +90,7 @@ _MISSING_OPERATORS = (
 
 @cache
 def import_datasets() -> ModuleType:
-    """Return `torchvision.datasets`, whether or not torchvision's operators fit this torch.
+    """Return `torchvision.datasets`, even if the operators of torchvision do not load.
 
     Raises:
         ImportError: torchvision is not installed.
@@ -97,7 +101,7 @@ def import_datasets() -> ModuleType:
         raise ImportError("torchvision is not installed")
     if not _operators_load(Path(spec.origin).parent):
         library = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
-        for operator in _MISSING_OPERATORS:
+        for operator in _OPERATORS:
             library.define(operator)  # type: ignore[no-untyped-call]
         _declared.append(library)
     from torchvision import datasets  # noqa: PLC0415
@@ -105,10 +109,11 @@ def import_datasets() -> ModuleType:
     return datasets  # type: ignore[no-any-return]
 
 
-_declared: list[torch.library.Library] = []  # a declaration ends with the object that made it
+_declared: list[torch.library.Library] = []  # kept, since a declaration ends with its Library
 
 
 def _operators_load(folder: Path) -> bool:
+    """Load the library of torchvision's operators; return False if that fails."""
     for library in folder.glob("_C*"):
         try:
             torch.ops.load_library(library)  # type: ignore[no-untyped-call]

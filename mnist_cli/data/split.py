@@ -1,4 +1,4 @@
-"""Samples as tensors, and how they are parted."""
+"""Samples as tensors, and their division into training and validation samples."""
 
 from dataclasses import dataclass
 
@@ -23,16 +23,16 @@ class Split:
         """Return the images and labels at `index`: views for a slice, else one copy of each."""
         if isinstance(index, slice):
             return self.images[index], self.labels[index]
-        # Seven times as fast as `images[index]`: whole images are copied, not pixels.
+        # Seven times as fast as `images[index]`, which copies pixel by pixel.
         return self.images.index_select(0, index), self.labels.index_select(0, index)
 
     @property
     def device(self) -> torch.device:
-        """Where the samples are."""
+        """The device that holds the samples."""
         return self.labels.device
 
     def to(self, device: torch.device) -> "Split":
-        """Return the split on a device."""
+        """Return the split with its tensors on a device."""
         return Split(self.images.to(device), self.labels.to(device))
 
 
@@ -44,14 +44,16 @@ class Dataset:
     test: Split
 
 
-def part(train: Split, *, val_size: int, subset: int | None, seed: int) -> tuple[Split, Split]:
-    """Return the samples to train on and the ones held out, drawn by the seed.
+def train_val_split(
+    train: Split, *, val_size: int, subset: int | None, seed: int
+) -> tuple[Split, Split]:
+    """Return the training and the held-out samples, drawn by the seed.
 
     Both keep the proportions of the classes. The held-out samples depend on `seed` and `val_size`
-    alone, so that trainings on subsets of several sizes are validated on the same ones.
+    alone, so that trainings on subsets of different sizes use the same validation samples.
 
     Raises:
-        UsageError: more samples are asked for than there are.
+        UsageError: more samples are requested than there are.
 
     """
     if val_size >= len(train):
@@ -74,16 +76,16 @@ def part(train: Split, *, val_size: int, subset: int | None, seed: int) -> tuple
 def _take(
     labels: torch.Tensor, order: torch.Tensor, count: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Divide `order` into its first `count` indices, classes in proportion, and the others.
+    """Divide `order` into `count` indices that keep the class proportions, and the others.
 
-    Largest remainders: each class gets the whole part of its share, and the classes with the
-    largest fractions get one more.
+    By the largest remainder method: each class gets its exact quota rounded down, and the classes
+    with the largest remainders get one more.
     """
     classes = labels[order].long()
     sizes = torch.bincount(classes, minlength=CLASSES)
-    shares = sizes.double() * count / len(order)
-    quota = shares.floor().long()
-    remainders = (shares - quota).argsort(descending=True, stable=True)
+    exact = sizes.double() * count / len(order)
+    quota = exact.floor().long()
+    remainders = (exact - quota).argsort(descending=True, stable=True)
     quota[remainders[: count - int(quota.sum())]] += 1
     rank = torch.empty_like(order)  # of each sample among those of its class
     for digit in range(CLASSES):

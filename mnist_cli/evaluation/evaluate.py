@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from mnist_cli.config.inference import EvalConfig
 from mnist_cli.data.catalogue import CLASSES
-from mnist_cli.data.datasets import Split, load_dataset, load_test, part
+from mnist_cli.data.datasets import Split, load_dataset, load_test, train_val_split
 from mnist_cli.errors import CheckpointError, UsageError
 from mnist_cli.evaluation.metrics import CheckpointEvaluation, EvaluationResult
 from mnist_cli.models.checkpoint import Checkpoint, load_checkpoint
@@ -42,7 +42,7 @@ def evaluate(
     """
     group = group or ProcessGroup()
     starts = range(0, len(split), batch_size)
-    own = group.share(len(starts))
+    own = group.shard(len(starts))
     # The loss of each batch, then the confusion matrix: as doubles, which hold counts exactly.
     sums = torch.zeros(len(starts) + CLASSES * CLASSES + TAIL, dtype=torch.float64)
     losses = sums[: len(starts)]
@@ -125,7 +125,7 @@ def _load_split(checkpoint: Checkpoint, dataset: str, config: EvalConfig) -> Spl
             f"--split {config.split} is a part of {trained.dataset}, which the checkpoint was "
             f"trained on; leave --dataset {dataset} out"
         )
-    train, val = part(
+    train, val = train_val_split(
         load_dataset(dataset, config.data_dir).train,
         val_size=trained.val_size,
         subset=trained.subset,

@@ -26,7 +26,7 @@ from mnist_cli.events import Epoch, Resumed
 from mnist_cli.models.digest import weights_sha256
 from mnist_cli.models.networks import MODELS, build_model
 from mnist_cli.models.pickle_screening import UnsafeError, UnsupportedFileError, screen
-from mnist_cli.runtime.files import FileVersion, write_standard_output, write_whole
+from mnist_cli.runtime.files import FileVersion, write_atomic, write_standard_output
 
 FORMAT, FORMAT_VERSION = "mnist_cli checkpoint", 2
 _MAX_BYTES = 1 << 26  # twenty times the largest network here, with its optimizer's state
@@ -99,7 +99,7 @@ def save_checkpoint(checkpoint: Checkpoint, path: str) -> None:
     if path == "-":
         write_standard_output(data)
     else:
-        write_whole(Path(path), data)
+        write_atomic(Path(path), data)
 
 
 def encode(checkpoint: Checkpoint) -> bytes:

@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from mnist_cli.errors import OutputError
-from mnist_cli.runtime.files import check_writable, write_whole
+from mnist_cli.runtime.files import check_writable, write_atomic
 
 _MAX_STEM = 200  # bytes: a name may have 255, and there is more to it while it is being written
 
@@ -57,7 +57,7 @@ class Album:
             name = f"{stem}-{number}.png"
         self._taken.add(name.casefold())
         if not os.path.lexists(self._folder / name):
-            write_whole(self._folder / name, file.getvalue())
+            write_atomic(self._folder / name, file.getvalue())
 
     def _is_other(self, name: str, data: bytes) -> bool:
         """Tell whether something other than a file that holds `data` has a name."""

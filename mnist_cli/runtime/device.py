@@ -1,6 +1,7 @@
-"""The machine: device, threads and random streams."""
+"""Device, processor cores, threads and memory allocation."""
 
 import ctypes
+import logging
 import os
 import platform
 import sys
@@ -11,53 +12,61 @@ import torch
 from mnist_cli.errors import UsageError
 from mnist_cli.runtime.distributed.ranks import RankInfo, threads_per_rank
 
-# Of <malloc.h>.
+_log = logging.getLogger(__name__)
+# Parameters of mallopt in <malloc.h>.
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -2, -3, -8
 
 
-def pick_device(name: str, place: RankInfo | None = None) -> torch.device:
-    """Return the device that `name` asks for; `auto` takes a GPU where there is one.
+def pick_device(name: str, rank_info: RankInfo | None = None) -> torch.device:
+    """Return the device called `name`; `auto` is a GPU if there is one, else the CPU.
 
-    Of several ranks on a machine, each takes a GPU of its own.
+    Several ranks on one machine get a GPU each.
 
     Raises:
         UsageError: this PyTorch cannot use that device here.
 
     """
-    place = place or RankInfo()
-    spread = place.size > 1
+    rank_info = rank_info or RankInfo()
+    distributed = rank_info.size > 1
     available = {
-        "cuda": torch.cuda.is_available() and place.local_size <= torch.cuda.device_count(),
-        "mps": torch.backends.mps.is_available() and not spread,
+        "cuda": torch.cuda.is_available() and rank_info.local_size <= torch.cuda.device_count(),
+        "mps": torch.backends.mps.is_available() and not distributed,
         "cpu": True,
     }
     if name == "auto":
+        gpus = torch.cuda.device_count()
+        if torch.cuda.is_available() and not available["cuda"] and rank_info.is_main:
+            _log.warning(
+                "--device auto uses the CPU: %d ranks on this machine need a GPU each, and it has "
+                "%d; start fewer ranks to use %s",
+                *(rank_info.local_size, gpus, "it" if gpus == 1 else "them"),
+            )
         name = next(kind for kind, usable in available.items() if usable)
     if not available[name]:
-        whom = f" for each of {place.local_size} ranks" if spread else ""
+        whom = f" for each of {rank_info.local_size} ranks" if distributed else ""
         raise UsageError(
             f"--device {name}: this PyTorch ({torch.__version__}) finds no {name} device here"
             f"{whom}; use --device cpu or auto"
         )
-    if name == "cuda" and spread:
-        torch.cuda.set_device(place.local_rank)
-        return torch.device("cuda", place.local_rank)
+    if name == "cuda" and distributed:
+        torch.cuda.set_device(rank_info.local_rank)
+        return torch.device("cuda", rank_info.local_rank)
     return torch.device(name)
 
 
-def set_threads(threads: int | None, place: RankInfo | None = None) -> None:
-    """Use so many processor threads; `None` leaves the number to PyTorch and OMP_NUM_THREADS.
+def set_threads(threads: int | None, rank_info: RankInfo | None = None) -> None:
+    """Set the number of threads; `None` leaves it to PyTorch and OMP_NUM_THREADS.
 
-    Several ranks on a machine share its cores out (see `threads_per_rank`).
+    By default, several ranks on a machine divide its cores between them (see `threads_per_rank`).
     """
     if threads is None:
-        threads = threads_per_rank(place or RankInfo(), usable_cores())
+        threads = threads_per_rank(rank_info or RankInfo(), usable_cores())
     if threads is not None:
         torch.set_num_threads(threads)
 
 
 def processor() -> str:
-    """Return the processor's name, as far as the system tells."""
+    """Return the name of the processor, as far as the system knows it."""
     try:
         with Path("/proc/cpuinfo").open() as file:
             for line in file:
@@ -75,21 +84,21 @@ def usable_cores() -> int:
 
 
 def threads_for(device: torch.device) -> int:
-    """Return the threads that share out work there: as many as PyTorch uses, if processors."""
+    """Return the size of the thread pool for a device: PyTorch's threads on a CPU, else 1."""
     return torch.get_num_threads() if device.type == "cpu" else 1
 
 
 def keep_freed_memory() -> bool:
-    """Have the C library keep the memory that this process frees; return whether it does (glibc).
+    """Make glibc keep the memory that this process frees; return True if it does.
 
-    It would give large blocks back to the system, and be given them anew, page by page, in every
-    update: a tenth of the time of a large network.
+    Otherwise it returns large blocks to the system and gets them again, page by page, in every
+    update, which takes a tenth of the time of a large network.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     settings = {
         _TRIM_THRESHOLD: 2**30,
         _TOP_PAD: 2**28,
-        _MMAP_THRESHOLD: 2**25,  # the most that it takes
-        _ARENA_MAX: 1,  # or each thread would keep memory of its own
+        _MMAP_THRESHOLD: 2**25,  # its maximum
+        _ARENA_MAX: 1,  # or each thread would keep its own memory
     }
     return mallopt is not None and all(mallopt(*setting) for setting in settings.items())

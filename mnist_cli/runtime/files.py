@@ -1,10 +1,12 @@
-"""A file that one program at a time may write, and that others see whole."""
+"""Output files: locked against other programs, and written atomically."""
 
 import contextlib
 import errno
+import logging
 import os
 import stat
 import sys
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,12 +14,14 @@ from mnist_cli.errors import OutputError, ReaderGoneError
 
 try:
     import fcntl
-except ImportError:  # Windows: programs are not kept apart there
+except ImportError:  # Windows has no flock: two programs may write one output, the last one wins
     fcntl = None  # type: ignore[assignment]
 
-# Never through a link that somebody put there; on Windows, without changing ends of lines.
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
-# What a folder that cannot be synced says: Windows, network drives, no permission to read it.
+_log = logging.getLogger(__name__)
+_NOTICE_AFTER = 1.0  # seconds of waiting for a lock
+# O_EXCL: never write through a link that somebody else put there. O_BINARY: Windows line ends.
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+# Errors of folders that cannot be synced: Windows, network drives, no permission to read.
 _NO_SYNC = {errno.EACCES, errno.EPERM, errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EISDIR}
 _ADVICE = {
     errno.ENOSPC: "free some space, or choose another place",
@@ -28,25 +32,31 @@ _ADVICE = {
 
 
 class OutputLockedError(OutputError):
-    """Another program has claimed the file."""
+    """Another program is writing the file."""
 
 
 class OutputLock:
-    """A file that this program alone may write until it is closed; others see it whole.
+    """An exclusive lock on an output file, which is written atomically while the lock is held.
 
-    The lock is a lock on the empty file `.NAME.lock` beside it, which the system gives up with
-    the program, however that ends; the contents are gathered in `.NAME.PROCESS.part`. Both are gone
-    when the lock is closed; a killed program may leave them, and the next lock removes them.
+    The lock is a `flock` on the empty file `.NAME.lock` beside the output. The system releases it
+    when the process ends, however it ends. The contents are written to the temporary file
+    `.NAME.PID.tmp`, synced and renamed. `close` removes both files; the next lock removes what a
+    killed program left.
 
-    A symbolic link keeps pointing where it does: its target is replaced. A device, a FIFO or a
-    pipe of the shell's `>(...)` is written to directly, since it cannot be replaced.
+    A symbolic link stays, and its target is replaced. A device, a FIFO or the shell's `>(...)` is
+    written to directly, since it cannot be replaced.
+
+    `filelock` was tried instead of `flock`: on Unix it leaves the lock file behind; where there is
+    no flock its marker file outlives a killed process; and importing it takes 60 ms, a lock 1 ms
+    (version 4.3.1, 2 cores).
     """
 
     def __init__(self, path: Path, *, wait: bool = False) -> None:
-        """Lock `path`, or wait for the program that has it.
+        """Lock `path`; with `wait`, wait until no other program holds the lock.
 
         Raises:
-            OutputError: the file could not be written, or another program has claimed it.
+            OutputLockedError: another program holds the lock.
+            OutputError: the file could not be written.
 
         """
         self.path = path
@@ -59,8 +69,8 @@ class OutputLock:
             self.target = path.resolve()
             name = self.target.name
             self._lock_path = self.target.with_name(f".{name}.lock")
-            self._part = self.target.with_name(f".{name}.{os.getpid()}.part")
-            self._lock, is_locked = _lock(self._lock_path, wait=wait)
+            self._temp = self.target.with_name(f".{name}.{os.getpid()}.tmp")
+            self._lock, is_locked = _lock(self._lock_path, path if wait else None)
             try:
                 if is_locked:
                     self._remove_stale()
@@ -69,11 +79,11 @@ class OutputLock:
                 raise
         except BlockingIOError:
             raise OutputLockedError(
-                f"{_shown(path)} is being written by another program; name another --output, or "
-                "wait for it"
+                f"{_printable(path)} is being written by another program; name another --output, "
+                "or wait for it"
             ) from None
         except OSError as error:
-            raise OutputError(_words(path, error)) from error
+            raise OutputError(_message(path, error)) from error
 
     def __enter__(self) -> "OutputLock":
         return self
@@ -82,23 +92,23 @@ class OutputLock:
         self.close()
 
     def check_disk_space(self, size: int) -> None:
-        """Raise OutputError now if there is no room for `size` bytes more."""
+        """Raise OutputError if `size` bytes cannot be written to the disk now."""
         if self.is_special:
             return
         try:
             self._write_temp(bytes(size), sync=False)
         except OSError as error:
-            raise OutputError(_words(self.path, error)) from error
+            raise OutputError(_message(self.path, error)) from error
         finally:
-            _remove(self._part)
+            _remove(self._temp)
 
     def write(self, data: bytes | bytearray) -> None:
-        """Replace the file's contents so that a reader sees the old ones or the new.
+        """Replace the contents of the file: a reader sees all of the old ones or all of the new.
 
-        They are on the disk when this returns.
+        The new contents are on the disk when this returns.
 
         Raises:
-            OutputError: the file could not be written; an earlier one is as it was.
+            OutputError: the file could not be written; an earlier one is unchanged.
 
         """
         try:
@@ -107,41 +117,41 @@ class OutputLock:
                 return
             try:
                 self._write_temp(data, sync=True)
-                os.replace(self._part, self.target)  # noqa: PTH105
+                os.replace(self._temp, self.target)  # noqa: PTH105
             except BaseException:
-                _remove(self._part)
+                _remove(self._temp)
                 raise
             _sync_folder(self.target.parent)
         except OSError as error:
-            raise OutputError(_words(self.path, error)) from error
+            raise OutputError(_message(self.path, error)) from error
 
     def close(self) -> None:
-        """Give the lock up."""
+        """Remove the temporary files and release the lock."""
         if self._lock is not None:
             try:
-                _remove(self._part)
+                _remove(self._temp)
                 if _is_at(self._lock, self._lock_path):
-                    _remove(self._lock_path)  # first, while nobody else can have it
+                    _remove(self._lock_path)  # before the release: then nobody else holds it
             finally:
                 os.close(self._lock)
                 self._lock = None
 
     def _remove_stale(self) -> None:
-        """Remove what killed programs left."""
+        """Remove the temporary files of killed programs."""
         start = f".{self.target.name}."
-        with contextlib.suppress(OSError):  # it may be forbidden to look into the folder
+        with contextlib.suppress(OSError):  # the folder may not be readable
             for name in os.listdir(self.target.parent):  # noqa: PTH208
-                middle = name.removeprefix(start).removesuffix(".part")
-                if name == f"{start}{middle}.part" and middle.isdecimal():
+                pid = name.removeprefix(start).removesuffix(".tmp")
+                if name == f"{start}{pid}.tmp" and pid.isdecimal():
                     _remove(self.target.with_name(name))
 
     def _write_temp(self, data: bytes | bytearray, *, sync: bool) -> None:
-        """Write `data` to a file of the mode that the target has or would get."""
+        """Write `data` to the temporary file, with the mode of the file that it will replace."""
         mode = _mode_of(self.target)
-        handle = os.open(self._part, _NEW, 0o666 if mode is None else mode)
+        handle = os.open(self._temp, _NEW_FILE, 0o666 if mode is None else mode)
         try:
             if mode is not None:
-                os.chmod(self._part, mode)  # noqa: PTH101
+                os.chmod(self._temp, mode)  # noqa: PTH101
             rest = memoryview(data)
             while rest:
                 rest = rest[os.write(handle, rest) :]
@@ -151,133 +161,11 @@ class OutputLock:
             os.close(handle)
 
 
-def is_special(path: Path) -> bool:
-    """Tell whether something other than a regular file is there, links followed.
-
-    Asked of the path as it was given: `/dev/fd/63` resolved to `pipe:[1234]` exists no more.
-    """
-    try:
-        return not stat.S_ISREG(path.stat().st_mode)
-    except FileNotFoundError:
-        return False
-
-
-def _lock(path: Path, *, wait: bool) -> tuple[int, bool]:
-    """Return the handle of a file, made if need be, and whether it could be locked at all.
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write `data` to `path` atomically, once no other program is writing it.
 
     Raises:
-        BlockingIOError: another program has locked it.
-
-    """
-    while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        try:
-            if not _try_lock(handle, wait=wait):
-                return handle, False
-            if _is_at(handle, path):
-                return handle, True
-        except BaseException:
-            os.close(handle)
-            raise
-        os.close(handle)  # whoever had it removed it meanwhile
-
-
-def _try_lock(handle: int, *, wait: bool) -> bool:
-    """Lock a file; return whether its file system has locks."""
-    if fcntl is None:
-        return False
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except BlockingIOError:
-        raise
-    except OSError:
-        return False
-    return True
-
-
-def _check_special(path: Path) -> None:
-    """Raise OutputError if what is there cannot be written to."""
-    if path.is_dir():
-        raise OutputError(f"{_shown(path)} is a folder; name a file in it")
-    if path.is_socket():
-        raise OutputError(f"{_shown(path)} is a socket; name a file")
-    if not os.access(path, os.W_OK):
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-
-
-def _is_at(handle: int, path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(handle), os.stat(path))  # noqa: PTH116
-    except FileNotFoundError:
-        return False
-
-
-def _remove(path: Path) -> None:
-    with contextlib.suppress(OSError):  # not there, or the folder became read-only: no harm
-        os.unlink(path)  # noqa: PTH108
-
-
-def _mode_of(target: Path) -> int | None:
-    """Return the mode of the file to be replaced, if there is one."""
-    try:
-        return stat.S_IMODE(os.stat(target).st_mode)  # noqa: PTH116
-    except FileNotFoundError:
-        return None
-
-
-def _sync_folder(folder: Path) -> None:
-    """Let the new name outlive a power cut, where the system can."""
-    try:
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-    except OSError as error:  # the file is in place already
-        if error.errno not in _NO_SYNC:
-            raise
-
-
-def _words(path: Path, error: OSError) -> str:
-    reason = error.strerror or str(error)
-    advice = _ADVICE.get(error.errno or 0, "make this place writable, or choose another")
-    return f"cannot write {_shown(path)}: {reason}; {advice}"
-
-
-def _shown(path: Path) -> str:
-    """Return a path in which nothing steers a terminal or ends a line."""
-    return str(path) if str(path).isprintable() else repr(str(path))
-
-
-@dataclass(frozen=True)
-class FileVersion:
-    """A file, and which of the files that ever had this name."""
-
-    path: Path
-    number: tuple[int, int, int]
-
-    @classmethod
-    def of(cls, path: Path, status: os.stat_result) -> "FileVersion":
-        """Return the one that `status` tells of."""
-        return cls(path, (status.st_dev, status.st_ino, status.st_mtime_ns))
-
-    def is_at(self, target: Path) -> bool:
-        """Tell whether its name stands for the file at `target`, links followed."""
-        return self.path.resolve() == target
-
-    def was_replaced(self) -> bool:
-        """Tell whether the name now stands for another file, or the file was written to."""
-        try:
-            return FileVersion.of(self.path, self.path.stat()) != self
-        except FileNotFoundError:
-            return True
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write `data` to `path` whole or not at all, once no other program is writing it.
-
-    Raises:
-        OutputError: the file could not be written; an earlier one is as it was.
+        OutputError: the file could not be written; an earlier one is unchanged.
 
     """
     with OutputLock(path, wait=True) as lock:
@@ -285,12 +173,47 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 def check_writable(path: Path) -> None:
-    """Raise OutputError now if `write_whole` could not write to `path` later."""
+    """Raise OutputError if `write_atomic` could not write to `path` now."""
     OutputLock(path, wait=True).close()
 
 
+def is_special(path: Path) -> bool:
+    """Return True if `path` is there and is not a regular file; links are followed.
+
+    The path is not resolved before: `/dev/fd/63` would become `pipe:[1234]`, which does not exist.
+    """
+    try:
+        return not stat.S_ISREG(path.stat().st_mode)
+    except FileNotFoundError:
+        return False
+
+
+@dataclass(frozen=True)
+class FileVersion:
+    """A path together with the identity of the file that was there when it was read."""
+
+    path: Path
+    number: tuple[int, int, int]
+
+    @classmethod
+    def of(cls, path: Path, status: os.stat_result) -> "FileVersion":
+        """Return the version that `status` describes."""
+        return cls(path, (status.st_dev, status.st_ino, status.st_mtime_ns))
+
+    def is_at(self, target: Path) -> bool:
+        """Return True if the path, links followed, is `target`."""
+        return self.path.resolve() == target
+
+    def was_replaced(self) -> bool:
+        """Return True if the path now holds another file, or the file was written to."""
+        try:
+            return FileVersion.of(self.path, self.path.stat()) != self
+        except FileNotFoundError:
+            return True
+
+
 def write_standard_output(data: str | bytes) -> None:
-    """Write a text or bytes to standard output, at once.
+    """Write text or bytes to standard output and flush it.
 
     Raises:
         ReaderGoneError: the reader of the pipe went away.
@@ -307,3 +230,108 @@ def write_standard_output(data: str | bytes) -> None:
         raise ReaderGoneError from None
     except OSError as error:
         raise OutputError(f"cannot write standard output: {error.strerror or error}") from error
+
+
+def _lock(path: Path, waiting_for: Path | None) -> tuple[int, bool]:
+    """Open the lock file and lock it; return its handle, and whether the file system has locks.
+
+    `waiting_for` names the output that a notice mentions while another program holds the lock.
+
+    Raises:
+        BlockingIOError: another program holds the lock, and `waiting_for` is None.
+
+    """
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            if not _flock(handle, waiting_for):
+                return handle, False
+            if _is_at(handle, path):
+                return handle, True
+        except BaseException:
+            os.close(handle)
+            raise
+        os.close(handle)  # the program that held it removed the file; lock the new one
+
+
+def _flock(handle: int, waiting_for: Path | None) -> bool:
+    """Lock an open file exclusively; return False if its file system has no locks."""
+    if fcntl is None:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        if waiting_for is None:
+            raise
+        _wait_for_lock(handle, waiting_for)
+    except OSError:
+        return False
+    return True
+
+
+def _wait_for_lock(handle: int, path: Path) -> None:
+    """Wait until another program releases the lock, and say so if that takes a while."""
+    notice = f"Waiting for another program that is writing {_printable(path)}"
+    timer = threading.Timer(_NOTICE_AFTER, _log.warning, [notice])
+    timer.daemon = True
+    timer.start()
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+    finally:
+        timer.cancel()
+
+
+def _check_special(path: Path) -> None:
+    """Raise OutputError if a path that is not a regular file cannot be written to."""
+    if path.is_dir():
+        raise OutputError(f"{_printable(path)} is a folder; name a file in it")
+    if path.is_socket():
+        raise OutputError(f"{_printable(path)} is a socket; name a file")
+    if not os.access(path, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+
+def _is_at(handle: int, path: Path) -> bool:
+    """Return True if an open file is the one at `path`."""
+    try:
+        return os.path.samestat(os.fstat(handle), os.stat(path))  # noqa: PTH116
+    except FileNotFoundError:
+        return False
+
+
+def _remove(path: Path) -> None:
+    with contextlib.suppress(OSError):  # not there, or the folder became read-only: no harm
+        os.unlink(path)  # noqa: PTH108
+
+
+def _mode_of(target: Path) -> int | None:
+    """Return the mode of a file, or None if it does not exist."""
+    try:
+        return stat.S_IMODE(os.stat(target).st_mode)  # noqa: PTH116
+    except FileNotFoundError:
+        return None
+
+
+def _sync_folder(folder: Path) -> None:
+    """Sync a folder, so that a rename in it survives a power cut; do nothing where that fails."""
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+    except OSError as error:  # the file is in place already
+        if error.errno not in _NO_SYNC:
+            raise
+
+
+def _message(path: Path, error: OSError) -> str:
+    """Return the message for an error of the system: what failed, why, and what to do."""
+    reason = error.strerror or str(error)
+    advice = _ADVICE.get(error.errno or 0, "make this place writable, or choose another")
+    return f"cannot write {_printable(path)}: {reason}; {advice}"
+
+
+def _printable(path: Path) -> str:
+    """Return a path without control characters that would steer a terminal."""
+    return str(path) if str(path).isprintable() else repr(str(path))

@@ -8,8 +8,8 @@ import torch
 def stream_seed(seed: int, *address: str | int) -> int:
     """Return the 63-bit seed of the random stream at an address, such as `("order", epoch)`.
 
-    Streams are addressed, not carried: any part of a training can be drawn again from the run's
-    seed and its own address, in any order. SHA-256 keeps neighbouring addresses independent.
+    No state is carried from one stream to the next, so any part of a training can be repeated from
+    the seed and its address alone. SHA-256 makes neighbouring addresses independent.
     """
     text = "/".join(str(part) for part in (seed, *address))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1

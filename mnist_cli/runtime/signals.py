@@ -1,8 +1,8 @@
-"""SIGINT, SIGTERM and SIGHUP as a wish to stop, granted at the next safe point.
+"""SIGINT, SIGTERM and SIGHUP as requests to stop at the next safe point.
 
-Python hears a signal only between two of its instructions, and a large operation of PyTorch is a
-single one. So a thread listens besides: it says that the first signal was heard, if that takes a
-while, and ends the process at the second one, if the main thread is still busy.
+Python runs a signal handler only between two of its instructions, and a large operation of PyTorch
+is a single one. So a thread watches for signals too: after the first it prints that the program
+will stop, if that takes a while; after the second it ends the process, if the main thread is busy.
 """
 
 import logging
@@ -23,47 +23,47 @@ _ERRORS: dict[int, type[MnistError]] = {
 if hasattr(signal, "SIGHUP"):  # the terminal was closed
     _ERRORS[signal.SIGHUP] = TerminatedRunError
 
-
 _log = logging.getLogger(__name__)
-_PATIENCE = 0.5  # seconds, until somebody who waits is told what for
-_GRACE = 1.0  # seconds, for the main thread to end tidily
-_AT_ONCE = "stopped at once; what was saved before is as it was"
+_NOTICE_AFTER = 0.5  # seconds between the first signal and the notice
+_GRACE = 1.0  # seconds for the main thread to exit after the second signal
+_NOTICE = "Stopping after the current step; press Ctrl-C again to quit now"
+_STOPPED = "stopped at once; what was saved before is as it was"
 
 
 class StopRequested(Exception):  # noqa: N818 (nothing went wrong)
-    """A signal came, and a computation was abandoned between two of its pieces."""
+    """A signal asked the program to stop; it is raised at the next safe point."""
 
 
 class StopSignals:
-    """While entered, remembers the first signal; a second one ends the program at once.
+    """A context in which the first signal is recorded, and a second one ends the program at once.
 
-    Under torchrun a second SIGTERM does not: a scheduler such as Slurm sends it to every process,
-    and torchrun passes its own on.
+    Under torchrun a second SIGTERM is ignored: a scheduler such as Slurm sends the signal to every
+    process, and torchrun passes its own on.
     """
 
     def __init__(self) -> None:
         self._received: int | None = None
         self._before: dict[int, object] = {}
-        self._watch: _Watch | None = None
+        self._thread: _SignalThread | None = None
 
     @property
     def error(self) -> type[MnistError] | None:
-        """The error that stands for the signal that came, if one came."""
+        """The error class of the signal that was received, or None."""
         return None if self._received is None else _ERRORS[self._received]
 
     def note(self, number: int) -> None:
-        """Take it that a signal came, as one did elsewhere."""
+        """Record a signal that another rank received."""
         if self._received is None:
             self._received = number
 
     def check(self) -> None:
-        """Raise StopRequested if a signal came."""
+        """Raise StopRequested if a signal was received."""
         if self._received is not None:
             raise StopRequested
 
     @contextmanager
     def default_handlers(self) -> Iterator[None]:
-        """Let signals end the program at once: around what may wait for ever."""
+        """Let signals end the program at once in the block, which may wait for ever."""
         self._restore()
         try:
             yield
@@ -78,10 +78,10 @@ class StopSignals:
         self._restore()
 
     def _listen(self) -> None:
-        # SIGINT too where it is ignored, as for a script's `mnist-train &`: whoever sends it means
-        # it. But not SIGHUP, which `nohup` is there to ignore.
-        if threading.current_thread() is threading.main_thread():  # only there are they delivered
-            self._watch = _Watch()
+        # SIGINT is handled even where it is ignored, as in a script's `mnist-train &`: it was sent
+        # on purpose. An ignored SIGHUP stays ignored, which is what `nohup` is for.
+        if threading.current_thread() is threading.main_thread():
+            self._thread = _SignalThread()
             self._before = {
                 number: signal.signal(number, self._receive)
                 for number in _ERRORS
@@ -92,20 +92,20 @@ class StopSignals:
         for number, handler in self._before.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
         self._before = {}
-        if self._watch is not None:
-            self._watch.end()
-            self._watch = None
+        if self._thread is not None:
+            self._thread.end()
+            self._thread = None
 
     def _receive(self, number: int, _frame: FrameType | None) -> None:
         if _is_passed_on_twice(number, self._received):
             return
         if self._received is not None:
-            raise _ERRORS[number](_AT_ONCE)
+            raise _ERRORS[number](_STOPPED)
         self._received = number
 
 
-class _Watch:
-    """A thread that is told of signals as they come, whatever the main thread does."""
+class _SignalThread:
+    """A thread that receives signals at once, whatever the main thread does."""
 
     def __init__(self) -> None:
         self._ended = threading.Event()
@@ -115,31 +115,31 @@ class _Watch:
         threading.Thread(target=self._listen, name="signals", daemon=True).start()
 
     def end(self) -> None:
-        """Listen no more."""
+        """Stop the thread."""
         self._ended.set()
         signal.set_wakeup_fd(self._before)
-        os.close(self._writing)  # which the thread reads as the end
+        os.close(self._writing)  # the thread reads an end of file
 
     def _listen(self) -> None:
-        heard, first = 0, None
+        count, first = 0, None
         while number := os.read(self._reading, 1):
             if number[0] not in _ERRORS or _is_passed_on_twice(number[0], first):
                 continue
             first = first or number[0]
-            heard += 1
-            if heard == 1 and not self._ended.wait(_PATIENCE):
-                _log.warning("Stopping after the work under way; once more to stop at once")
-            elif heard > 1 and not self._ended.wait(_GRACE):
-                os.write(2, f"error: {_AT_ONCE}\n".encode())
+            count += 1
+            if count == 1 and not self._ended.wait(_NOTICE_AFTER):
+                _log.warning(_NOTICE)
+            elif count > 1 and not self._ended.wait(_GRACE):
+                os.write(2, f"error: {_STOPPED}\n".encode())
                 os._exit(_ERRORS[number[0]].code)
         os.close(self._reading)
 
 
 def _is_passed_on_twice(number: int, before: int | None) -> bool:
-    """Tell whether a signal is one that a launcher passes on, and came before."""
+    """Return True if a signal came before and torchrun passed it on as well."""
     return number == before == signal.SIGTERM and is_launched()
 
 
 def _is_ignored(number: int) -> bool:
-    """Tell whether a signal has no effect; `nohup` sees to that for SIGHUP."""
+    """Return True if a signal has no effect, as SIGHUP under `nohup`."""
     return signal.getsignal(number) is signal.SIG_IGN

@@ -1,8 +1,8 @@
-"""Processor cores that share out the pieces of a computation.
+"""A pool of threads for the parts of a computation that are independent, such as micro-batches.
 
-PyTorch by itself shares out every single operation: dozens of times in an update all threads wait
-for the slowest. Where there are pieces enough, such as the micro-batches of an update, it is
-quicker that a thread computes whole pieces by itself.
+PyTorch by itself parallelises each single operation, so that all threads wait for the slowest
+dozens of times in an update. With enough micro-batches it is faster if each thread computes whole
+ones.
 """
 
 from collections import deque
@@ -16,17 +16,17 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-def _go_on() -> None:
-    """Let a computation go on: the check of a pool that nothing interrupts."""
+def _no_check() -> None:
+    """Do nothing: the check of a pool that nothing interrupts."""
 
 
 class ThreadPool:
-    """So many threads, which start when they are needed, and use one core each.
+    """Up to `size` threads of one core each, started when they are needed.
 
-    `check` is called before each piece of a computation, and may raise to abandon it.
+    `check` is called before each item of a computation, and may raise to abandon it.
     """
 
-    def __init__(self, size: int = 1, check: Callable[[], None] = _go_on) -> None:
+    def __init__(self, size: int = 1, check: Callable[[], None] = _no_check) -> None:
         self.size = size
         self.check = check
         self._threads = ThreadPoolExecutor(
@@ -34,9 +34,9 @@ class ThreadPool:
         )
 
     def map(self, function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
-        """Yield `function` of each item, in order; few are computed ahead.
+        """Yield `function(item)` for each item, in order; at most `size` are computed ahead.
 
-        Fewer items than threads are computed by the calling thread, which has all of PyTorch's.
+        With fewer items than threads, the calling thread computes them with PyTorch's own threads.
         """
         if self.size == 1 or len(items) < self.size:
             for item in items:

@@ -12,7 +12,7 @@ from mnist_cli import __version__
 from mnist_cli.config import defaults, sources
 from mnist_cli.config.train import TrainConfig
 from mnist_cli.data.batches import epoch_shape
-from mnist_cli.data.datasets import load_dataset, part
+from mnist_cli.data.datasets import load_dataset, train_val_split
 from mnist_cli.errors import DivergedError, PeerError, ThresholdNotMetError, UsageError
 from mnist_cli.events import End, Event, Progress, Resumed, Start, Step, to_dict
 from mnist_cli.models.checkpoint import Checkpoint
@@ -84,7 +84,7 @@ class _Run:
         self.pool = ThreadPool(threads_for(self.device), self.signals.check)
         with group.local_main_first():
             dataset = load_dataset(asked.dataset, asked.data_dir)
-        samples, val = part(
+        samples, val = train_val_split(
             dataset.train, val_size=asked.val_size, subset=asked.subset, seed=asked.seed
         )
         self.config = config = defaults.resolve(asked, len(samples))

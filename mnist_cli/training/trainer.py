@@ -76,7 +76,7 @@ class Trainer:
             epoch=epochs + 1,
             shuffle=config.shuffle,
             first=first,
-            share=self._group.share if self._group.size > 1 else full_batch,
+            shard=self._group.shard if self._group.size > 1 else full_batch,
         )
         assert config.label_smoothing is not None
         plan = Plan(

@@ -97,11 +97,11 @@ class StopAfter:
 
 @pytest.fixture
 def material(asked: CompareConfig) -> SharedData:
-    from mnist_cli.data.datasets import Split, load_dataset, part
+    from mnist_cli.data.datasets import Split, load_dataset, train_val_split
     from mnist_cli.runtime.threads import ThreadPool
 
     data = load_dataset("mnist", asked.data_dir)
-    train, val = part(data.train, val_size=100, subset=300, seed=0)
+    train, val = train_val_split(data.train, val_size=100, subset=300, seed=0)
     test = Split(*data.test[:500])  # it is scored hundreds of times
     return SharedData(train, val, test, ThreadPool(), lambda: 0.0)
 

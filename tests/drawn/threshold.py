@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 from mnist_cli.config.options import MODELS
-from mnist_cli.data.datasets import load_dataset, part
+from mnist_cli.data.datasets import load_dataset, train_val_split
 from mnist_cli.models.checkpoint import load_checkpoint
 
 LOST = 0.01  # of the samples that are read right: how many may be called uncertain
@@ -42,7 +42,7 @@ def _row(name: str, path: Path, data_dir: str) -> str:
     checkpoint = load_checkpoint(path)
     trained = checkpoint.config
     train = load_dataset("mnist", data_dir).train
-    _, held_out = part(train, val_size=10_000, subset=trained.subset, seed=trained.seed)
+    _, held_out = train_val_split(train, val_size=10_000, subset=trained.subset, seed=trained.seed)
     with torch.inference_mode():
         probabilities = checkpoint.build_model().eval()(held_out.images).double().softmax(1)
     best, digit = probabilities.max(1)

@@ -1,3 +1,5 @@
+"""Tests of the device, the threads and the random streams."""
+
 import hashlib
 import platform
 import subprocess
@@ -8,10 +10,11 @@ import torch
 
 from mnist_cli.errors import UsageError
 from mnist_cli.runtime.device import pick_device, set_threads, threads_for
+from mnist_cli.runtime.distributed.ranks import RankInfo
 from mnist_cli.runtime.seeding import stream, stream_seed
 
 
-def test_a_stream_is_found_by_its_address() -> None:
+def test_a_stream_depends_on_its_address_alone() -> None:
     first = torch.rand(5, generator=stream(3, "order", 2))
     assert torch.equal(first, torch.rand(5, generator=stream(3, "order", 2)))
 
@@ -21,29 +24,42 @@ def test_neighbouring_addresses_are_different_streams() -> None:
     assert len({stream_seed(*address) for address in addresses}) == len(addresses)
 
 
-def test_the_address_is_fixed_for_good() -> None:
+def test_the_hash_of_an_address_never_changes() -> None:
     """Another hash would silently change what every seed trains."""
     digest = hashlib.sha256(b"7/order/3").digest()
     assert stream_seed(7, "order", 3) == int.from_bytes(digest[:8], "little") >> 1
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
-def test_a_device_that_is_not_there_is_an_error_that_names_the_way_out() -> None:
+def test_a_device_that_is_not_there_is_a_usage_error() -> None:
     with pytest.raises(UsageError, match="finds no cuda device here; use --device cpu or auto"):
         pick_device("cuda")
 
 
-def test_threads_are_set_when_asked_for() -> None:
+def test_auto_with_fewer_gpus_than_ranks_uses_the_cpu_and_says_so(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    for rank in range(3):
+        assert pick_device("auto", RankInfo(rank, 3, rank, 3)) == torch.device("cpu")
+    (record,) = caplog.records  # once, not by every rank
+    assert "3 ranks on this machine need a GPU each, and it has 2" in record.getMessage()
+    with pytest.raises(UsageError, match="no cuda device here for each of 3 ranks"):
+        pick_device("cuda", RankInfo(0, 3, 0, 3))
+
+
+def test_threads_are_set_only_if_a_number_is_given() -> None:
     set_threads(2)
     assert torch.get_num_threads() == 2
     set_threads(None)
     assert torch.get_num_threads() == 2
     assert threads_for(torch.device("cpu")) == 2
-    assert threads_for(torch.device("cuda")) == 1  # which shares out its work itself
+    assert threads_for(torch.device("cuda")) == 1
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of glibc")
-def test_glibc_takes_every_setting_of_its_memory() -> None:
+def test_glibc_accepts_every_memory_setting() -> None:
     code = "from mnist_cli.runtime.device import keep_freed_memory; print(keep_freed_memory())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "True\n"

@@ -13,7 +13,7 @@ import pytest
 
 from mnist_cli.errors import OutputError
 from mnist_cli.runtime import files
-from mnist_cli.runtime.files import OutputLock, write_whole
+from mnist_cli.runtime.files import OutputLock, write_atomic
 
 OLD, NEW = b"old" * 1000, b"new" * 1001
 CALLS = "open fstat stat listdir write chmod fsync close replace unlink".split()
@@ -152,7 +152,7 @@ def test_whatever_fails_the_old_file_or_the_new_one_is_whole(
 KILLED = """
 import os, sys
 from pathlib import Path
-from mnist_cli import claim
+from mnist_cli.runtime import files
 
 class System:
     left = int(sys.argv[2])
@@ -167,8 +167,8 @@ class System:
             return real(*arguments, **options)
         return call
 
-lock.os = System()
-with lock.OutputLock(Path(sys.argv[1])) as made:
+files.os = System()
+with files.OutputLock(Path(sys.argv[1])) as made:
     made.write(sys.argv[3].encode() * 1000)
 print("done")
 """
@@ -209,7 +209,7 @@ def test_a_lock_that_the_file_system_lacks_is_done_without(
 
     fake = SimpleNamespace(flock=flock, LOCK_EX=2, LOCK_NB=4)
     monkeypatch.setattr(files, "fcntl", fake)
-    write_whole(tmp_path / "file", NEW)
+    write_atomic(tmp_path / "file", NEW)
     assert (tmp_path / "file").read_bytes() == NEW
 
 
@@ -238,7 +238,7 @@ def test_without_locks_two_programs_do_not_tear_a_file(
     monkeypatch.setattr(os, "replace", replace)
     second.write(NEW)
     assert path.read_bytes() == NEW
-    assert parts == [".file.12345678.part", first._part.name]
+    assert parts == [".file.12345678.tmp", first._temp.name]
 
 
 def test_a_lock_that_somebody_removed_is_not_taken_from_the_next(tmp_path: Path) -> None:
@@ -253,8 +253,8 @@ def test_a_lock_that_somebody_removed_is_not_taken_from_the_next(tmp_path: Path)
 
 
 def test_what_killed_programs_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
-    for name in (".file.1.part", ".file.22.part", ".file.x.part", ".file2.1.part", "file.1.part"):
+    for name in (".file.1.tmp", ".file.22.tmp", ".file.x.tmp", ".file2.1.tmp", "file.1.tmp"):
         (tmp_path / name).touch()
     OutputLock(tmp_path / "file").close()
     left = sorted(path.name for path in tmp_path.iterdir())
-    assert left == [".file.x.part", ".file2.1.part", "file.1.part"]
+    assert left == [".file.x.tmp", ".file2.1.tmp", "file.1.tmp"]

@@ -1,6 +1,7 @@
-"""Files written whole or not at all."""
+"""Tests of atomic writes and of the output lock."""
 
 import errno
+import logging
 import os
 import stat
 import threading
@@ -10,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from mnist_cli.errors import OutputError
-from mnist_cli.runtime.files import check_writable, write_whole
+from mnist_cli.runtime import files
+from mnist_cli.runtime.files import OutputLock, check_writable, write_atomic
 
-BOTH: list[Callable[[Path], None]] = [lambda path: write_whole(path, b"new"), check_writable]
-both = pytest.mark.parametrize("call", BOTH, ids=["write_whole", "check_writable"])
+BOTH: list[Callable[[Path], None]] = [lambda path: write_atomic(path, b"new"), check_writable]
+both = pytest.mark.parametrize("call", BOTH, ids=["write_atomic", "check_writable"])
 
 
 @pytest.mark.parametrize("step", ["fsync", "replace"])
@@ -32,7 +34,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(
     monkeypatch.setattr(os, step, fail)
     expected = OutputError if isinstance(failure, OSError) else KeyboardInterrupt
     with pytest.raises(expected):
-        write_whole(path, b"new")
+        write_atomic(path, b"new")
     assert seen == [b"old"]  # a reader at that moment sees the old file
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
@@ -49,7 +51,7 @@ def test_a_folder_that_cannot_be_synced_does_not_undo_the_write(
         real(handle)
 
     monkeypatch.setattr(os, "fsync", only_files)
-    write_whole(tmp_path / "file", b"new")
+    write_atomic(tmp_path / "file", b"new")
     assert (tmp_path / "file").read_bytes() == b"new"
 
 
@@ -58,7 +60,7 @@ def test_a_file_keeps_its_mode(tmp_path: Path, mode: int) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"old")
     path.chmod(mode)
-    write_whole(path, b"new")
+    write_atomic(path, b"new")
     assert path.read_bytes() == b"new"
     assert stat.S_IMODE(path.stat().st_mode) == mode
 
@@ -66,7 +68,7 @@ def test_a_file_keeps_its_mode(tmp_path: Path, mode: int) -> None:
 def test_a_new_file_has_the_mode_that_open_gives(tmp_path: Path) -> None:
     before = os.umask(0o027)
     try:
-        write_whole(tmp_path / "file", b"new")
+        write_atomic(tmp_path / "file", b"new")
         after = os.umask(0o027)
     finally:
         os.umask(before)
@@ -79,7 +81,7 @@ def test_a_link_stays_and_its_target_is_replaced(tmp_path: Path) -> None:
     target, link = tmp_path / "real" / "file", tmp_path / "link"
     link.symlink_to(Path("real") / "file")  # relative, and to nothing yet
     for data in (b"first", b"second"):
-        write_whole(link, data)
+        write_atomic(link, data)
         assert link.is_symlink()
         assert not target.is_symlink()
         assert target.read_bytes() == data
@@ -101,6 +103,28 @@ def test_a_place_that_cannot_hold_a_file_is_an_error_that_names_it(
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_waiting_for_a_lock_prints_a_notice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, notices = tmp_path / "file", []
+    holder = OutputLock(path)
+
+    class Release(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            notices.append(record.getMessage())
+            holder.close()
+
+    monkeypatch.setattr(files, "_NOTICE_AFTER", 0)
+    handler = Release()
+    logging.getLogger("mnist_cli").addHandler(handler)
+    try:
+        write_atomic(path, b"new")
+    finally:
+        logging.getLogger("mnist_cli").removeHandler(handler)
+    assert notices == [f"Waiting for another program that is writing {path}"]
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_checking_changes_nothing(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"old")
     check_writable(tmp_path / "file")
@@ -111,7 +135,7 @@ def test_checking_changes_nothing(tmp_path: Path) -> None:
 
 def test_a_full_device_is_an_error() -> None:
     with pytest.raises(OutputError, match=r"/dev/full: No space left"):
-        write_whole(Path("/dev/full"), b"new")
+        write_atomic(Path("/dev/full"), b"new")
 
 
 @both
@@ -127,7 +151,7 @@ def test_a_fifo_passes_the_bytes_on_and_stays_one(tmp_path: Path) -> None:
     received: list[bytes] = []
     reader = threading.Thread(target=lambda: received.append(fifo.read_bytes()), daemon=True)
     reader.start()
-    write_whole(fifo, b"new")
+    write_atomic(fifo, b"new")
     reader.join(timeout=10)
     assert received == [b"new"]
     assert stat.S_ISFIFO(fifo.stat().st_mode)
@@ -137,7 +161,7 @@ def test_a_pipe_of_the_shell_is_written_to() -> None:
     reading, writing = os.pipe()  # as in `--output >(gzip > file)`
     try:
         check_writable(Path(f"/dev/fd/{writing}"))
-        write_whole(Path(f"/dev/fd/{writing}"), b"new")
+        write_atomic(Path(f"/dev/fd/{writing}"), b"new")
         assert os.read(reading, 100) == b"new"
     finally:
         os.close(reading)

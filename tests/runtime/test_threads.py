@@ -1,7 +1,7 @@
-"""Pieces that are shared out among threads."""
+"""Tests of the thread pool."""
 
 import threading
-import time
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -17,30 +17,37 @@ def test_results_come_in_order(size: int, items: int) -> None:
     ]
 
 
-def test_as_many_items_are_computed_at_a_time_as_there_are_threads() -> None:
-    meeting = threading.Barrier(3, timeout=20)  # nobody leaves before three are there
-    arrivals = list(ThreadPool(3).map(lambda _item: meeting.wait(), range(6)))
+def test_all_threads_compute_at_the_same_time() -> None:
+    barrier = threading.Barrier(3, timeout=20)
+    arrivals = list(ThreadPool(3).map(lambda _item: barrier.wait(), range(6)))
     assert sorted(arrivals) == [0, 0, 1, 1, 2, 2]
 
 
-def test_little_is_computed_ahead_of_the_reader() -> None:
-    begun = []
-    results = ThreadPool(2).map(begun.append, range(50))
-    next(results)
-    time.sleep(0.05)
-    assert len(begun) <= 4
+def test_at_most_one_item_per_thread_is_computed_ahead() -> None:
+    submitted: list[int] = []
+
+    class Items(list[int]):
+        def __iter__(self) -> Iterator[int]:
+            for item in range(50):
+                submitted.append(item)
+                yield item
+
+    next(ThreadPool(2).map(lambda item: item, Items(range(50))))
+    assert submitted == [0, 1, 2]
 
 
-def test_each_thread_computes_alone_while_items_are_shared_out() -> None:
+def test_each_thread_of_the_pool_uses_one_core() -> None:
     torch.set_num_threads(2)
     pool = ThreadPool(2)
     assert list(pool.map(lambda _item: torch.get_num_threads(), range(4))) == [1, 1, 1, 1]
     assert torch.get_num_threads() == 2
-    assert list(pool.map(lambda _item: torch.get_num_threads(), [0])) == [2]  # too few to share
+    assert list(pool.map(lambda _item: torch.get_num_threads(), [0])) == [
+        2
+    ]  # fewer items than threads
 
 
 @pytest.mark.parametrize("wrong", [0, 1])
-def test_an_error_reaches_the_caller_and_leaves_the_team_usable(wrong: int) -> None:
+def test_an_error_reaches_the_caller_and_leaves_the_pool_usable(wrong: int) -> None:
     torch.set_num_threads(2)
     pool = ThreadPool(2)
 
@@ -55,7 +62,7 @@ def test_an_error_reaches_the_caller_and_leaves_the_team_usable(wrong: int) -> N
     assert list(pool.map(check, [5, 6])) == [5, 6]
 
 
-def test_what_goes_on_in_a_team_leaves_other_threads_alone() -> None:
+def test_the_pool_does_not_change_the_threads_of_its_caller() -> None:
     torch.set_num_threads(2)
     results = ThreadPool(2).map(lambda item: item, range(6))
     assert next(results) == 0

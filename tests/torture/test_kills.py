@@ -91,9 +91,9 @@ def wait_for_start(child: Child, out: Path) -> None:
 
 def phase(folder: Path, data: Path) -> str:
     """Return what a program was doing when it was killed, by what it left."""
-    if list(folder.glob(".*.part")):
+    if list(folder.glob(".*.tmp")):
         return "saving"
-    if list(data.glob("MNIST/raw/.*.part")) or not (data / "MNIST/raw").exists():
+    if list(data.glob("MNIST/raw/.*.tmp")) or not (data / "MNIST/raw").exists():
         return "unpacking"
     told = (folder.parent / "out").read_text().splitlines()
     return "training or scoring" if told else "beginning"

@@ -92,7 +92,7 @@ def test_signals_while_it_unpacks_scores_and_probes(shell: Shell, tmp_path: Path
         took = stop(process, signal.SIGTERM, 143)
         assert took < 20
         print(f"{' '.join(command[:5])} …: {took:.2f} s to exit")
-    left = [p.name for p in shell.folder.rglob("*") if p.name.endswith((".part", ".lock"))]
+    left = [p.name for p in shell.folder.rglob("*") if p.name.endswith((".tmp", ".lock"))]
     assert left == []
 
 

@@ -1,9 +1,8 @@
-"""The ranks that train together: what they add up, agree on, and tell each other of failures.
+"""The interface of a process group, and the group of one process.
 
-Every rank makes the same decisions, because all it decides on comes out of a sum over the ranks.
-What comes to one rank alone, a signal or the time on its clock, goes into the next sum; the ranks
-stop together behind it. So in a training nobody waits for a rank that has left. In a comparison
-each works by itself; there they look at times whether the others are well.
+All ranks make the same decisions, because every decision depends only on the result of an
+all-reduce. What is known to one rank alone, such as a signal or the time on its clock, is added to
+the next all-reduce, and the ranks stop together after it. So no rank waits for one that has left.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,14 +14,15 @@ from torch import Tensor
 from mnist_cli.runtime.distributed.ranks import RankInfo
 from mnist_cli.runtime.signals import StopSignals
 
-TAIL = 3  # entries of a sum that the group has for itself: SIGINT, SIGTERM, the first rank's clock
+# Entries at the end of an all-reduced vector: SIGINT, SIGTERM, the clock of rank 0.
+TAIL = 3
 
 
 class ProcessGroup:
-    """One process that trains by itself: every sum over it is there already."""
+    """The group of a single process, and the interface that `TorchProcessGroup` implements."""
 
-    def __init__(self, place: RankInfo | None = None) -> None:
-        self.rank_info = place or RankInfo()
+    def __init__(self, rank_info: RankInfo | None = None) -> None:
+        self.rank_info = rank_info or RankInfo()
         self._signals = StopSignals()
         self._clock: Callable[[], float] = float
         self._told: dict[str, bytes] = {}
@@ -35,7 +35,7 @@ class ProcessGroup:
 
     @property
     def is_main(self) -> bool:
-        """Tell whether this rank is the one that prints and writes."""
+        """True for rank 0, which prints and writes."""
         return self.rank_info.is_main
 
     def __enter__(self) -> "ProcessGroup":
@@ -47,69 +47,69 @@ class ProcessGroup:
         error: BaseException | None,
         _trace: TracebackType | None,
     ) -> None:
-        """Leave the group, and tell it if that is by an error."""
+        """Leave the group, and report the error, if there is one, to the other ranks."""
 
     def listen(self, signals: StopSignals, clock: Callable[[], float]) -> None:
-        """Take the signals and the clock that the ranks are to agree on."""
+        """Set the signals and the clock on which the ranks agree at each all-reduce."""
         self._signals, self._clock = signals, clock
 
-    def share(self, count: int) -> slice:
-        """Return this rank's share of `count` things; the shares differ by one at most."""
+    def shard(self, count: int) -> slice:
+        """Return this rank's shard of `count` items; the sizes of shards differ by one at most."""
         rank, size = self.rank_info.rank, self.rank_info.size
         return slice(rank * count // size, (rank + 1) * count // size)
 
     def check(self) -> None:
-        """Raise StopRequested if a signal came, unless the ranks have yet to agree on that."""
+        """Raise StopRequested if a signal came; in a group of several, all_reduce does that."""
         self._signals.check()
 
     @contextmanager
     def defer_interrupt(self) -> Iterator[None]:
-        """Keep a signal that stops this rank's share of a sum until the ranks have agreed."""
+        """Suppress StopRequested in the block if the all-reduce that follows raises it anyway."""
         yield
 
     def seconds(self) -> float:
-        """Return the time on the clock, the same in all ranks."""
+        """Return the time on the clock, the same value in all ranks."""
         return self._clock()
 
     def all_reduce(self, values: Tensor) -> None:
-        """Add up a vector over the ranks, in place. Its last `TAIL` entries are the group's own.
+        """Sum a vector over all ranks, in place. The last `TAIL` entries belong to the group.
 
         Raises:
-            StopRequested: a signal came to one of the ranks.
-            PeerError: one of the ranks failed or was lost.
+            StopRequested: a rank received a signal.
+            PeerError: another rank failed or was lost.
 
         """
 
     def argmax_rank(self, count: int) -> int:
-        """Return the first rank that has the most of something, of which this one has `count`."""
+        """Return the first rank with the largest `count`."""
         return 0
 
     def broadcast(self, data: bytes | None, source: int = 0) -> bytes | None:
-        """Return the data of one rank."""
+        """Return the data of rank `source`."""
         return data
 
     def put(self, name: str, data: bytes) -> None:
-        """Leave data where every rank finds it."""
+        """Store data under a name that every rank can read."""
         self._told[name] = data
 
     def get(self, name: str) -> bytes | None:
-        """Return what a rank has put there, or `None` while none has."""
+        """Return the data stored under a name, or None if there is none yet."""
         return self._told.get(name)
 
     def count(self, name: str) -> int:
-        """Count one more, over all ranks, and return the number: 1 for the first."""
+        """Add 1 to a counter that all ranks share, and return its value."""
         self._counts[name] = self._counts.get(name, 0) + 1
         return self._counts[name]
 
-    def look(self) -> None:
-        """Raise PeerError if another rank has told of a failure, or gives no more signs of life."""
+    def check_peers(self) -> None:
+        """Raise PeerError if another rank reported a failure or sends no heartbeat any more."""
 
     @contextmanager
     def heartbeat(self) -> Iterator[None]:
-        """Give signs of life to the first rank, if it is another one."""
+        """Send a heartbeat to rank 0 in the block."""
         yield
 
     @contextmanager
     def local_main_first(self) -> Iterator[None]:
-        """Let the others on a machine wait until its first rank has been here."""
+        """Run the block in the first rank of each machine, then in its other ranks."""
         yield

@@ -1,4 +1,4 @@
-"""Where this process stands among those that torchrun, or another launcher, has started."""
+"""The rank of this process among those that torchrun, or another launcher, started."""
 
 import os
 from collections.abc import Mapping
@@ -6,13 +6,12 @@ from dataclasses import dataclass
 
 from mnist_cli.errors import UsageError
 
-_WHERE = ("MASTER_ADDR", "MASTER_PORT")  # of the first rank
-_MOST = 1 << 20
+_MAX_DIGITS = 6
 
 
 @dataclass(frozen=True)
 class RankInfo:
-    """One of `size` ranks, and of `local_size` on this machine; counted from 0."""
+    """A rank, counted from 0: one of `size` ranks, and one of `local_size` on this machine."""
 
     rank: int = 0
     size: int = 1
@@ -21,52 +20,53 @@ class RankInfo:
 
     @property
     def is_main(self) -> bool:
-        """Tell whether this rank is the one that prints and writes."""
+        """True for rank 0, which prints and writes."""
         return self.rank == 0
 
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] = os.environ) -> "RankInfo":
+        """Return the rank that the environment variables of torchrun set; without them, 0 of 1.
 
-def rank_info_from_env(environ: Mapping[str, str] = os.environ) -> RankInfo:
-    """Return the place that the environment tells of, or that of a process by itself.
+        Raises:
+            UsageError: the variables contradict each other.
 
-    Raises:
-        UsageError: it contradicts itself.
-
-    """
-    if not all(environ.get(name) for name in ("RANK", "WORLD_SIZE", *_WHERE)):
-        return RankInfo()
-    rank, size = _number(environ, "RANK"), _number(environ, "WORLD_SIZE")
-    local_rank, local_size = 0, 1
-    if environ.get("LOCAL_RANK") and environ.get("LOCAL_WORLD_SIZE"):
-        local_rank = _number(environ, "LOCAL_RANK")
-        local_size = _number(environ, "LOCAL_WORLD_SIZE")
-    if not (rank < size and local_rank < local_size <= size):
-        raise UsageError(
-            f"RANK={rank} of WORLD_SIZE={size}, LOCAL_RANK={local_rank} of "
-            f"LOCAL_WORLD_SIZE={local_size} cannot be; torchrun sets them, or unset them all"
-        )
-    return RankInfo(rank, size, local_rank, local_size)
+        """
+        required = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+        if not all(environ.get(name) for name in required):
+            return cls()
+        rank, size = _number(environ, "RANK"), _number(environ, "WORLD_SIZE")
+        local_rank, local_size = 0, 1
+        if environ.get("LOCAL_RANK") and environ.get("LOCAL_WORLD_SIZE"):
+            local_rank = _number(environ, "LOCAL_RANK")
+            local_size = _number(environ, "LOCAL_WORLD_SIZE")
+        if not (rank < size and local_rank < local_size <= size):
+            raise UsageError(
+                f"RANK={rank} of WORLD_SIZE={size}, LOCAL_RANK={local_rank} of "
+                f"LOCAL_WORLD_SIZE={local_size} cannot be; torchrun sets them, or unset them all"
+            )
+        return cls(rank, size, local_rank, local_size)
 
 
 def is_launched(environ: Mapping[str, str] = os.environ) -> bool:
-    """Tell whether torchrun has started this process, and passes on the signals that it gets."""
+    """Return True if torchrun started this process; it passes on the signals that it gets."""
     return "TORCHELASTIC_RUN_ID" in environ
 
 
 def threads_per_rank(
-    place: RankInfo, cores: int, environ: Mapping[str, str] = os.environ
+    rank_info: RankInfo, cores: int, environ: Mapping[str, str] = os.environ
 ) -> int | None:
-    """Return the threads that a rank should use by itself, or `None` to leave that to PyTorch.
+    """Return the default number of threads of a rank; `None` leaves it to PyTorch.
 
-    torchrun sets OMP_NUM_THREADS to 1 for several ranks, whatever the machine: that is no one's
-    wish, and the cores are shared out instead. Another number is.
+    torchrun sets OMP_NUM_THREADS to 1 when it starts several ranks, whatever the machine, so a 1
+    is ignored and the cores are divided between the ranks. Another number was chosen by the user.
     """
-    if place.size == 1 or environ.get("OMP_NUM_THREADS", "1") != "1":
+    if rank_info.size == 1 or environ.get("OMP_NUM_THREADS", "1") != "1":
         return None
-    return max(1, cores // place.local_size)
+    return max(1, cores // rank_info.local_size)
 
 
 def _number(environ: Mapping[str, str], name: str) -> int:
     text = environ[name]
-    if not (text.isdecimal() and text.isascii() and len(text) < len(str(_MOST))):
+    if not (text.isdecimal() and text.isascii() and len(text) <= _MAX_DIGITS):
         raise UsageError(f"{name}={text[:20]!r} is not a number; torchrun sets it, or unset it")
     return int(text)

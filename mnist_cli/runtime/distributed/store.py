@@ -1,4 +1,4 @@
-"""The board on which ranks leave word for each other: a store that PyTorch keeps for them."""
+"""The store of `torch.distributed` through which ranks meet and report failures."""
 
 import json
 import threading
@@ -11,35 +11,39 @@ from uuid import uuid4
 from mnist_cli.errors import ExitCode, MnistError, PeerError
 from mnist_cli.runtime.distributed.ranks import RankInfo
 
-# Seconds until the first rank has told of a failure, or has written full_batch.
-HEARD, WRITTEN = 5.0, 600.0
-MEETING = 1800.0  # seconds, for all ranks to be there
-_MOST_LETTERS = 300  # of a message of PyTorch's
-_PULSE, _DEATH = 1.0, 30.0  # seconds from one sign of life to the next; and till there is no hope
+REPORT_TIMEOUT = 5.0  # seconds for rank 0 to report a failure
+WRITE_TIMEOUT = 600.0  # seconds for rank 0 to write its outputs at the end
+_RENDEZVOUS_TIMEOUT = 1800.0  # seconds for all ranks to start
+_POLL_INTERVAL = 0.02
+_MAX_MESSAGE = 300  # characters of a message that PyTorch wrote
+_HEARTBEAT_INTERVAL, _HEARTBEAT_TIMEOUT = 1.0, 30.0
 
 
 class RendezvousStore:
-    """A `torch.distributed` store. Where the connection to it is lost, RuntimeError is raised."""
+    """Messages between ranks in a `torch.distributed` store.
+
+    Its methods raise RuntimeError when the connection to the store is lost.
+    """
 
     def __init__(self, store: Any) -> None:  # noqa: ANN401 (it has many types)
         self._store = store
-        self._pulses: dict[int, tuple[int, float]] = {}  # by rank: how many, and when it changed
+        self._heartbeats: dict[int, tuple[int, float]] = {}  # by rank: count, time of last change
 
     def put(self, name: str, data: bytes) -> None:
-        """Leave data under a name."""
+        """Store data under a name."""
         self._store.set(f"put/{name}", data)
 
     def get(self, name: str) -> bytes | None:
-        """Return what was put there, or `None` while nothing was."""
+        """Return the data stored under a name, or None if there is none yet."""
         there = self._store.check([f"put/{name}"])
         return bytes(self._store.get(f"put/{name}")) if there else None
 
     def count(self, name: str) -> int:
-        """Count one more, and return the number: 1 for the first."""
+        """Add 1 to a counter, and return its value."""
         return int(self._store.add(f"count/{name}", 1))
 
     def report(self, rank: int, error: BaseException) -> None:
-        """Leave word of a failure, unless another rank was first."""
+        """Store the failure of a rank, unless another rank failed first."""
         if isinstance(error, PeerError):
             return
         if isinstance(error, MnistError):
@@ -49,14 +53,14 @@ class RendezvousStore:
         elif isinstance(error, SystemExit):
             code, text = int(ExitCode.TERMINATED), "told to stop"
         else:
-            words = " ".join(f"{type(error).__name__}: {error}".split())
-            code, text = int(ExitCode.BUG), words[:_MOST_LETTERS]
+            message = " ".join(f"{type(error).__name__}: {error}".split())
+            code, text = int(ExitCode.BUG), message[:_MAX_MESSAGE]
         report = json.dumps({"rank": rank, "code": code, "text": text})
         with suppress(RuntimeError):
             self._store.compare_set("failure", "", report)
 
     def failure(self) -> PeerError | None:
-        """Return what ended a rank, if one has left word of it."""
+        """Return the failure that a rank reported, if there is one."""
         if not self._store.check(["failure"]):
             return None
         report = json.loads(self._store.get("failure"))
@@ -64,12 +68,12 @@ class RendezvousStore:
 
     @contextmanager
     def heartbeat(self, rank: int) -> Iterator[None]:
-        """Give signs of life, by a thread, while a rank is busy by itself."""
+        """Send heartbeats from a thread while the block runs."""
         ended = threading.Event()
 
         def beat() -> None:
             with suppress(RuntimeError):
-                while not ended.wait(_PULSE):
+                while not ended.wait(_HEARTBEAT_INTERVAL):
                     self._store.add(f"heartbeat/{rank}", 1)
 
         thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
@@ -81,73 +85,73 @@ class RendezvousStore:
             thread.join()
 
     def lost(self, ranks: int) -> int | None:
-        """Return a rank, other than the first, that gave no sign of life for too long."""
+        """Return a rank other than 0 whose heartbeat stopped, if there is one."""
         now = time.monotonic()
         for rank in range(1, ranks):
-            count, since = self._pulses.get(rank, (-1, now))
+            count, since = self._heartbeats.get(rank, (-1, now))
             found = int(self._store.add(f"heartbeat/{rank}", 0))
-            self._pulses[rank] = (found, now if found != count else since)
-            if now - self._pulses[rank][1] > _DEATH:
+            self._heartbeats[rank] = (found, now if found != count else since)
+            if now - self._heartbeats[rank][1] > _HEARTBEAT_TIMEOUT:
                 return rank
         return None
 
-    def end(self, others: int) -> None:
-        """Leave word that the first rank has told and written full_batch; wait till it is heard.
+    def shut_down(self, others: int) -> None:
+        """Announce that rank 0 has finished, and wait until the other ranks know.
 
-        Before that, the first rank has to be there: the others may be in a sum with it still, and
-        the store may be its own.
+        Rank 0 must stay until then: it may host the store, and others may still be in an
+        all-reduce with it.
         """
         with suppress(RuntimeError):
             self._store.set("end", "")
-            _poll(lambda: int(self._store.add("heard", 0)) >= others, HEARD)
+            _poll(lambda: int(self._store.add("heard", 0)) >= others, REPORT_TIMEOUT)
 
-    def hears_of_the_end(self, patience: float) -> bool:
-        """Wait for that word, but not for ever."""
+    def wait_for_shutdown(self, timeout: float) -> bool:
+        """Wait until rank 0 has finished; return False if that takes longer than `timeout`."""
         with suppress(RuntimeError):
-            heard = _poll(lambda: bool(self._store.check(["end"])), patience)
+            finished = _poll(lambda: bool(self._store.check(["end"])), timeout)
             self._store.add("heard", 1)
-            return heard
+            return finished
         return False
 
 
-def meet(store: Any, place: RankInfo) -> str:  # noqa: ANN401 (it has many types)
-    """Return a name for this meeting of the ranks, once all are there.
+def rendezvous(store: Any, rank_info: RankInfo) -> str:  # noqa: ANN401 (it has many types)
+    """Wait until all ranks are there, and return a name for this rendezvous.
 
-    torchrun's store outlives a restart, and what the ranks of an earlier attempt left in it must
-    not be taken for what these say. So each greets with a word that nobody has used before, and
-    the first answers with the name until all have heard it.
+    torchrun's store outlives a restart, so it may hold messages of an earlier attempt. Each rank
+    therefore sends a token that was never used before, and rank 0 answers every token with the
+    name until all ranks have acknowledged it.
 
     Raises:
-        RuntimeError: some did not come.
+        RuntimeError: some ranks did not come.
 
     """
-    word = uuid4().hex
-    missing = RuntimeError(f"not all came within {MEETING:.0f} seconds")
-    if not place.is_main:
-        store.set(f"greeting/{place.rank}", word)
-        if not _poll(lambda: store.check([f"answer/{word}"]), MEETING):
+    token = uuid4().hex
+    missing = RuntimeError(f"not all came within {_RENDEZVOUS_TIMEOUT:.0f} seconds")
+    if not rank_info.is_main:
+        store.set(f"token/{rank_info.rank}", token)
+        if not _poll(lambda: store.check([f"answer/{token}"]), _RENDEZVOUS_TIMEOUT):
             raise missing
-        name: str = store.get(f"answer/{word}").decode()
-        store.add(f"heard/{name}", 1)
+        name: str = store.get(f"answer/{token}").decode()
+        store.add(f"acknowledged/{name}", 1)
         return name
-    others = range(1, place.size)
+    others = range(1, rank_info.size)
 
-    def all_have_heard() -> bool:
+    def all_acknowledged() -> bool:
         for rank in others:
-            if store.check([f"greeting/{rank}"]):
-                store.set(f"answer/{store.get(f'greeting/{rank}').decode()}", word)
-        return int(store.add(f"heard/{word}", 0)) == len(others)
+            if store.check([f"token/{rank}"]):
+                store.set(f"answer/{store.get(f'token/{rank}').decode()}", token)
+        return int(store.add(f"acknowledged/{token}", 0)) == len(others)
 
-    if not _poll(all_have_heard, MEETING):
+    if not _poll(all_acknowledged, _RENDEZVOUS_TIMEOUT):
         raise missing
-    return word
+    return token
 
 
-def _poll(condition: Callable[[], bool], patience: float) -> bool:
-    """Wait for a condition; unlike one of the store's, this wait is ended by a signal."""
-    until = time.monotonic() + patience
-    while time.monotonic() < until:
+def _poll(condition: Callable[[], bool], timeout: float) -> bool:
+    """Wait for a condition; unlike the store's own wait, this one is ended by a signal."""
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
         if condition():
             return True
-        time.sleep(0.02)
+        time.sleep(_POLL_INTERVAL)
     return False

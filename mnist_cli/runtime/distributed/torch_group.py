@@ -1,4 +1,4 @@
-"""The ranks as `torch.distributed` connects them: gloo on processors, nccl on GPUs."""
+"""A process group of several ranks, connected by `torch.distributed`."""
 
 import os
 import signal
@@ -21,42 +21,49 @@ from mnist_cli.errors import (
     UsageError,
 )
 from mnist_cli.runtime.distributed.group import TAIL, ProcessGroup
-from mnist_cli.runtime.distributed.ranks import RankInfo, rank_info_from_env
-from mnist_cli.runtime.distributed.store import HEARD, WRITTEN, RendezvousStore, meet
+from mnist_cli.runtime.distributed.ranks import RankInfo
+from mnist_cli.runtime.distributed.store import (
+    REPORT_TIMEOUT,
+    WRITE_TIMEOUT,
+    RendezvousStore,
+    rendezvous,
+)
 from mnist_cli.runtime.signals import StopRequested
 
-# A lost rank is noticed by its connection. This is for one that is held up, by a reader who pauses.
-_LONGEST_WAIT = timedelta(days=1)
+# A lost rank is noticed when its connection breaks. A rank may be slow for good reason: its output
+# may wait for a reader that pauses.
+_TIMEOUT = timedelta(days=1)
 
 
 class TorchProcessGroup(ProcessGroup):
-    """Several processes that `torch.distributed` connects: gloo on processors, nccl on GPUs."""
+    """Ranks connected by `torch.distributed`: gloo on CPUs, NCCL on GPUs."""
 
-    def __init__(self, place: RankInfo, tell: Callable[[str], None]) -> None:
-        """Join the others, and wait for them; the first of them tells of errors by `tell`."""
+    def __init__(self, rank_info: RankInfo, report: Callable[[str], None]) -> None:
+        """Join the group, and wait until all ranks have; rank 0 calls `report` with an error."""
         import torch.distributed as dist  # noqa: PLC0415 (not in every PyTorch)
 
-        super().__init__(place)
-        self._tell = tell
+        super().__init__(rank_info)
+        self._report = report
         self._dist = dist
         self._seconds = 0.0
         prefixed: Any = dist.PrefixStore  # type: ignore[attr-defined]
         try:
             store, _, _ = next(dist.rendezvous("env://"))  # type: ignore[attr-defined]
-            store = prefixed(f"mnist_cli/{meet(store, place)}", store)
-            self._board = RendezvousStore(prefixed("words", store))
+            store = prefixed(f"mnist_cli/{rendezvous(store, rank_info)}", store)
+            self._store = RendezvousStore(prefixed("messages", store))
             dist.init_process_group(
                 "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo",
-                store=prefixed("sums", store),
-                rank=place.rank,
-                world_size=place.size,
-                timeout=_LONGEST_WAIT,
+                store=prefixed("collectives", store),
+                rank=rank_info.rank,
+                world_size=rank_info.size,
+                timeout=_TIMEOUT,
             )
         except RuntimeError as error:
-            where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+            address = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
             reason = str(error).splitlines()[0][:200]
             raise UsageError(
-                f"rank {place.rank} of {place.size} did not meet the others at {where}: {reason}"
+                f"rank {rank_info.rank} of {rank_info.size} did not meet the others at {address}: "
+                f"{reason}"
             ) from error
 
     def __exit__(
@@ -67,53 +74,52 @@ class TorchProcessGroup(ProcessGroup):
     ) -> None:
         """Leave the group.
 
-        What ends all ranks alike is told by the first, once it has written full_batch. What ends
-        this one alone is left where the others find it, and told by the first of them.
+        An error that all ranks raise is reported by rank 0, once it has written everything. An
+        error of this rank alone is left in the store, where the others find it; rank 0 reports it.
         """
         known = error if isinstance(error, MnistError) else None
         raised_on_all_ranks = error is None or (known is not None and known.raised_on_all_ranks)
         if error is not None:
-            self._board.report(self.rank_info.rank, error)
+            self._store.report(self.rank_info.rank, error)
         if not raised_on_all_ranks:
-            self._leave()  # or the others would wait for this rank
+            self._disconnect()  # or the others would wait for this rank
         if self.is_main:
             if known is not None and not known.already_reported:
-                self._tell(str(known))
+                self._report(str(known))
                 known.already_reported = True
-            self._board.end(self.size - 1)
+            self._store.shut_down(self.size - 1)
         elif (
-            self._board.hears_of_the_end(WRITTEN if raised_on_all_ranks else HEARD)
+            self._store.wait_for_shutdown(WRITE_TIMEOUT if raised_on_all_ranks else REPORT_TIMEOUT)
             and known is not None
         ):
             known.already_reported = True
         if raised_on_all_ranks:
-            self._leave()
+            self._disconnect()
 
-    def _leave(self) -> None:
-        """Close the connections to the others."""
+    def _disconnect(self) -> None:
         with suppress(RuntimeError):
             self._dist.destroy_process_group()
 
     def check(self) -> None:
-        """Leave it to the next sum."""
+        """Do nothing: the next all-reduce raises StopRequested in all ranks."""
 
     @contextmanager
     def defer_interrupt(self) -> Iterator[None]:
-        """Leave it to the sum that follows, which raises StopRequested in all ranks."""
+        """Suppress StopRequested: the all-reduce that follows raises it in all ranks."""
         with suppress(StopRequested):
             yield
 
     def seconds(self) -> float:
-        """Return the time on the first rank's clock at the last sum."""
+        """Return the time on rank 0's clock at the last all-reduce."""
         return self._seconds
 
     def all_reduce(self, values: Tensor) -> None:
-        """Add up over the ranks."""
-        why = self._signals.error
-        at = self._clock() if self.is_main else 0.0
-        own = (why is InterruptedRunError, why is TerminatedRunError, at)
+        """Sum a vector over all ranks, in place. The last `TAIL` entries belong to the group."""
+        error = self._signals.error
+        seconds = self._clock() if self.is_main else 0.0
+        own = (error is InterruptedRunError, error is TerminatedRunError, seconds)
         values[-TAIL:] = torch.tensor(own, dtype=values.dtype)
-        with self._together():
+        with self._peer_errors():
             self._dist.all_reduce(values)
             interrupted, terminated, self._seconds = values[-TAIL:].tolist()
         if interrupted or terminated:
@@ -121,16 +127,16 @@ class TorchProcessGroup(ProcessGroup):
             raise StopRequested
 
     def argmax_rank(self, count: int) -> int:
-        """Return the first rank that has the most of something, of which this one has `count`."""
+        """Return the first rank with the largest `count`."""
         counts = torch.zeros(self.size, dtype=torch.int64)
         counts[self.rank_info.rank] = count
-        with self._together():
+        with self._peer_errors():
             self._dist.all_reduce(counts)
         return counts.tolist().index(int(counts.max()))
 
     def broadcast(self, data: bytes | None, source: int = 0) -> bytes | None:
-        """Return the data of one rank."""
-        with self._together():
+        """Return the data of rank `source`."""
+        with self._peer_errors():
             length = torch.tensor([-1 if data is None else len(data)])
             self._dist.broadcast(length, source)
             if length < 0:
@@ -143,7 +149,7 @@ class TorchProcessGroup(ProcessGroup):
 
     @contextmanager
     def local_main_first(self) -> Iterator[None]:
-        """Let the others on a machine wait until its first rank has been here."""
+        """Run the block in the first rank of each machine, then in its other ranks."""
         is_first = self.rank_info.local_rank == 0
         if not is_first:
             self.wait()
@@ -152,30 +158,30 @@ class TorchProcessGroup(ProcessGroup):
             self.wait()
 
     def wait(self) -> None:
-        """Wait until every rank is here."""
-        with self._together():
+        """Wait until every rank calls this (a barrier)."""
+        with self._peer_errors():
             self._dist.all_reduce(torch.zeros(1))
 
     def put(self, name: str, data: bytes) -> None:
-        """Leave data where every rank finds it."""
-        with self._together():
-            self._board.put(name, data)
+        """Store data under a name that every rank can read."""
+        with self._peer_errors():
+            self._store.put(name, data)
 
     def get(self, name: str) -> bytes | None:
-        """Return what a rank has put there, or `None` while none has."""
-        with self._together():
-            return self._board.get(name)
+        """Return the data stored under a name, or None if there is none yet."""
+        with self._peer_errors():
+            return self._store.get(name)
 
     def count(self, name: str) -> int:
-        """Count one more, over all ranks."""
-        with self._together():
-            return self._board.count(name)
+        """Add 1 to a counter that all ranks share, and return its value."""
+        with self._peer_errors():
+            return self._store.count(name)
 
-    def look(self) -> None:
-        """Raise PeerError if another rank has told of a failure, or gives no more signs of life."""
-        with self._together():
-            failure = self._board.failure()
-            lost = self._board.lost(self.size) if self.is_main else None
+    def check_peers(self) -> None:
+        """Raise PeerError if another rank reported a failure or sends no heartbeat any more."""
+        with self._peer_errors():
+            failure = self._store.failure()
+            lost = self._store.lost(self.size) if self.is_main else None
         if failure:
             raise failure
         if lost is not None:
@@ -183,13 +189,13 @@ class TorchProcessGroup(ProcessGroup):
 
     @contextmanager
     def heartbeat(self) -> Iterator[None]:
-        """Give signs of life to the first rank, if it is another one."""
-        with nullcontext() if self.is_main else self._board.heartbeat(self.rank_info.rank):
+        """Send a heartbeat to rank 0 in the block."""
+        with nullcontext() if self.is_main else self._store.heartbeat(self.rank_info.rank):
             yield
 
     @contextmanager
-    def _together(self) -> Iterator[None]:
-        """Turn what PyTorch says of a connection that broke into what broke it."""
+    def _peer_errors(self) -> Iterator[None]:
+        """Turn PyTorch's error for a broken connection into the PeerError that explains it."""
         try:
             yield
         except RuntimeError as error:
@@ -198,21 +204,21 @@ class TorchProcessGroup(ProcessGroup):
             raise self._failure() from error
 
     def _failure(self) -> PeerError:
-        """Return what ended another rank, as far as it could tell: it does before it leaves."""
+        """Return the failure that another rank reported; a rank does so before it disconnects."""
         with suppress(RuntimeError):
-            if failure := self._board.failure():
+            if failure := self._store.failure():
                 return failure
         return PeerError("another rank was lost", ExitCode.TERMINATED)
 
 
-def join(tell: Callable[[str], None]) -> ProcessGroup:
-    """Return the group of ranks that the environment tells of, once all are there.
+def join(report: Callable[[str], None]) -> ProcessGroup:
+    """Return the process group that the environment describes, once all ranks have joined it.
 
-    Of what goes wrong with many, the first tells by `tell`, with one line or two.
+    With several ranks, rank 0 calls `report` with the message of an error.
 
     Raises:
-        UsageError: the environment contradicts itself.
+        UsageError: the environment contradicts itself, or the ranks did not meet.
 
     """
-    place = rank_info_from_env()
-    return TorchProcessGroup(place, tell) if place.size > 1 else ProcessGroup(place)
+    rank_info = RankInfo.from_env()
+    return TorchProcessGroup(rank_info, report) if rank_info.size > 1 else ProcessGroup(rank_info)

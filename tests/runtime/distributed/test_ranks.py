@@ -10,7 +10,7 @@ from mnist_cli.config.options import MODELS
 from mnist_cli.errors import UsageError
 from mnist_cli.models.networks import build_model
 from mnist_cli.runtime.distributed.group import TAIL, ProcessGroup
-from mnist_cli.runtime.distributed.ranks import RankInfo, rank_info_from_env, threads_per_rank
+from mnist_cli.runtime.distributed.ranks import RankInfo, threads_per_rank
 from mnist_cli.runtime.distributed.torch_group import join
 from mnist_cli.training.distributed import GradientAllReduce, RunningSums, check_spreadable
 
@@ -19,23 +19,23 @@ SECOND = {**WHERE, "RANK": "1", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WOR
 
 
 def test_the_place_is_that_of_torchrun() -> None:
-    assert rank_info_from_env(SECOND) == RankInfo(rank=1, size=4, local_rank=1, local_size=2)
-    assert not rank_info_from_env(SECOND).is_main
-    assert rank_info_from_env({**SECOND, "RANK": "0", "LOCAL_RANK": "0"}).is_main
+    assert RankInfo.from_env(SECOND) == RankInfo(rank=1, size=4, local_rank=1, local_size=2)
+    assert not RankInfo.from_env(SECOND).is_main
+    assert RankInfo.from_env({**SECOND, "RANK": "0", "LOCAL_RANK": "0"}).is_main
 
 
 def test_a_launcher_that_does_not_tell_of_machines_has_one_rank_on_each() -> None:
-    assert rank_info_from_env({**WHERE, "RANK": "1", "WORLD_SIZE": "4"}) == RankInfo(1, 4, 0, 1)
+    assert RankInfo.from_env({**WHERE, "RANK": "1", "WORLD_SIZE": "4"}) == RankInfo(1, 4, 0, 1)
 
 
 @pytest.mark.parametrize("lacking", ["RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"])
 def test_a_process_by_itself_has_no_launcher(lacking: str) -> None:
     """Some set one of the names for purposes of their own."""
     assert (
-        rank_info_from_env({key: value for key, value in SECOND.items() if key != lacking})
+        RankInfo.from_env({key: value for key, value in SECOND.items() if key != lacking})
         == RankInfo()
     )
-    assert rank_info_from_env({**SECOND, lacking: ""}) == RankInfo()
+    assert RankInfo.from_env({**SECOND, lacking: ""}) == RankInfo()
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_a_process_by_itself_has_no_launcher(lacking: str) -> None:
 )
 def test_a_place_that_cannot_be_is_a_usage_error(wrong: dict[str, str]) -> None:
     with pytest.raises(UsageError, match="torchrun sets") as raised:
-        rank_info_from_env({**SECOND, **wrong})
+        RankInfo.from_env({**SECOND, **wrong})
     assert len(str(raised.value)) < 200
 
 
@@ -78,7 +78,7 @@ def test_ranks_share_out_the_cores_of_a_machine(
 @pytest.mark.parametrize("size", [1, 2, 3, 7])
 @pytest.mark.parametrize("count", [0, 1, 2, 6, 7, 64, 1001])
 def test_shares_cover_everything_once_and_differ_by_one_at_most(count: int, size: int) -> None:
-    shares = [ProcessGroup(RankInfo(rank, size)).share(count) for rank in range(size)]
+    shares = [ProcessGroup(RankInfo(rank, size)).shard(count) for rank in range(size)]
     assert (shares[0].start, shares[-1].stop) == (0, count)
     assert all(one.stop == other.start for one, other in pairwise(shares))
     sizes = [share.stop - share.start for share in shares]

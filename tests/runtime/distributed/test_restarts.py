@@ -38,11 +38,11 @@ class Running:
     place: Path
 
     def out(self) -> str:
-        return (self.rank_info / "out").read_text()
+        return (self.place / "out").read_text()
 
     def wait(self) -> Done:
         code = self.process.wait(SECONDS)
-        return Done(code, self.out(), (self.rank_info / "err").read_text())
+        return Done(code, self.out(), (self.place / "err").read_text())
 
     def wait_for_update(self, update: int) -> None:
         wait_until(lambda: last_update(self.out()) >= update, SECONDS)
