@@ -21,10 +21,9 @@ import mnist_cli
 from benchmarks.measure import Ran, run
 from mnist_cli.cli.measured import FILE, Figures, Measured, load_figures, options_digest
 from mnist_cli.cli.options import PRESETS
-from mnist_cli.config.options import MODELS
+from mnist_cli.config.registry import NETWORKS
 from mnist_cli.config.sources import build, toml_file
 from mnist_cli.config.train import TrainConfig
-from mnist_cli.models import networks
 from mnist_cli.runtime.device import processor, usable_cores
 
 # As many seeds as it takes to believe a figure, in bearable time: few of what takes minutes, and
@@ -46,7 +45,7 @@ def main() -> None:
         help="times: keep the accuracies, measure the seconds anew (one training, or --seeds)",
     )
     options = parser.parse_args()
-    jobs = {("models", name): ["--model", name] for name in MODELS}
+    jobs = {("models", name): ["--model", name] for name in NETWORKS}
     jobs |= {("presets", name): ["--config", name] for name in train_presets()}
     if unknown := set(options.names) - {name for _, name in jobs}:
         parser.error(f"no such model or preset: {', '.join(sorted(unknown))}")
@@ -140,7 +139,7 @@ def about(kind: str, name: str) -> str:
     """Return what a model is, from its builder's docstring; a preset says it itself."""
     if kind == "presets":
         return ""
-    return (networks.MODELS[name].__doc__ or "").splitlines()[0]
+    return NETWORKS[name].about
 
 
 if __name__ == "__main__":

@@ -18,8 +18,8 @@ from mnist_cli.cli.doctor.checks import Check
 from mnist_cli.cli.listings import Entry, models_of, presets_of
 from mnist_cli.cli.measured import Measured, load_figures
 from mnist_cli.comparison import events as lab_events
-from mnist_cli.config.options import MODELS
 from mnist_cli.config.presets import COMPARE, PRESETS, TRAIN
+from mnist_cli.config.registry import NETWORKS
 from mnist_cli.errors import MEANINGS
 from mnist_cli.events import Event
 
@@ -167,7 +167,7 @@ def _figures() -> Iterator[str]:
     machine = f"{place['cores']} cores of {place['processor']}, PyTorch {place['torch']}"
     yield _FIGURES.format(machine=machine)
     yield "| model | parameters | what it is | test accuracy | seconds |\n|---|---|---|---|---|"
-    for name in MODELS:
+    for name in NETWORKS:
         one = found.models[name]
         about = one.about.rstrip(".")
         yield f"| `{name}` | {one.parameters:,} | {about} | {_accuracy(one)} | {_seconds(one)} |"
@@ -198,7 +198,7 @@ def _seconds(one: Measured) -> str:
 def _in_words(hint: object) -> str:
     """Return a type as JSON has it."""
     names: dict[object, str] = {
-        int: "whole number",
+        int: "integer",
         float: "number",
         str: "text",
         bool: "true or false",

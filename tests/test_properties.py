@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mnist_cli.config import sources as options
-from mnist_cli.config.defaults import resolve
 from mnist_cli.config.options import Option
 from mnist_cli.config.train import TrainConfig
 from mnist_cli.data import idx
@@ -86,7 +85,7 @@ def test_options_of_any_value_make_a_config_or_a_usage_error(values: dict[str, o
             assert math.isfinite(value)
             assert about.minimum is None or value >= about.minimum
             assert about.maximum is None or value <= about.maximum
-    assert resolve(resolve(config)) == resolve(config)
+    assert config.resolve(60_000).resolve(60_000) == config.resolve(60_000)
 
 
 @quick

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, replace
 
-from mnist_cli.config.defaults import resolve
 from mnist_cli.config.train import TrainConfig
 
 UPDATES = 50
@@ -35,7 +34,9 @@ def _case(about: str, *, chaotic: bool = False, **options: object) -> Case:
     config = TrainConfig(**options)  # type: ignore[arg-type]
     size = config.batch_size or (config.subset if config.mode == "batch" else 64)
     updates = -(-config.subset // size)
-    return Case(resolve(replace(config, epochs=-(-UPDATES // updates), seed=1)), about, chaotic)
+    return Case(
+        replace(config, epochs=-(-UPDATES // updates), seed=1).resolve(60_000), about, chaotic
+    )
 
 
 # At these rates a difference stays as small as it was.

@@ -14,7 +14,6 @@ import torch
 import torch.distributed as dist
 
 from benchmarks.scaling.points import ALL, NETWORKS, OWN, Point, What, to_json
-from mnist_cli.config.defaults import resolve
 from mnist_cli.config.train import TrainConfig
 from mnist_cli.data.datasets import Dataset, load_dataset, train_val_split
 from mnist_cli.errors import MnistError
@@ -53,7 +52,7 @@ def training(what: What, dataset: Dataset, group: ProcessGroup) -> Task:
     size = what.size
     samples = size if size == ALL else min(64 * size, EPOCH)
     batch = {"mode": "batch"} if size == ALL else {"batch_size": size}
-    config = resolve(TrainConfig(model=what.network, epochs=10_000, seed=1, **batch))
+    config = TrainConfig(model=what.network, epochs=10_000, seed=1, **batch).resolve(60_000)
     subset = None if samples == ALL else samples
     split, _ = train_val_split(dataset.train, val_size=0, subset=subset, seed=config.seed)
     state = TrainingState(config, torch.device("cpu"))

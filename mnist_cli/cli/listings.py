@@ -11,8 +11,8 @@ from mnist_cli.cli.measured import Figures, Measured, load_figures
 from mnist_cli.cli.options import Display, Questions, TrainQuestions
 from mnist_cli.cli.program import exit_unless_main
 from mnist_cli.config import sources
-from mnist_cli.config.options import MODELS
 from mnist_cli.config.presets import COMPARE, TRAIN, preset_names, purpose_of
+from mnist_cli.config.registry import NETWORKS
 from mnist_cli.errors import UsageError
 from mnist_cli.runtime.files import write_standard_output
 
@@ -69,10 +69,9 @@ def has_listed(questions: Questions, program: str, given: Mapping[str, Any]) -> 
 
 def models_of(figures: Figures) -> Listing:
     """Return the models, with what was measured of each with its own defaults."""
-    found = {name: figures.models.get(name) for name in MODELS}
     entries = [
-        _entry(name, one.about if one else "not measured", TRAIN, one)
-        for name, one in found.items()
+        _entry(name, network.about, TRAIN, figures.models.get(name))
+        for name, network in NETWORKS.items()
     ]
     return Listing("model", entries, ("name", "parameters", *_MEASURED, "about"))
 

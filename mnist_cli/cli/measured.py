@@ -7,30 +7,16 @@ present options.
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import mean, median, stdev
 from typing import Any
 
-from mnist_cli.config.defaults import resolve
+from mnist_cli.config.options import Effect, names_where
 from mnist_cli.config.train import TrainConfig
 
+_TRAINING_SAMPLES = 60_000  # of every data set here
 FILE = Path(__file__).with_name("measured.json")
-# What changes no result, or nothing but rounding.
-_INDIFFERENT = {
-    "micro_batch_size",
-    "data_dir",
-    "probe",
-    "probe_every",
-    "probe_samples",
-    "seed",
-    "device",
-    "threads",
-    "output",
-    "save_every",
-    "no_clobber",
-    "log_interval",
-}
 
 
 @dataclass(frozen=True)
@@ -104,11 +90,11 @@ def options_digest(config: TrainConfig) -> str:
 
     An option that is absent or off is left out: a new one changes nothing where it is not used.
     """
-    resolved = resolve(config)
-    values = {field.name: getattr(resolved, field.name) for field in fields(resolved)}
-    decisive = {
+    decisive = names_where(TrainConfig, lambda about: about.effect is Effect.RESULT)
+    values = asdict(config.resolve(_TRAINING_SAMPLES))
+    used = {
         name: value
         for name, value in sorted(values.items())
-        if name not in _INDIFFERENT and value not in (None, False, 0)
+        if name in decisive and value not in (None, False, 0)
     }
-    return hashlib.sha256(json.dumps(decisive).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps(used).encode()).hexdigest()[:16]

@@ -4,7 +4,7 @@ import re
 import sys
 from typing import Any
 
-from mnist_cli.config.options import MODELS
+from mnist_cli.config.registry import NETWORKS
 from mnist_cli.config.suggestions import nearest, nearest_option
 
 
@@ -85,7 +85,7 @@ def _stray(words: str, path: str, command: Any) -> str:  # noqa: ANN401
         hint = f"; did you mean --config {word}?"
     elif f"--{word.replace('_', '-')}" in known:
         hint = f"; did you mean --{word.replace('_', '-')}{value and f' {value}'}?"
-    elif word in MODELS and "--model" in known:
+    elif word in NETWORKS and "--model" in known:
         hint = f"; did you mean --model {word}?"
     elif "--config" in known and (near := nearest(word, _presets(path))):
         hint = f"; did you mean --config {near}?"

@@ -212,7 +212,6 @@ class RunTraining:
         )
 
     def _end(self, reason: str, point: Point | None = None) -> RunEnd:
-        assert self.arm.config.lr is not None
         changes = [c.after - c.before for c in self.record if isinstance(c, Change)]
         return RunEnd(
             seconds=self.clock(),

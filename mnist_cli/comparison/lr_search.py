@@ -41,7 +41,6 @@ class Search:
 
     def best(self) -> Generator[Event, None, int]:
         """Climb from the arm's rate to one that is better than its neighbours; return its place."""
-        assert self.arm.config.lr is not None
         place = nearest(self.arm.config.lr)
         while True:
             around = [k for k in (place, place + 1, place - 1) if _LOWEST <= k <= _HIGHEST]

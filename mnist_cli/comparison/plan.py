@@ -8,25 +8,17 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields, replace
 
 from mnist_cli import __version__
-from mnist_cli.config.compare import FULL, CompareConfig, sizes_in
-from mnist_cli.config.options import DEFAULT_BATCH_SIZE
+from mnist_cli.config.compare import FULL, CompareConfig, ResolvedComparison, sizes_in
+from mnist_cli.config.options import DEFAULT_BATCH_SIZE, Effect, names_where
+from mnist_cli.config.registry import NETWORKS, rate_of
 from mnist_cli.config.sources import flag
-from mnist_cli.config.train import TrainConfig
+from mnist_cli.config.train import ResolvedConfig, TrainConfig
 from mnist_cli.data.batches import epoch_shape
 from mnist_cli.errors import UsageError
 
 _UPDATE_COST = 100.0  # samples of `mlp` that take as long as an update does besides its samples
+PLACES = names_where(TrainConfig, lambda about: about.effect is Effect.PLACE)
 ENDLESS = 10**6  # epochs, where a clock or a number of updates ends the arm
-
-# Learning rates for updates of 64 samples, constant and without momentum (sgd) or with 0.9
-# (adamw): the best of `mnist-compare --lr-rule tuned --batch-sizes 64 --epochs 2 --seeds 1`.
-BASE_LR = {
-    "linear": {"sgd": 0.05, "adamw": 1e-3},
-    "mlp": {"sgd": 0.1, "adamw": 5e-4},
-    "lenet": {"sgd": 0.05, "adamw": 1e-3},
-    "cnn": {"sgd": 0.05, "adamw": 2e-3},
-    "quick": {"sgd": 0.2, "adamw": 1e-3},
-}
 
 
 @dataclass(frozen=True)
@@ -37,7 +29,7 @@ class Run:
     for the probes at the start and the end only.
     """
 
-    config: TrainConfig
+    config: ResolvedConfig
     end_updates: int | None
     purpose: str = "arm"  # or "trial"
     probe_ends: bool = False
@@ -59,7 +51,7 @@ class Run:
 
 
 def plan_run(
-    config: CompareConfig,
+    config: ResolvedComparison,
     size: int | None,
     seed: int,
     lr: float,
@@ -75,10 +67,8 @@ def plan_run(
         UsageError: the batch is larger than the training set.
 
     """
-    assert config.momentum is not None
-    assert config.val_size is not None
     updates = config.updates
-    trained = TrainConfig(
+    trained = ResolvedConfig(
         mode="batch" if size is None else "mini-batch",
         batch_size=size,
         micro_batch_size=config.micro_batch_size,
@@ -122,7 +112,9 @@ def cost_of(arm: Run, samples: int) -> float:
 
 def learning_rate_of(config: CompareConfig, size: int | None, samples: int) -> float:
     """Return what the rule gives for a batch size; where it is tuned, where the search begins."""
-    base = BASE_LR[config.model][config.optimizer] if config.lr is None else config.lr
+    base = config.lr
+    if base is None:
+        base = rate_of(NETWORKS[config.model].comparison_lr, config.optimizer, scaled=True)
     ratio = (size or samples) / DEFAULT_BATCH_SIZE
     power = {"fixed": 0.0, "sqrt": 0.5, "linear": 1.0, "tuned": 0.5}[config.lr_rule]
     if config.lr_rule == "tuned":
@@ -158,14 +150,12 @@ def command_of(config: CompareConfig) -> str:
 
 
 def _options_of(config: CompareConfig) -> Iterator[str]:
+    places = names_where(CompareConfig, lambda about: about.effect is Effect.PLACE)
     for field in fields(CompareConfig):
         value = getattr(config, field.name)
-        if value == field.default or field.name in ("report", "plot", "panel", "data_dir"):
+        if value == field.default or field.name in places:
             continue
         if isinstance(value, bool):
             yield flag(field.name)
         else:
             yield from (flag(field.name), str(value))
-
-
-PLACES = ("data_dir", "output", "no_clobber", "log_interval")  # they change no result

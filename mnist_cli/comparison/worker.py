@@ -13,7 +13,7 @@ from mnist_cli.comparison.job_queue import Desk, Found, Job
 from mnist_cli.comparison.lr_search import Search
 from mnist_cli.comparison.plan import Run
 from mnist_cli.comparison.records import Store
-from mnist_cli.config.compare import CompareConfig
+from mnist_cli.config.compare import ResolvedComparison
 from mnist_cli.data.datasets import Dataset, load_dataset, train_val_split
 from mnist_cli.events import Event
 from mnist_cli.runtime.device import pick_device, processor, set_threads, threads_for
@@ -37,7 +37,7 @@ class Worker:
 
     def __init__(
         self,
-        config: CompareConfig,
+        config: ResolvedComparison,
         signals: StopSignals,
         clock: Callable[[], float],
         group: ProcessGroup,
@@ -70,7 +70,6 @@ class Worker:
         """Return the samples as a seed parts them; those of one seed are kept."""
         if seed not in self._materials:
             config = self.config
-            assert config.val_size is not None
             train, val = train_val_split(
                 self._dataset.train, val_size=config.val_size, subset=config.subset, seed=seed
             )
@@ -102,7 +101,6 @@ class Worker:
         It is the arm with that number of so many, if it has one.
         """
         record = self.store.finished(arm)
-        assert arm.config.lr is not None
         yield RunStart(
             self.clock(),
             arm=arm.name,

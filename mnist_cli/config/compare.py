@@ -1,10 +1,11 @@
 """The options of a comparison, and what they may not be; without torch, so `--help` is quick."""
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, ClassVar
 
-from mnist_cli.config.options import PROBES, Option, names_in, option
-from mnist_cli.config.sources import complain, flag, unknown_names
+from mnist_cli.config.options import Effect, names_in, option, options_of
+from mnist_cli.config.registry import OPTIMIZERS
+from mnist_cli.config.sources import complain, flag, validate
 from mnist_cli.config.train import TrainConfig
 from mnist_cli.errors import UsageError
 
@@ -18,8 +19,9 @@ _BUDGET = "Budget (one of these; --epochs 3 if none)"
 
 def _as_in_training(name: str, default: Any = None, **changes: Any) -> Any:  # noqa: ANN401
     """Declare a field that means what it means in a training."""
-    about: Option = next(f for f in fields(TrainConfig) if f.name == name).metadata["option"]
-    about = replace(about, **{"panel": _HOW, "shown_default": "", **changes})
+    about = replace(
+        options_of(TrainConfig)[name], **{"panel": _HOW, "shown_default": "", **changes}
+    )
     return field(default=default, metadata={"option": about})
 
 
@@ -101,22 +103,40 @@ class CompareConfig:
         metavar="DIR",
         short="-o",
         panel=_SHOW,
+        effect=Effect.RECORD,
+        per_rank=True,
     )
     report: str | None = option(
         None,
         "Write a page to project: curves, table, verdict. - is stdout.",
         metavar="FILE.html",
         panel=_SHOW,
+        effect=Effect.PLACE,
+        per_rank=True,
     )
     plot: str | None = option(
-        None, "Write a figure (needs matplotlib).", metavar="FILE.svg|png", panel=_SHOW
+        None,
+        "Write a figure (needs matplotlib).",
+        metavar="FILE.svg|png",
+        panel=_SHOW,
+        effect=Effect.PLACE,
+        per_rank=True,
     )
     panel: str = option(
         "auto",
         "What the figure shows; auto takes what the comparison is about.",
         choices=PANELS,
         panel=_SHOW,
+        effect=Effect.PLACE,
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResolvedComparison(CompareConfig):
+    """The options that a comparison uses; `None` stands for an option that isn't used."""
+
+    momentum: float
+    val_size: int
 
 
 def sizes_in(text: str) -> list[int | None]:
@@ -141,14 +161,15 @@ def sizes_in(text: str) -> list[int | None]:
     return sizes
 
 
-def resolve(config: CompareConfig) -> CompareConfig:
-    """Return the config with its budget, momentum and held-out samples decided.
+def resolve(config: CompareConfig) -> ResolvedComparison:
+    """Return the config with its budget, momentum and number of held-out samples filled in.
 
     Raises:
         UsageError: with a line for each contradiction.
 
     """
-    problems = [*unknown_names("--probe", config.probe, PROBES)]
+    config = validate(config)
+    problems = []
     budgets = [name for name in BUDGETS if getattr(config, name) is not None]
     if len(budgets) > 1:
         problems.append(
@@ -190,11 +211,9 @@ def resolve(config: CompareConfig) -> CompareConfig:
     if config.output in ("", "-"):
         problems.append(f"--output '{config.output}': the arms are kept in a folder; name one")
     complain(problems)
-    return replace(
-        config,
-        epochs=config.epochs if budgets else 3,
-        momentum=config.momentum
-        if config.momentum is not None
-        else {"sgd": 0.0, "adamw": 0.9}[config.optimizer],
-        val_size=val_size,
-    )
+    momentum = config.momentum
+    if momentum is None:
+        momentum = OPTIMIZERS[config.optimizer].comparison_momentum
+    epochs = config.epochs if budgets else 3
+    values = {**asdict(config), "epochs": epochs, "momentum": momentum, "val_size": val_size}
+    return ResolvedComparison(**values)

@@ -5,10 +5,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import Field, dataclass, fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from mnist_cli.config.defaults import resolve
 from mnist_cli.config.options import Option
 from mnist_cli.config.sources import Layer, deciding_layers
-from mnist_cli.config.train import TrainConfig
+from mnist_cli.config.train import ResolvedConfig, TrainConfig
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -64,23 +63,21 @@ def _setting(
         origin = "not set"
     else:
         origin = base
-    absent = about.shown_default if value is None else ""
-    if name == "batch_size" and absent:
-        absent = "all samples, in batch mode"
+    absent = (about.if_absent or about.shown_default) if value is None else ""
     return Setting(name, value, origin, absent)
 
 
 def _decided(resolved: "DataclassInstance", about: Option) -> str:
     """Return the origin of a value that was left to the others."""
-    if isinstance(resolved, TrainConfig) and about.shown_default == "by model and mode":
+    if isinstance(resolved, TrainConfig) and about.resolved_by == "model":
         return f"default of {resolved.model} in {resolved.mode} mode"
     return DEFAULT
 
 
-def resolved_training(config: TrainConfig) -> TrainConfig:
+def resolved_training(config: TrainConfig) -> ResolvedConfig:
     """Return a training's options as the run will resolve them."""
     held_out = max(_TRAINING_SAMPLES - config.val_size, 1)
-    return resolve(config, config.subset or held_out)
+    return config.resolve(config.subset or held_out)
 
 
 def as_toml(listed: Iterable[Setting], title: str) -> str:

@@ -7,34 +7,39 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from types import NoneType
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_type_hints
 
-from mnist_cli.config.options import PROBES, Option, names_in
+from mnist_cli.config.options import Option, names_in, options_of
 from mnist_cli.config.suggestions import suggestion
 from mnist_cli.config.train import TrainConfig
 from mnist_cli.errors import UsageError
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
-_NOUNS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+_NOUNS = {int: "an integer", float: "a number", bool: "true or false", str: "a string"}
 _MAX_FILE_BYTES, _MAX_LINE = 1 << 16, 1000  # for a key of a thousand parts, tomllib takes seconds
 _MAX_TEXT = 4096  # the longest path that Linux takes
 _SHOWN = 60  # characters of a value in a message
 _MAX_INT = 2**63 - 1
 
 
-T = TypeVar("T")
+C = TypeVar("C", bound="DataclassInstance")
 
 
 @dataclass(frozen=True)
 class Layer:
-    """Values from one place, and how a message names a key of that place.
+    """The values of one source, and how a message names a key of that source.
 
-    `origin` is the name of the whole place, where a message does not need the key.
+    `origin` is the name of the whole source, where a message does not need the key. If `typed`, a
+    value must have the type of its option; otherwise a string is parsed.
     """
 
     values: Mapping[str, object]
     label: Callable[[str], str]
     origin: str = ""
+    typed: bool = False
 
 
 def flag(name: str) -> str:
@@ -93,7 +98,7 @@ def toml_file(named: str, presets: Path, *config_types: type) -> Layer:
     return Layer(values, lambda name: f"{path}: {name}", origin)
 
 
-def build(config_type: type[T], layers: Iterable[Layer], base: T | None = None) -> T:
+def build(config_type: type[C], layers: Iterable[Layer], base: C | None = None) -> C:
     """Return a config: each value from the first layer that has it, or else from `base`.
 
     Batch mode of one layer overrules the batch size of a layer below it, and one of the options
@@ -104,20 +109,18 @@ def build(config_type: type[T], layers: Iterable[Layer], base: T | None = None) 
 
     """
     layers = list(layers)
-    hints = get_type_hints(config_type)
+    hints, options = get_type_hints(config_type), options_of(config_type)
     values: dict[str, Any] = {}
     problems = []
     deciding = deciding_layers(config_type, layers)
-    for field in fields(config_type):  # type: ignore[arg-type]
-        layer = deciding.get(field.name)
-        if layer is not None:
-            try:
-                value = layer.values[field.name]
-                values[field.name] = _convert(value, hints[field.name], field.metadata["option"])
-            except ValueError as error:
-                problems.append(f"{layer.label(field.name)}: {error}")
+    for name, layer in deciding.items():
+        try:
+            value = layer.values[name]
+            values[name] = _convert(value, hints[name], options[name], typed=layer.typed)
+        except ValueError as error:
+            problems.append(f"{layer.label(name)}: {error}")
     complain(problems)
-    return replace(base if base is not None else config_type(), **values)  # type: ignore[type-var]
+    return replace(base if base is not None else config_type(), **values)
 
 
 def deciding_layers(config_type: type, layers: list[Layer]) -> dict[str, Layer]:
@@ -136,6 +139,19 @@ def deciding_layers(config_type: type, layers: list[Layer]) -> dict[str, Layer]:
     return {name: layers[floor] for name, floor in floors.items() if name not in overruled}
 
 
+def validate(config: C) -> C:
+    """Return a config after checking its values as those of the command line are checked.
+
+    A `pathlib.Path` becomes a string.
+
+    Raises:
+        UsageError: with a line for each value of a wrong type or out of bounds.
+
+    """
+    values = {field.name: getattr(config, field.name) for field in fields(config)}
+    return build(type(config), [Layer(values, lambda name: name, typed=True)], config)
+
+
 def check(config: TrainConfig) -> None:
     """Raise UsageError if options contradict each other."""
     problems = []
@@ -149,7 +165,6 @@ def check(config: TrainConfig) -> None:
             f"--until-accuracy {config.until_accuracy} needs samples to judge by that are not "
             "the test set: add --val-size 5000"
         )
-    problems += unknown_names("--probe", config.probe, PROBES)
     complain(problems)
 
 
@@ -166,15 +181,6 @@ def shown(value: object) -> str:
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"
 
 
-def unknown_names(option: str, value: str | None, known: Iterable[str]) -> list[str]:
-    """Return a complaint for each name in a list with commas that is not known."""
-    return [
-        f"{option}: {shown(name)} is not one of {', '.join(known)}{suggestion(name, known)}"
-        for name in names_in(value)
-        if name not in known
-    ]
-
-
 def _names(config_types: Iterable[type]) -> list[str]:
     return [field.name for config_type in config_types for field in fields(config_type)]
 
@@ -186,26 +192,30 @@ def _config_path(named: str, presets: Path) -> Path:
     return presets / f"{named}.toml"
 
 
-def _convert(value: object, hint: Any, option: Option) -> object:  # noqa: ANN401
+def _convert(value: object, hint: Any, option: Option, *, typed: bool) -> object:  # noqa: ANN401
     """Return a value of an option's type and within its bounds; ValueError says why not."""
     kinds = get_args(hint) or (hint,)
     kind = next(kind for kind in kinds if kind is not NoneType)
-    if NoneType in kinds and (
-        value is None or (value == "auto" and (kind is not str or bool(option.choices)))
-    ):
+    is_auto = value == "auto" and (kind is not str or bool(option.choices)) and not typed
+    if NoneType in kinds and (value is None or is_auto):
         return None
+    if isinstance(value, Path):
+        value = str(value)
     if option.listed and isinstance(value, list):
         value = ",".join(map(str, value))
-    converted = _parse(value, kind) if isinstance(value, str) else _accept(value, kind)
-    if option.choices and converted not in option.choices:
-        hint_text = suggestion(str(converted), option.choices)
-        raise ValueError(f"{shown(converted)} is not one of {', '.join(option.choices)}{hint_text}")
+    converted = (
+        _parse(value, kind) if isinstance(value, str) and not typed else _accept(value, kind)
+    )
+    for name in names_in(str(converted)) if option.listed else [converted]:
+        if option.choices and name not in option.choices:
+            hint_text = suggestion(str(name), option.choices)
+            raise ValueError(f"{shown(name)} is not one of {', '.join(option.choices)}{hint_text}")
     _check_bounds(converted, option)
     return converted
 
 
 def _parse(text: str, kind: type) -> object:
-    """Return the value that a text from a flag, a variable or a file stands for."""
+    """Return the value that a string from a flag, a variable or a file stands for."""
     if kind is bool:
         if text.lower() not in _TRUE + _FALSE:
             raise ValueError(f"{shown(text)} is not true or false")
@@ -217,7 +227,7 @@ def _parse(text: str, kind: type) -> object:
 
 
 def _accept(value: object, kind: type) -> object:
-    """Return a TOML value as `kind`, if it is one."""
+    """Return a value as `kind`, if it is one."""
     if kind is float and type(value) is int and abs(value) <= _MAX_INT:
         value = float(value)
     if type(value) is not kind or (isinstance(value, float) and not math.isfinite(value)):
@@ -235,8 +245,8 @@ def _check_bounds(value: object, option: Option) -> None:
     if not isinstance(value, int | float):
         return
     if option.minimum is not None and value < option.minimum:
-        raise ValueError(f"{value} is too small; the least is {option.minimum:g}")
+        raise ValueError(f"must be at least {option.minimum:g}, not {value}")
     if option.above is not None and value <= option.above:
-        raise ValueError(f"{value} is too small; it must be above {option.above:g}")
+        raise ValueError(f"must be above {option.above:g}, not {value}")
     if option.maximum is not None and value > option.maximum:
-        raise ValueError(f"{value} is too large; the most is {option.maximum:g}")
+        raise ValueError(f"must be at most {option.maximum:g}, not {value}")

@@ -1,18 +1,19 @@
-"""The options of `mnist-train`."""
+"""The options of `mnist-train`, as they are asked for and as they are resolved."""
 
-from dataclasses import dataclass
+import math
+from dataclasses import asdict, dataclass
 
 from mnist_cli.config.options import (
     DATASETS,
     DEFAULT_BATCH_SIZE,
     DEVICES,
-    MODELS,
     MODES,
-    OPTIMIZERS,
     PROBES,
     SCHEDULES,
+    Effect,
     option,
 )
+from mnist_cli.config.registry import NETWORKS, OPTIMIZERS, rate_of
 
 _PLAN, _NET, _DATA, _RUN = "What is trained", "Model and optimizer", "Data", "Run and output"
 _PROBE = "Probes"
@@ -21,10 +22,10 @@ _BY_MODEL = "by model and mode"
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Everything that decides a training.
+    """The options of a training as they were asked for.
 
-    `None` stands for a value that is decided when the run starts: by the model and the mode, or
-    absent. `recipes.resolve` fills in the former.
+    `None` stands for an option that isn't used, such as a limit, or for one whose default depends
+    on the model and the mode. `resolve` fills in the latter.
     """
 
     mode: str = option(
@@ -40,6 +41,8 @@ class TrainConfig:
         minimum=1,
         shown_default=str(DEFAULT_BATCH_SIZE),
         panel=_PLAN,
+        if_absent="all samples, in batch mode",
+        resolved_by="samples",
     )
     micro_batch_size: int = option(
         512,  # on two cores a little faster than 256, in little memory
@@ -47,13 +50,32 @@ class TrainConfig:
         metavar="N",
         minimum=1,
         panel=_PLAN,
+        effect=Effect.ROUNDING,
+        changeable=True,
     )
-    epochs: int = option(5, "Passes over the training set.", metavar="N", minimum=1, panel=_PLAN)
+    epochs: int = option(
+        5,
+        "Passes over the training set.",
+        metavar="N",
+        minimum=1,
+        panel=_PLAN,
+        changeable=True,
+    )
     max_updates: int | None = option(
-        None, "Stop after so many updates.", metavar="N", minimum=1, panel=_PLAN
+        None,
+        "Stop after so many updates.",
+        metavar="N",
+        minimum=1,
+        panel=_PLAN,
+        changeable=True,
     )
     max_seconds: float | None = option(
-        None, "Stop after so many seconds.", metavar="S", above=0, panel=_PLAN
+        None,
+        "Stop after so many seconds.",
+        metavar="S",
+        above=0,
+        panel=_PLAN,
+        changeable=True,
     )
     until_accuracy: float | None = option(
         None,
@@ -62,11 +84,18 @@ class TrainConfig:
         above=0,
         maximum=1,
         panel=_PLAN,
+        changeable=True,
     )
-    model: str = option("cnn", "The network.", choices=MODELS, panel=_NET)
-    optimizer: str = option("adamw", "The optimizer.", choices=OPTIMIZERS, panel=_NET)
+    model: str = option("cnn", "The network.", choices=tuple(NETWORKS), panel=_NET)
+    optimizer: str = option("adamw", "The optimizer.", choices=tuple(OPTIMIZERS), panel=_NET)
     lr: float | None = option(
-        None, "Peak learning rate.", metavar="X", minimum=0, shown_default=_BY_MODEL, panel=_NET
+        None,
+        "Peak learning rate.",
+        metavar="X",
+        minimum=0,
+        shown_default=_BY_MODEL,
+        resolved_by="model",
+        panel=_NET,
     )
     momentum: float = option(
         0.9,
@@ -82,6 +111,7 @@ class TrainConfig:
         metavar="X",
         minimum=0,
         shown_default=_BY_MODEL,
+        resolved_by="model",
         panel=_NET,
     )
     schedule: str = option(
@@ -97,12 +127,14 @@ class TrainConfig:
         minimum=0,
         maximum=1,
         shown_default=_BY_MODEL,
+        resolved_by="model",
         panel=_NET,
     )
     augment: bool | None = option(
         None,
         "Shift the training images by up to a pixel each way.",
         shown_default=_BY_MODEL,
+        resolved_by="model",
         panel=_NET,
     )
     shuffle: bool = option(True, "A new order every epoch.", panel=_DATA)
@@ -119,7 +151,14 @@ class TrainConfig:
     )
     dataset: str = option("mnist", "The data set.", choices=DATASETS, panel=_DATA)
     data_dir: str = option(
-        "data", "Folder of the data, in torchvision's layout.", metavar="DIR", panel=_DATA
+        "data",
+        "Folder of the data, in torchvision's layout.",
+        metavar="DIR",
+        panel=_DATA,
+        effect=Effect.PLACE,
+        changeable=True,
+        restored=False,
+        per_rank=True,
     )
     probe: str | None = option(
         None,
@@ -127,9 +166,18 @@ class TrainConfig:
         metavar="NAMES",
         listed=True,
         panel=_PROBE,
+        effect=Effect.RECORD,
+        changeable=True,
+        choices=PROBES,
     )
     probe_every: int = option(
-        500, "Updates from one probe to the next.", metavar="N", minimum=1, panel=_PROBE
+        500,
+        "Updates from one probe to the next.",
+        metavar="N",
+        minimum=1,
+        panel=_PROBE,
+        effect=Effect.RECORD,
+        changeable=True,
     )
     probe_samples: int = option(
         2000,
@@ -137,11 +185,28 @@ class TrainConfig:
         metavar="N",
         minimum=1,
         panel=_PROBE,
+        effect=Effect.RECORD,
+        changeable=True,
     )
     seed: int = option(
-        0, "Decides everything random.", metavar="N", minimum=0, maximum=2**63 - 1, panel=_RUN
+        0,
+        "Decides everything random.",
+        metavar="N",
+        minimum=0,
+        maximum=2**63 - 1,
+        panel=_RUN,
+        effect=Effect.CHANCE,
     )
-    device: str = option("auto", "Where to compute.", choices=DEVICES, panel=_RUN)
+    device: str = option(
+        "auto",
+        "Where to compute.",
+        choices=DEVICES,
+        panel=_RUN,
+        effect=Effect.ROUNDING,
+        changeable=True,
+        by_machine=True,
+        per_rank=True,
+    )
     threads: int | None = option(
         None,
         "Processor threads.",
@@ -150,6 +215,10 @@ class TrainConfig:
         maximum=1024,
         shown_default="auto",
         panel=_RUN,
+        effect=Effect.ROUNDING,
+        changeable=True,
+        by_machine=True,
+        per_rank=True,
     )
     output: str = option(
         "checkpoint.pt",
@@ -157,6 +226,10 @@ class TrainConfig:
         metavar="PATH",
         short="-o",
         panel=_RUN,
+        effect=Effect.PLACE,
+        changeable=True,
+        restored=False,
+        per_rank=True,
     )
     save_every: int | None = option(
         None,
@@ -165,12 +238,69 @@ class TrainConfig:
         minimum=1,
         shown_default="at the end of every epoch",
         panel=_RUN,
+        effect=Effect.RECORD,
+        changeable=True,
     )
-    no_clobber: bool = option(False, "Refuse to overwrite an existing output.", panel=_RUN)
+    no_clobber: bool = option(
+        False,
+        "Refuse to overwrite an existing output.",
+        panel=_RUN,
+        effect=Effect.PLACE,
+        changeable=True,
+        restored=False,
+        per_rank=True,
+    )
     log_interval: int = option(
         100,
         "Updates from one report to the next; shown on a terminal, too, if it is not 100.",
         metavar="N",
         minimum=1,
         panel=_RUN,
+        effect=Effect.PLACE,
+        changeable=True,
     )
+
+    def resolve(self, samples: int) -> "ResolvedConfig":
+        """Return the config of a run that trains on so many samples, with every default filled in.
+
+        If there are fewer samples than the default batch size, the batch takes all of them.
+        """
+        defaults = NETWORKS[self.model].defaults(self.mode)
+        size = self.batch_size
+        if size is None and self.mode != "batch":
+            size = min(DEFAULT_BATCH_SIZE, samples)
+        lr, decay = self.lr, self.weight_decay
+        if lr is None:
+            lr = rate_of(defaults.lr, self.optimizer, scaled=True) * _lr_factor(size)
+        if decay is None:
+            decay = rate_of(defaults.weight_decay, self.optimizer)
+        smoothing, augment = self.label_smoothing, self.augment
+        values = {
+            **asdict(self),
+            "batch_size": size,
+            "lr": lr,
+            "weight_decay": decay,
+            "label_smoothing": defaults.label_smoothing if smoothing is None else smoothing,
+            "augment": defaults.augment if augment is None else augment,
+        }
+        return ResolvedConfig(**values)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResolvedConfig(TrainConfig):
+    """The options that a run uses.
+
+    `None` stands for an option that isn't used: a limit, a probe, or in batch mode the batch size.
+    """
+
+    lr: float
+    weight_decay: float
+    label_smoothing: float
+    augment: bool
+
+
+def _lr_factor(batch_size: int | None) -> float:
+    """Return how a learning rate grows with the batch size: by its square root, within bounds."""
+    if batch_size is None:
+        return 1.0
+    return min(max(math.sqrt(batch_size / DEFAULT_BATCH_SIZE), 0.25), 4.0)

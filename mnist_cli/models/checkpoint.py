@@ -19,12 +19,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mnist_cli.config import defaults, sources
-from mnist_cli.config.train import TrainConfig
+from mnist_cli.config import sources
+from mnist_cli.config.options import DEFAULT_BATCH_SIZE
+from mnist_cli.config.registry import NETWORKS
+from mnist_cli.config.train import ResolvedConfig, TrainConfig
 from mnist_cli.errors import CheckpointError, UsageError
 from mnist_cli.events import Epoch, Resumed
 from mnist_cli.models.digest import weights_sha256
-from mnist_cli.models.networks import MODELS, build_model
+from mnist_cli.models.networks import build_model
 from mnist_cli.models.pickle_screening import UnsafeError, UnsupportedFileError, screen
 from mnist_cli.runtime.files import FileVersion, write_atomic, write_standard_output
 
@@ -73,7 +75,7 @@ class Checkpoint:
     `origin` is the file that it was read from, if it was.
     """
 
-    config: TrainConfig
+    config: ResolvedConfig
     weights: Mapping[str, Tensor]
     optimizer: dict[str, Any]
     position: Position
@@ -236,12 +238,9 @@ def _assemble(parts: dict[str, Any]) -> Checkpoint:
     """Return the checkpoint of the parts; ValueError and its like say what does not fit."""
     if set(parts["config"]) != {field.name for field in fields(TrainConfig)}:
         raise ValueError("its options are not those of this version")
-    config = sources.build(TrainConfig, [sources.Layer(parts["config"], lambda key: key)])
-    sources.check(config)
-    if defaults.resolve(config) != config:
-        raise ValueError("an option is left open")
+    config = _resolved(parts["config"])
     weights = parts["weights"]
-    if parts["model"] != {"name": config.model, "arguments": {}} or config.model not in MODELS:
+    if parts["model"] != {"name": config.model, "arguments": {}} or config.model not in NETWORKS:
         raise ValueError(f"its model is {sources.shown(parts['model'])}")
     if not all(isinstance(key, str) and isinstance(t, Tensor) for key, t in weights.items()):
         raise ValueError("its weights are not tensors")
@@ -261,6 +260,16 @@ def _assemble(parts: dict[str, Any]) -> Checkpoint:
         history=parts["history"],
         versions=parts["versions"],
     )
+
+
+def _resolved(options: dict[str, object]) -> ResolvedConfig:
+    """Return the config of a checkpoint."""
+    asked = sources.build(TrainConfig, [sources.Layer(options, lambda key: key, typed=True)])
+    sources.check(asked)
+    config = asked.resolve(asked.batch_size or DEFAULT_BATCH_SIZE)
+    if asdict(config) != asdict(asked):
+        raise ValueError("an option is left open")
+    return config
 
 
 def _check_plain(history: list[Any], versions: dict[Any, Any]) -> None:

@@ -6,11 +6,14 @@ prediction cannot disagree. None has batch normalisation or dropout: the gradien
 samples is the sum of their gradients, in whatever pieces it is computed.
 """
 
+import sys
 from collections.abc import Callable
 
 import torch
 from torch import nn
 
+from mnist_cli.config.registry import NETWORKS
+from mnist_cli.errors import UsageError
 from mnist_cli.models.layers import CosinePatches, Flatten, Normalize, PairColumns
 from mnist_cli.runtime.seeding import stream_seed
 
@@ -104,28 +107,22 @@ def _he_normal(model: nn.Module) -> nn.Module:
     for layer in model.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-            assert layer.bias is not None
-            nn.init.zeros_(layer.bias)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
     return model
 
 
-MODELS: dict[str, Callable[[], nn.Module]] = {
-    "linear": linear,
-    "mlp": mlp,
-    "lenet": lenet,
-    "cnn": cnn,
-    "quick": quick,
-}
-
-
 def build_model(name: str, seed: int = 0) -> nn.Module:
-    """Return a new network of the table, its weights drawn from the seed alone.
+    """Return a new network of the registry, its weights drawn from the seed alone.
 
     Convolutions are laid out with the channels last, in which they and pooling are faster.
     """
+    if name not in NETWORKS:
+        raise UsageError(f"model {name!r} is not one of {', '.join(NETWORKS)}")
+    builder: Callable[[], nn.Module] = getattr(sys.modules[__name__], NETWORKS[name].builder)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stream_seed(seed, "weights"))
-        model = MODELS[name]()
+        model = builder()
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 

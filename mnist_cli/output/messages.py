@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from rich import filesize
 
 from mnist_cli.config.inference import ExportFormat
+from mnist_cli.config.options import Effect, names_where
 from mnist_cli.config.sources import shown
+from mnist_cli.config.train import TrainConfig
 from mnist_cli.events import (
     AlignmentProbe,
     End,
@@ -19,8 +21,11 @@ from mnist_cli.events import (
     Step,
 )
 
-# What changes the order in which sums are added up.
-ROUNDING = ("micro_batch_size", "device", "threads", "ranks", "torch")
+# Options and versions that change the order in which sums are computed.
+ROUNDING = {
+    *names_where(TrainConfig, lambda about: about.effect is Effect.ROUNDING),
+    *("ranks", "torch"),
+}
 _OF_DIGITS = ("mnist", "qmnist")
 _EXPORT_HINTS = {
     ExportFormat.HTML: "open it in a browser and draw",

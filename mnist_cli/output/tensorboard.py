@@ -15,6 +15,8 @@ import time
 from pathlib import Path
 from typing import BinaryIO
 
+from mnist_cli.config.options import Effect, names_where
+from mnist_cli.config.train import TrainConfig
 from mnist_cli.errors import OutputError, UsageError
 from mnist_cli.events import AlignmentProbe, End, Event, Start, to_dict
 from mnist_cli.output.log_file import Recorder
@@ -46,8 +48,7 @@ _CURVES = {
     "sharpness": ("sharpness", "two_over_lr"),
     "end": ("test_accuracy", "train_seconds"),
 }
-# Of the config, what says where and how often something is written, and not what is trained.
-_PLACES = {"data_dir", "output", "no_clobber", "save_every", "log_interval"}
+_PLACES = names_where(TrainConfig, lambda about: about.effect is Effect.PLACE)
 
 
 class TensorBoard(Recorder):

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from mnist_cli.config.inference import PredictConfig
+from mnist_cli.config.registry import NETWORKS
 from mnist_cli.errors import CheckpointError, DataError, UsageError
 from mnist_cli.events import Prediction, Unreadable
 from mnist_cli.models.checkpoint import load_checkpoint
-from mnist_cli.prediction.confidence import threshold_of
 from mnist_cli.prediction.decode import contained, decode
 from mnist_cli.prediction.image_files import Named, gather
 from mnist_cli.prediction.limits import MAX_BYTES
@@ -61,7 +61,9 @@ def predict(checkpoint: str, images: Sequence[str], config: PredictConfig) -> It
     if config.save_seen == "":
         raise UsageError("--save-seen '': it is empty; name a folder")
     loaded = load_checkpoint(checkpoint)
-    threshold = threshold_of(loaded.config.model, config.uncertain_below)
+    threshold = config.uncertain_below
+    if threshold is None:
+        threshold = NETWORKS[loaded.config.model].confidence_threshold
     model = loaded.build_model().to(device).eval()
     album = None if config.save_seen is None else Album(config.save_seen)
     with ThreadPoolExecutor(min(_READERS, os.cpu_count() or 1)) as readers:

@@ -6,7 +6,7 @@ import sys
 from contextlib import nullcontext
 from pathlib import Path
 
-from mnist_cli.config.train import TrainConfig
+from mnist_cli.config.train import ResolvedConfig, TrainConfig
 from mnist_cli.errors import OutputError, UsageError
 from mnist_cli.models.checkpoint import Checkpoint, Position, encode
 from mnist_cli.runtime.files import OutputLock, write_standard_output
@@ -27,7 +27,7 @@ class Saver:
     def __init__(
         self,
         lock: OutputLock | None,
-        config: TrainConfig,
+        config: ResolvedConfig,
         resumed: Checkpoint | None,
         signals: StopSignals,
         *,

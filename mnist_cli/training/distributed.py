@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, _foreach_copy_, nn
 
 from mnist_cli.config import sources
+from mnist_cli.config.options import names_where
 from mnist_cli.errors import UsageError
 from mnist_cli.runtime.distributed.group import TAIL, ProcessGroup
 from mnist_cli.training.resume import differences
@@ -80,10 +81,6 @@ class GradientAllReduce:
         return self._gradient, RunningSums(loss_sum, int(correct), size)
 
 
-# What may differ from rank to rank.
-_OF_A_RANK = {"device", "threads", "data_dir", "output", "no_clobber", "report", "plot"}
-
-
 def check_spreadable(model: nn.Module, ranks: int) -> None:
     """Raise UsageError if the result of a network would depend on the number of ranks.
 
@@ -105,7 +102,8 @@ def check_alike(config: "DataclassInstance", device: torch.device, group: Proces
     They would train something else each: a variable of the environment or a file is enough.
     """
     own = {"device type": device.type, **asdict(config)}
-    own = {name: value for name, value in own.items() if name not in _OF_A_RANK}
+    may_differ = names_where(type(config), lambda about: about.per_rank)
+    own = {name: value for name, value in own.items() if name not in may_differ}
     theirs = json.loads(group.broadcast(json.dumps(own).encode()) or b"{}")
     for name, (there, here) in differences(theirs, own).items():
         raise UsageError(

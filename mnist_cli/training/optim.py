@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mnist_cli.config.train import TrainConfig
+from mnist_cli.config.train import ResolvedConfig
 
 WARM_UP = 0.15  # share of the updates in which one-cycle rises to its peak
 BETA2 = 0.98  # shorter than torch's 0.999: a training here has few updates
@@ -130,9 +130,8 @@ def _check_alike(other: object, mine: Tensor, slot: str) -> None:
         raise ValueError(f"a tensor of the optimizer's {slot} does not fit the network")
 
 
-def build_optimizer(model: nn.Module, config: TrainConfig) -> Optimizer:
+def build_optimizer(model: nn.Module, config: ResolvedConfig) -> Optimizer:
     """Return the optimizer that a resolved config asks for."""
-    assert config.weight_decay is not None
     if config.optimizer == "sgd":
         return SGD(model, momentum=config.momentum, weight_decay=config.weight_decay)
     return AdamW(model, beta1=config.momentum, weight_decay=config.weight_decay)

@@ -1,50 +1,28 @@
 """What is checked before a training begins."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, fields
-from typing import TYPE_CHECKING
+from dataclasses import asdict
 
 from mnist_cli.config import sources
-from mnist_cli.config.train import TrainConfig
+from mnist_cli.config.options import names_where, options_of
+from mnist_cli.config.train import ResolvedConfig, TrainConfig
 from mnist_cli.errors import UsageError
 
-if TYPE_CHECKING:
-    pass
-
-# What a resumed training may change; the rest would make it another training. More or fewer
-# epochs change the rest of the learning rate's schedule.
-CHANGEABLE = frozenset(
-    {
-        "epochs",
-        "max_updates",
-        "max_seconds",
-        "until_accuracy",
-        "micro_batch_size",
-        "data_dir",
-        "device",
-        "threads",
-        "output",
-        "save_every",
-        "no_clobber",
-        "log_interval",
-        "probe",
-        "probe_every",
-        "probe_samples",
-    }
-)
 MAX_TEXT = 100
-# Of those, what was computed on is told instead of what was asked for.
-_ASKED_FOR = {"device", "threads"}
 
 
 def check_unchanged(config: TrainConfig, before: TrainConfig) -> None:
-    """Raise UsageError if a resumed config differs in a field that may not change."""
+    """Raise UsageError if a resumed config differs in an option that may not change.
+
+    A config that is not resolved is compared only in the options that it does not leave open.
+    """
     problems = []
-    for field in fields(TrainConfig):
-        now, then = getattr(config, field.name), getattr(before, field.name)
-        if field.name not in CHANGEABLE and now != then:
-            was = sources.typed(field.name, then)
-            problems.append(f"{sources.typed(field.name, now)} differs from the checkpoint's {was}")
+    for name, about in options_of(TrainConfig).items():
+        now, then = getattr(config, name), getattr(before, name)
+        is_open = about.resolved_by and now is None and not isinstance(config, ResolvedConfig)
+        if not about.changeable and now != then and not is_open:
+            was = sources.typed(name, then)
+            problems.append(f"{sources.typed(name, now)} differs from the checkpoint's {was}")
     if problems:
         more = f" (and {len(problems) - 2} more)" if problems[2:] else ""
         raise UsageError(
@@ -54,11 +32,15 @@ def check_unchanged(config: TrainConfig, before: TrainConfig) -> None:
 
 
 def changes_since(config: TrainConfig, before: TrainConfig) -> dict[str, list[object]]:
-    """Return the options that differ, each with its value before and now."""
+    """Return the options that differ, each with its value before and now.
+
+    What depends on the machine is left out; the versions tell what was used.
+    """
+    names = names_where(TrainConfig, lambda about: not about.by_machine)
     then, now = asdict(before), asdict(config)
     return differences(
-        {name: value for name, value in then.items() if name not in _ASKED_FOR},
-        {name: value for name, value in now.items() if name not in _ASKED_FOR},
+        {name: value for name, value in then.items() if name in names},
+        {name: value for name, value in now.items() if name in names},
     )
 
 

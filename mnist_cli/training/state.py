@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from mnist_cli import __version__
-from mnist_cli.config.train import TrainConfig
+from mnist_cli.config.train import ResolvedConfig
 from mnist_cli.data.batches import EpochShape
 from mnist_cli.errors import CheckpointError, DivergedError
 from mnist_cli.models.checkpoint import Checkpoint, Position
@@ -20,7 +20,7 @@ MAX_EPOCHS, MAX_RESUMPTIONS = 2000, 100  # that the history keeps
 class TrainingState:
     """Network, optimizer, the number of updates made, and the sums of the epoch under way."""
 
-    def __init__(self, config: TrainConfig, device: torch.device) -> None:
+    def __init__(self, config: ResolvedConfig, device: torch.device) -> None:
         self.model = build_model(config.model, config.seed).to(device)
         self.optimizer = build_optimizer(self.model, config)
         self.update = 0
@@ -80,7 +80,7 @@ class TrainingState:
             gone = {id(old) for old in dropped}
             self.history = [old for old in self.history if id(old) not in gone]
 
-    def checkpoint(self, config: TrainConfig, versions: dict[str, str]) -> Checkpoint:
+    def checkpoint(self, config: ResolvedConfig, versions: dict[str, str]) -> Checkpoint:
         """Return the checkpoint of this state."""
         sums = self.sums
         return Checkpoint(

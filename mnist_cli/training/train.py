@@ -9,7 +9,7 @@ from dataclasses import asdict
 import torch
 
 from mnist_cli import __version__
-from mnist_cli.config import defaults, sources
+from mnist_cli.config import sources
 from mnist_cli.config.train import TrainConfig
 from mnist_cli.data.batches import epoch_shape
 from mnist_cli.data.datasets import load_dataset, train_val_split
@@ -39,7 +39,7 @@ def train(
     """Train, and yield what happens; the checkpoint is at `config.output` when the `End` comes.
 
     With `resume`, the training goes on from there; `config` may differ from the checkpoint's in
-    the fields that `preflight.CHANGEABLE` names. Until the iterator ends or is closed, no other
+    the options that are declared as `changeable`. Until the iterator ends or is closed, no other
     run can write to the same output. With a `group` of ranks, all are to call this alike; the
     first of them writes.
 
@@ -54,6 +54,7 @@ def train(
 
     """
     group = group or ProcessGroup()
+    config = sources.validate(config)
     if resume is None:
         sources.check(config)
     with (lock_output(config) if group.is_main else None) or nullcontext() as lock:
@@ -77,7 +78,7 @@ class _Run:
         self.group = group
         group.listen(self.signals, self.clock)
         if resume is not None:
-            check_unchanged(defaults.resolve(asked), resume.config)
+            check_unchanged(asked, resume.config)
         set_threads(asked.threads, group.rank_info)
         self.device = pick_device(asked.device, group.rank_info)
         check_alike(asked, self.device, group)
@@ -87,7 +88,9 @@ class _Run:
         samples, val = train_val_split(
             dataset.train, val_size=asked.val_size, subset=asked.subset, seed=asked.seed
         )
-        self.config = config = defaults.resolve(asked, len(samples))
+        self.config = config = asked.resolve(len(samples))
+        if resume is not None:
+            check_unchanged(config, resume.config)
         self.saver = Saver(lock, config, resume, self.signals, writing=group.is_main)
         if resume is not None:
             sources.check(config)

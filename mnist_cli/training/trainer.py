@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 
-from mnist_cli.config.train import TrainConfig
+from mnist_cli.config.train import ResolvedConfig
 from mnist_cli.data.augment import ShiftAugmented
 from mnist_cli.data.batches import epoch_shape, epoch_updates, full_batch
 from mnist_cli.data.datasets import Split
@@ -28,7 +28,7 @@ class Trainer:
 
     def __init__(
         self,
-        config: TrainConfig,
+        config: ResolvedConfig,
         state: TrainingState,
         samples: Split,
         *,
@@ -78,7 +78,6 @@ class Trainer:
             first=first,
             shard=self._group.shard if self._group.size > 1 else full_batch,
         )
-        assert config.label_smoothing is not None
         plan = Plan(
             epoch=epochs + 1,
             first=first,
@@ -111,7 +110,6 @@ class Trainer:
             yield event
 
     def _learning_rate(self, update: int) -> float:
-        assert self.config.lr is not None
         return learning_rate(self.config.schedule, self.config.lr, update, self.planned)
 
 

@@ -95,7 +95,7 @@ def test_a_budget_on_the_command_line_replaces_the_files(shell: Shell) -> None:
         (("--batch-sizes", "30,301"), 2, "301 is more than the 300"),
         (("--updates", "3", "--epochs", "2"), 2, "--epochs and --updates contradict"),
         (("--lr-rule", "squared"), 2, "not one of"),
-        (("--seed", "-1"), 2, "too small"),
+        (("--seed", "-1"), 2, "must be at least 0"),
         (("--data-dir", "/proc/none"), 3, "/proc/none"),
         (("--lr", "1e38", "--model", "mlp"), 6, "every arm diverged"),
         (("--output", "/proc/none"), 7, "/proc/none"),

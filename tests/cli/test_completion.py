@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from mnist_cli.config.options import DATASETS, DEVICES, MODELS, MODES, OPTIMIZERS, SCHEDULES
+from mnist_cli.config.options import DATASETS, DEVICES, MODES, SCHEDULES
 from mnist_cli.config.presets import COMPARE, TRAIN, preset_names
+from mnist_cli.config.registry import NETWORKS, OPTIMIZERS
 from tests.helpers.shell import BIN, PROGRAMS
 
 SHELLS = ("bash", "zsh", "fish")
@@ -47,7 +48,7 @@ def completed(program: str, line: str, folder: Path, env: dict[str, str]) -> lis
 @pytest.mark.parametrize(
     ("program", "line", "offered"),
     [
-        ("mnist-train", "--model ", MODELS),
+        ("mnist-train", "--model ", NETWORKS),
         ("mnist-train", "--mode ", MODES),
         ("mnist-train", "--mode b", ("batch",)),
         ("mnist-train", "--optimizer ", OPTIMIZERS),
@@ -73,7 +74,7 @@ def completed(program: str, line: str, folder: Path, env: dict[str, str]) -> lis
         ("mnist-predict", "--device ", DEVICES),
         ("mnist-export", "fi", ("first.pt",)),
         ("mnist-compare", "--config ", (*preset_names(COMPARE), "mine.toml")),
-        ("mnist-compare", "--model ", MODELS),
+        ("mnist-compare", "--model ", NETWORKS),
         ("mnist-compare", "--lr-rule ", ("fixed", "sqrt", "linear", "tuned")),
     ],
 )
@@ -197,7 +198,7 @@ def test_fish_completes(tmp_path: Path, clean_env: dict[str, str]) -> None:
         timeout=60,
         check=True,
     )
-    assert done.stdout.split() == sorted(MODELS)
+    assert done.stdout.split() == sorted(NETWORKS)
 
 
 def read_until(terminal: int, sought: bytes) -> bytes:

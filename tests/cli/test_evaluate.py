@@ -104,7 +104,7 @@ def test_a_checkpoint_on_stdin(shell: Shell, trained: Path) -> None:
     ("options", "message"),
     [
         ("--split no", "--split: 'no' is not one of test, train, val"),
-        ("--batch-size 0", "--batch-size: 0 is too small"),
+        ("--batch-size 0", "--batch-size: must be at least 1"),
         ("--split train --dataset kmnist", "leave --dataset kmnist out"),
     ],
 )

@@ -14,11 +14,10 @@ import pytest
 
 from mnist_cli.cli.measured import Measured, load_figures, options_digest
 from mnist_cli.cli.options import PRESETS
-from mnist_cli.config.options import MODELS
 from mnist_cli.config.presets import COMPARE, TRAIN, preset_names, purpose_of
+from mnist_cli.config.registry import NETWORKS
 from mnist_cli.config.sources import build, toml_file
 from mnist_cli.config.train import TrainConfig
-from mnist_cli.models import networks
 from mnist_cli.models.networks import build_model, count_parameters
 from tests.helpers.shell import BIN, PROGRAMS, Shell
 
@@ -27,16 +26,16 @@ AGAIN = "measure it anew: python -m benchmarks.figures"
 
 
 def test_every_model_and_every_preset_of_training_has_figures_and_nothing_else() -> None:
-    assert set(FIGURES.models) == set(MODELS), AGAIN
+    assert set(FIGURES.models) == set(NETWORKS), AGAIN
     assert set(FIGURES.presets) == set(preset_names(TRAIN)), AGAIN
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", NETWORKS)
 def test_the_figures_of_a_model_are_of_its_present_defaults(name: str) -> None:
     measured = FIGURES.models[name]
     assert measured.options == options_digest(TrainConfig(model=name)), AGAIN
     assert measured.parameters == count_parameters(build_model(name)), AGAIN
-    assert measured.about == (networks.MODELS[name].__doc__ or "").splitlines()[0], AGAIN
+    assert measured.about == NETWORKS[name].about, AGAIN
 
 
 @pytest.mark.parametrize("name", preset_names(TRAIN))
@@ -68,7 +67,7 @@ def test_the_models_are_listed_with_tabs_between_for_a_pipe(shell: Shell) -> Non
     assert (done.code, done.err) == (0, "")
     heading, *rows = [line.split("\t") for line in done.out.splitlines()]
     assert heading == ["name", "parameters", "accuracy", "deviation", "seeds", "seconds", "about"]
-    assert [row[0] for row in rows] == list(MODELS)
+    assert [row[0] for row in rows] == list(NETWORKS)
     assert {len(row) for row in rows} == {len(heading)}
 
 
@@ -172,7 +171,7 @@ def test_on_a_terminal_of_eighty_columns_no_name_or_figure_is_cut(
     assert "…" not in text
     assert max(map(len, text.splitlines())) <= 80
     networks = question == "--list-models"
-    names = MODELS if networks else (*preset_names(TRAIN), *preset_names(COMPARE))
+    names = NETWORKS if networks else (*preset_names(TRAIN), *preset_names(COMPARE))
     for name in names:
         assert f" {name} " in text
     for measured in (FIGURES.models if networks else FIGURES.presets).values():

@@ -10,11 +10,10 @@ import pytest
 import torch
 from PIL import Image
 
-from mnist_cli.config.options import MODELS
+from mnist_cli.config.registry import NETWORKS
 from mnist_cli.data.datasets import Dataset
 from mnist_cli.models.checkpoint import load_checkpoint
 from mnist_cli.models.digest import weights_sha256
-from mnist_cli.prediction.confidence import THRESHOLDS
 from tests.helpers.hostile import HOSTILE, encoded
 from tests.helpers.shell import Shell
 
@@ -198,7 +197,10 @@ def test_the_threshold_decides_what_is_uncertain(
         marks = [event["uncertain"] for event in events]
         return marks, [event["probability"] for event in events], done.err.splitlines()
 
-    for options, threshold in ([], THRESHOLDS["linear"]), (["--uncertain-below", "0.6"], 0.6):
+    for options, threshold in (
+        ([], NETWORKS["linear"].confidence_threshold),
+        (["--uncertain-below", "0.6"], 0.6),
+    ):
         marks, probabilities, notes = uncertain(*options)
         assert marks == [probability < threshold for probability in probabilities]
         assert 0 < sum(marks) < len(marks)
@@ -208,10 +210,6 @@ def test_the_threshold_decides_what_is_uncertain(
     assert not any(uncertain("--uncertain-below", "0")[0])
     done = shell("mnist-predict", "--uncertain-below", "2", str(trained), files[0])
     assert (done.code, len(done.err.splitlines())) == (2, 1)
-
-
-def test_there_is_a_threshold_for_every_model() -> None:
-    assert set(THRESHOLDS) == set(MODELS)
 
 
 def test_a_folder_stands_for_its_images_and_a_pattern_for_what_fits(

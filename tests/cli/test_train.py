@@ -166,7 +166,7 @@ def test_display_options_follow_the_same_precedence(shell: Shell) -> None:
 @pytest.mark.parametrize(
     ("options", "code", "message"),
     [
-        ("--batch-size 0", 2, "--batch-size: 0 is too small; the least is 1"),
+        ("--batch-size 0", 2, "--batch-size: must be at least 1, not 0"),
         ("--batch-size 70000", 2, "--batch-size 70000 is more than the 640 training samples"),
         ("--batch-sise 64", 2, "No such option: --batch-sise; did you mean --batch-size"),
         ("--mode batch --batch-size 64", 2, "--batch-size 64 contradicts --mode batch"),

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from mnist_cli.cli.options import PRESETS, Display
-from mnist_cli.config.defaults import resolve
 from mnist_cli.config.sources import build, check, toml_file
 from mnist_cli.config.train import TrainConfig
 from tests.helpers.shell import Shell
@@ -80,7 +79,7 @@ def test_a_preset_says_what_it_is_for(name: str) -> None:
 def test_the_default_preset_is_the_default() -> None:
     config = build(TrainConfig, [toml_file("default", PRESETS, TrainConfig, Display)])
     check(config)
-    assert resolve(config) == resolve(TrainConfig())
+    assert config.resolve(60_000) == TrainConfig().resolve(60_000)
 
 
 def test_a_file_of_a_presets_name_comes_first(

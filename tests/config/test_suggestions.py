@@ -10,8 +10,9 @@ from mnist_cli.cli.options import Display, Recording, Resume
 from mnist_cli.config import suggestions
 from mnist_cli.config.compare import CompareConfig
 from mnist_cli.config.inference import EvalConfig, ExportConfig, PredictConfig
-from mnist_cli.config.options import DEVICES, MODELS, MODES, OPTIMIZERS
+from mnist_cli.config.options import DEVICES, MODES
 from mnist_cli.config.presets import COMPARE, TRAIN, preset_names
+from mnist_cli.config.registry import NETWORKS, OPTIMIZERS
 from mnist_cli.config.sources import flag
 from mnist_cli.config.suggestions import nearest, nearest_option
 from mnist_cli.config.train import TrainConfig
@@ -30,13 +31,13 @@ EVERY_KIND = (
         ("minibatch", MODES, "mini-batch"),
         ("MINI_BATCH", MODES, "mini-batch"),
         ("full-batch", MODES, "batch"),
-        ("CNN", MODELS, "cnn"),
-        ("leNet5", MODELS, "lenet"),
+        ("CNN", NETWORKS, "cnn"),
+        ("leNet5", NETWORKS, "lenet"),
         ("gpu", DEVICES, "cuda"),
         ("adam", OPTIMIZERS, "adamw"),
-        ("gpu", MODELS, None),  # what it stands for elsewhere is not known here
-        ("xyzzy", MODELS, None),
-        ("", MODELS, None),
+        ("gpu", NETWORKS, None),  # what it stands for elsewhere is not known here
+        ("xyzzy", NETWORKS, None),
+        ("", NETWORKS, None),
     ],
 )
 def test_the_nearest_word_is_found(word: str, known: tuple[str, ...], meant: str | None) -> None:

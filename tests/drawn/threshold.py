@@ -3,7 +3,7 @@
 Each model is trained with its defaults on 50,000 samples; the other 10,000 of the training set,
 never the test set, choose. The threshold is the highest probability, in hundredths, below which at
 most 1 % of the samples fall that were read right. It prints the rows of
-`mnist_cli/prediction/confidence.py`,
+`mnist_cli/config/registry.py`,
 with the share of samples that is at or above it, how many of these are right, and how many of the
 mistakes are below. It takes some minutes.
 """
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from mnist_cli.config.options import MODELS
+from mnist_cli.config.registry import NETWORKS
 from mnist_cli.data.datasets import load_dataset, train_val_split
 from mnist_cli.models.checkpoint import load_checkpoint
 
@@ -26,7 +26,7 @@ LOST = 0.01  # of the samples that are read right: how many may be called uncert
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data-dir", default="data")
-    parser.add_argument("--models", nargs="*", default=MODELS)
+    parser.add_argument("--models", nargs="*", default=NETWORKS)
     given = parser.parse_args()
     for name in given.models:
         with tempfile.TemporaryDirectory() as folder:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from mnist_cli.config.defaults import resolve
+from mnist_cli.config.registry import NETWORKS
 from mnist_cli.config.train import TrainConfig
 from mnist_cli.data.datasets import Dataset
 from mnist_cli.errors import UsageError
@@ -20,7 +20,7 @@ from mnist_cli.export.formats import resolve_format
 from mnist_cli.export.graph import layers_of
 from mnist_cli.models.checkpoint import Checkpoint, Position, load_checkpoint, save_checkpoint
 from mnist_cli.models.digest import weights_sha256
-from mnist_cli.models.networks import MODELS, build_model
+from mnist_cli.models.networks import build_model
 from tests.helpers.shell import BIN, Shell
 
 ENDINGS = ("html", "onnx", "safetensors")
@@ -35,12 +35,12 @@ def checkpoint_of(name: str, folder: Path) -> Path:
             if parameter.dim() == 1 or name == "linear":
                 torch.nn.init.normal_(parameter, std=0.1)
     path = folder / f"{name}.pt"
-    config = resolve(TrainConfig(model=name))
+    config = TrainConfig(model=name).resolve(60_000)
     save_checkpoint(Checkpoint(config, model.state_dict(), {}, Position(0), [], {}), str(path))
     return path
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", NETWORKS)
 def test_onnx_runtime_reads_the_same_digits(
     shell: Shell, mnist: Dataset, tmp_path: Path, name: str
 ) -> None:
@@ -76,7 +76,7 @@ def test_an_onnx_model_tells_where_it_comes_from(shell: Shell, trained: Path) ->
     assert model.graph.input[0].type.tensor_type.shape.dim[0].dim_param == "N"
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", NETWORKS)
 def test_the_safetensors_library_reads_the_same_weights(
     shell: Shell, tmp_path: Path, name: str
 ) -> None:

@@ -13,9 +13,9 @@ import pytest
 import torch
 from PIL import Image
 
+from mnist_cli.config.registry import NETWORKS
 from mnist_cli.data.datasets import Dataset
 from mnist_cli.models.checkpoint import load_checkpoint
-from mnist_cli.models.networks import MODELS
 from mnist_cli.prediction.preprocess import as_digit
 from tests.export.test_export import checkpoint_of
 from tests.helpers.browsing import VIEWS, OpenPage, check_self_contained
@@ -121,7 +121,7 @@ def desk(browser: Any, page_file: Path) -> Iterator[Desk]:
     found.context.close()
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", NETWORKS)
 def test_the_browsers_logits_are_pytorchs(
     browser: Any, shell: Shell, mnist: Dataset, tmp_path: Path, name: str
 ) -> None:

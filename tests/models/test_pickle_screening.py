@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from mnist_cli.config.options import names_where
+from mnist_cli.config.train import TrainConfig
 from mnist_cli.errors import CheckpointError
 from mnist_cli.models.checkpoint import load_checkpoint, save_checkpoint
 from mnist_cli.models.pickle_screening import UnsafeError, UnsupportedFileError, screen
-from mnist_cli.training.resume import CHANGEABLE
 from mnist_cli.training.state import MAX_EPOCHS, TrainingState
 
 Members = dict[str, bytes]
@@ -241,7 +242,7 @@ def test_repeated_texts_do_not_add_up_to_gigabytes() -> None:
 def test_a_history_never_grows_too_long_to_be_read(trained: Path, tmp_path: Path) -> None:
     checkpoint = load_checkpoint(trained)
     state = TrainingState(checkpoint.config, torch.device("cpu"))
-    names = [*CHANGEABLE, *checkpoint.versions]
+    names = [*names_where(TrainConfig, lambda about: about.changeable), *checkpoint.versions]
     for number in range(150):
         changes = {name: [f"{number:0101}", "é" * (101 - number % 2)] for name in names}
         state.remember({"event": "resume", "update": number, "changes": changes})

@@ -190,7 +190,6 @@ def toml(draw: random.Random, folder: Path) -> Callable[[], object]:
     from mnist_cli.config import sources
     from mnist_cli.config.compare import CompareConfig
     from mnist_cli.config.compare import resolve as resolve_comparison
-    from mnist_cli.config.defaults import resolve
     from mnist_cli.config.train import TrainConfig
 
     compare = draw.random() < 0.3
@@ -210,7 +209,7 @@ def toml(draw: random.Random, folder: Path) -> Callable[[], object]:
         config = sources.build(kind, layers)
         if isinstance(config, TrainConfig):
             sources.check(config)
-            return resolve(config, 60_000)
+            return config.resolve(60_000)
         return resolve_comparison(config)
 
     return read

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from mnist_cli.config.options import MODELS
+from mnist_cli.config.registry import NETWORKS
 from mnist_cli.data.batches import EpochShape, epoch_updates
 from mnist_cli.data.datasets import Split
 from mnist_cli.errors import DivergedError
@@ -52,7 +52,7 @@ def one_update(model: nn.Module, split: Split, plan: Plan) -> tuple[list[torch.T
 
 
 @pytest.mark.parametrize("micro", [1, 7, 33, 50, 100, 1000])  # ragged and even, one and many
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", NETWORKS)
 def test_the_gradient_is_the_same_for_every_micro_batch_size(
     name: str, micro: int, few: Split
 ) -> None:
@@ -76,7 +76,7 @@ def test_label_smoothing_enters_the_gradient_but_not_the_reported_loss(few: Spli
 
 
 @pytest.mark.parametrize("micro", [1, 7, 100])
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", NETWORKS)
 def test_in_single_precision_the_gradient_is_right_up_to_rounding(
     name: str, micro: int, few: Split
 ) -> None:

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from mnist_cli.config.defaults import resolve
-from mnist_cli.config.options import MODELS, MODES, OPTIMIZERS, SCHEDULES
+from mnist_cli.config.options import MODES, SCHEDULES
+from mnist_cli.config.registry import NETWORKS, OPTIMIZERS
 from mnist_cli.config.train import TrainConfig
 from mnist_cli.data.datasets import Split
 from mnist_cli.models.digest import weights_sha256
@@ -54,25 +54,25 @@ def test_a_rate_depends_on_the_update_and_the_plan_alone(schedule: str) -> None:
     assert all(rate > 0 for rate in forward), "an update without a rate would be no update"
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", NETWORKS)
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_every_default_is_decided_by_model_and_mode(model: str, mode: str, optimizer: str) -> None:
-    config = resolve(TrainConfig(model=model, mode=mode, optimizer=optimizer))
+    config = TrainConfig(model=model, mode=mode, optimizer=optimizer).resolve(60_000)
     assert None not in (config.lr, config.weight_decay, config.label_smoothing, config.augment)
     assert config.batch_size == (None if mode == "batch" else 64)
-    assert resolve(config) == config
+    assert config.resolve(60_000) == config
 
 
 def test_a_set_smaller_than_the_default_batch_is_one_batch() -> None:
-    assert resolve(TrainConfig(), samples=50).batch_size == 50
-    assert resolve(TrainConfig(), samples=60_000).batch_size == 64
-    assert resolve(TrainConfig(batch_size=64), samples=50).batch_size == 64  # asked for: an error
+    assert TrainConfig().resolve(50).batch_size == 50
+    assert TrainConfig().resolve(60_000).batch_size == 64
+    assert TrainConfig(batch_size=64).resolve(50).batch_size == 64  # asked for: an error
 
 
 def test_what_was_given_is_kept() -> None:
     given = TrainConfig(lr=0.0, momentum=0.0, weight_decay=0.0, augment=False, batch_size=7)
-    config = resolve(given)
+    config = given.resolve(60_000)
     assert (config.lr, config.momentum, config.weight_decay) == (0.0, 0.0, 0.0)
     assert config.augment is False
     assert config.batch_size == 7
@@ -87,7 +87,7 @@ def gradient(model: nn.Module, split: Split) -> tuple[torch.Tensor, ...]:
 @pytest.mark.parametrize("name", ["sgd", "adamw"])
 def test_the_optimizers_are_those_of_torch(name: str, momentum: float, few: Split) -> None:
     mine, theirs = build_model("cnn"), build_model("cnn")
-    config = resolve(TrainConfig(optimizer=name, momentum=momentum, weight_decay=0.05))
+    config = TrainConfig(optimizer=name, momentum=momentum, weight_decay=0.05).resolve(60_000)
     optimizer = build_optimizer(mine, config)
     parameters = theirs.parameters()
     reference = (
@@ -112,7 +112,7 @@ def test_a_gradient_may_lie_otherwise_in_memory(name: str, few: Split) -> None:
     digests = set()
     for lay in (torch.clone, lambda g: g.clone(memory_format=torch.contiguous_format)):
         model = build_model("cnn")
-        optimizer = build_optimizer(model, resolve(TrainConfig(optimizer=name)))
+        optimizer = build_optimizer(model, TrainConfig(optimizer=name).resolve(60_000))
         optimizer.step([lay(g) for g in gradient(model, few)], 0.01)
         digests.add(weights_sha256(model.state_dict()))
     assert len(digests) == 1

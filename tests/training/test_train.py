@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from mnist_cli.config import defaults
 from mnist_cli.errors import DivergedError, OutputError, ThresholdNotMetError, UsageError
 from mnist_cli.events import End, Epoch, Progress, Start, Step
 from mnist_cli.models.checkpoint import load_checkpoint
@@ -128,7 +127,7 @@ def test_a_gradient_that_is_not_finite_stops_the_training_at_that_update(
 
 def test_an_optimizer_that_overflows_is_divergence(small: Configure) -> None:
     """AdamW's squares do long before its weights: such a state could not be loaded again."""
-    state = TrainingState(defaults.resolve(small(model="linear")), torch.device("cpu"))
+    state = TrainingState(small(model="linear").resolve(60_000), torch.device("cpu"))
     state.check_finite()
     gradient = [torch.full_like(p, 1e30) for p in state.model.parameters()]  # squares: 1e60
     state.optimizer.step(gradient, 0.01)

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from mnist_cli.config.options import names_in
-from mnist_cli.config.train import TrainConfig
+from mnist_cli.config.train import ResolvedConfig
 from mnist_cli.data.datasets import Split
 from mnist_cli.events import AlignmentProbe, NoiseProbe, ProbeEvent, SharpnessProbe
 from mnist_cli.runtime.seeding import stream
@@ -31,7 +31,7 @@ class Probes:
     on those before it nor disturbs the training.
     """
 
-    config: TrainConfig
+    config: ResolvedConfig
     samples: Split
     pool: ThreadPool
     clock: Callable[[], float]
@@ -50,7 +50,6 @@ class Probes:
         names = names_in(self.config.probe)
         was_training = model.training
         model.eval()
-        assert self.config.label_smoothing is not None
         objective = Objective(model, self.config.label_smoothing, self.pool)
         at: dict[str, Any] = {"update": update, "samples_seen": samples_seen}
         try:

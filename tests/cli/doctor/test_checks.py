@@ -134,7 +134,7 @@ def test_an_extra_that_cannot_be_imported_is_told(monkeypatch: pytest.MonkeyPatc
 def test_a_variable_that_a_program_refuses_is_a_problem(shell: Shell) -> None:
     done = diagnosed(shell, "-q", MNIST_EPOCHS="a\x1b", MNIST_FORMAT="pdf")
     assert done.code == ExitCode.USAGE
-    assert "problem  variables: MNIST_EPOCHS: 'a\\x1b' is not a whole number\n" in done.out
+    assert "problem  variables: MNIST_EPOCHS: 'a\\x1b' is not an integer\n" in done.out
     assert "-> change or unset it for mnist-train, mnist-compare\n" in done.out
     assert "-> change or unset it for mnist-export\n" in done.out
 

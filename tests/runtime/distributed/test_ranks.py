@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from mnist_cli.config.options import MODELS
+from mnist_cli.config.registry import NETWORKS
 from mnist_cli.errors import UsageError
 from mnist_cli.models.networks import build_model
 from mnist_cli.runtime.distributed.group import TAIL, ProcessGroup
@@ -96,7 +96,7 @@ def test_batch_normalisation_is_refused_with_several_ranks(norm: nn.Module) -> N
         check_spreadable(model, 2)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", NETWORKS)
 def test_every_network_can_be_spread(name: str) -> None:
     check_spreadable(build_model(name), 2)
 

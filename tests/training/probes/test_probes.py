@@ -8,11 +8,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from mnist_cli.config.defaults import resolve
+from mnist_cli.config.registry import NETWORKS
 from mnist_cli.config.train import TrainConfig
 from mnist_cli.data.datasets import Dataset, Split
 from mnist_cli.models.layers import Flatten, Normalize
-from mnist_cli.models.networks import MODELS, build_model
+from mnist_cli.models.networks import build_model
 from mnist_cli.runtime.seeding import stream
 from mnist_cli.runtime.threads import ThreadPool
 from mnist_cli.training.probes.alignment import alignment
@@ -72,7 +72,7 @@ def test_the_two_batch_estimate_agrees_with_the_exact_noise_within_three_standar
     assert abs(total - trace / gradient_square) < 3 * error
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_square_norms_are_those_of_one_backward_pass_a_sample(
     name: str, smoothing: float, few: Split
@@ -153,7 +153,9 @@ def test_batches_stray_as_far_as_the_noise_says(mnist: Dataset) -> None:
 def test_networks_with_batch_norm_and_dropout_are_probed_in_evaluation_mode(few: Split) -> None:
     model = small_network(nn.BatchNorm1d(10), nn.Dropout(0.5)).float()
     model(few.images)  # moves the running means from their start
-    config = resolve(TrainConfig(model="linear", batch_size=10, probe="noise,alignment,sharpness"))
+    config = TrainConfig(model="linear", batch_size=10, probe="noise,alignment,sharpness").resolve(
+        60_000
+    )
     probes = Probes(config, few, ThreadPool(), lambda: 0.0)
     model.train()
     first = list(probes.measure(model, update=3, samples_seen=0, lr=0.1))
