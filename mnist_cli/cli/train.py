@@ -3,7 +3,7 @@
 import os
 import sys
 from contextlib import ExitStack, suppress
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -28,6 +28,7 @@ from mnist_cli.cli.program import (
 )
 from mnist_cli.cli.show_config import show_config
 from mnist_cli.config import sources
+from mnist_cli.config.options import names_where
 from mnist_cli.config.presets import TRAIN
 from mnist_cli.config.provenance import DEFAULT, resolved_training
 from mnist_cli.config.train import TrainConfig
@@ -82,7 +83,7 @@ def train(given: dict[str, Any], config: str | None) -> None:
             if checkpoint is not None:
                 options = _resumed(checkpoint, path, layers, display)
                 origins = {f.name: f"checkpoint {path}" for f in fields(options)}
-                origins |= dict.fromkeys(_places(path), DEFAULT)
+                origins |= dict.fromkeys(_not_restored(path), DEFAULT)
                 origins |= {} if resume in (AUTO, "-") else {"output": "--resume"}
         _keep_apart(recording, output=options.output, resume=resume, config=config)
         if questions.show_config:
@@ -147,21 +148,18 @@ def _checkpoint(path: str, group: "ProcessGroup | None", *, optional: bool) -> "
     return decode(data, path)
 
 
-def _places(path: str) -> dict[str, Any]:
-    """Return the options that are never taken from a checkpoint: it may be a stranger's."""
-    fresh = TrainConfig()
-    return {
-        "output": fresh.output if path == "-" else path,
-        "data_dir": fresh.data_dir,
-        "no_clobber": fresh.no_clobber,
-    }
+def _not_restored(path: str) -> dict[str, Any]:
+    """Return the values of the options that are never taken from a checkpoint."""
+    names = names_where(TrainConfig, lambda about: not about.restored)
+    fresh = {name: getattr(TrainConfig(), name) for name in names}
+    return fresh if path == "-" else fresh | {"output": path}
 
 
 def _resumed(
     checkpoint: "Checkpoint", path: str, layers: list[sources.Layer], display: Display
 ) -> TrainConfig:
     """Return a checkpoint's config, changed by what was given now."""
-    base = replace(checkpoint.config, **_places(path))
+    base = TrainConfig(**{**asdict(checkpoint.config), **_not_restored(path)})
     if base.max_updates and base.max_updates <= checkpoint.position.update:
         base = replace(base, max_updates=None)  # a budget that was spent
     return _streams(sources.build(TrainConfig, layers, base), display)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import Field, dataclass, fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from mnist_cli.config.options import Option
+from mnist_cli.config.options import Option, options_of
 from mnist_cli.config.sources import Layer, deciding_layers
 from mnist_cli.config.train import ResolvedConfig, TrainConfig
 
@@ -51,8 +51,8 @@ def _setting(
     deciding: dict[str, Layer],
     base: str,
 ) -> Setting:
-    about: Option = field.metadata["option"]
     name = field.name
+    about = options_of(type(asked))[name]
     value = getattr(resolved, name)
     layer = deciding.get(name)
     if layer is not None and getattr(asked, name) is not None:

@@ -1,7 +1,7 @@
 """The pickle of a checkpoint, followed without running it.
 
 A pickle is a program for a small machine that makes values. This machine makes only values like
-those of a checkpoint, with stand-ins for its tensors, and stops at full_batch else.
+those of a checkpoint, with stand-ins for its tensors, and stops at everything else.
 """
 
 import io

@@ -61,11 +61,11 @@ def test_an_experiment_compares(name: str, shell: Shell) -> None:
 
 
 @pytest.mark.parametrize("name", COMPARISONS)
-def test_an_experiment_says_its_lock_its_source_its_command_and_what_was_measured(
+def test_an_experiment_says_its_claim_its_source_its_command_and_what_was_measured(
     name: str,
 ) -> None:
     comment = [line for line in CONTENTS[name].splitlines() if line.startswith("# ")]
-    for heading in ("OutputLock: ", "Source: ", "Command: ", "Measured: "):
+    for heading in ("Claim: ", "Source: ", "Command: ", "Measured: "):
         assert any(line.startswith(f"# {heading}") for line in comment), heading
     assert any(f"mnist-compare --config {name}" in line for line in comment)
 

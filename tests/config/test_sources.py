@@ -81,7 +81,7 @@ def test_two_problems_are_told_at_once_and_the_others_counted() -> None:
     with pytest.raises(UsageError) as raised:
         from_flags(batch_size="0", model="x", lr="y")
     first, second = str(raised.value).splitlines()
-    assert first.startswith("--batch-size: 0")
+    assert first == "--batch-size: must be at least 1, not 0"
     assert second.endswith("(and 1 more)")
 
 
