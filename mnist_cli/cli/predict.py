@@ -39,9 +39,9 @@ def predict(given: dict[str, Any], checkpoint: str, images: list[str]) -> None:
     A folder stands for the images in it, without those in folders within it; 'scans/**/*.png' in
     quotes for what fits the pattern. - reads standard input: mnist-predict checkpoint.pt - < 7.png
 
-    A reading is uncertain if its probability is below --uncertain-below (by default, what 1 % of
-    the right readings of held-out samples were below), or if no digit was found: then all ten have
-    0.1. A note on stderr says so, and in --json the key uncertain.
+    A prediction is uncertain if its probability is below --uncertain-below (by default, what 99 %
+    of the correct predictions of held-out samples reach), or if no digit was found: then all ten
+    have 0.1. A note on stderr says so, and in --json the key uncertain.
 
     In a PATH, tabs, line ends and other control characters are written as \t, \n and \x1b, say;
     --json, which also has the probabilities of all ten digits, keeps it as it is.
@@ -58,29 +58,28 @@ def predict(given: dict[str, Any], checkpoint: str, images: list[str]) -> None:
     display = sources.build(Display, layers)
 
     with quick_imports():
-        from mnist_cli.output.predict_display import Shower, note  # noqa: PLC0415 (torch)
+        from mnist_cli.output import predict_display  # noqa: PLC0415 (scipy)
         from mnist_cli.output.renderers import JsonLines  # noqa: PLC0415 (--help is quick)
-        from mnist_cli.prediction.predict import predict as read  # noqa: PLC0415 (torch, Pillow)
+        from mnist_cli.prediction.predict import predict as predict_images  # noqa: PLC0415 (torch)
 
-    data, shower = JsonLines(), Shower(sys.stderr)
+    data, drawing = JsonLines(), predict_display.PredictionDisplay(sys.stderr)
     failed = False
     with notices(quiet=display.quiet):
-        for reading in read(checkpoint, images, config):
-            event = reading.event
-            if isinstance(event, Unreadable):
+        for result in predict_images(checkpoint, images, config):
+            if isinstance(result, Unreadable):
                 failed = True
-                print_error(event.reason)
+                print_error(result.reason)
                 continue
-            assert reading.seen is not None
+            event, image = result.event, result.image
             if display.json:
                 data.show(event)
             else:
                 path = event.path.translate(_ESCAPES)
                 write_standard_output(f"{path}\t{event.digit}\t{event.probability:.4f}\n")
             if config.show and not display.quiet:
-                shower.show(event, reading.seen)
+                drawing.show(event, image)
             if event.uncertain:
-                _log.info(note(event, reading.seen, reading.threshold))
+                _log.info(predict_display.explain_uncertain(event, image, result.threshold))
     if failed:
         raise typer.Exit(ExitCode.DATA)
 

@@ -102,7 +102,7 @@ def print_mistakes(result: CheckpointEvaluation, limit: int, stream: TextIO) -> 
     each_row = max(1, (console.width + _GAP) // (_PICTURE + _GAP))
     for first in range(0, len(indices), each_row):
         row = indices[first : first + each_row]
-        pictures = [half_blocks(result.images[index], colour=colour) for index in row]
+        pictures = [half_blocks(result.images[index].numpy(), colour=colour) for index in row]
         lines = [Text(" " * _GAP).join(parts) for parts in zip(*pictures, strict=True)]
         lines.append(Text((" " * _GAP).join(_caption(result, index) for index in row)))
         for line in lines:

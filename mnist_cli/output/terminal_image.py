@@ -1,20 +1,21 @@
-"""Small grey pictures as lines of text: two pixels a character, one above the other."""
+"""Draw small grayscale images as text: each character is two pixels, one above the other."""
 
+import numpy as np
+from numpy.typing import NDArray
 from rich.style import Style
 from rich.text import Text
-from torch import Tensor
 
 _UPPER = "▀"
 _SHADES = " ░▒▓█"  # from dark to light, as on a dark terminal
 
 
-def half_blocks(image: Tensor, *, colour: bool = True) -> list[Text]:
-    """Return a picture `uint8 [28, 28]`, light on dark, as 14 lines of 28 cells.
+def half_blocks(image: NDArray[np.uint8], *, colour: bool = True) -> list[Text]:
+    """Return an image `[height, width]`, light on dark, as lines of text: 14 of 28 cells for MNIST.
 
-    In colour each cell is an upper half-block, whose foreground is the upper pixel and whose
-    background is the lower one, as 24-bit greys, which a console of fewer colours makes into its
-    nearest. Without colour each cell is one of five shades: the mean of its two pixels. Other
-    sizes work alike; the last row of an odd number stands above a black one.
+    In colour each cell is an upper half-block: its foreground is the upper pixel, its background
+    the lower one, in 24-bit grays, for which a console of fewer colours takes its nearest. Without
+    colour each cell is one of five shades, by the mean of its two pixels. An odd number of rows is
+    completed by a black one.
     """
     rows = [[int(value) for value in row] for row in image.tolist()]
     if len(rows) % 2:

@@ -1,167 +1,197 @@
-"""Ink told from paper: the share of ink in each pixel of a photograph, a scan or a screenshot.
+"""Separate ink from background: the contrast of each pixel of a photograph, scan or screenshot.
 
-Paper is what most of a picture is, lit unevenly; ink is what differs from the paper that would be
-seen there. The light is a sum of a few cosines, fitted so that what fits badly counts ever less: a
-robust fit by iteratively reweighted least squares with Geman and McClure's weights, whose scale
-shrinks as in graduated non-convexity (Blake and Zisserman, "Visual Reconstruction", 1987).
+The background is what most of an image shows, lit unevenly. Ink is what differs from it. The light
+is modelled as a sum of a few cosines and fitted robustly: by iteratively reweighted least squares
+with Geman and McClure's weights, whose scale shrinks as in graduated non-convexity (Blake and
+Zisserman, "Visual Reconstruction", 1987).
 """
 
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
+import numpy as np
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
 from torch.nn import functional as F
 
-FAINT = 10.0  # of 255: what differs less from the paper is noise of a camera or of JPEG
-_SIGNAL = 5.0  # ink stands out by so many deviations of the paper; noise reaches three
-_EVEN, _EVEN_SHARE = 6.0, 0.6  # paper is even if so much of the border differs by less than that
-_LIGHT_SIDE, _LOOK_SIDE = 64, 256  # the light is fitted, and ink is looked for, at these sizes
-_ROUNDS = 14  # of the fit
-# How many waves of light there are each way, and how far the border is trusted to be paper.
-_HYPOTHESES = ((5, 3.0), (3, 10.0), (2, 10.0), (3, 0.0), (5, 0.0))
-_BELL = 2.0  # how narrow the bell over the middle is that stands for no trust at all
-_SMOOTH = 0.001  # how much a wave costs; one half as long costs sixteen times as much
-_DARKEST = 40.0  # paper is not made brighter than if it were so dark
-_STRONGEST = 0.0004  # of all pixels: how strong ink is, these tell
+Floats = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+
+MIN_CONTRAST = 10.0  # of 255: what differs less from the background is noise of a camera or of JPEG
+_MIN_SIGNAL = 5.0  # ink differs by so many standard deviations of the background; noise by three
+# A background is uniform if this fraction of the border differs by less than the tolerance.
+_UNIFORM_TOLERANCE, _UNIFORM_FRACTION = 6.0, 0.6
+_LIGHT_SIDE, _COARSE_SIDE = 64, 256  # the light is fitted, and ink is searched for, at these sizes
+_FIT_ITERATIONS = 14
+# The number of cosines in each direction, and the weight of a border pixel relative to others.
+# A weight of 0 stands for a Gaussian around the centre instead: the border isn't background.
+_LIGHT_MODELS = ((5, 3.0), (3, 10.0), (2, 10.0), (3, 0.0), (5, 0.0))
+_GAUSSIAN_DECAY = 2.0
+_SMOOTHNESS = 0.001  # the penalty of a cosine; half the wavelength costs sixteen times as much
+_DARKEST = 40.0  # darker background is amplified only as much as this
+_STRONGEST_FRACTION = 0.0004  # of all pixels: these determine the strength of the ink
 
 
 @dataclass(frozen=True)
-class Inked:
-    """How strongly each pixel is inked: 1 is full ink, 0 is paper."""
+class Difference:
+    """The difference of each pixel from the estimated background, `[channels, height, width]`."""
 
-    share: Tensor  # [height, width]
-    coarse: Tensor  # the same, its longer side at most 256
+    full: Floats
+    coarse: Floats  # the same, its longer side at most 256 pixels
 
+    def contrast_maps(self, within: Mask | None = None) -> Iterator["ContrastMap"]:
+        """Yield maps of what may be ink: the strongest difference from background, its opposite.
 
-@dataclass(frozen=True)
-class Look:
-    """How each pixel differs from what the paper there would look like."""
-
-    apart: Tensor  # [bands, height, width]
-    coarse: Tensor  # the same, its longer side at most 256
-
-    def inked(self, within: Tensor | None = None) -> list[Inked]:
-        """Return what may be the ink: what differs most from the paper, and its opposite.
-
-        Of all directions in which a colour may differ from the paper's the one is taken in which
-        most differs, so that yellow on white and red on blue are seen as black on white is. What
-        does not stand out from the paper's own pattern is left out. `within`, a coarse mask, it is
-        looked for.
+        The colour difference is projected onto the direction in which it is largest, so that
+        yellow on white and red on blue are found as black on white is. A map is left out if it
+        does not exceed the background's own noise. `within` is a coarse mask of the pixels to
+        consider.
         """
-        colours = self.coarse.flatten(1)
+        colours = self.coarse.reshape(len(self.coarse), -1)
         if within is not None:
-            colours = colours[:, within.flatten()]
-        found = []
-        way = _direction(colours)
-        for signed in (way, -way):
-            values = signed @ colours
+            colours = colours[:, within.ravel()]
+        axis = _principal_axis(colours)
+        for direction in (axis, -axis):
+            values = np.einsum("c,cn->n", direction, colours)
             strength = _strength(values)
-            if strength >= max(FAINT, _SIGNAL * _spread(values)):
-                found.append(self._along(signed / strength))
-        return found
-
-    def _along(self, way: Tensor) -> Inked:
-        apart, coarse = (torch.einsum("b,bhw->hw", way, a) for a in (self.apart, self.coarse))
-        return Inked(apart, coarse)
+            if strength >= max(MIN_CONTRAST, _MIN_SIGNAL * _background_noise(values)):
+                yield ContrastMap(self, direction / strength)
 
 
-def looks(picture: Tensor) -> Iterator[Look]:
-    """Yield ways to see a picture `uint8 [height, width, bands]`: what in it may be the paper.
+@dataclass(frozen=True)
+class ContrastMap:
+    """The contrast of each pixel, `float32 [height, width]`: 1 is full ink, 0 is background."""
 
-    Paper is what most of the border is, where that is even. If it is not, the light may be
-    complicated or simple, and the border may be paper or something else.
+    difference: Difference
+    projection: Floats  # [channels]
+
+    @cached_property
+    def full(self) -> Floats:
+        """The contrast at full size."""
+        return self._project(self.difference.full)
+
+    @cached_property
+    def coarse(self) -> Floats:
+        """The contrast with the longer side at most 256 pixels."""
+        return self._project(self.difference.coarse)
+
+    def _project(self, channels: Floats) -> Floats:
+        contrast: Floats = np.einsum("c,chw->hw", self.projection, channels)
+        return contrast
+
+
+def background_differences(image: NDArray[np.uint8]) -> Iterator[Difference]:
+    """Yield the differences of an image `[height, width, channels]` from plausible backgrounds.
+
+    If most of the border has one colour, that is the background. Otherwise the light may be
+    complex or simple, and the border may be background or something else.
     """
-    bands = picture.permute(2, 0, 1).float()
-    border = torch.cat([bands[:, 0], bands[:, -1], bands[:, :, 0], bands[:, :, -1]], 1)
-    even = border.median(1, keepdim=True).values
-    near = ((border - even).abs() < _EVEN).all(0).float().mean()
-    if near > _EVEN_SHARE or min(bands.shape[1:]) < 8:
-        apart = bands - even[:, :, None]
-        yield Look(apart, shrunk(apart, _LOOK_SIDE))
+    channels = np.ascontiguousarray(image.transpose(2, 0, 1), dtype=np.float32)
+    border = border_of(channels)
+    colour = median(border)[:, None]
+    uniform = (np.abs(border - colour) < _UNIFORM_TOLERANCE).all(0).mean()
+    if uniform > _UNIFORM_FRACTION or min(channels.shape[1:]) < 8:
+        difference = channels - colour[:, :, None]
+        yield Difference(difference, _shrink(difference, _COARSE_SIDE))
         return
-    small = shrunk(bands, _LIGHT_SIDE)
-    for waves, trust in _HYPOTHESES:
-        fitted = _fitted(small, waves, trust)
-        paper = F.interpolate(fitted[None], bands.shape[1:], mode="bilinear")[0]
-        light = paper.mean(0)  # ink in the shadow is as strong as ink in the sun
-        apart = (bands - paper) * (light.median() / light.clamp(min=_DARKEST))
-        yield Look(apart, shrunk(apart, _LOOK_SIDE))
+    small = _shrink(channels, _LIGHT_SIDE)
+    for waves, border_weight in _LIGHT_MODELS:
+        fitted = torch.from_numpy(_fit_light(small, waves, border_weight))[None]
+        background = F.interpolate(fitted, channels.shape[1:], mode="bilinear")[0].numpy()
+        light = background.mean(0)
+        # Ink in the shadow becomes as strong as ink in the sun.
+        gain = median(light.ravel()) / np.maximum(light, _DARKEST)
+        difference = (channels - background) * gain
+        yield Difference(difference, _shrink(difference, _COARSE_SIDE))
 
 
-def shrunk(bands: Tensor, side: int) -> Tensor:
-    """Return `[bands, height, width]` with no side longer than `side`, each pixel a mean."""
-    height, width = bands.shape[1:]
+def border_of(channels: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the pixels of the border of `[..., height, width]` as `[..., pixels]`."""
+    top, bottom = channels[..., 0, :], channels[..., -1, :]
+    return np.concatenate([top, bottom, channels[..., 0], channels[..., -1]], axis=-1)
+
+
+def median(values: Floats) -> Floats:
+    """Return the lower median along the last axis: always one of the values."""
+    middle = (values.shape[-1] - 1) // 2
+    result: Floats = np.partition(values, middle, axis=-1)[..., middle]
+    return result
+
+
+def _shrink(channels: Floats, side: int) -> Floats:
+    """Return `[channels, height, width]` with no side longer than `side`, by averaging pixels."""
+    height, width = channels.shape[1:]
     if max(height, width) <= side:
-        return bands
+        return channels
     scale = side / max(height, width)
     size = (max(1, round(height * scale)), max(1, round(width * scale)))
-    return F.adaptive_avg_pool2d(bands, size)
+    # scipy.ndimage has no average over areas whose sides are not whole multiples.
+    shrunk: Floats = F.adaptive_avg_pool2d(torch.from_numpy(channels), size).numpy()
+    return shrunk
 
 
-def _fitted(bands: Tensor, waves: int, trust: float) -> Tensor:
-    """Return the light on the paper of a small picture `[bands, height, width]`, without ink.
-
-    `trust` is how many times as much a pixel of the border counts as another; 0 stands for a bell
-    over the middle.
-    """
-    height, width = bands.shape[1:]
+def _fit_light(channels: Floats, waves: int, border_weight: float) -> Floats:
+    """Return the light on the background of a small image `[channels, height, width]`."""
+    height, width = channels.shape[1:]
     rows, columns = _cosines(height, waves), _cosines(width, waves)
-    basis = torch.einsum("ky,lx->yxkl", rows, columns).reshape(height * width, -1)
-    order = torch.arange(waves).float() ** 2
-    bent = (order[:, None] + order[None]).flatten() ** 2
-    stiff = torch.diag(_SMOOTH * height * width * bent)
-    values = bands.flatten(1).T  # [pixels, bands]
-    prior = weight = _prior(height, width, trust).flatten()
-    spread = math.inf
-    for _ in range(_ROUNDS):
-        weighted = basis * weight[:, None]
-        solved = torch.linalg.solve(weighted.T @ basis + stiff, weighted.T @ values)
-        off = (values - basis @ solved).norm(dim=1)
-        spread = max(3 * float(off.median()) + 1, min(float(off.max()) / 2, spread * 0.7))
-        weight = prior / (1 + (off / spread) ** 2) ** 2
-    light: Tensor = basis @ solved
-    return light.T.reshape(bands.shape)
+    # In PyTorch, not NumPy: the threads of OpenBLAS wait busily, and with several readers at work
+    # preparing an image took twice as long (53 ms of processor time instead of 24 ms).
+    basis = torch.from_numpy(np.einsum("ky,lx->yxkl", rows, columns).reshape(height * width, -1))
+    squares = torch.arange(waves, dtype=torch.float32) ** 2
+    bending = (squares[:, None] + squares).flatten() ** 2
+    penalty = torch.diag(_SMOOTHNESS * height * width * bending)
+    values = torch.from_numpy(channels).flatten(1).T  # [pixels, channels]
+    initial = weights = torch.from_numpy(_initial_weights(height, width, border_weight)).flatten()
+    scale = math.inf
+    for _ in range(_FIT_ITERATIONS):
+        weighted = basis * weights[:, None]
+        solution = torch.linalg.solve(weighted.T @ basis + penalty, weighted.T @ values)
+        fitted = basis @ solution
+        residuals = (values - fitted).norm(dim=1)
+        smaller = min(float(residuals.max()) / 2, scale * 0.7)
+        scale = max(3 * float(residuals.median()) + 1, smaller)
+        weights = initial / (1 + (residuals / scale) ** 2) ** 2
+    light: Floats = fitted.T.reshape(channels.shape).numpy()
+    return light
 
 
-def _prior(height: int, width: int, trust: float) -> Tensor:
-    """Return how much each pixel counts at first."""
-    if not trust:
-        y, x = (torch.linspace(-1, 1, length) for length in (height, width))
-        squared: Tensor = y[:, None] ** 2 + x**2
-        bell: Tensor = torch.exp(-_BELL * squared)
-        return bell
-    edge = torch.ones(height, width)
-    edge[[0, -1]] = trust
-    edge[:, [0, -1]] = trust
-    return edge
+def _initial_weights(height: int, width: int, border_weight: float) -> Floats:
+    """Return the initial weight of each pixel."""
+    if not border_weight:
+        y, x = (np.linspace(-1, 1, length, dtype=np.float32) for length in (height, width))
+        gaussian: Floats = np.exp(-_GAUSSIAN_DECAY * (y[:, None] ** 2 + x**2))
+        return gaussian
+    weights = np.full((height, width), border_weight, dtype=np.float32)
+    weights[1:-1, 1:-1] = 1
+    return weights
 
 
-def _cosines(length: int, waves: int) -> Tensor:
+def _cosines(length: int, waves: int) -> Floats:
     """Return the first waves of the discrete cosine transform, `[waves, length]`."""
-    places = (torch.arange(length) + 0.5) * math.pi / length
-    cosines: Tensor = torch.cos(torch.arange(waves)[:, None] * places)
-    return cosines
+    angles = (np.arange(length, dtype=np.float32) + 0.5) * math.pi / length
+    return np.cos(np.arange(waves)[:, None] * angles).astype(np.float32)
 
 
-def _direction(colours: Tensor) -> Tensor:
-    """Return the unit vector along which those of `[bands, pixels]` lie that are most apart."""
+def _principal_axis(colours: Floats) -> Floats:
+    """Return the unit vector along which the largest of `[channels, pixels]` lie."""
     if len(colours) == 1:
-        return torch.ones(1)
-    distance = colours.norm(dim=0)
-    most = distance.topk(max(1, round(_STRONGEST * 10 * len(distance)))).indices
-    farthest = colours[:, most].double()
-    vectors: Tensor = torch.linalg.eigh(farthest @ farthest.T).eigenvectors
-    return vectors[:, -1].float()
+        return np.ones(1, dtype=np.float32)
+    distances = np.linalg.norm(colours, axis=0)
+    count = max(1, round(_STRONGEST_FRACTION * 10 * len(distances)))
+    farthest = colours[:, np.argpartition(distances, -count)[-count:]].astype(np.float64)
+    axis: Floats = np.linalg.eigh(farthest @ farthest.T).eigenvectors[:, -1].astype(np.float32)
+    return axis
 
 
-def _strength(values: Tensor) -> float:
-    """Return what the strongest pixels reach."""
-    return float(values.topk(max(1, int(_STRONGEST * len(values)))).values[-1])
+def _strength(values: Floats) -> float:
+    """Return the contrast that the strongest pixels reach."""
+    count = max(1, int(_STRONGEST_FRACTION * len(values)))
+    return float(np.partition(values, -count)[-count])
 
 
-def _spread(values: Tensor) -> float:
-    """Return the standard deviation of paper: by its other side, on which there is no ink."""
-    other = values[values <= 0]
-    return 1.4826 * float(-other.median()) if len(other) else 0.0
+def _background_noise(values: Floats) -> float:
+    """Return the standard deviation of the background, from the sign that ink does not have."""
+    negative = values[values <= 0]
+    return 1.4826 * float(-median(negative)) if len(negative) else 0.0

@@ -1,158 +1,159 @@
-"""A picture of a digit as MNIST's makers would have prepared it.
+"""Turn an image of a digit into 28 by 28 pixels, prepared as the makers of MNIST prepared theirs.
 
-They scaled a digit to fit 20 by 20 pixels, keeping its proportions, and put its centre of mass at
-the centre of 28 by 28. Source: the MNIST page of LeCun, Cortes and Burges.
+They scaled a digit to fit 20 by 20 pixels, keeping its proportions, and moved its centre of mass
+to the centre of 28 by 28. Source: the MNIST page of LeCun, Cortes and Burges.
 """
 
+import math
 from functools import cache
 
+import numpy as np
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
+from scipy import ndimage
 from torch.nn import functional as F
 
-from mnist_cli.prediction.background import FAINT
-from mnist_cli.prediction.segment import find
+from mnist_cli.prediction.background import MIN_CONTRAST, Floats, Mask, border_of, median
+from mnist_cli.prediction.segment import find_digit
 
 SIDE, _BOX = 28, 20
-_SOFT = 0.1  # of full ink: what is none at all
-# Of the variance: what a blur takes away, or what a parabola explains. MNIST's images reach 0.50
-# and 0.63, white noise begins at 0.82.
-_ROUGH, _SMOOTH = 0.7, 0.9
-_LUMA = (0.299, 0.587, 0.114)  # of red, green and blue: ITU-R BT.601
-_DRAWN_SIDE = 160  # strokes are measured and widened at this size
-_GRAIN = 7  # pixels of that: dots of printers and screens, which are no edges
-_THIN = 1.8  # pixels of the 20: strokes of MNIST's are 1.5 (5 %), 2.4 (half of them), 3.7 (95 %)
+Pixels = NDArray[np.uint8]
+
+_MIN_INK = 0.1  # of full ink: less becomes 0
+# A blur removes up to this fraction of the variance, a parabola explains up to this one. The
+# maxima in MNIST are 0.50 and 0.63; white noise begins at 0.82.
+_MAX_NOISE, _MAX_GRADIENT = 0.7, 0.9
+_LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # of red, green, blue: ITU-R BT.601
+_STROKE_SIDE = 160  # the size at which strokes are measured and widened
+_TEXTURE = 7  # pixels of that: the dots of printers and screens, which are not edges
+_MIN_STROKE = 1.8  # pixels of the box: MNIST has 1.5 (5th percentile), 2.4 (median), 3.7 (95th)
 
 
-def as_digit(picture: Tensor) -> Tensor:
-    """Return a picture `uint8 [height, width, bands]` as `uint8 [28, 28]`, ink light.
+def to_mnist_image(image: Pixels) -> Pixels:
+    """Return an image `[height, width, channels]` as `[28, 28]`: a light digit on black.
 
-    A picture of 28 by 28 is taken to be prepared already, and only made grey and turned to light
-    on dark. Without a digit, all is 0.
+    The digit is found, cut out, scaled and centred. An image of 28 by 28 pixels is only converted
+    to grayscale and made light on dark. Without a digit all pixels are 0.
     """
-    if tuple(picture.shape[:2]) == (SIDE, SIDE):
-        return _as_it_is(picture)
-    found = find(picture)
-    if found is None:
-        return torch.zeros(SIDE, SIDE, dtype=torch.uint8)
-    share = ((found.share - _SOFT) / (1 - _SOFT)).clamp(0, 1)
-    return _centred(_fitted(_drawn(_cut_out(share, found.digit))))
+    if image.shape[:2] == (SIDE, SIDE):
+        return _as_prepared(image)
+    digit = find_digit(image)
+    if digit is None:
+        return np.zeros((SIDE, SIDE), dtype=np.uint8)
+    ink = ((digit.contrast - _MIN_INK) / (1 - _MIN_INK)).clip(0, 1)
+    return _center(_fit_to_box(_widen_strokes(_cut_out(ink, digit.mask))))
 
 
-def _as_it_is(picture: Tensor) -> Tensor:
-    """Return a picture that has MNIST's size, grey and light on dark.
+def _as_prepared(image: Pixels) -> Pixels:
+    """Return an image of MNIST's size in grayscale, light on dark.
 
-    The background is what most of the border is; ink is what differs most from it.
+    The background is the median of the border; ink is what differs most from it.
     """
-    grey = picture.float() @ torch.tensor(_LUMA) if picture.shape[2] == 3 else picture[:, :, 0]
-    grey = grey.float().round()
-    border = torch.cat([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
-    darker, lighter = border.median() - grey.min(), grey.max() - border.median()
-    if max(float(darker), float(lighter)) < FAINT:
-        return torch.zeros(SIDE, SIDE, dtype=torch.uint8)
-    if _is_noise(grey) or _is_gradient(grey):
-        return torch.zeros(SIDE, SIDE, dtype=torch.uint8)
-    return (255 - grey if darker > lighter else grey).to(torch.uint8)
+    gray = (image @ _LUMA if image.shape[2] == 3 else image[:, :, 0].astype(np.float32)).round()
+    background = float(median(border_of(gray)))
+    darker, lighter = background - float(gray.min()), float(gray.max()) - background
+    if max(darker, lighter) < MIN_CONTRAST or _is_noise(gray) or _is_gradient(gray):
+        return np.zeros((SIDE, SIDE), dtype=np.uint8)
+    return (255 - gray if darker > lighter else gray).astype(np.uint8)
 
 
-def _is_noise(grey: Tensor) -> bool:
-    """Tell whether pixels have hardly anything to do with their neighbours."""
-    blurred = F.avg_pool2d(grey[None], 3, stride=1, padding=1, count_include_pad=False)[0]
-    return float((grey - blurred).var()) > _ROUGH * float(grey.var())
+def _is_noise(gray: Floats) -> bool:
+    """Return True if pixels hardly depend on their neighbours."""
+    blurred = ndimage.uniform_filter(gray, 3, mode="nearest")
+    return bool((gray - blurred).var() > _MAX_NOISE * gray.var())
 
 
-def _is_gradient(grey: Tensor) -> bool:
-    """Tell whether a parabola across is nearly all there is to a picture."""
-    terms = _parabola()  # orthonormal
-    fitted = terms @ (terms.T @ grey.flatten())
-    return float((grey.flatten() - fitted).var()) < (1 - _SMOOTH) * float(grey.var())
+def _is_gradient(gray: Floats) -> bool:
+    """Return True if a parabola explains nearly all of an image."""
+    terms = _parabolas()
+    fitted = terms @ (terms.T @ gray.ravel())
+    return bool((gray.ravel() - fitted).var() < (1 - _MAX_GRADIENT) * gray.var())
 
 
 @cache
-def _parabola() -> Tensor:
-    """Return an orthonormal basis of the parabolas over a picture, `[pixels, 6]`."""
-    y = torch.linspace(-1, 1, SIDE)[:, None].expand(SIDE, SIDE)
-    terms = torch.stack([torch.ones_like(y), y, y.T, y * y, (y * y).T, y * y.T], 2).flatten(0, 1)
-    basis: Tensor = torch.linalg.qr(terms).Q
-    return basis
+def _parabolas() -> Floats:
+    """Return an orthonormal basis of the parabolas over an image, `[784, 6]`."""
+    y, x = np.meshgrid(*2 * [np.linspace(-1, 1, SIDE)], indexing="ij")
+    terms = np.stack([np.ones_like(y), y, x, y * y, x * x, x * y], axis=-1)
+    return np.linalg.qr(terms.reshape(-1, 6)).Q.astype(np.float32)
 
 
-def _cut_out(share: Tensor, digit: Tensor) -> Tensor:
-    """Return the ink where the digit is, in the smallest rectangle that has it all.
+def _cut_out(ink: Floats, mask: Mask) -> Floats:
+    """Return the digit's ink in the smallest rectangle around it.
 
-    `digit` is a mask, which may be smaller than the picture.
+    The mask may be coarser than the ink.
     """
-    mask = F.max_pool2d(digit[None, None].float(), 3, stride=1, padding=1)  # soft edges, too
-    if mask.shape[2:] != share.shape:
-        mask = F.interpolate(mask, share.shape, mode="nearest")
-    ink = share * mask[0, 0]
-    drawn = ink > ink.max() / 3
-    rows, columns = (drawn.any(dim).nonzero().flatten().tolist() for dim in (1, 0))
-    return ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    mask = ndimage.binary_dilation(mask, np.ones((3, 3), dtype=bool))  # includes soft edges
+    rows, columns = (
+        np.arange(length) * coarse // length
+        for length, coarse in zip(ink.shape, mask.shape, strict=True)
+    )
+    digit = ink * mask[rows[:, None], columns]
+    (box,) = ndimage.find_objects((digit > digit.max() / 3).astype(np.int8))
+    cut_out: Floats = digit[box]
+    return cut_out
 
 
-def _drawn(ink: Tensor) -> Tensor:
-    """Return a digit large, its strokes at least as wide as MNIST's."""
-    ink = _scaled(ink, _DRAWN_SIDE)
-    width = _stroke_width(ink) * _BOX / _DRAWN_SIDE
-    if width >= _THIN:
+def _widen_strokes(ink: Floats) -> Floats:
+    """Return a digit at the size for strokes, these at least as wide as MNIST's."""
+    ink = _resize(ink, _STROKE_SIDE)
+    width = _stroke_width(ink) * _BOX / _STROKE_SIDE
+    if width >= _MIN_STROKE:
         return ink
-    # Widened by r pixels on each side, and scaled to the box again, it is as wide as wished:
-    # (width + 2 r') / (20 + 2 r') = wished / 20, where r' is r in pixels of the box.
-    wider = _BOX * (_THIN - width) / (2 * (_BOX - _THIN))
-    return _widened(ink, round(wider * _DRAWN_SIDE / _BOX))
+    # The digit grows by the radius r on each side and is then scaled to the box of 20 pixels, so
+    # (width + 2 r) / (20 + 2 r) = minimum / 20, in pixels of the box.
+    radius = _BOX * (_MIN_STROKE - width) / (2 * (_BOX - _MIN_STROKE))
+    return _dilate(ink, round(radius * _STROKE_SIDE / _BOX))
 
 
-def _scaled(ink: Tensor, side: int) -> Tensor:
-    """Return a picture with its longer side made `side` pixels."""
+def _resize(ink: Floats, side: int) -> Floats:
+    """Return an image whose longer side has `side` pixels."""
     scale = side / max(ink.shape)
     size = [max(1, round(length * scale)) for length in ink.shape]
-    return F.interpolate(ink[None, None], size, mode="bilinear", antialias=True)[0, 0]
+    # scipy.ndimage.zoom has no antialiasing.
+    source = torch.from_numpy(np.ascontiguousarray(ink))[None, None]
+    resized: Floats = F.interpolate(source, size, mode="bilinear", antialias=True)[0, 0].numpy()
+    return resized
 
 
-def _stroke_width(ink: Tensor) -> float:
-    """Return the mean width of strokes: a line of width w and length l has 2 l of edge.
+def _stroke_width(ink: Floats) -> float:
+    """Return the mean width of strokes: a stroke of width w and length l has an edge of 2 l.
 
-    The edge is as long as there are changes between neighbours, by Cauchy's and Crofton's formula:
-    on average over all directions it meets 4 / pi of them a pixel.
+    The length of the edge follows from the number of changes between neighbours by the
+    Cauchy-Crofton formula: averaged over all directions there are 4 / pi of them per pixel.
     """
-    even = F.avg_pool2d(ink[None], _GRAIN, stride=1, padding=_GRAIN // 2)[0]
-    drawn = F.pad(even > even.max() / 2, (1, 1, 1, 1))
-    changes = int(drawn.diff(dim=0).sum()) + int(drawn.diff(dim=1).sum())
-    return 2 * int(drawn.sum()) / (changes * torch.pi / 4)
+    smooth = ndimage.uniform_filter(ink, _TEXTURE, mode="constant")
+    drawn = np.pad(smooth > smooth.max() / 2, 1)
+    changes = np.count_nonzero(np.diff(drawn, axis=0)) + np.count_nonzero(np.diff(drawn, axis=1))
+    return 2 * np.count_nonzero(drawn) / (changes * math.pi / 4)
 
 
-def _widened(ink: Tensor, radius: int) -> Tensor:
-    """Return a picture in which each pixel is as inked as the most inked one in reach."""
-    wide = F.pad(ink, (radius,) * 4)
-    height = wide.shape[0]
-    found = wide.clone()
-    for down in range(-radius, radius + 1):
-        half = int((radius**2 - down**2) ** 0.5)
-        row = F.max_pool1d(wide, 2 * half + 1, stride=1, padding=half)
-        source = row[max(0, -down) : height - max(0, down)]
-        target = found[max(0, down) : height - max(0, -down)]
-        torch.maximum(target, source, out=target)
-    return found
+def _dilate(ink: Floats, radius: int) -> Floats:
+    """Return the image dilated by a disk: each pixel is the maximum within the radius."""
+    offsets = np.arange(-radius, radius + 1)
+    disk = offsets[:, None] ** 2 + offsets**2 <= radius**2
+    dilated: Floats = ndimage.grey_dilation(
+        np.pad(ink, radius), footprint=disk, mode="constant", cval=0.0
+    )
+    return dilated
 
 
-def _fitted(ink: Tensor) -> Tensor:
-    """Return the ink scaled to fit the box, its darkest spot full."""
-    scaled = _scaled(ink, _BOX)
-    return scaled / scaled.max()
+def _fit_to_box(ink: Floats) -> Floats:
+    """Return the digit scaled to fit the box, its strongest pixel 1."""
+    scaled = _resize(ink, _BOX)
+    scaled /= scaled.max()
+    return scaled
 
 
-def _centred(ink: Tensor) -> Tensor:
-    """Return 28 by 28 pixels with the ink's centre of mass at pixel 14, to the nearest pixel.
+def _center(ink: Floats) -> Pixels:
+    """Return 28 by 28 pixels with the centre of mass at pixel 14, to the nearest pixel.
 
-    In MNIST itself it lies between 13.5 and 14.5 of 0 to 27, down and across, in every image.
+    In every image of MNIST it lies between 13.5 and 14.5 of 0 to 27 on both axes.
     """
-    image = torch.zeros(SIDE, SIDE)
-    places = []
-    for dim, side in enumerate(ink.shape):
-        mass = ink.sum(1 - dim)
-        centre = float((mass * torch.arange(side)).sum() / mass.sum())
-        places.append(min(max(round(SIDE // 2 - centre), 0), SIDE - side))
-    top, left = places
+    top, left = (
+        min(max(round(SIDE // 2 - centre), 0), SIDE - length)
+        for centre, length in zip(ndimage.center_of_mass(ink), ink.shape, strict=True)
+    )
+    image = np.zeros((SIDE, SIDE), dtype=np.float32)
     image[top : top + ink.shape[0], left : left + ink.shape[1]] = ink
-    return (image * 255).round().to(torch.uint8)
+    return (image * 255).round().astype(np.uint8)

@@ -1,4 +1,4 @@
-"""What the network saw of images, saved as pictures."""
+"""Save the network's inputs as images."""
 
 import io
 import os
@@ -6,22 +6,22 @@ import stat
 from pathlib import Path
 
 from PIL import Image
-from torch import Tensor
 
 from mnist_cli.errors import OutputError
+from mnist_cli.prediction.preprocess import Pixels
 from mnist_cli.runtime.files import check_writable, write_atomic
 
-_MAX_STEM = 200  # bytes: a name may have 255, and there is more to it while it is being written
+_MAX_STEM = 200  # bytes: a name may have 255, and the temporary file has a longer one
 
 
-class Album:
-    """A folder of pictures of 28 by 28 pixels, named after the images that they are of."""
+class InputFolder:
+    """A folder of network inputs, named after the images that they were made from."""
 
     def __init__(self, folder: str) -> None:
-        """Make the folder if it is not there.
+        """Create the folder if it does not exist.
 
         Raises:
-            OutputError: it cannot be made, or not be written to.
+            OutputError: it cannot be created, or is not writable.
 
         """
         self._folder = Path(folder)
@@ -35,19 +35,17 @@ class Album:
         check_writable(self._folder / "seen.png")
         self._taken: set[str] = set()
 
-    def save(self, seen: Tensor, path: str) -> None:
-        """Write `uint8 [28, 28]` to NAME.png for an image NAME, or else to NAME-2.png and so on.
+    def save(self, image: Pixels, path: str) -> None:
+        """Write `[28, 28]` to NAME.png for an image NAME, or else to NAME-2.png and so on.
 
-        No file is replaced. One that holds this very picture, as when the same images are read
-        again, is left as it is.
+        No file is replaced. A file that already holds this input is kept.
 
         Raises:
             OutputError: it could not be written.
 
         """
-        height, width = seen.shape
         file = io.BytesIO()
-        Image.frombytes("L", (width, height), bytes(seen.flatten().tolist())).save(file, "PNG")
+        Image.fromarray(image).save(file, "PNG")
         stem = "stdin" if path == "-" else Path(path).stem
         while len(os.fsencode(stem)) > _MAX_STEM:
             stem = stem[:-1]
@@ -60,15 +58,15 @@ class Album:
             write_atomic(self._folder / name, file.getvalue())
 
     def _is_other(self, name: str, data: bytes) -> bool:
-        """Tell whether something other than a file that holds `data` has a name."""
-        place = self._folder / name
+        """Return True if the name is taken by anything but a file that holds `data`."""
+        path = self._folder / name
         try:
-            status = place.lstat()
+            status = path.lstat()
             same = stat.S_ISREG(status.st_mode) and status.st_size == len(data)
-            return not same or place.read_bytes() != data
+            return not same or path.read_bytes() != data
         except FileNotFoundError:
             return False
-        except PermissionError:  # so it is somebody else's
+        except PermissionError:  # so it belongs to another user
             return True
-        except OSError:  # a name that cannot be: to write it will tell why
+        except OSError:  # an impossible name: writing it reports why
             return False

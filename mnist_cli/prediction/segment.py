@@ -1,250 +1,234 @@
-"""Where in a picture the digit is."""
+"""Find the digit in an image: segmentation into connected components, and a choice among them."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
-from torch.nn import functional as F
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
 
-from mnist_cli.prediction.background import Inked, Look, looks
+from mnist_cli.prediction.background import (
+    ContrastMap,
+    Difference,
+    Floats,
+    Mask,
+    background_differences,
+)
 
-_INK = 0.4  # of full ink: what is drawn; less is a shadow, a printed line, or a stroke's soft edge
-# Faint strokes that hang on strong ones have so much ink, and make the digit so many times as large
-# at most: more would be a ruled line.
-_HAIR, _MOST = 0.2, 3.0
-_INSIDE = 0.04  # of a sheet's sides: its border, which is blurred
-_STEP = 0.5  # of full ink, at the edge of a digit: shadows and textures have softer ones
-_ENOUGH = 0.6  # a digit as clear as that will be it
-_SMALL = 12  # pixels: there is no digit to be found in less
+_INK = 0.4  # of full ink: less is a shadow, a printed line or a stroke's soft edge
+# Faint strokes connected to strong ones have this contrast. They make the digit larger by this
+# factor at most: more would be a ruled line.
+_FAINT_INK, _MAX_GROWTH = 0.2, 3.0
+_SHEET_MARGIN = 0.04  # of a sheet's sides: its border, which is blurred
+_MIN_EDGE = 0.5  # of full ink: shadows and textures have softer edges
+_CLEAR = 0.6  # a digit of that clarity ends the search
+_MIN_SIDE = 12  # pixels: a smaller area holds no digit
 
+_MIN_AREA = 0.04  # of the largest component: smaller ones are dirt
+_MAX_GAP = 0.4  # of the largest component's longer side: what is farther away is no part of it
+_MIN_INK = 0.4  # of all ink: if the digit has less, this is a texture
+_MIN_INNER = 0.1  # of the largest component: the size of one inside the image that is preferred
+_ALONG = 0.9  # of a side: what covers so much of one is a table's edge or a shadow
+_SPAN, _LINE = 0.95, 0.08  # of the sides: the length and width of a line across the image
+_SHEET_FILL, _SHEET_AREA = 0.7, 0.15  # of its rectangle, and of the image: a sheet of paper
 
-@dataclass(frozen=True)
-class Piece:
-    """Pixels that touch each other, their corners included: runs (row, first, past the last)."""
-
-    runs: tuple[tuple[int, int, int], ...]
-
-    @property
-    def area(self) -> int:
-        """The number of pixels."""
-        return sum(end - start for _, start, end in self.runs)
-
-    @property
-    def box(self) -> tuple[int, int, int, int]:
-        """The smallest rectangle around it: top, left, bottom, right; the last two are outside."""
-        rows = [row for row, _, _ in self.runs]
-        left, right = min(run[1] for run in self.runs), max(run[2] for run in self.runs)
-        return min(rows), left, max(rows) + 1, right
+_SQUARE = np.ones((3, 3), dtype=bool)  # pixels that share a corner are connected, too
+_Box = tuple[slice, slice]  # rows and columns
 
 
 @dataclass(frozen=True)
-class Found:
-    """A digit: the share of ink `float [height, width]`, and which of that is the digit.
+class Segmentation:
+    """A digit: the contrast `float32 [height, width]` and the mask of its pixels.
 
-    `digit` is a mask, which may be coarser. `clarity` tells how much ink there is at once where the
-    digit begins, and how well ink and paper are told apart: 0 to about 1.
+    The mask may be coarser than the contrast. `clarity`, from 0 to about 1, is high if the digit
+    has sharp edges and differs clearly from the background. `sheet` is where it is a sheet of
+    paper rather than a digit, in pixels of the mask.
     """
 
-    share: Tensor
-    digit: Tensor
+    contrast: Floats
+    mask: Mask
     clarity: float
-    sheet: tuple[int, int, int, int] | None  # where it is a sheet of paper, in pixels of `digit`
+    sheet: _Box | None
 
 
-def find(picture: Tensor) -> Found | None:
-    """Return the digit in a picture `uint8 [height, width, bands]`, or None where there is none.
+@dataclass(frozen=True)
+class _Candidate:
+    contrast: ContrastMap
+    mask: Mask
+    clarity: float
+    sheet: _Box | None
 
-    On a sheet of paper that lies on something else the digit is looked for on the sheet.
+
+def find_digit(image: NDArray[np.uint8]) -> Segmentation | None:
+    """Return the digit in an image `[height, width, channels]`, or None if there is none.
+
+    If a sheet of paper lies on something else, the digit is searched for on the sheet.
     """
-    best: Found | None = None
-    for look in looks(picture):
-        for found in _seen(look):
-            if found.clarity > (best.clarity if best else 0):
-                best = found
-        if best and best.clarity > _ENOUGH:
+    best: _Candidate | None = None
+    for difference in background_differences(image):
+        for candidate in _candidates(difference):
+            if best is None or candidate.clarity > best.clarity:
+                best = candidate
+        if best and best.clarity > _CLEAR:
             break
-    if best and best.sheet:
-        scale = [
-            side / coarse for side, coarse in zip(picture.shape, best.digit.shape, strict=False)
-        ]
-        top, left, bottom, right = (round(at * scale[n % 2]) for n, at in enumerate(best.sheet))
-        down, across = (1 + round(_INSIDE * side) for side in (bottom - top, right - left))
-        inner = picture[top + down : bottom - down, left + across : right - across]
-        if min(inner.shape[:2]) >= _SMALL:
-            return find(inner) or best
-    return best
+    if best is None or best.clarity <= 0:
+        return None
+    if best.sheet:
+        inside = tuple(
+            _shrink_slice(part, side / coarse)
+            for part, side, coarse in zip(best.sheet, image.shape, best.mask.shape, strict=False)
+        )
+        sheet = image[inside]
+        if min(sheet.shape[:2]) >= _MIN_SIDE and (found := find_digit(sheet)):
+            return found
+    return Segmentation(best.contrast.full, best.mask, best.clarity, best.sheet)
 
 
-def _seen(look: Look) -> Iterator[Found]:
-    """Yield the digits that one way to see a picture shows."""
-    for inked in look.inked():
-        shape = inked.coarse.shape
-        all_pieces = pieces(inked.coarse > _INK)
-        around = [piece for piece in all_pieces if is_surrounding(piece, shape)]
-        if not around:
-            yield from _chosen(inked, all_pieces, None)
+def _shrink_slice(part: slice, scale: float) -> slice:
+    """Return a slice of a sheet's pixels, scaled to the image and without the sheet's margin."""
+    start, stop = round(part.start * scale), round(part.stop * scale)
+    margin = 1 + round(_SHEET_MARGIN * (stop - start))
+    return slice(start + margin, stop - margin)
+
+
+def _candidates(difference: Difference) -> Iterator[_Candidate]:
+    """Yield the digits that stand out from one background."""
+    for contrast in difference.contrast_maps():
+        components = Components(contrast.coarse > _INK)
+        around = components.surroundings()
+        if not around.any():
+            yield from _candidate(contrast, components, None)
             continue
-        outside = F.max_pool2d(painted(around, shape)[None].float(), 5, stride=1, padding=2)[0]
-        within = outside == 0
+        within = ~ndimage.binary_dilation(components.mask(around), _SQUARE, iterations=2)
         if within.any():
-            for inner in look.inked(within):
-                yield from _chosen(inner, pieces((inner.coarse > _INK) & within), within)
+            for inner in difference.contrast_maps(within):
+                inside = Components((inner.coarse > _INK) & within)
+                yield from _candidate(inner, inside, within)
 
 
-def _chosen(inked: Inked, found: list[Piece], within: Tensor | None) -> Iterator[Found]:
-    """Yield the digit among pieces, if there is one."""
-    shape = inked.coarse.shape
-    if chosen := digit_of(found, shape):
-        digit = painted(chosen, shape)
-        ink = inked.coarse.clamp(-1, 1.2)
-        step = _step(ink, digit)
-        told_apart = _told_apart(ink if within is None else ink[within])
-        sheet = box_of(chosen) if is_sheet(chosen, shape) else None
-        if step >= _STEP:
-            yield Found(inked.share, _with_hairlines(digit, ink), step * told_apart, sheet)
+def _candidate(
+    contrast: ContrastMap, components: "Components", within: Mask | None
+) -> Iterator[_Candidate]:
+    """Yield the digit among components, if there is one."""
+    chosen = components.digit()
+    if not chosen.any():
+        return
+    mask = components.mask(chosen)
+    ink = contrast.coarse.clip(-1, 1.2)
+    edge = _edge_contrast(ink, mask)
+    if edge >= _MIN_EDGE:
+        clarity = edge * _separation(ink if within is None else ink[within])
+        yield _Candidate(contrast, _with_faint_strokes(mask, ink), clarity, sheet_box(mask))
 
 
-def _with_hairlines(digit: Tensor, ink: Tensor) -> Tensor:
-    """Return the digit with the faint strokes that hang on it, unless these lead out of it all."""
-    faint = pieces(ink > _HAIR)
-    on_it = [piece for piece in faint if any(digit[y, a:b].any() for y, a, b in piece.runs)]
-    whole = painted(on_it, ink.shape)
-    top, left, bottom, right = box_of(on_it)
-    leads_out = 0 in (top, left) or bottom == ink.shape[0] or right == ink.shape[1]
-    if leads_out or int(whole.sum()) > _MOST * int(digit.sum()):
-        return digit
+def _with_faint_strokes(mask: Mask, ink: Floats) -> Mask:
+    """Return the mask with the faint strokes connected to it, unless these leave the image."""
+    faint = Components(ink > _FAINT_INK)
+    connected = np.zeros(faint.count + 1, dtype=bool)
+    connected[faint.labels[mask]] = True
+    whole = faint.mask(connected)
+    leaves = whole[[0, -1]].any() or whole[:, [0, -1]].any()
+    if leaves or np.count_nonzero(whole) > _MAX_GROWTH * np.count_nonzero(mask):
+        return mask
     return whole
 
 
-def _step(ink: Tensor, digit: Tensor) -> float:
-    """Return how much more ink there is just inside the digit than just outside of it."""
-    mask = digit[None].float()
-    near, far = (F.max_pool2d(mask, 2 * r + 1, stride=1, padding=r)[0] > 0 for r in (1, 3))
-    edge = F.max_pool2d(1 - mask, 7, stride=1, padding=3)[0] > 0
+def _edge_contrast(ink: Floats, mask: Mask) -> float:
+    """Return the difference of the mean ink just inside the digit and just outside of it."""
+    near = ndimage.binary_dilation(mask, _SQUARE)
+    far = ndimage.binary_dilation(near, _SQUARE, iterations=2)
+    core = ndimage.binary_erosion(mask, _SQUARE, iterations=3, border_value=1)
     outside = ink[far & ~near]
-    return float(ink[digit & edge].mean() - outside.mean()) if len(outside) else 0.0
+    return float(ink[mask & ~core].mean() - outside.mean()) if len(outside) else 0.0
 
 
-def _told_apart(ink: Tensor) -> float:
-    """Return the share of the variance that lies between ink and paper (Otsu, 1979)."""
-    drawn = ink > _INK
-    part = float(drawn.float().mean())
-    if not 0 < part < 1:
+def _separation(ink: Floats) -> float:
+    """Return the fraction of the variance that lies between ink and background (Otsu, 1979)."""
+    is_ink = ink > _INK
+    fraction = float(is_ink.mean())
+    if not 0 < fraction < 1:
         return 0.0
-    between = part * (1 - part) * float(ink[drawn].mean() - ink[~drawn].mean()) ** 2
-    return between / float(ink.var(correction=0))
+    distance = float(ink[is_ink].mean() - ink[~is_ink].mean())
+    return fraction * (1 - fraction) * distance**2 / float(ink.var())
 
 
-_SPECK = 0.04  # of the largest piece: a smaller one is dirt
-_NEAR = 0.4  # of the largest piece's longer side: a piece farther away is no part of the digit
-_CRUMBS = 0.4  # of all ink: where less is in the digit, this is a texture
-_ALONG = 0.9  # of a side: what covers so much of one is a table's edge, or a shadow
-_SPAN = 0.95  # of a side: what reaches so far and is as thin as a line is one
-_LINE = 0.08
-_FULL, _LARGE = 0.7, 0.15  # a sheet of paper fills its rectangle, and that much of the picture
+class Components:
+    """The connected components of a mask `[height, width]`, numbered from 1; 0 is background.
+
+    Attributes:
+        labels: the number of each pixel's component, `int32 [height, width]`.
+        count: how many components there are.
+        areas: the pixels of each component, `int64 [count + 1]`; 0 for the background.
+
+    """
+
+    def __init__(self, mask: Mask) -> None:
+        self.labels, self.count = ndimage.label(mask, _SQUARE)
+        self.areas = np.bincount(self.labels.ravel(), minlength=self.count + 1)
+        self.areas[0] = 0
+
+    def mask(self, chosen: Mask) -> Mask:
+        """Return the pixels of the chosen components, which are `bool [count + 1]`."""
+        pixels: Mask = chosen[self.labels]
+        return pixels
+
+    def boxes(self) -> NDArray[np.int64]:
+        """Return top, left, bottom and right of each component, `[count + 1, 4]`.
+
+        The last two are exclusive.
+        """
+        slices = ndimage.find_objects(self.labels)
+        rows = [(y.start, x.start, y.stop, x.stop) for y, x in slices]
+        return np.array([(0, 0, 0, 0), *rows], dtype=np.int64)
+
+    def surroundings(self) -> Mask:
+        """Return which components are no writing, `bool [count + 1]`.
+
+        They lie along a side of the image, or are lines across it.
+        """
+        height, width = self.labels.shape
+        top, left, bottom, right = self.boxes().T
+        covered = [
+            np.bincount(side, minlength=self.count + 1) / len(side)
+            for side in (self.labels[0], self.labels[-1], self.labels[:, 0], self.labels[:, -1])
+        ]
+        along = np.max(covered, axis=0) >= _ALONG
+        rows, columns = bottom - top, right - left
+        across = (columns >= _SPAN * width) & (rows <= max(2, _LINE * height))
+        down = (rows >= _SPAN * height) & (columns <= max(2, _LINE * width))
+        around: Mask = along | across | down
+        around[0] = False
+        return around
+
+    def digit(self) -> Mask:
+        """Return which components are the digit, `bool [count + 1]`: none if it is a texture.
+
+        They are the largest, preferably one that does not touch the border, and those near it.
+        """
+        if not self.count:
+            return np.zeros(1, dtype=bool)
+        boxes = self.boxes()
+        height, width = self.labels.shape
+        top, left, bottom, right = boxes.T
+        is_inner = (top > 0) & (left > 0) & (bottom < height) & (right < width)
+        largest = int(self.areas.argmax())
+        inner = int((self.areas * is_inner).argmax())
+        if self.areas[inner] * is_inner[inner] > _MIN_INNER * self.areas[largest]:
+            largest = inner
+        box = boxes[largest]
+        gaps = np.maximum(box[:2] - boxes[:, 2:], boxes[:, :2] - box[2:]).max(1)
+        chosen: Mask = self.areas >= _MIN_AREA * self.areas[largest]
+        chosen &= gaps <= _MAX_GAP * (box[2:] - box[:2]).max()
+        chosen[0] = False
+        if self.areas[chosen].sum() < _MIN_INK * self.areas.sum():
+            chosen[:] = False
+        return chosen
 
 
-def digit_of(found: list[Piece], shape: tuple[int, ...]) -> list[Piece]:
-    """Return the pieces that are the digit: the largest, and what is near; none in a texture."""
-    if not found:
-        return []
-    height, width = shape
-    inner = [p for p in found if p.box[0] > 0 and p.box[1] > 0 and p.box[2] < height]
-    inner = [p for p in inner if p.box[3] < width]
-    largest = max(found, key=lambda piece: piece.area)
-    if inner and largest not in inner:
-        best = max(inner, key=lambda piece: piece.area)
-        largest = best if best.area > 0.1 * largest.area else largest
-    kept = [
-        piece
-        for piece in found
-        if piece.area >= _SPECK * largest.area and _gap(piece.box, largest.box) <= _reach(largest)
-    ]
-    in_all = sum(p.area for p in found)
-    return kept if sum(p.area for p in kept) >= _CRUMBS * in_all else []
-
-
-def painted(found: Iterable[Piece], shape: tuple[int, ...]) -> Tensor:
-    """Return a mask `bool` of pieces."""
-    mask = torch.zeros(tuple(shape), dtype=torch.bool)
-    for piece in found:
-        for row, start, end in piece.runs:
-            mask[row, start:end] = True
-    return mask
-
-
-def pieces(mask: Tensor) -> list[Piece]:
-    """Return the connected pieces of a mask `bool [height, width]`: runs of a row, united."""
-    runs: list[tuple[int, int, int]] = []
-    parent: list[int] = []
-    above = range(0)
-    edges = torch.zeros(mask.shape[0], mask.shape[1] + 2, dtype=torch.int8)
-    edges[:, 1:-1] = mask
-    changes = edges.diff(dim=1).nonzero().tolist()  # of each row, a start and an end by turns
-    row = -1
-    here = 0
-    for (y, start), (_, end) in zip(changes[::2], changes[1::2], strict=True):
-        if y != row:
-            above = range(here, len(runs)) if y == row + 1 else range(0)
-            row, here = y, len(runs)
-        number = len(runs)
-        runs.append((y, start, end))
-        parent.append(number)
-        for other in above:
-            if runs[other][1] <= end and start <= runs[other][2]:
-                parent[_root(parent, other)] = _root(parent, number)
-    groups: dict[int, list[tuple[int, int, int]]] = {}
-    for number, run in enumerate(runs):
-        groups.setdefault(_root(parent, number), []).append(run)
-    return [Piece(tuple(group)) for group in groups.values()]
-
-
-def _root(parent: list[int], number: int) -> int:
-    while parent[number] != number:
-        parent[number] = parent[parent[number]]
-        number = parent[number]
-    return number
-
-
-def is_surrounding(piece: Piece, shape: tuple[int, ...]) -> bool:
-    """Tell whether a piece is no writing: it lies along a side of the picture, or crosses it."""
-    height, width = shape
-    top, left, bottom, right = piece.box
-    sides = [0, 0, 0, 0]  # how much of each it covers
-    for row, start, end in piece.runs:
-        sides[0] += (row == 0) * (end - start)
-        sides[1] += (row == height - 1) * (end - start)
-        sides[2] += start == 0
-        sides[3] += end == width
-    if max(sides[:2]) >= _ALONG * width or max(sides[2:]) >= _ALONG * height:
-        return True
-    across = right - left >= _SPAN * width and bottom - top <= max(2, _LINE * height)
-    down = bottom - top >= _SPAN * height and right - left <= max(2, _LINE * width)
-    return across or down
-
-
-def is_sheet(found: list[Piece], shape: tuple[int, ...]) -> bool:
-    """Tell whether pieces are a sheet of paper rather than a digit: a large, full rectangle."""
-    top, left, bottom, right = box_of(found)
-    height, width = bottom - top, right - left
-    full = sum(piece.area for piece in found) >= _FULL * height * width
-    return full and height * width >= _LARGE * shape[0] * shape[1] and width > height / 3
-
-
-def box_of(found: list[Piece]) -> tuple[int, int, int, int]:
-    """Return the smallest rectangle around pieces."""
-    tops, lefts, bottoms, rights = zip(*(piece.box for piece in found), strict=True)
-    return min(tops), min(lefts), max(bottoms), max(rights)
-
-
-def _gap(one: tuple[int, int, int, int], other: tuple[int, int, int, int]) -> int:
-    """Return how far two rectangles are apart."""
-    down = max(one[0] - other[2], other[0] - one[2], 0)
-    across = max(one[1] - other[3], other[1] - one[3], 0)
-    return max(down, across)
-
-
-def _reach(piece: Piece) -> float:
-    top, left, bottom, right = piece.box
-    return _NEAR * max(bottom - top, right - left)
+def sheet_box(mask: Mask) -> _Box | None:
+    """Return the rectangle of a mask if that is a sheet of paper: large and full, not a digit."""
+    (rows, columns), *_ = ndimage.find_objects(mask.astype(np.int8))
+    height, width = rows.stop - rows.start, columns.stop - columns.start
+    is_full = np.count_nonzero(mask) >= _SHEET_FILL * height * width
+    is_sheet = is_full and height * width >= _SHEET_AREA * mask.size and width > height / 3
+    return (rows, columns) if is_sheet else None

@@ -238,7 +238,7 @@ def test_a_folder_stands_for_its_images_and_a_pattern_for_what_fits(
     assert (done.code, len(done.out.splitlines())) == (3, 1)
     first, second = done.err.splitlines()
     assert first.startswith("error: cannot read the folder 'empty': it has no image in it")
-    assert second.startswith("error: cannot read 'no*such': no such file, and as a pattern")
+    assert second.startswith("error: cannot read 'no*such': no such file, and no file matches it")
     done = shell("mnist-predict", "-q", str(trained), "a [1]/*.png")
     assert "write [ as [[]" in done.err
 

@@ -1,8 +1,8 @@
-"""Read a drawn set: `python -m tests.drawn.sheet CHECKPOINT SHEET.png [--folder FOLDER]`.
+"""Predict a drawn set: `python -m tests.drawn.sheet CHECKPOINT SHEET.png [--folder FOLDER]`.
 
-It prints how many were read right, by kind and by condition, and how many of the pictures without a
-digit are uncertain; SHEET.png shows each mistake: the picture, what the network saw, the truth and
-the reading.
+It prints the number of correct predictions, by kind and by condition, and how many images without a
+digit are uncertain. SHEET.png shows each mistake: the image, the network's input, the label and the
+prediction.
 """
 
 import argparse
@@ -12,43 +12,43 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageOps
-from torch import Tensor
 
 from mnist_cli.config.inference import PredictConfig
 from mnist_cli.events import Prediction
-from mnist_cli.prediction.predict import predict
+from mnist_cli.prediction.predict import ImagePrediction, predict
 
 IMAGES = Path(__file__).parent / "images"
 
 
 @dataclass(frozen=True)
-class Read:
-    """A drawn picture as it was read; `digit` is None where it shows none."""
+class DrawnResult:
+    """The prediction for a drawn image; `digit` is its label, None if it shows no digit."""
 
     path: Path
     digit: int | None
     kind: str
     condition: str
-    event: Prediction
-    seen: Tensor
+    prediction: ImagePrediction
 
     @property
-    def is_right(self) -> bool:
+    def event(self) -> Prediction:
+        return self.prediction.event
+
+    @property
+    def is_correct(self) -> bool:
         if self.digit is None:
             return self.event.uncertain
-        return self.event.digit == self.digit and bool(self.seen.any())
+        return self.event.digit == self.digit and bool(self.prediction.image.any())
 
 
-def read_all(checkpoint: str, folder: Path = IMAGES) -> Iterator[Read]:
-    """Yield every picture of a set as a checkpoint reads it."""
+def predict_drawn(checkpoint: str, folder: Path = IMAGES) -> Iterator[DrawnResult]:
+    """Yield the result for every image of a set."""
     rows = [line.split("\t") for line in (folder / "labels.tsv").read_text().splitlines()[1:]]
     paths = [folder / name for name, *_ in rows]
-    readings = predict(checkpoint, [str(path) for path in paths], PredictConfig())
-    for (_, digit, kind, condition), path, reading in zip(rows, paths, readings, strict=True):
-        assert isinstance(reading.event, Prediction)
-        assert reading.seen is not None
-        truth = None if digit == "-" else int(digit)
-        yield Read(path, truth, kind, condition, reading.event, reading.seen)
+    predictions = predict(checkpoint, [str(path) for path in paths], PredictConfig())
+    for (_, label, kind, condition), path, found in zip(rows, paths, predictions, strict=True):
+        assert isinstance(found, ImagePrediction)
+        yield DrawnResult(path, None if label == "-" else int(label), kind, condition, found)
 
 
 def main() -> None:
@@ -57,44 +57,44 @@ def main() -> None:
     parser.add_argument("sheet", type=Path)
     parser.add_argument("--folder", type=Path, default=IMAGES)
     given = parser.parse_args()
-    reads = list(read_all(given.checkpoint, given.folder))
-    groups: dict[str, list[Read]] = defaultdict(list)
-    for read in reads:
-        if read.digit is None:
-            groups["no digit, uncertain"].append(read)
+    results = list(predict_drawn(given.checkpoint, given.folder))
+    groups: dict[str, list[DrawnResult]] = defaultdict(list)
+    for result in results:
+        if result.digit is None:
+            groups["no digit, uncertain"].append(result)
         else:
-            groups["all digits"].append(read)
-            groups[f"by {read.kind}"].append(read)
-            groups[read.condition].append(read)
+            groups["all digits"].append(result)
+            groups[f"by {result.kind}"].append(result)
+            groups[result.condition].append(result)
     for name, group in groups.items():
-        print(f"{name:20} {sum(read.is_right for read in group):4} of {len(group)}")
+        print(f"{name:20} {sum(result.is_correct for result in group):4} of {len(group)}")
     digits = groups["all digits"]
-    wrong = [read for read in digits if not read.is_right]
-    marked = sum(read.event.uncertain for read in wrong)
-    doubted = sum(read.event.uncertain for read in digits) - marked
-    print(f"{marked} of {len(wrong)} mistakes are uncertain, and {doubted} that were read right")
-    drawn([read for read in reads if not read.is_right]).save(given.sheet)
+    mistakes = [result for result in digits if not result.is_correct]
+    marked = sum(result.event.uncertain for result in mistakes)
+    doubted = sum(result.event.uncertain for result in digits) - marked
+    print(f"{marked} of {len(mistakes)} mistakes are uncertain, and {doubted} correct predictions")
+    draw_sheet([result for result in results if not result.is_correct]).save(given.sheet)
 
 
-def drawn(wrong: list[Read]) -> Image.Image:
+def draw_sheet(mistakes: list[DrawnResult]) -> Image.Image:
     """Return a contact sheet."""
     side, across = 112, 8
-    rows = max(1, -(-len(wrong) // across))
+    rows = max(1, -(-len(mistakes) // across))
     sheet = Image.new("RGB", (across * 2 * side, rows * (side + 36)), (96, 96, 96))
     draw = ImageDraw.Draw(sheet)
-    for number, read in enumerate(wrong):
+    for number, result in enumerate(mistakes):
         left, top = number % across * 2 * side, number // across * (side + 36)
-        with Image.open(read.path) as image:
+        with Image.open(result.path) as image:
             shown = ImageOps.exif_transpose(image).convert("RGBA")
         shown = ImageOps.contain(shown, (side - 4, side - 4))
         sheet.paste(shown, (left, top), shown)
-        size = (read.seen.shape[1], read.seen.shape[0])
-        seen = Image.frombytes("L", size, bytes(read.seen.flatten().tolist()))
-        sheet.paste(seen.resize((side - 4, side - 4), Image.Resampling.NEAREST), (left + side, top))
-        truth = "none" if read.digit is None else read.digit
-        words = f"{truth} read as {read.event.digit} ({read.event.probability:.2f})"
-        doubt = ", uncertain" if read.event.uncertain else ""
-        draw.text((left, top + side), f"{words}{doubt}\n{read.condition}", (255, 255, 255))
+        image = Image.fromarray(result.prediction.image)
+        image = image.resize((side - 4, side - 4), Image.Resampling.NEAREST)
+        sheet.paste(image, (left + side, top))
+        label = "none" if result.digit is None else result.digit
+        caption = f"{label} read as {result.event.digit} ({result.event.probability:.2f})"
+        doubt = ", uncertain" if result.event.uncertain else ""
+        draw.text((left, top + side), f"{caption}{doubt}\n{result.condition}", (255, 255, 255))
     return sheet
 
 

@@ -16,7 +16,7 @@ from PIL import Image
 from mnist_cli.config.registry import NETWORKS
 from mnist_cli.data.datasets import Dataset
 from mnist_cli.models.checkpoint import load_checkpoint
-from mnist_cli.prediction.preprocess import as_digit
+from mnist_cli.prediction.preprocess import to_mnist_image
 from tests.export.test_export import checkpoint_of
 from tests.helpers.browsing import VIEWS, OpenPage, check_self_contained
 from tests.helpers.shell import BIN, Shell
@@ -271,7 +271,7 @@ def test_the_page_prepares_a_drawing_as_predict_does(
     desk.draw(strokes)
     ink = torch.tensor(desk.view.evaluate("mnist.picture()"), dtype=torch.uint8).view(280, 280)
     seen = torch.tensor(desk.view.evaluate("mnist.seen()")).view(28, 28)
-    expected = as_digit((255 - ink)[:, :, None])
+    expected = torch.from_numpy(to_mnist_image((255 - ink)[:, :, None].numpy()))
     # Where the centre of mass lies halfway between pixels, rounding may put it in either.
     differences = {
         shift: float((seen.roll(shift, (0, 1)) - expected.int()).abs().float().mean())

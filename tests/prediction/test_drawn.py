@@ -1,46 +1,46 @@
-"""The drawn test set, read by the network that `mnist-train` makes without options."""
+"""The drawn test set, with the network that `mnist-train` makes without options."""
 
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.drawn.sheet import IMAGES, Read, read_all
+from tests.drawn.sheet import IMAGES, DrawnResult, predict_drawn
 from tests.helpers.shell import BIN
 
 
 @pytest.fixture(scope="module")
-def reads(tmp_path_factory: pytest.TempPathFactory, mnist_dir: Path) -> list[Read]:
+def results(tmp_path_factory: pytest.TempPathFactory, mnist_dir: Path) -> list[DrawnResult]:
     path = tmp_path_factory.mktemp("default") / "checkpoint.pt"
     command = [BIN / "mnist-train", "-q", "--data-dir", mnist_dir, "-o", path]
     # One thread: the parallel workers of a test run would fight over the cores.
     command += ["--threads", "1"]
     subprocess.run(command, check=True, capture_output=True, timeout=550)
-    return list(read_all(str(path)))
+    return list(predict_drawn(str(path)))
 
 
-def test_nine_of_ten_drawn_digits_are_read_right(reads: list[Read]) -> None:
-    digits = [read for read in reads if read.digit is not None]
+def test_nine_of_ten_drawn_digits_are_predicted_correctly(results: list[DrawnResult]) -> None:
+    digits = [result for result in results if result.digit is not None]
     assert len(digits) >= 80
-    wrong = [
-        f"{read.path.name}: {read.digit} as {read.event.digit}"
-        for read in digits
-        if not read.is_right
+    mistakes = [
+        f"{result.path.name}: {result.digit} as {result.event.digit}"
+        for result in digits
+        if not result.is_correct
     ]
-    assert len(wrong) <= 0.1 * len(digits), wrong
+    assert len(mistakes) <= 0.1 * len(digits), mistakes
 
 
-def test_nine_of_ten_pictures_without_a_digit_are_uncertain(reads: list[Read]) -> None:
-    empty = [read for read in reads if read.digit is None]
+def test_nine_of_ten_images_without_a_digit_are_uncertain(results: list[DrawnResult]) -> None:
+    empty = [result for result in results if result.digit is None]
     assert len(empty) >= 20
-    sure = [read.path.name for read in empty if not read.event.uncertain]
-    assert len(sure) <= 0.1 * len(empty), sure
+    certain = [result.path.name for result in empty if not result.event.uncertain]
+    assert len(certain) <= 0.1 * len(empty), certain
 
 
-def test_most_readings_of_drawn_digits_are_certain(reads: list[Read]) -> None:
-    digits = [read for read in reads if read.digit is not None]
-    # Or uncertainty would say nothing. Of MNIST's own, 1 % of the right ones are uncertain.
-    assert sum(read.event.uncertain for read in digits) <= 0.2 * len(digits)
+def test_most_predictions_of_drawn_digits_are_certain(results: list[DrawnResult]) -> None:
+    digits = [result for result in results if result.digit is not None]
+    # Otherwise uncertainty would mean nothing. 1 % of the correct ones of MNIST are uncertain.
+    assert sum(result.event.uncertain for result in digits) <= 0.2 * len(digits)
 
 
 def test_the_set_is_as_labelled_and_small() -> None:

@@ -87,7 +87,7 @@ def test_it_draws_what_was_seen_within_the_terminal(
     assert len(lines) == 2 * (14 if columns >= 40 else 26)
     if columns >= 40:
         assert "0.png" in done.err
-    drawn = half_blocks(mnist.test.images[0], colour=False)
+    drawn = half_blocks(mnist.test.images[0].numpy(), colour=False)
     for line, picture in zip(lines, drawn, strict=False):
         assert line[:28].rstrip() == picture.plain[:columns].rstrip()
     coloured = shell("mnist-predict", *options, files[0], env={**env, "FORCE_COLOR": "1"})
