@@ -14,7 +14,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 import typer
 
 from mnist_cli import events
-from mnist_cli.cli.doctor.checks import Check
+from mnist_cli.cli.doctor import Check
 from mnist_cli.cli.listings import Entry, models_of, presets_of
 from mnist_cli.cli.measured import Measured, load_figures
 from mnist_cli.comparison import events as lab_events

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # One machine, a rank for each core:   examples/one-machine.sh [OPTIONS of train…]
 #
-# A rank that dies makes all of them start again, three times at most, from the last checkpoint.
-# Run again after a stop (exit code 130 or 143), this goes on; name another --output to begin anew.
-# RANKS=4 starts four ranks, which share out the cores.
+# If a rank dies, all restart from the last checkpoint, at most three times. After a stop (exit code
+# 130 or 143) the same command resumes; name another --output to start a new training.
+# RANKS=4 starts four ranks, which divide the cores between them.
 set -euo pipefail
 
-export MNIST_BATCH_SIZE="${MNIST_BATCH_SIZE-256}"  # a --batch-size or --mode batch comes first
+export MNIST_BATCH_SIZE="${MNIST_BATCH_SIZE-256}"  # --batch-size or --mode batch override it
 exec python -m mnist_cli.cli.torchrun \
   --standalone \
   --nproc-per-node "${RANKS:-$(getconf _NPROCESSORS_ONLN)}" \

@@ -4,14 +4,13 @@ import inspect
 
 import typer
 
-from mnist_cli.cli import compare, evaluate, export, predict, train
-from mnist_cli.cli.doctor import command
+from mnist_cli.cli import compare, doctor, evaluate, export, predict, train
 from mnist_cli.cli.options import Group, version
 from mnist_cli.cli.program import run_program
 
 app = typer.Typer(
     cls=Group,
-    help="Train, evaluate and use MNIST classifiers. `doctor` says whether all is in place.",
+    help="Train, evaluate and use MNIST classifiers. `doctor` checks the installation.",
     no_args_is_help=True,
     add_completion=False,  # the shell would complete `python`, whatever it runs
     pretty_exceptions_enable=False,
@@ -21,7 +20,7 @@ app.add_typer(evaluate.app)
 app.add_typer(predict.app)
 app.add_typer(compare.app)
 app.add_typer(export.app)
-app.add_typer(command.app)
+app.add_typer(doctor.app)
 
 
 def group(**_values: bool) -> None:

@@ -1,1 +1,1 @@
-"""Many ranks: that they train as one process does, and what that costs."""
+"""Training with several ranks: that it equals training with one process, and what it costs."""

@@ -1,21 +1,30 @@
-"""Trainings that many ranks must make as one process does."""
+"""Trainings that give the same losses with any number of ranks."""
 
 from dataclasses import dataclass, replace
 
+import torch
+
 from mnist_cli.config.train import TrainConfig
+from mnist_cli.data.datasets import Dataset, train_val_split
+from mnist_cli.events import Step
+from mnist_cli.runtime.distributed.group import ProcessGroup
+from mnist_cli.runtime.threads import ThreadPool
+from mnist_cli.training.distributed import RunningSums
+from mnist_cli.training.optim import build_optimizer
+from mnist_cli.training.state import TrainingState
+from mnist_cli.training.trainer import Trainer
 
 UPDATES = 50
-# Of a loss, relative to that of one process: what is asked for.
-TOLERANCE = {"float32": 1e-5, "float64": 1e-10}
+TOLERANCE = {"float32": 1e-5, "float64": 1e-10}  # of a loss, relative to that of one process
 
 
 @dataclass(frozen=True)
 class Case:
-    """A training of `UPDATES` updates; `about` says what is odd about its sizes.
+    """A training of `UPDATES` updates; `about` says what is special about its sizes.
 
-    One that is chaotic amplifies any rounding, that of another micro-batch size in one process as
-    well: ReLUs have a kink, and a difference of 1e-7 may put one on its other side. Such a one is
-    judged in float64 only.
+    A chaotic case amplifies any rounding error, even that of another micro-batch size in one
+    process: a difference of 1e-7 may put a ReLU on the other side of its kink. It is compared in
+    float64 only.
     """
 
     config: TrainConfig
@@ -24,7 +33,7 @@ class Case:
 
     @property
     def name(self) -> str:
-        """A few words."""
+        """Model, optimizer and sizes."""
         config = self.config
         size = "batch" if config.mode == "batch" else f"mini-batch {config.batch_size}"
         return f"{config.model}, {config.optimizer}, {size} of {config.subset:,}"
@@ -39,7 +48,7 @@ def _case(about: str, *, chaotic: bool = False, **options: object) -> Case:
     )
 
 
-# At these rates a difference stays as small as it was.
+# With these options a difference between two trainings does not grow.
 STEADY: dict[str, object] = {
     "optimizer": "sgd",
     "momentum": 0.0,
@@ -47,14 +56,30 @@ STEADY: dict[str, object] = {
 }
 CASES = [
     _case("last batch of 40", **STEADY, lr=0.01, model="mlp", batch_size=64, subset=1000),
-    _case("shares of 1 to 4", **STEADY, lr=0.01, model="mlp", batch_size=7, subset=353),
-    _case("empty shares", **STEADY, lr=0.01, model="linear", batch_size=2, subset=101),
+    _case("shards of 1 to 4", **STEADY, lr=0.01, model="mlp", batch_size=7, subset=353),
+    _case("empty shards", **STEADY, lr=0.01, model="linear", batch_size=2, subset=101),
     _case("shifted images", **STEADY, lr=0.001, model="cnn", batch_size=250, subset=5101),
-    _case("fetched by shares", **STEADY, lr=0.001, model="lenet", batch_size=1001, subset=5003),
-    _case("no pieces", **STEADY, lr=0.01, model="linear", mode="batch", subset=509),
-    _case("many pieces", **STEADY, lr=0.01, model="mlp", mode="batch", subset=6007),
+    _case("shards fetched", **STEADY, lr=0.001, model="lenet", batch_size=1001, subset=5003),
+    _case("one micro-batch", **STEADY, lr=0.01, model="linear", mode="batch", subset=509),
+    _case("micro-batches", **STEADY, lr=0.01, model="mlp", mode="batch", subset=6007),
     _case("", **STEADY, lr=0.001, model="cnn", mode="batch", subset=1501),
-    # AdamW divides gradients by their size, also those that are nothing but rounding.
+    # AdamW divides by the size of a gradient, even if that is nothing but rounding error.
     _case("defaults", chaotic=True, model="cnn", batch_size=250, subset=5101),
     _case("defaults", chaotic=True, model="mlp", mode="batch", subset=6007),
 ]
+
+
+def losses_of(
+    config: TrainConfig, dtype: str, dataset: Dataset, group: ProcessGroup
+) -> list[float]:
+    """Return the loss before each of `UPDATES` updates."""
+    samples, _ = train_val_split(dataset.train, val_size=0, subset=config.subset, seed=config.seed)
+    state = TrainingState(config, torch.device("cpu"))
+    state.model.to(getattr(torch, dtype))
+    state.optimizer = build_optimizer(state.model, config)
+    trainer = Trainer(config, state, samples, pool=ThreadPool(), clock=float, group=group)
+    losses: list[float] = []
+    while len(losses) < UPDATES:
+        losses += [event.loss for event in trainer.finish_epoch() if isinstance(event, Step)]
+        state.sums = RunningSums()
+    return losses[:UPDATES]

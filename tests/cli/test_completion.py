@@ -208,23 +208,3 @@ def read_until(terminal: int, sought: bytes) -> bytes:
         if select.select([terminal], [], [], 0.5)[0]:
             seen += os.read(terminal, 65536)
     return seen
-
-
-def test_completion_is_installed_where_the_doctor_looks(
-    tmp_path: Path, clean_env: dict[str, str]
-) -> None:
-    env = clean_env | {"HOME": str(tmp_path), "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
-    for shell in SHELLS:
-        subprocess.run(
-            [BIN / "mnist-eval", "--install-completion", shell],
-            env=env,
-            capture_output=True,
-            check=True,
-        )
-    doctor = [sys.executable, "-m", "mnist_cli", "doctor"]
-    done = subprocess.run(
-        doctor, env=env, cwd=tmp_path, capture_output=True, text=True, check=False
-    )
-    line = next(line for line in done.stdout.splitlines() if " completion: " in line)
-    for shell in SHELLS:
-        assert f"{shell}: mnist-eval" in line

@@ -1,1 +1,0 @@
-"""The checks of `python -m mnist_cli doctor`."""
