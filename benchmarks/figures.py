@@ -2,7 +2,7 @@
 
 Trains every model with its defaults and every preset of mnist-train, over seeds, by the installed
 program, and writes `mnist_cli/figures.json` after each. What is there for the same options and as
-many seeds is kept, so a run that was cut off goes on, and a changed preset is measured anew.
+many seeds is kept, so a run that was cut off goes on, and a changed preset is measured again.
 """
 
 import argparse
@@ -42,7 +42,7 @@ def main() -> None:
     parser.add_argument(
         "--only",
         choices=["times"],
-        help="times: keep the accuracies, measure the seconds anew (one training, or --seeds)",
+        help="times: keep the accuracies, measure the seconds again (one training, or --seeds)",
     )
     options = parser.parse_args()
     jobs = {("models", name): ["--model", name] for name in NETWORKS}

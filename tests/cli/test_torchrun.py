@@ -1,4 +1,4 @@
-"""The programs under several ranks say and write what they do by themselves, once."""
+"""Tests of the programs with several ranks: the output is that of one process, once."""
 
 import json
 import subprocess
@@ -14,12 +14,12 @@ from tests.helpers.shell import Shell
 OPTIONS = (
     "--model mlp --subset 330 --val-size 100 --batch-size 32 --epochs 2 --log-interval 3"
 ).split()
-# What the number of ranks or the clock decides.
+# Keys that depend on the number of ranks or the clock.
 OWN = {"seconds", "train_seconds", "world_size", "threads", "weights_sha256"}
 
 
 def comparable(out: str) -> list[dict[str, Any]]:
-    """Return events without what differs, and with real numbers as far as they are alike."""
+    """Return the events without the keys that differ, real numbers to be compared roughly."""
     return [
         {
             key: pytest.approx(value, rel=1e-5) if isinstance(value, float) else value
@@ -31,7 +31,7 @@ def comparable(out: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("mode", [[], ["--mode", "batch"]])
-def test_the_events_are_those_of_one_process(mode: list[str], launcher: Launcher) -> None:
+def test_the_events_equal_those_of_one_process(mode: list[str], launcher: Launcher) -> None:
     sizes = ["--batch-size", "32"] if not mode else ["--micro-batch-size", "50"]
     options = "--model mlp --subset 330 --val-size 100 --epochs 2 --log-interval 3 --json".split()
     options += [*STEADY, *mode, *sizes]
@@ -56,7 +56,7 @@ def test_only_the_first_rank_prints(launcher: Launcher) -> None:
 
 
 def test_ranks_write_a_checkpoint_to_standard_output_once(launcher: Launcher) -> None:
-    """As bytes, which the text of `Done` cannot be."""
+    """Compared as bytes, while `Done` has text."""
     started = launcher.start("mnist-train", *OPTIONS, "-q", "-o", "-", ranks=2)
     wait_until(lambda: all(child.has_ended() for child in started.children))
     assert [child.wait() for child in started.children] == [0, 0]
@@ -72,12 +72,12 @@ def test_ranks_write_a_checkpoint_to_standard_output_once(launcher: Launcher) ->
 
 
 def test_the_data_is_unpacked_once(launcher: Launcher, tmp_path: Path) -> None:
-    """In a folder that starts empty, by the first rank on the machine; the others find it."""
+    """The first rank of a machine unpacks it to an empty folder."""
     counts = launcher.script("unpacked", str(tmp_path / "empty"), ranks=2)
     assert counts == [1, 0]
 
 
-def test_under_torchrun_a_usage_error_has_its_code_and_is_told_once(shell: Shell) -> None:
+def test_under_torchrun_a_usage_error_has_its_code_and_is_reported_once(shell: Shell) -> None:
     program = (
         "-m mnist_cli.cli.torchrun --nproc-per-node 2 -m mnist_cli train --batch-size 0".split()
     )
@@ -97,7 +97,7 @@ def test_under_torchrun_a_usage_error_has_its_code_and_is_told_once(shell: Shell
 def test_resume_auto_goes_on_from_the_file_that_any_rank_has(
     shell: Shell, launcher: Launcher
 ) -> None:
-    """As after a restart that made another machine's rank the first."""
+    """As after a restart in which rank 0 moved to another machine."""
     options = [*OPTIONS, *STEADY, "--log-interval", "1"]
     one = launcher.train(*options, "--json", ranks=1)[0]
     assert shell("mnist-train", *options, "-q", "--max-updates", "4", "-o", "there.pt").code == 0

@@ -1,4 +1,4 @@
-"""What the tests of the data share: files made from the real MNIST, and mirrors that serve them."""
+"""Fixtures: the files of the real MNIST, and mirrors that serve them."""
 
 import gc
 import gzip

@@ -1,4 +1,4 @@
-"""MNIST out of the package: verified, written whole, in torchvision's layout."""
+"""Tests of MNIST from the package: verified, atomic, in torchvision's layout."""
 
 import errno
 import gzip
@@ -27,7 +27,7 @@ UNPACKED = sorted(["MNIST", "MNIST/raw", *(f"MNIST/raw/{name}" for name in MNIST
 
 @pytest.fixture
 def copy(tmp_path: Path, mnist_dir: Path) -> Path:
-    """Return a folder with MNIST of one's own: links, for a test to replace one with a file."""
+    """Return a folder of links to MNIST, one of which a test may replace."""
     raw = tmp_path / "copy" / "MNIST" / "raw"
     raw.mkdir(parents=True)
     for name in MNIST_SHA256:
@@ -81,7 +81,7 @@ from mnist_cli.data.datasets import load_dataset
 
 wait, start = os.pipe()
 children = []
-for late in range(4):  # forked behind the import of torch, or they would not meet
+for late in range(4):  # forked after the import of torch, so that they start together
     child = os.fork()
     if not child:
         os.close(start)
@@ -137,9 +137,7 @@ def test_only_what_is_missing_is_unpacked(copy: Path) -> None:
 
 
 @pytest.mark.parametrize("folder", ["file/below", "q" * 300, "loop"])  # 255 is a name's limit
-def test_a_folder_that_cannot_be_is_an_error_that_names_the_option(
-    tmp_path: Path, folder: str
-) -> None:
+def test_an_unusable_folder_is_an_error_that_names_the_option(tmp_path: Path, folder: str) -> None:
     (tmp_path / "file").write_bytes(b"")
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     with pytest.raises(DataError, match="--data-dir") as raised:
@@ -147,9 +145,7 @@ def test_a_folder_that_cannot_be_is_an_error_that_names_the_option(
     assert str(tmp_path / folder) in str(raised.value)
 
 
-def test_a_full_disk_leaves_no_part_of_a_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(_: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 

@@ -23,18 +23,18 @@ def counts(split: Split) -> torch.Tensor:
         (5_000, None),
         (7, None),  # fewer than there are classes
         (59_999, None),  # all but one
-        (0, 1_009),  # a prime: no class has a whole share
+        (0, 1_009),  # a prime: no class has an integral quota
         (0, 59_999),
     ],
 )
-def test_every_class_is_within_one_sample_of_its_share(
+def test_every_class_is_within_one_sample_of_its_quota(
     numbered: Split, val_size: int, subset: int | None
 ) -> None:
     train, val = train_val_split(numbered, val_size=val_size, subset=subset, seed=3)
     assert (len(train), len(val)) == (subset or 60_000 - val_size, val_size)
     for drawn in (train, val):
-        share = counts(numbered) * (len(drawn) / 60_000)
-        assert (counts(drawn) - share).abs().max() < 1
+        quota = counts(numbered) * (len(drawn) / 60_000)
+        assert (counts(drawn) - quota).abs().max() < 1
 
 
 def test_a_subset_beside_validation_keeps_its_proportions_too(numbered: Split) -> None:
@@ -73,7 +73,7 @@ def test_the_seed_alone_decides(numbered: Split) -> None:
     torch.manual_seed(12345)  # the global generator has no say
     again, other = drawn(1), drawn(2)
     assert all(torch.equal(a, b) for a, b in zip(once, again, strict=True))
-    # Two draws of 1,000 from 60,000 share about 17 by chance, with a deviation of 4; half is far.
+    # Two draws of 1,000 from 60,000 have about 17 in common by chance (std 4); half is far off.
     for a, b in zip(once, other, strict=True):
         assert torch.isin(a, b).sum() < 500
 

@@ -1,4 +1,4 @@
-"""torchvision: imported late, whatever its wheel was built for; folders work both ways."""
+"""Tests of torchvision: imported late, and with the same folders."""
 
 import subprocess
 import sys
@@ -12,7 +12,7 @@ from mnist_cli.data.download import import_datasets
 from tests.data.conftest import Mirrors
 
 
-def test_torchvision_is_imported_only_when_it_is_asked_for() -> None:
+def test_torchvision_is_imported_only_when_it_is_needed() -> None:
     program = (
         "import sys, mnist_cli.data\n"
         "assert 'torchvision' not in sys.modules\n"

@@ -1,4 +1,4 @@
-"""The examples of several ranks do what they say: their commands are run, with what is around them.
+"""Tests of the examples: their commands run as they stand, on this machine.
 
 Stand-ins do what a cluster would: srun and scontrol are scripts of a few lines, and two machines,
 nodes or pods are two launchers on this machine.
@@ -161,7 +161,7 @@ def test_the_directives_of_the_batch_file_are_slurms() -> None:
         "time": r"\d\d:\d\d:\d\d",
         "signal": r"TERM@\d+",  # without B: it comes to the launchers and not to the shell
         "requeue": "",
-        "open-mode": "append",  # or the job that is queued again begins its log anew
+        "open-mode": "append",  # or the job that is queued again overwrites its log
         "output": r"[\w%.-]+",
     }
     head, _, body = SLURM.read_text().partition("\nset -euo pipefail\n")

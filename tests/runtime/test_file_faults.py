@@ -1,4 +1,4 @@
-"""Every system call of the path that saves a file, failing in every way: enumerated, not drawn."""
+"""Tests of every system call that saves a file, failing in every way."""
 
 import errno
 import os
@@ -20,11 +20,11 @@ CALLS = "open fstat stat listdir write chmod fsync close replace unlink".split()
 
 
 class Power(BaseException):
-    """The power went, or the process was killed: nothing runs any more, tidying up neither."""
+    """The power failed or the process was killed: no code runs any more, not even clean-up."""
 
 
 class System:
-    """Stands for `os`: counts the calls, and has the nth one fail."""
+    """A stand-in for `os` that counts the calls and makes the nth one fail."""
 
     def __init__(self, fails_at: int, failure: BaseException | str) -> None:
         self.calls: list[str] = []
@@ -33,7 +33,7 @@ class System:
         self._handles: list[int] = []
 
     def end(self) -> None:
-        """Give up what the system takes back from a process that ended."""
+        """Close the files, as the system does for a process that ended."""
         for handle in self._handles:
             with suppress(OSError):
                 os.close(handle)
@@ -81,16 +81,16 @@ def steps_of(path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return system.calls
 
 
-def test_the_path_is_the_one_that_is_documented(
+def test_the_calls_are_those_that_are_documented(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Lock; gather, sync; rename; sync the folder; give the lock up."""
+    """Lock; write and sync the temporary file; rename; sync the folder; release the lock."""
     path = tmp_path / "file"
     path.write_bytes(OLD)
     calls = [call for call in steps_of(path, monkeypatch) if call not in ("fstat", "stat")]
-    files, gather = ["open", "listdir"], ["open", "chmod", "write", "fsync", "close"]
-    sync, give_up = ["replace", "open", "fsync", "close"], ["unlink", "unlink", "close"]
-    assert calls == [*files, *gather, *sync, *give_up]
+    lock, write = ["open", "listdir"], ["open", "chmod", "write", "fsync", "close"]
+    rename, release = ["replace", "open", "fsync", "close"], ["unlink", "unlink", "close"]
+    assert calls == [*lock, *write, *rename, *release]
     assert path.read_bytes() == NEW
     assert list(tmp_path.iterdir()) == [path]
 
@@ -122,7 +122,7 @@ def test_whatever_fails_the_old_file_or_the_new_one_is_whole(
         path = folder / "file"
         if existed:
             path.write_bytes(OLD)
-        told: BaseException | None = None
+        raised: BaseException | None = None
         with monkeypatch.context() as patch:
             system = System(number, FAILURES[kind])
             patch.setattr(files, "os", system)
@@ -130,19 +130,19 @@ def test_whatever_fails_the_old_file_or_the_new_one_is_whole(
                 with OutputLock(path) as made:
                     made.write(NEW)
             except (OutputError, OSError, KeyboardInterrupt, Power) as error:
-                told = error
+                raised = error
         found = path.read_bytes() if path.exists() else None
         assert found in ((OLD if existed else None), NEW), (number, name)
-        if told is None:
+        if raised is None:
             assert found == NEW, (number, name)
-        elif isinstance(told, OutputError):
-            assert str(told).startswith(f"cannot write {path}: "), (number, name)
+        elif isinstance(raised, OutputError):
+            assert str(raised).startswith(f"cannot write {path}: "), (number, name)
         crashed = kind.startswith("crash")
         if crashed:
             system.end()
-        elif name not in ("unlink", "fstat", "stat"):  # or it is not known whose the lock is
+        elif name not in ("unlink", "fstat", "stat"):
             assert set(folder.iterdir()) <= {path}, (number, name)
-        # Whatever was left, the next program writes as if nothing had been.
+        # Whatever was left, the next program can write.
         with OutputLock(path) as made:
             made.write(NEW)
         assert path.read_bytes() == NEW
@@ -175,7 +175,7 @@ print("done")
 
 
 def test_killed_before_any_call_the_file_is_the_old_or_the_new_one(tmp_path: Path) -> None:
-    """With a real process and a real SIGKILL; no lock outlives its process."""
+    """With a real process and SIGKILL; no lock outlives its process."""
     path = tmp_path / "file"
     path.write_bytes(b"old" * 1000)
     before, finished = b"old" * 1000, False
@@ -201,7 +201,7 @@ def test_killed_before_any_call_the_file_is_the_old_or_the_new_one(tmp_path: Pat
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_lock_that_the_file_system_lacks_is_done_without(
+def test_a_file_system_without_locks_is_written_to(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def flock(*_: object) -> None:
@@ -216,7 +216,7 @@ def test_a_lock_that_the_file_system_lacks_is_done_without(
 def test_without_locks_two_programs_do_not_tear_a_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each gathers its own contents; the last one wins."""
+    """Each has its own temporary file; the last one wins."""
 
     def flock(*_: object) -> None:
         raise OSError(errno.ENOTSUP, "Operation not supported")
@@ -232,7 +232,7 @@ def test_without_locks_two_programs_do_not_tear_a_file(
     def replace(source: Any, target: Any) -> None:
         parts.append(Path(source).name)
         if len(parts) == 1:
-            first.write(OLD)  # in the midst of the other's writing
+            first.write(OLD)  # while the other one writes
         real(source, target)
 
     monkeypatch.setattr(os, "replace", replace)
@@ -241,7 +241,7 @@ def test_without_locks_two_programs_do_not_tear_a_file(
     assert parts == [".file.12345678.tmp", first._temp.name]
 
 
-def test_a_lock_that_somebody_removed_is_not_taken_from_the_next(tmp_path: Path) -> None:
+def test_a_removed_lock_file_does_not_release_the_next_lock(tmp_path: Path) -> None:
     path = tmp_path / "file"
     first = OutputLock(path)
     (tmp_path / ".file.lock").unlink()
@@ -252,7 +252,7 @@ def test_a_lock_that_somebody_removed_is_not_taken_from_the_next(tmp_path: Path)
     second.close()
 
 
-def test_what_killed_programs_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+def test_stale_temporary_files_are_removed_and_nothing_else(tmp_path: Path) -> None:
     for name in (".file.1.tmp", ".file.22.tmp", ".file.x.tmp", ".file2.1.tmp", "file.1.tmp"):
         (tmp_path / name).touch()
     OutputLock(tmp_path / "file").close()

@@ -1,4 +1,4 @@
-"""What ends one rank ends all of them, soon, and is told once."""
+"""Tests of failures: what ends one rank ends all of them soon, and is reported once."""
 
 import os
 import shutil
@@ -13,20 +13,20 @@ from tests.helpers.shell import Done
 
 SMALL = "--model linear --subset 640 --batch-size 64".split()
 ENDLESS = [*SMALL, *STEADY, *"--epochs 100000 --log-interval 1 --json".split()]
-# A rank waits so long for another's last words, and again before it tells of its loss; the rest is
-# for a machine that has other things to do.
+# The timeouts for another rank's report and before a lost rank is reported, and some for a busy
+# machine.
 SOON = 5.0 + 3.0 + 12.0
 
 
-def told_once(done: list[Done], message: str) -> None:
-    """Check that one line of all says what went wrong, and none how the program is made."""
+def reported_once(done: list[Done], message: str) -> None:
+    """Check that the error is printed once, without a traceback."""
     err = "".join(one.err for one in done)
     assert err.count(message) == err.count("error:") == 1, err
     assert "Traceback" not in err
 
 
 def broken_data(folder: Path, mnist_dir: Path) -> dict[str, str]:
-    """Return what gives a rank a data folder of its own, with a file cut short."""
+    """Return the variables that give a rank a data folder with a truncated file."""
     shutil.copytree(mnist_dir, folder / "broken")
     path = folder / "broken" / "MNIST" / "raw" / "train-labels-idx1-ubyte"
     os.truncate(path, path.stat().st_size // 2)
@@ -34,36 +34,38 @@ def broken_data(folder: Path, mnist_dir: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("failing", [0, 1, 2])
-def test_a_rank_that_fails_stops_the_others_with_its_error_told_once(
+def test_a_rank_that_fails_stops_the_others_with_its_error_reported_once(
     failing: int, launcher: Launcher, folder: Path, mnist_dir: Path
 ) -> None:
     own = [{}] * failing + [broken_data(folder, mnist_dir)]
     done = launcher.start("mnist-train", *ENDLESS, ranks=3, own=own).wait(SOON)
     assert [one.code for one in done] == [3] * 3
-    told_once(done, "train-labels-idx1-ubyte")
+    reported_once(done, "train-labels-idx1-ubyte")
     assert done[0].err.count(f"error: rank {failing}: ") == (failing > 0)
     assert not any(one.err for one in done[1:])
     assert not (folder / "checkpoint.pt").exists()
 
 
-def test_an_output_that_cannot_be_written_stops_all_and_is_told_once(launcher: Launcher) -> None:
+def test_an_output_that_cannot_be_written_stops_all_and_is_reported_once(
+    launcher: Launcher,
+) -> None:
     done = launcher.start("mnist-train", *ENDLESS, "-o", "none/c.pt", ranks=2).wait(SOON)
     assert [one.code for one in done] == [7, 7]
-    told_once(done, "none/c.pt")
+    reported_once(done, "none/c.pt")
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--batch-size", "641"], "--batch-size 641 is more than the 640"),  # once all have met
-        (["--mode", "batch"], "--batch-size"),  # before they meet
+        (["--batch-size", "641"], "--batch-size 641 is more than the 640"),  # after the rendezvous
+        (["--mode", "batch"], "--batch-size"),  # before the rendezvous
         (["--epoch"], "No such option: --epoch"),  # Typer's
     ],
 )
-def test_a_usage_error_is_everyones_and_told_once(
+def test_a_usage_error_stops_all_and_is_reported_once(
     options: list[str], message: str, launcher: Launcher
 ) -> None:
-    """By hand nobody ends the others, as torchrun does before they tell what they found, too."""
+    """Without torchrun, which terminates the other ranks, the test does that."""
     started = launcher.start("mnist-train", *SMALL, *options, ranks=2)
     while not started.children[0].has_ended():
         time.sleep(0.02)
@@ -72,26 +74,26 @@ def test_a_usage_error_is_everyones_and_told_once(
     done = started.wait(SOON)
     assert done[0].code == 2
     assert done[1].code in (2, 143, -15)
-    told_once(done, message)
+    reported_once(done, message)
 
 
-def test_divergence_stops_all_and_is_told_once(launcher: Launcher, folder: Path) -> None:
+def test_divergence_stops_all_and_is_reported_once(launcher: Launcher, folder: Path) -> None:
     wild = "--model mlp --subset 640 --optimizer sgd --lr 1e30 --json -q".split()
     done = launcher.train(*wild, ranks=2)
     assert [one.code for one in done] == [6, 6]
-    told_once(done, "training diverged")
+    reported_once(done, "training diverged")
     assert '"diverged"' in done[0].out
     assert done[1].out == done[1].err == ""
     assert not (folder / "checkpoint.pt").exists()
 
 
-def test_an_accuracy_that_is_not_reached_is_told_once_when_all_is_saved(
+def test_an_accuracy_that_is_not_reached_is_reported_once_when_all_is_saved(
     launcher: Launcher, folder: Path
 ) -> None:
     hard = [*SMALL, *"--epochs 1 --val-size 100 --until-accuracy 1 -q".split()]
     done = launcher.train(*hard, ranks=2)
     assert [(one.code, one.out) for one in done] == [(5, "checkpoint.pt\n"), (5, "")]
-    told_once(done, "below --until-accuracy 1")
+    reported_once(done, "below --until-accuracy 1")
     assert load_checkpoint(str(folder / "checkpoint.pt")).position.update == 10
 
 
@@ -103,7 +105,7 @@ def test_a_rank_that_is_lost_stops_the_others_with_their_state_saved(
     started.children[1].kill()
     done = started.wait(SOON)
     assert [one.code for one in done] == [143, -9, 143]
-    told_once(done, "another rank was lost")
+    reported_once(done, "another rank was lost")
     assert not done[2].err
     saved = load_checkpoint(str(folder / "checkpoint.pt")).position.update
     assert saved == last_update(done[0].out) >= 20
@@ -118,6 +120,6 @@ def test_the_loss_of_the_first_rank_stops_the_others_with_no_state_damaged(
     started.children[0].kill()
     done = started.wait(SOON)
     assert [one.code for one in done] == [-9, 143]
-    told_once(done, "another rank was lost")
+    reported_once(done, "another rank was lost")
     saved = load_checkpoint(str(folder / "checkpoint.pt")).position.update
     assert last_update(done[0].out) - saved <= 3

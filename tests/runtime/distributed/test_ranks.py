@@ -1,4 +1,4 @@
-"""What a rank knows of its place, its share and its threads."""
+"""Tests of a rank's number, shard and threads, and of the group of one process."""
 
 from itertools import pairwise
 
@@ -18,19 +18,19 @@ WHERE = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
 SECOND = {**WHERE, "RANK": "1", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}
 
 
-def test_the_place_is_that_of_torchrun() -> None:
+def test_the_rank_is_read_from_the_variables_of_torchrun() -> None:
     assert RankInfo.from_env(SECOND) == RankInfo(rank=1, size=4, local_rank=1, local_size=2)
     assert not RankInfo.from_env(SECOND).is_main
     assert RankInfo.from_env({**SECOND, "RANK": "0", "LOCAL_RANK": "0"}).is_main
 
 
-def test_a_launcher_that_does_not_tell_of_machines_has_one_rank_on_each() -> None:
+def test_without_local_rank_there_is_one_rank_on_each_machine() -> None:
     assert RankInfo.from_env({**WHERE, "RANK": "1", "WORLD_SIZE": "4"}) == RankInfo(1, 4, 0, 1)
 
 
 @pytest.mark.parametrize("lacking", ["RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"])
-def test_a_process_by_itself_has_no_launcher(lacking: str) -> None:
-    """Some set one of the names for purposes of their own."""
+def test_without_one_of_the_variables_the_process_is_alone(lacking: str) -> None:
+    """Other programs set one of these names for purposes of their own."""
     assert (
         RankInfo.from_env({key: value for key, value in SECOND.items() if key != lacking})
         == RankInfo()
@@ -51,17 +51,17 @@ def test_a_process_by_itself_has_no_launcher(lacking: str) -> None:
         {"WORLD_SIZE": "9" * 5000},
     ],
 )
-def test_a_place_that_cannot_be_is_a_usage_error(wrong: dict[str, str]) -> None:
+def test_contradicting_variables_are_a_usage_error(wrong: dict[str, str]) -> None:
     with pytest.raises(UsageError, match="torchrun sets") as raised:
         RankInfo.from_env({**SECOND, **wrong})
     assert len(str(raised.value)) < 200
 
 
 @pytest.mark.parametrize(
-    ("place", "environ", "threads"),
+    ("rank_info", "environ", "threads"),
     [
-        (RankInfo(), {"OMP_NUM_THREADS": "1"}, None),  # somebody's wish
-        (RankInfo(0, 2, 0, 2), {"OMP_NUM_THREADS": "1"}, 4),  # torchrun's
+        (RankInfo(), {"OMP_NUM_THREADS": "1"}, None),  # set by the user
+        (RankInfo(0, 2, 0, 2), {"OMP_NUM_THREADS": "1"}, 4),  # set by torchrun
         (RankInfo(0, 2, 0, 2), {}, 4),
         (RankInfo(0, 2, 0, 1), {}, 8),  # alone on its machine
         (RankInfo(0, 3, 0, 3), {}, 2),
@@ -69,19 +69,19 @@ def test_a_place_that_cannot_be_is_a_usage_error(wrong: dict[str, str]) -> None:
         (RankInfo(0, 2, 0, 2), {"OMP_NUM_THREADS": "3"}, None),
     ],
 )
-def test_ranks_share_out_the_cores_of_a_machine(
-    place: RankInfo, environ: dict[str, str], threads: int | None
+def test_ranks_divide_the_cores_of_a_machine(
+    rank_info: RankInfo, environ: dict[str, str], threads: int | None
 ) -> None:
-    assert threads_per_rank(place, 8, environ) == threads
+    assert threads_per_rank(rank_info, 8, environ) == threads
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7])
 @pytest.mark.parametrize("count", [0, 1, 2, 6, 7, 64, 1001])
-def test_shares_cover_everything_once_and_differ_by_one_at_most(count: int, size: int) -> None:
-    shares = [ProcessGroup(RankInfo(rank, size)).shard(count) for rank in range(size)]
-    assert (shares[0].start, shares[-1].stop) == (0, count)
-    assert all(one.stop == other.start for one, other in pairwise(shares))
-    sizes = [share.stop - share.start for share in shares]
+def test_shards_cover_everything_once_and_differ_by_one_at_most(count: int, size: int) -> None:
+    shards = [ProcessGroup(RankInfo(rank, size)).shard(count) for rank in range(size)]
+    assert (shards[0].start, shards[-1].stop) == (0, count)
+    assert all(one.stop == other.start for one, other in pairwise(shards))
+    sizes = [shard.stop - shard.start for shard in shards]
     assert max(sizes) - min(sizes) <= 1
     assert sizes.count(0) == max(0, size - count)
 
@@ -97,11 +97,11 @@ def test_batch_normalisation_is_refused_with_several_ranks(norm: nn.Module) -> N
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_every_network_can_be_spread(name: str) -> None:
+def test_every_network_can_be_trained_by_several_ranks(name: str) -> None:
     check_spreadable(build_model(name), 2)
 
 
-def test_one_process_exchanges_nothing() -> None:
+def test_the_all_reduce_of_one_process_returns_its_arguments() -> None:
     parameters = [torch.zeros(2, 3), torch.zeros(4)]
     gradient, sums = [torch.ones(2, 3), torch.ones(4)], RunningSums(1.5, 2, 3)
     found = GradientAllReduce(ProcessGroup(), parameters).all_reduce(gradient, sums, 3)

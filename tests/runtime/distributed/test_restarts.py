@@ -1,4 +1,4 @@
-"""Trainings under torchrun that are killed or interrupted, and go on."""
+"""Tests of trainings under torchrun that are killed or interrupted, and resume."""
 
 import json
 import os
@@ -32,45 +32,45 @@ SECONDS = 120.0  # to start torchrun and two programs: 10, on an idle machine
 
 @dataclass(frozen=True)
 class Running:
-    """torchrun, with its streams in files."""
+    """A running torchrun, with its streams in files."""
 
     process: subprocess.Popen[bytes]
-    place: Path
+    folder: Path
 
     def out(self) -> str:
-        return (self.place / "out").read_text()
+        return (self.folder / "out").read_text()
 
     def wait(self) -> Done:
         code = self.process.wait(SECONDS)
-        return Done(code, self.out(), (self.place / "err").read_text())
+        return Done(code, self.out(), (self.folder / "err").read_text())
 
     def wait_for_update(self, update: int) -> None:
         wait_until(lambda: last_update(self.out()) >= update, SECONDS)
 
 
 @contextmanager
-def torchrun(launcher: Launcher, place: Path, *options: str) -> Iterator[Running]:
-    """Train with two ranks under torchrun; at the end, end what is left."""
+def torchrun(launcher: Launcher, folder: Path, *options: str) -> Iterator[Running]:
+    """Start a training with two ranks under torchrun, and terminate it at the end."""
     command = [sys.executable, *TORCHRUN, *options]
-    place.mkdir()
-    with (place / "out").open("wb") as out, (place / "err").open("wb") as err:
+    folder.mkdir()
+    with (folder / "out").open("wb") as out, (folder / "err").open("wb") as err:
         process = subprocess.Popen(
             command, cwd=launcher.folder, env=launcher.env, stdout=out, stderr=err
         )
     try:
-        yield Running(process, place)
+        yield Running(process, folder)
     finally:
         if process.poll() is None:
             process.terminate()
             process.wait(SECONDS)
 
 
-def test_a_killed_worker_is_started_again_and_ends_with_the_same_weights(
+def test_a_killed_rank_is_restarted_and_the_weights_are_the_same(
     launcher: Launcher, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     options = ["-m", "mnist_cli", "train", "--resume", "auto", *LONG, "--log-interval", "20"]
-    place = tmp_path_factory.mktemp("killed") / "streams"
-    with torchrun(launcher, place, "--max-restarts", "3", *options) as running:
+    folder = tmp_path_factory.mktemp("killed") / "streams"
+    with torchrun(launcher, folder, "--max-restarts", "3", *options) as running:
         running.wait_for_update(200)
         victim = worker_of(running.process.pid, rank=1)
         assert victim
@@ -80,18 +80,18 @@ def test_a_killed_worker_is_started_again_and_ends_with_the_same_weights(
     starts = [event for event in events(done.out) if event["event"] == "start"]
     assert [start["world_size"] for start in starts] == [2, 2]
     assert starts[0]["first_update"] == 0
-    assert starts[1]["first_update"] >= 200  # it was not for nothing
+    assert starts[1]["first_update"] >= 200
     assert "Traceback" not in done.err
     whole = launcher.train(*LONG, "-o", "whole.pt", ranks=2)[0]
     assert json.loads(done.out.splitlines()[-1])["weights_sha256"] == digest(whole.out)
 
 
-def test_an_interrupted_training_goes_on_with_any_number_of_ranks(
+def test_an_interrupted_training_resumes_with_any_number_of_ranks(
     launcher: Launcher, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     options = [*LONG, *STEADY, "--log-interval", "1"]
-    place = tmp_path_factory.mktemp("interrupted") / "streams"
-    with torchrun(launcher, place, "-m", "mnist_cli", "train", *options) as running:
+    folder = tmp_path_factory.mktemp("interrupted") / "streams"
+    with torchrun(launcher, folder, "-m", "mnist_cli", "train", *options) as running:
         running.wait_for_update(100)
         running.process.send_signal(signal.SIGTERM)
         done = running.wait()
