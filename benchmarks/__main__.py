@@ -34,7 +34,7 @@ def main() -> None:
     groups = options.groups or [name for name in GROUPS if not options.quick or name != "growth"]
     for group, row in measure(groups, quick=options.quick):
         rows.append({"group": group, "measured": time.strftime("%F %R"), **row.to_dict()})
-        console.print(f"{time.perf_counter() - began:5.0f} s  {in_words(row)}", soft_wrap=True)
+        console.print(f"{time.perf_counter() - began:5.0f} s  {format_row(row)}", soft_wrap=True)
     console.print(table(rows))
     path = RESULTS / ("quick.json" if options.quick else "full.json")
     RESULTS.mkdir(exist_ok=True)
@@ -46,19 +46,19 @@ def main() -> None:
     console.print(f"Wrote {path}")
 
 
-def in_words(row: Row) -> str:
-    """Return a row in a line."""
-    words = f"{row.name}: {statistics.median(row.ours):,.4g} {row.unit}"
+def format_row(row: Row) -> str:
+    """Return a row as a line of text."""
+    text = f"{row.name}: {statistics.median(row.ours):,.4g} {row.unit}"
     if row.factors:
         reference = statistics.median(row.reference)
-        words += f"; {row.reference_name}: {reference:,.4g}; factor {spread(row.factors)}"
-    return words + (f"; {row.note}" if row.note else "")
+        text += f"; {row.reference_name}: {reference:,.4g}; factor {spread(row.factors)}"
+    return text + (f"; {row.note}" if row.note else "")
 
 
-def spread(figures: list[float]) -> str:
-    """Return a median with the smallest and the largest figure."""
-    middle = f"{statistics.median(figures):.3g}"
-    return f"{middle} ({min(figures):.3g} to {max(figures):.3g})" if len(figures) > 1 else middle
+def spread(values: list[float]) -> str:
+    """Return the median with the minimum and the maximum."""
+    middle = f"{statistics.median(values):.3g}"
+    return f"{middle} ({min(values):.3g} to {max(values):.3g})" if len(values) > 1 else middle
 
 
 def table(rows: list[dict]) -> Table:

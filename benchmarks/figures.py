@@ -1,8 +1,8 @@
 """`python -m benchmarks.figures`: the accuracies and times of `mnist-train --list-models`.
 
-Trains every model with its defaults and every preset of mnist-train, over seeds, by the installed
-program, and writes `mnist_cli/figures.json` after each. What is there for the same options and as
-many seeds is kept, so a run that was cut off goes on, and a changed preset is measured again.
+Trains every model with its defaults and every preset of mnist-train with several seeds, and writes
+`mnist_cli/cli/measured.json` after each. A result with the same options and seeds is kept,
+so an interrupted run continues and a changed preset is measured again.
 """
 
 import argparse
@@ -26,10 +26,9 @@ from mnist_cli.config.sources import build, toml_file
 from mnist_cli.config.train import TrainConfig
 from mnist_cli.runtime.device import processor, usable_cores
 
-# As many seeds as it takes to believe a figure, in bearable time: few of what takes minutes, and
-# many of what takes seconds and differs more.
+# Few seeds for a preset that takes minutes, many for one that takes seconds and varies more.
 SEEDS = {"batch": 1, "accurate": 2, "fast": 10}
-BUSY = 0.2  # cores that other programs use, from which on seconds are not to be believed
+BUSY = 0.2  # cores used by other programs; with more, the seconds are not reliable
 
 
 def main() -> None:

@@ -135,7 +135,7 @@ class Row:
 
     @property
     def met(self) -> bool | None:
-        """Whether the target is met; None without one."""
+        """True if the target is met; None without a target."""
         if self.at_least is None and self.at_most is None:
             return None
         figure = statistics.median(self.factors or self.ours)
@@ -143,7 +143,7 @@ class Row:
         return low <= figure <= (self.at_most if self.at_most is not None else figure)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return full_batch as JSON has it, medians included."""
+        """Return the row as a JSON object, with medians."""
         medians = {
             "ours_median": _median(self.ours),
             "reference_median": _median(self.reference),

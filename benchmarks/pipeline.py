@@ -1,4 +1,4 @@
-"""How fast samples come: ours against a DataLoader over torchvision's MNIST; prints JSON."""
+"""Samples a second of this package and of a DataLoader over torchvision's MNIST, as JSON."""
 
 import argparse
 import itertools

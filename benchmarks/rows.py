@@ -1,4 +1,4 @@
-"""What is measured: each function yields the rows of one group."""
+"""The groups of benchmarks: each function yields the rows of one group."""
 
 import json
 import statistics
@@ -14,13 +14,13 @@ IMPORT_TORCH = 'python -c "import torch"'
 
 
 class Bench:
-    """Where the runs happen, and how many of them."""
+    """The folders of the runs, and whether to make few of them."""
 
     def __init__(self, folder: Path, *, quick: bool) -> None:
         self.data = folder / "data"
         self.output = folder / "model.pt"
         self.quick = quick
-        self.train("--model", "linear", "--epochs", "1")  # unpacks the data, warms the disk up
+        self.train("--model", "linear", "--epochs", "1")  # unpacks the data, fills the disk cache
 
     def train(self, *options: object) -> dict[str, Any]:
         """Run `mnist-train` and return its last event, with the seconds of the process."""
@@ -33,7 +33,7 @@ class Bench:
 
     @property
     def places(self) -> tuple[object, ...]:
-        """The options that say where files are."""
+        """The options that name the folders."""
         return ("--data-dir", self.data, "-o", self.output)
 
     def python(self, module: str, *options: object) -> dict[str, Any]:
