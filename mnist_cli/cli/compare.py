@@ -56,6 +56,8 @@ def compare(given: dict[str, Any], config: str | None) -> None:
     layers = layers_of(given, config, *known)
     display = sources.build(Display, layers)
     options = sources.build(CompareConfig, layers)
+    if "panel" in given and options.plot is None:
+        raise UsageError(f"--panel {options.panel} says what --plot shows; add --plot figure.svg")
     resolved = resolve(options)
     sizes_in(options.batch_sizes)
     _check_places(options, display)

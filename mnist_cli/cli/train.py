@@ -74,6 +74,8 @@ def train(given: dict[str, Any], config: str | None) -> None:
     fresh = _fresh(layers, display) if resume in (None, AUTO) else TrainConfig()
     if resume == AUTO and fresh.output == "-":
         raise UsageError("--resume auto goes on with the file that --output names, and that is -")
+    if resume == "-" == (config or os.environ.get("MNIST_CONFIG")):
+        raise UsageError("--config - and --resume - both want standard input; use a file")
     with process_group() as group:
         options, checkpoint = fresh, None
         origins: dict[str, str] = {}
@@ -90,7 +92,10 @@ def train(given: dict[str, Any], config: str | None) -> None:
             pairs = (options, resolved_training(options)), (recording, recording)
             show_config(TRAIN, layers, display, *pairs, origins=origins)
             return
-        _run(options, checkpoint, display, recording, group)
+        # A file may spell out every default. A flag or a variable is there to be seen.
+        asked_for_steps = any("log_interval" in layer.values for layer in layers[:2])
+        shows_steps = asked_for_steps or options.log_interval != TrainConfig.log_interval
+        _run(options, checkpoint, display, recording, group, shows_steps=shows_steps)
 
 
 def _keep_apart(recording: Recording, **named: str | None) -> None:
@@ -171,6 +176,8 @@ def _run(
     display: Display,
     recording: Recording,
     group: "ProcessGroup | None",
+    *,
+    shows_steps: bool,
 ) -> None:
     with quick_imports():
         from mnist_cli.output.renderers import JsonLines, PathLine, Renderer  # noqa: PLC0415
@@ -186,7 +193,9 @@ def _run(
     with ExitStack() as stack:
         stack.enter_context(notices(quiet=display.quiet))
         people = stack.enter_context(
-            for_people(sys.stderr, quiet=display.quiet or silent, plain=plain)
+            for_people(
+                sys.stderr, quiet=display.quiet or silent, plain=plain, shows_steps=shows_steps
+            )
         )
         data = Renderer() if silent else JsonLines() if display.json else PathLine()
         recorders = [] if silent else _recorders(recording, config, resumed=checkpoint is not None)

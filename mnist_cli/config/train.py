@@ -252,7 +252,7 @@ class TrainConfig:
     )
     log_interval: int = option(
         100,
-        "Updates from one report to the next; shown on a terminal, too, if it is not 100.",
+        "Updates from one report to the next; shown on a terminal, too, if it is given.",
         metavar="N",
         minimum=1,
         panel=_RUN,

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mnist_cli import __version__
 from mnist_cli.config import sources
 from mnist_cli.config.options import DEFAULT_BATCH_SIZE
 from mnist_cli.config.registry import NETWORKS
@@ -27,11 +28,18 @@ from mnist_cli.errors import CheckpointError, UsageError
 from mnist_cli.events import Epoch, Resumed
 from mnist_cli.models.digest import weights_sha256
 from mnist_cli.models.networks import build_model
-from mnist_cli.models.pickle_screening import UnsafeError, UnsupportedFileError, screen
+from mnist_cli.models.pickle_screening import (
+    MAX_MEMBERS,
+    UnsafeError,
+    UnsupportedFileError,
+    members_of,
+    screen,
+)
 from mnist_cli.runtime.files import FileVersion, write_atomic, write_standard_output
 
 FORMAT, FORMAT_VERSION = "mnist_cli checkpoint", 2
 _MAX_BYTES = 1 << 26  # twenty times the largest network here, with its optimizer's state
+_HISTORY_BYTES = 1 << 21  # more than a history adds to a file while a training runs
 _MAX_COUNT = 1 << 53
 _MAX_TEXT = 200  # characters of a version
 _MISFITS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
@@ -45,6 +53,10 @@ _PARTS = {
     "history": list,
     "versions": dict,
 }
+
+
+class _NewerVersionError(Exception):
+    """A newer version of mnist_cli wrote the checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +117,13 @@ def save_checkpoint(checkpoint: Checkpoint, path: str) -> None:
 
 
 def encode(checkpoint: Checkpoint) -> bytes:
-    """Return the contents of a checkpoint's file."""
+    """Return the contents of a checkpoint's file.
+
+    Raises:
+        UsageError: the file would be refused when it is read. A training encodes its state once
+            before it begins, and so a network that is too large is never trained in vain.
+
+    """
     buffer = io.BytesIO()
     parts = {
         "format": FORMAT,
@@ -120,7 +138,14 @@ def encode(checkpoint: Checkpoint) -> bytes:
         "versions": checkpoint.versions,
     }
     torch.save(parts, buffer)
-    return buffer.getvalue()
+    data = buffer.getvalue()
+    if len(data) > _MAX_BYTES - _HISTORY_BYTES or members_of(data) > MAX_MEMBERS:
+        raise UsageError(
+            f"the model {checkpoint.config.model} is too large: its checkpoint would have "
+            f"{len(data):,} bytes in {members_of(data)} parts, and could not be read; at most "
+            f"{_MAX_BYTES - _HISTORY_BYTES:,} bytes and {MAX_MEMBERS} parts are possible"
+        )
+    return data
 
 
 def load_checkpoint(path: str | Path) -> Checkpoint:
@@ -161,6 +186,8 @@ def decode(data: bytes, name: str) -> Checkpoint:
             raise CheckpointError(f"{name} is damaged: its part '{part}' is missing or malformed")
     try:
         return _assemble(parts)
+    except _NewerVersionError as error:
+        raise CheckpointError(f"{name} cannot be read: {error}") from error
     except (UsageError, MemoryError, RuntimeError, *_MISFITS) as error:
         reason = " ".join(str(error).split())[:200]
         raise CheckpointError(f"{name} is damaged: {reason}") from error
@@ -236,9 +263,8 @@ def _other_kind(data: bytes) -> str:
 
 def _assemble(parts: dict[str, Any]) -> Checkpoint:
     """Return the checkpoint of the parts; ValueError and its like say what does not fit."""
-    if set(parts["config"]) != {field.name for field in fields(TrainConfig)}:
-        raise ValueError("its options are not those of this version")
-    config = _resolved(parts["config"])
+    _check_plain(parts["history"], parts["versions"])
+    config = _resolved(parts["config"], parts["versions"].get("mnist_cli", "of another version"))
     weights = parts["weights"]
     if parts["model"] != {"name": config.model, "arguments": {}} or config.model not in NETWORKS:
         raise ValueError(f"its model is {sources.shown(parts['model'])}")
@@ -251,7 +277,6 @@ def _assemble(parts: dict[str, Any]) -> Checkpoint:
         raise ValueError("a weight is not finite")
     if weights_sha256(weights) != parts["weights_sha256"]:
         raise ValueError("the SHA-256 of its weights differs from the recorded one")
-    _check_plain(parts["history"], parts["versions"])
     return Checkpoint(
         config=config,
         weights=weights,
@@ -262,12 +287,22 @@ def _assemble(parts: dict[str, Any]) -> Checkpoint:
     )
 
 
-def _resolved(options: dict[str, object]) -> ResolvedConfig:
-    """Return the config of a checkpoint."""
+def _resolved(options: dict[str, object], version: str) -> ResolvedConfig:
+    """Return the config of a checkpoint that a version wrote.
+
+    An option that the checkpoint does not have, because it was added later, has its default.
+    """
+    known = {field.name for field in fields(TrainConfig)}
+    if unknown := sorted(str(name) for name in options if name not in known):
+        raise _NewerVersionError(
+            f"it was written by mnist_cli {version}, whose option "
+            f"{sources.shown(unknown[0])} this version ({__version__}) does not have; "
+            "use the version that wrote it"
+        )
     asked = sources.build(TrainConfig, [sources.Layer(options, lambda key: key, typed=True)])
     sources.check(asked)
     config = asked.resolve(asked.batch_size or DEFAULT_BATCH_SIZE)
-    if asdict(config) != asdict(asked):
+    if any(getattr(config, name) != value for name, value in options.items()):
         raise ValueError("an option is left open")
     return config
 

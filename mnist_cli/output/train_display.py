@@ -9,7 +9,6 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.live import Live
 from rich.text import Text
 
-from mnist_cli.config.train import TrainConfig
 from mnist_cli.events import End, Epoch, Event, ProbeEvent, Progress, Resumed, Start, Step
 from mnist_cli.output.messages import (
     changes_in_words,
@@ -36,11 +35,16 @@ _COLUMNS: tuple[tuple[str, int, Value], ...] = (
 )
 
 
-def for_people(stream: TextIO, *, quiet: bool, plain: bool) -> Renderer:
-    """Return the renderer that fits a stream: animated only on a capable terminal."""
+def for_people(stream: TextIO, *, quiet: bool, plain: bool, shows_steps: bool) -> Renderer:
+    """Return the renderer that fits a stream: animated only on a capable terminal.
+
+    Lines show every reported step, an animation only if `shows_steps`.
+    """
     if quiet:
         return Renderer()
-    return Terminal(stream) if can_animate(stream, plain=plain) else PlainLines(stream)
+    if can_animate(stream, plain=plain):
+        return Terminal(stream, shows_steps=shows_steps)
+    return PlainLines(stream)
 
 
 class Lines:
@@ -89,7 +93,8 @@ def _bar(share: float, cells: int, *, rich: bool) -> Text:
 class Terminal(Renderer):
     """The lines of a training under way, and rows that stay."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, *, shows_steps: bool) -> None:
+        self._shows_steps = shows_steps
         # Nothing here is markup: a path may contain brackets.
         self._console = Console(file=stream, highlight=False, markup=False, emoji=False)
         self._lines = Lines()
@@ -116,7 +121,7 @@ class Terminal(Renderer):
         elif isinstance(event, Progress):
             self._advance(event)
         elif isinstance(event, Step):
-            if self._tells_steps:
+            if self._shows_steps:
                 assert self._start
                 self._console.print(step_in_words(event, self._start))
         elif isinstance(event, Resumed):
@@ -142,7 +147,6 @@ class Terminal(Renderer):
     def _begin(self, start: Start) -> None:
         self._start = start
         # A bar tells more than a line now and then; who asks for other lines wants to read them.
-        self._tells_steps = start.config["log_interval"] != TrainConfig.log_interval
         self._last = start.seconds
         self._console.print(plan_in_words(start))
         epochs, steps = divmod(start.updates, start.updates_per_epoch)

@@ -128,10 +128,28 @@ def run_copy(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_a_model_is_added_as_the_page_says(tmp_path: Path, mnist_dir: Path) -> None:
-    model, _ = blocks(DOCS / "contributing.md", "diff")
+def diff_of(path: str) -> str:
+    """Return the diff of the page that touches a file of the package."""
+    (diff,) = [d for d in blocks(DOCS / "contributing.md", "diff") if f"--- mnist_cli/{path}" in d]
+    return diff
+
+
+def test_an_option_is_added_as_the_page_says(tmp_path: Path, trained: Path) -> None:
     folder = copy_of_the_package(tmp_path)
-    assert apply(model, folder) <= 12
+    diff = diff_of("config/train.py")
+    assert re.findall(r"^--- (.*)", diff, re.M) == ["mnist_cli/config/train.py"]
+    apply(diff, folder)
+    assert "--note" in run_copy(folder, "train", "--help").stdout
+    asked = ("--resume", str(trained), "--note", "second try", "--show-config")
+    done = run_copy(folder, "train", *asked)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.search(r'^note = "second try" +# flag$', done.stdout, re.M)
+
+
+def test_a_model_is_added_as_the_page_says(tmp_path: Path, mnist_dir: Path) -> None:
+    model = diff_of("models/networks.py")
+    folder = copy_of_the_package(tmp_path)
+    assert apply(model, folder) <= 13
     options = ("--model", "wide", "--subset", "200", "--epochs", "1", "-q")
     done = run_copy(folder, "train", *options, "--data-dir", str(mnist_dir))
     assert (done.returncode, done.stdout) == (0, "checkpoint.pt\n"), done.stderr
@@ -149,7 +167,7 @@ def test_a_model_is_added_as_the_page_says(tmp_path: Path, mnist_dir: Path) -> N
 
 
 def test_a_data_set_is_added_as_the_page_says(tmp_path: Path, mnist: Dataset) -> None:
-    _, data = blocks(DOCS / "contributing.md", "diff")
+    data = diff_of("data/catalogue.py")
     folder = copy_of_the_package(tmp_path)
     apply(data, folder)
     train = ("train", "--dataset", "house-numbers", "--model", "linear", "--epochs", "1", "-q")

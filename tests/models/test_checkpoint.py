@@ -5,15 +5,23 @@ import pickle
 import random
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
-from mnist_cli.errors import CheckpointError
-from mnist_cli.models.checkpoint import load_checkpoint, save_checkpoint
+from mnist_cli.config.train import TrainConfig
+from mnist_cli.errors import CheckpointError, UsageError
+from mnist_cli.models import networks
+from mnist_cli.models.checkpoint import encode, load_checkpoint, save_checkpoint
 from mnist_cli.models.digest import weights_sha256
+from mnist_cli.training.train import train
+from tests.helpers.trainings import Configure
+
+OLD = Path(__file__).parent / "data"  # written by an earlier program, in checkpoint format 2
 
 
 def test_a_checkpoint_survives_the_round_trip(trained: Path, tmp_path: Path) -> None:
@@ -165,7 +173,6 @@ def test_other_programs_files_are_named(
         {"model": {"name": "linear", "arguments": {"width": 3}}},
         {"config": {"model": "no such"}},
         {"config": {"epochs": -1}},
-        {"config": {"no_such_option": 1}},
         {"position": {"updates": 1}},
         {"position": {"update": -1}},
         {"position": {"update": "1", "loss_sum": 0.0, "correct": 0}},
@@ -203,6 +210,60 @@ def test_options_left_open_are_damage(trained: Path, tmp_path: Path) -> None:
     config = torch.load(trained, weights_only=True)["config"] | {"lr": None}
     with pytest.raises(CheckpointError, match="an option is left open"):
         load_checkpoint(rewritten(trained, tmp_path, config=config))
+
+
+@pytest.mark.parametrize(("name", "update"), [("format2", 2), ("format2-mid-epoch", 7)])
+def test_a_checkpoint_of_an_earlier_program_still_loads(name: str, update: int) -> None:
+    checkpoint = load_checkpoint(OLD / f"{name}.pt")
+    assert (checkpoint.config.model, checkpoint.config.optimizer) == ("linear", "sgd")
+    assert checkpoint.position.update == update
+
+
+def test_a_checkpoint_of_an_earlier_program_can_be_resumed(mnist_dir: Path, tmp_path: Path) -> None:
+    old = load_checkpoint(OLD / "format2-mid-epoch.pt")
+    config = replace(old.config, max_updates=None, data_dir=str(mnist_dir))
+    paths = [str(tmp_path / name) for name in ("resumed.pt", "whole.pt")]
+    for path, resume in zip(paths, (old, None), strict=True):
+        list(train(replace(config, output=path), resume))
+    resumed, whole = (load_checkpoint(path) for path in paths)
+    assert resumed.position.update == 10
+    for key, value in whole.weights.items():  # up to rounding: it was written with two threads
+        torch.testing.assert_close(resumed.weights[key], value, rtol=0, atol=1e-7)
+
+
+def test_an_option_that_was_added_later_has_its_default(trained: Path, tmp_path: Path) -> None:
+    config = dict(torch.load(trained, weights_only=True)["config"])
+    del config["save_every"], config["probe_samples"]
+    again = load_checkpoint(rewritten(trained, tmp_path, config=config))
+    assert again.config.probe_samples == TrainConfig.probe_samples
+    assert again.config == load_checkpoint(trained).config
+
+
+def test_an_option_of_a_newer_version_names_that_version(trained: Path, tmp_path: Path) -> None:
+    parts = torch.load(trained, weights_only=True)
+    changes = {
+        "config": {**parts["config"], "rotate": True},
+        "versions": {**parts["versions"], "mnist_cli": "7.1"},
+    }
+    with pytest.raises(CheckpointError, match=r"mnist_cli 7\.1, whose option 'rotate'"):
+        load_checkpoint(rewritten(trained, tmp_path, **changes))
+
+
+def test_a_network_whose_checkpoint_could_not_be_read_is_not_trained(
+    small: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def deep() -> nn.Module:
+        return nn.Sequential(*networks.linear(), *[nn.Linear(10, 10) for _ in range(150)])
+
+    monkeypatch.setattr(networks, "mlp", deep)
+    with pytest.raises(UsageError, match="too large: its checkpoint would have"):
+        next(train(small(model="mlp")))
+
+
+def test_a_checkpoint_of_too_many_bytes_is_refused_before_it_is_written(trained: Path) -> None:
+    huge = {"weight": torch.zeros(1 << 24)}
+    with pytest.raises(UsageError, match="67,.* bytes"):
+        encode(replace(load_checkpoint(trained), weights=huge))
 
 
 def test_weights_that_are_not_finite_are_damage(trained: Path, tmp_path: Path) -> None:
