@@ -91,7 +91,7 @@ def found_packages() -> dict[str, Check]:
 
 def test_missing_and_old_packages_have_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     def version(name: str) -> str:
-        if name in ("rich", "matplotlib"):
+        if name in ("rich", "matplotlib", "torchvision"):
             raise metadata.PackageNotFoundError(name)
         return "1.0"
 
@@ -104,7 +104,8 @@ def test_missing_and_old_packages_have_a_remedy(monkeypatch: pytest.MonkeyPatch)
     assert found["pillow"].code == ExitCode.USAGE
     assert found["matplotlib"].status == OK
     assert "pip install -U 'mnist_cli[plot]'" in found["matplotlib"].value
-    assert found["torchvision"].status == WARNING  # only the other data sets need it
+    assert found["torchvision"].status == WARNING
+    assert "pip install -U torch torchvision" in found["torchvision"].remedy
     assert "pytest" not in found
 
 
