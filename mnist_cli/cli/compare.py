@@ -12,7 +12,6 @@ from mnist_cli.cli.options import Display, Questions, add_command, config_parame
 from mnist_cli.cli.program import (
     exit_unless_main,
     notices,
-    process_group,
     quick_imports,
     run_program,
 )
@@ -26,7 +25,6 @@ from mnist_cli.runtime.files import check_writable, write_atomic, write_standard
 
 if TYPE_CHECKING:
     from mnist_cli.comparison.results import Results
-    from mnist_cli.runtime.distributed.group import ProcessGroup
 
 app = typer.Typer(pretty_exceptions_enable=False)
 
@@ -41,12 +39,11 @@ def compare(given: dict[str, Any], config: str | None) -> None:
       mnist-compare --model cnn --subset 5000 --updates 300 --seeds 5
       mnist-compare --until-accuracy 0.95 --lr-rule tuned --plot target.svg
 
-    What the arms of a comparison found is kept in --output, so the same command goes on where it
-    was interrupted. Standard output is a table, or with --json every event. Under torchrun
-    (python -m mnist_cli.cli.torchrun --nproc-per-node 2 -m mnist_cli compare …) the ranks share the
-    arms out.
+    Finished runs are kept in --output, so the same command goes on where it was interrupted. To
+    use more cores or machines, give --jobs, or start the same command several times on one folder:
+    each run is trained once. Standard output is a table, or with --json every event.
 
-    Exit codes: 0 done, 2 usage, 3 data, 5 no arm reached --until-accuracy, 6 every arm diverged,
+    Exit codes: 0 done, 2 usage, 3 data, 5 no run reached --until-accuracy, 6 every run diverged,
     7 output, 130 or 143 interrupted.
     """
     questions = sources.build(Questions, [sources.Layer(given, sources.flag)])
@@ -65,8 +62,12 @@ def compare(given: dict[str, Any], config: str | None) -> None:
         exit_unless_main()
         show_config(COMPARE, layers, display, (options, resolved))
         return
-    with process_group() as group:
-        _run(options, display, group)
+    if RankInfo.from_env().size > 1:
+        raise UsageError(
+            "mnist-compare has no ranks: start it without torchrun, with --jobs 2, or start the "
+            "same command several times on one --output"
+        )
+    _run(options, display)
 
 
 def _check_places(config: CompareConfig, display: Display) -> None:
@@ -74,22 +75,19 @@ def _check_places(config: CompareConfig, display: Display) -> None:
     streamed = [p for p in (config.report, config.plot) if p == "-"]
     if len(streamed) + display.json > 1:
         raise UsageError("--report -, --plot - and --json all want standard output; choose one")
-    if not RankInfo.from_env().is_main:
-        return
     for path in (config.report, config.plot):
         if path is not None and path != "-":
             check_writable(Path(path))
 
 
-def _run(config: CompareConfig, display: Display, group: "ProcessGroup | None") -> None:
-    silent = group is not None and not group.is_main
+def _run(config: CompareConfig, display: Display) -> None:
     with quick_imports():
         from mnist_cli.comparison.compare import compare as run  # noqa: PLC0415 (torch)
         from mnist_cli.comparison.results import Results  # noqa: PLC0415 (torch)
         from mnist_cli.output import compare_display  # noqa: PLC0415 (--help is quick)
         from mnist_cli.output.renderers import JsonLines, Renderer  # noqa: PLC0415 (--help is quick)
 
-        if config.plot is not None and not silent:  # is matplotlib there? better asked now
+        if config.plot is not None:  # is matplotlib there? better asked now
             import mnist_cli.output.figures.compare  # noqa: F401, PLC0415
 
     results = Results()
@@ -98,11 +96,11 @@ def _run(config: CompareConfig, display: Display, group: "ProcessGroup | None") 
     with ExitStack() as stack:
         stack.enter_context(notices(quiet=display.quiet))
         people = stack.enter_context(
-            compare_display.for_people(sys.stderr, quiet=display.quiet or silent, plain=plain)
+            compare_display.for_people(sys.stderr, quiet=display.quiet, plain=plain)
         )
         data = JsonLines() if display.json else Renderer()
         try:
-            for event in run(config, results, group):
+            for event in run(config, results):
                 with suppress(OSError):  # nobody reads standard error: no reason to stop
                     people.show(event)
                 data.show(event)
@@ -110,8 +108,6 @@ def _run(config: CompareConfig, display: Display, group: "ProcessGroup | None") 
             if results.verdict is None:
                 raise
             failure = error  # of the findings, which are shown first
-    if silent:
-        return
     try:
         _show_results(results, config, display)
     finally:

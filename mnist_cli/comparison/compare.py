@@ -1,152 +1,165 @@
-"""A comparison, from its options to its verdict."""
+"""A comparison, from its options to its conclusions."""
 
 import time
 from collections.abc import Generator, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from functools import partial
 from typing import TypeVar
 
 from mnist_cli import __version__
 from mnist_cli.comparison import plan
-from mnist_cli.comparison.events import CompareEnd, CompareStart, Tuned
-from mnist_cli.comparison.findings import verdict
-from mnist_cli.comparison.job_queue import Job
-from mnist_cli.comparison.lr_search import grid
+from mnist_cli.comparison.events import CompareEnd, CompareStart
+from mnist_cli.comparison.findings import conclusions
+from mnist_cli.comparison.jobs import further_processes
+from mnist_cli.comparison.lr_search import Search
+from mnist_cli.comparison.plan import Run
 from mnist_cli.comparison.results import Results
-from mnist_cli.comparison.worker import Worker
+from mnist_cli.comparison.worker import Worker, end_of
 from mnist_cli.config.compare import CompareConfig, resolve
 from mnist_cli.errors import DivergedError, ThresholdNotMetError
 from mnist_cli.events import Event
 from mnist_cli.models.networks import build_model, count_parameters
-from mnist_cli.runtime.distributed.group import ProcessGroup
 from mnist_cli.runtime.signals import StopSignals
 
 E = TypeVar("E", bound=Event)
 
 
-def compare(
-    asked: CompareConfig, results: Results | None = None, group: ProcessGroup | None = None
-) -> Iterator[Event]:
+def compare(asked: CompareConfig, results: Results | None = None) -> Iterator[Event]:
     """Train every batch size with every seed, and yield what happens; `results` collects it.
 
-    With a `group` of ranks, all are to call this alike: they share the arms out, and the first
-    yields what all have found, in the order in which one process would find it.
+    Any number of processes may do this on one folder at once: each run is trained by one of them,
+    and all yield the same lasting events, but for clocks.
 
     Raises:
         UsageError: options contradict each other or the data.
         DataError: see `load_dataset`.
         OutputError: a record could not be written.
-        ThresholdNotMetError: no arm reached `until_accuracy`.
-        DivergedError: every arm diverged.
-        InterruptedRunError, TerminatedRunError: a signal came; the arm under way was saved.
-        PeerError: another rank failed or was lost.
+        ThresholdNotMetError: no run reached `until_accuracy`.
+        DivergedError: every run diverged.
+        InterruptedRunError, TerminatedRunError: a signal came; the current run was saved.
 
     """
     signals = StopSignals()
-    group = group or ProcessGroup()
-    comparison = _Comparison(asked, Results() if results is None else results, signals, group)
-    with comparison.workshop.store, signals:
-        if not group.is_main:
-            comparison.workshop.help()
-            return
-        yield from comparison.run()
-    comparison.judge()
+    comparison = _Comparison(asked, Results() if results is None else results, signals)
+    with signals, further_processes(asked):
+        yield from comparison.events()
+    comparison.check_outcome()
+
+
+def work(asked: CompareConfig) -> None:
+    """Train the runs of a comparison that no other process trains, until none is missing."""
+    signals = StopSignals()
+    comparison = _Comparison(asked, Results(), signals)
+    with signals:
+        for _ in comparison.events():
+            pass
 
 
 class _Comparison:
     """A comparison in progress."""
 
-    def __init__(
-        self, asked: CompareConfig, results: Results, signals: StopSignals, group: ProcessGroup
-    ) -> None:
+    def __init__(self, asked: CompareConfig, results: Results, signals: StopSignals) -> None:
         self._began = time.perf_counter()
         self.asked = asked
         self.config = config = resolve(asked)
         self.results = results
-        self.workshop = Worker(config, signals, self.clock, group)
-        self.sizes = plan.check_sizes(config, self.workshop.samples)
+        self.worker = Worker(config, signals, self.clock)
+        self.sizes = plan.check_sizes(config, self.worker.samples)
         self.seeds = plan.seeds_of(config)
-        self.arms_run = 0
-        self.tuning_seconds = 0.0
+        self.rates = {
+            size: plan.learning_rate_of(config, size, self.worker.samples) for size in self.sizes
+        }
 
     def clock(self) -> float:
         """Return the seconds since the start of the comparison."""
         return time.perf_counter() - self._began
 
-    def run(self) -> Iterator[Event]:
-        """Yield all that happens."""
-        yield self._show(self._start())
-        rates = yield from self._rates()
-        jobs = [Job(size, seed, rates[size]) for seed in self.seeds for size in self.sizes]
-        self.workshop.deal(jobs)
-        for number, job in enumerate(jobs, start=1):
-            yield from self.workshop.wait_for(job)
-            arm = self.workshop.arm(job.size, job.seed, job.lr)
-            record = yield from self.workshop.run_arm(arm, number, len(jobs))
-            self.arms_run += arm.name in self.workshop.fresh
-            self.results.add_arm(record)
-        self.workshop.dismiss()
+    def events(self) -> Iterator[Event]:
+        """Yield all events."""
+        yield self._keep(self._start())
+        tuned = yield from self._tune()
+        rates = {**self.rates, **tuned}
+        runs = [
+            self.worker.plan_run(size, seed, rates[size])
+            for seed in self.seeds
+            for size in self.sizes
+        ]
+        for number, run in enumerate(runs, start=1):
+            later = partial(iter, runs[number:])
+            self.results.add_run((yield from self.worker.complete(run, later, number, len(runs))))
         yield from self.results.summaries(self.clock())
-        yield self._show(verdict(self.clock(), self.config, self.results))
+        yield self._keep(conclusions(self.clock(), self.config, self.results))
         yield CompareEnd(
             self.clock(),
-            arms=len(jobs),
-            arms_run=self.arms_run,
+            arms=len(runs),
+            arms_run=sum(run.name not in self.worker.folder.finished_before for run in runs),
             train_seconds=sum(end.train_seconds for end in self.results.ends),
-            tuning_seconds=self.tuning_seconds,
+            tuning_seconds=sum(tuned.train_seconds for tuned in self.results.tuned),
         )
 
-    def judge(self) -> None:
-        """Raise what the exit code has to say of a comparison that ended in good order."""
+    def check_outcome(self) -> None:
+        """Raise the error that sets the exit code of a completed comparison, if there is one."""
         ends = self.results.ends
         if all(end.reason == "diverged" for end in ends):
-            raise DivergedError("every arm diverged; use a smaller --lr, or --lr-rule tuned")
-        wanted = self.config.until_accuracy
-        if wanted is not None and all(end.reason != "until-accuracy" for end in ends):
+            raise DivergedError("every run diverged; use a smaller --lr, or --lr-rule tuned")
+        target = self.config.until_accuracy
+        if target is not None and all(end.reason != "until-accuracy" for end in ends):
             best = max(end.val_accuracy or 0.0 for end in ends)
             raise ThresholdNotMetError(
-                f"no arm reached --until-accuracy {wanted}; the best came to {best:.4f}; "
+                f"no run reached --until-accuracy {target}; the best came to {best:.4f}; "
                 "allow more --max-epochs or ask for less"
             )
 
     def _start(self) -> CompareStart:
         model = build_model(self.config.model)
-        material = self.workshop.material(self.config.seed)
+        data = self.worker.shared_data(self.config.seed)
         return CompareStart(
             seconds=self.clock(),
             version=__version__,
-            samples=self.workshop.samples,
-            val_samples=len(material.val),
-            test_samples=len(material.test),
+            samples=self.worker.samples,
+            val_samples=len(data.val),
+            test_samples=len(data.test),
             parameters=count_parameters(model),
             arms=len(self.sizes) * len(self.seeds),
-            world_size=self.workshop.group.size,
-            machine=self.workshop.machine,
+            world_size=1,
+            machine=self.worker.machine,
             command=plan.command_of(self.asked),
             config=asdict(self.config),
         )
 
-    def _rates(self) -> Generator[Event, None, dict[int | None, float]]:
-        """Return the learning rate of each batch size, searched for where that is asked for."""
-        config, samples = self.config, self.workshop.samples
-        rates = {size: plan.learning_rate_of(config, size, samples) for size in self.sizes}
-        if config.lr_rule == "tuned" or config.lr_range:
-            jobs = {size: Job(size, config.seed, rates[size], True) for size in self.sizes}
-            self.workshop.deal(list(jobs.values()))
-            for size, job in jobs.items():
-                yield from self.workshop.wait_for(job)
-                rates[size] = yield from self._tune(size, rates[size])
+    def _tune(self) -> Generator[Event, None, dict[int | None, float]]:
+        """Return the learning rates found by search, if the options ask for one."""
+        rates: dict[int | None, float] = {}
+        if self.config.lr_rule != "tuned" and not self.config.lr_range:
+            return rates
+        for k, size in enumerate(self.sizes):
+            later = partial(self._next_trials, self.sizes[k + 1 :])
+            search = self._search(size)
+            while (trial := search.next_trial()) is not None:
+                record = yield from self.worker.complete(trial, later)
+                search.add(end_of(record))
+            tuned = self._keep(replace(search.result(), seconds=self.clock()))
+            if self.config.lr_rule == "tuned":
+                rates[size] = tuned.lr
+            yield tuned
         return rates
 
-    def _tune(self, size: int | None, start: float) -> Generator[Event, None, float]:
-        """Search the rate of a batch size with the first seed; return the one to be used."""
-        search = self.workshop.search(size, start)
-        place = yield from search.best()
-        stable = (yield from search.stable(place)) if self.config.lr_range else None
-        event: Tuned = self._show(search.event(self.clock(), place, stable))
-        self.tuning_seconds += event.train_seconds
-        yield event
-        return grid(place) if self.config.lr_rule == "tuned" else start
+    def _search(self, size: int | None) -> Search:
+        """Return the search for a batch size's rate; it trains with the first seed."""
+        trial = self.worker.plan_run(size, self.config.seed, self.rates[size], "trial")
+        return Search(trial, find_range=self.config.lr_range)
 
-    def _show(self, event: E) -> E:
+    def _next_trials(self, sizes: list[int | None]) -> Iterator[Run]:
+        """Yield the trial that the search of each batch size needs next."""
+        for size in sizes:
+            search = self._search(size)
+            while (trial := search.next_trial()) is not None:
+                record = self.worker.folder.finished(trial)
+                if record is None:
+                    yield trial
+                    break
+                search.add(end_of(record))
+
+    def _keep(self, event: E) -> E:
         self.results.add(event)
         return event

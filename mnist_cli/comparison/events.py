@@ -60,14 +60,12 @@ class RunProgress(Event):
 
 
 @dataclass(frozen=True)
-class Dealt(Event):
-    """A sign of life while the ranks do jobs: how many are done, of how many that were dealt."""
+class Waiting(Event):
+    """Another process trains the run that comes next; meanwhile this one may train a later one."""
 
-    name: ClassVar[str] = "dealt"
+    name: ClassVar[str] = "waiting"
     lasting: ClassVar[bool] = False
-    done: int
-    jobs: int
-    ranks: int
+    arm: str
 
 
 @dataclass(frozen=True)

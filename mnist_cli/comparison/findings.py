@@ -22,7 +22,7 @@ from mnist_cli.events import AlignmentProbe
 EDGE_TOLERANCE = 0.15  # of 2 / learning rate: what counts as being at the edge of stability
 
 
-def verdict(seconds: float, config: CompareConfig, results: Results) -> Conclusions:
+def conclusions(seconds: float, config: CompareConfig, results: Results) -> Conclusions:
     """Return the findings; they follow from the results alone."""
     findings = [
         *_divergence(results),

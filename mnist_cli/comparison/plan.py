@@ -16,8 +16,7 @@ from mnist_cli.config.train import ResolvedConfig, TrainConfig
 from mnist_cli.data.batches import epoch_shape
 from mnist_cli.errors import UsageError
 
-_UPDATE_COST = 100.0  # samples of `mlp` that take as long as an update does besides its samples
-PLACES = names_where(TrainConfig, lambda about: about.effect is Effect.PLACE)
+WITHOUT_EFFECT = names_where(TrainConfig, lambda about: about.effect is Effect.PLACE)
 ENDLESS = 10**6  # epochs, where a clock or a number of updates ends the arm
 
 
@@ -43,7 +42,7 @@ class Run:
     def name(self) -> str:
         """A name for its files: another arm has another one, the same arm the same."""
         value = {k: v for k, v in asdict(self).items() if k != "config"}
-        options = {k: v for k, v in asdict(self.config).items() if k not in PLACES}
+        options = {k: v for k, v in asdict(self.config).items() if k not in WITHOUT_EFFECT}
         text = json.dumps([__version__, value, options], sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()[:10]
         kind = "trial-" if self.purpose == "trial" else ""
@@ -101,13 +100,6 @@ def plan_run(
     elif config.until_accuracy is not None:
         trained = replace(trained, epochs=config.max_epochs)
     return Run(trained, updates, purpose, probe_ends=config.probe_every is None)
-
-
-def cost_of(arm: Run, samples: int) -> float:
-    """Return about how long an arm takes, to be compared with others of its network."""
-    shape = epoch_shape(arm.config, samples)
-    updates = arm.end_updates or arm.config.epochs * shape.updates
-    return updates * (_UPDATE_COST + shape.update_size)
 
 
 def learning_rate_of(config: CompareConfig, size: int | None, samples: int) -> float:

@@ -1,35 +1,42 @@
-"""The records of arms in a folder: finished ones, and ones that were cut off.
+"""The folder of a comparison: the records of its runs, and the lock of each.
 
-A finished arm is `NAME.jsonl`, an event a line. One that was cut off is `NAME.part.jsonl`, whose
-last line says where it stands, and `NAME.part.pt`, a checkpoint. A record that is damaged, or does
-not fit its checkpoint, is made anew: it costs time, and no result.
+A finished run is `NAME.jsonl`, an event a line. An interrupted one is `NAME.part.jsonl`, whose last
+line says how far it came, and `NAME.part.pt`, a checkpoint. `NAME.lock` is locked by the process
+that trains the run; the system drops the lock when that process ends, however it ends. A record
+that is damaged, or does not fit its checkpoint, is made again: that costs time, and no result.
 """
 
 import json
 import logging
 import math
-from dataclasses import dataclass, fields, replace
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from types import UnionType
 from typing import Any, ClassVar, Union, get_args, get_origin, get_type_hints
 
+from filelock import FileLock, Timeout
+
 from mnist_cli.comparison.arm_run import RunTraining, SharedData
 from mnist_cli.comparison.events import REASONS, Change, Point, RunEnd
-from mnist_cli.comparison.plan import PLACES, Run
+from mnist_cli.comparison.plan import WITHOUT_EFFECT, Run
 from mnist_cli.data.batches import epoch_shape
 from mnist_cli.errors import CheckpointError, OutputError
-from mnist_cli.events import AlignmentProbe, Event, NoiseProbe, SharpnessProbe, to_dict
+from mnist_cli.events import AlignmentProbe, Event, NoiseProbe, SharpnessProbe
 from mnist_cli.models.checkpoint import load_checkpoint, save_checkpoint
-from mnist_cli.runtime.files import OutputLock, OutputLockedError, write_atomic
+from mnist_cli.runtime.files import write_atomic
 from mnist_cli.training.state import TrainingState, versions_on
 
 _log = logging.getLogger(__name__)
 _MAX_BYTES = 1 << 30
+_MAX_LETTERS = 1000
+_NOT_FINITE = ("inf", "-inf", "nan")  # as they are written, since JSON has no numbers for them
 
 
 @dataclass(frozen=True)
 class Saved(Event):
-    """Where an arm that was cut off stands."""
+    """How far an interrupted run came."""
 
     name: ClassVar[str] = "saved"
     update: int
@@ -44,83 +51,100 @@ _KINDS: dict[tuple[str, str | None], type[Event]] = {
 }
 
 
-class Store:
-    """A folder with the records of arms.
+class RunFolder:
+    """A folder with the records of runs, on which several processes may work at once.
 
-    Of the ranks of a comparison, which may share the folder, only the first is `claiming` it.
+    `finished_before` has the names of the runs that were finished when this process began.
     """
 
-    def __init__(self, folder: str, *, claiming: bool = True) -> None:
-        self._folder = Path(folder)
-        self._is_locking = claiming
-        self._lock: OutputLock | None = None
-
-    def __enter__(self) -> "Store":
-        """Make the folder if it is not there, and keep other comparisons out of it.
+    def __init__(self, folder: str) -> None:
+        """Make the folder if it does not exist.
 
         Raises:
-            OutputError: it cannot be made or written to, or another comparison is using it.
+            OutputError: it cannot be made.
 
         """
+        self._folder = Path(folder)
+        self._reported: set[Path] = set()  # damaged records, each of which is reported once
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
+            self.finished_before = {path.stem for path in self._folder.glob("*.jsonl")}
         except OSError as error:
             raise OutputError(
                 f"--output {self._folder}: cannot make this folder: {error.strerror}; "
                 "choose another one"
             ) from error
+
+    @contextmanager
+    def lock(self, run: Run) -> Iterator[bool]:
+        """Lock a run while this process trains it; yield False if another process has it locked.
+
+        Raises:
+            OutputError: the folder cannot be written to.
+
+        """
+        lock = FileLock(self._path(run.name, ".lock"), timeout=0)
         try:
-            if self._is_locking:
-                self._lock = OutputLock(self._folder / "arms")
-        except OutputLockedError:
+            lock.acquire()
+        except Timeout:
+            yield False
+            return
+        except OSError as error:
             raise OutputError(
-                f"--output {self._folder}: another comparison is using it; "
-                "name another folder, or wait for it"
-            ) from None
-        return self
+                f"--output {self._folder}: cannot write to this folder: {error.strerror}; "
+                "choose another one"
+            ) from error
+        try:
+            yield True
+        finally:
+            if self.has_record(run):  # who takes the lock from now on finds the record
+                with suppress(OSError):  # Windows keeps a file that is open
+                    self._path(run.name, ".lock").unlink()
+            lock.release()
 
-    def __exit__(self, *_: object) -> None:
-        if self._lock is not None:
-            self._lock.close()
+    def has_record(self, run: Run) -> bool:
+        """Return True if a run has a record, be it damaged."""
+        return self._path(run.name, ".jsonl").exists()
 
-    def finished(self, arm: Run) -> list[Event] | None:
-        """Return the record of a finished arm, if there is one."""
-        path = self._path(arm.name, ".jsonl")
+    def finished(self, run: Run) -> list[Event] | None:
+        """Return the record of a run, or `None` if it is missing or damaged."""
+        path = self._path(run.name, ".jsonl")
         record = self._read(path)
-        if record is None or _is_of(arm, record):
+        if record is None or _belongs_to(run, record):
             return record
-        _log.warning("%s is not the record of its arm; this arm is run again", path)
+        self._report(path, "it is not the record of its run")
         return None
 
-    def open(self, arm: Run, material: SharedData) -> RunTraining:
-        """Return an arm that goes on where it was cut off, or begins."""
-        record = self._read(self._path(arm.name, ".part.jsonl")) or []
+    def open(self, run: Run, data: SharedData) -> RunTraining:
+        """Return the training of a run, from where it was interrupted or from the beginning."""
+        record = self._read(self._path(run.name, ".part.jsonl")) or []
         saved = record.pop() if record else None
-        path = self._path(arm.name, ".part.pt")
+        path = self._path(run.name, ".part.pt")
         if isinstance(saved, Saved) and path.is_file():
-            state = TrainingState(arm.config, material.train.device)
+            state = TrainingState(run.config, data.train.device)
             try:
                 checkpoint = load_checkpoint(path)
-                places = {place: getattr(arm.config, place) for place in PLACES}
-                same = replace(checkpoint.config, **places) == arm.config
+                elsewhere = {name: getattr(run.config, name) for name in WITHOUT_EFFECT}
+                same = replace(checkpoint.config, **elsewhere) == run.config
                 if checkpoint.position.update != saved.update or not same:
                     raise CheckpointError("its checkpoint does not fit its record")
-                state.restore(checkpoint, epoch_shape(arm.config, len(material.train)))
-                return RunTraining(arm, material, state, record, saved.train_seconds)
+                state.restore(checkpoint, epoch_shape(run.config, len(data.train)))
+                return RunTraining(run, data, state, record, saved.train_seconds)
             except CheckpointError as error:
-                _log.warning("%s begins anew: %s", arm.name, error)
-        return RunTraining(arm, material, TrainingState(arm.config, material.train.device), [], 0.0)
+                _log.warning("%s: %s; this run begins again", path, error)
+        return RunTraining(run, data, TrainingState(run.config, data.train.device), [], 0.0)
 
-    def save(self, run: RunTraining) -> None:
-        """Write how far an arm has come; the checkpoint last, since it vouches for the record."""
-        saved = Saved(run.clock(), run.state.update, run.train_seconds)
-        self._write(self._path(run.arm.name, ".part.jsonl"), [*run.record, saved])
-        path = self._path(run.arm.name, ".part.pt")
-        versions = versions_on(next(run.state.model.parameters()).device)
-        save_checkpoint(run.state.checkpoint(run.arm.config, versions), str(path))
+    def save(self, training: RunTraining) -> None:
+        """Write how far a run came: the checkpoint last, since the record counts only with it."""
+        name = training.arm.name
+        saved = Saved(training.clock(), training.state.update, training.train_seconds)
+        self._write(self._path(name, ".part.jsonl"), [*training.record, saved])
+        versions = versions_on(next(training.state.model.parameters()).device)
+        checkpoint = training.state.checkpoint(training.arm.config, versions)
+        save_checkpoint(checkpoint, str(self._path(name, ".part.pt")))
 
     def finish(self, name: str, record: list[Event]) -> None:
-        """Write the record of the finished arm of that name, and remove what it needs no more."""
+        """Write the record of a finished run, and remove its other files."""
         self._write(self._path(name, ".jsonl"), record)
         for ending in (".part.jsonl", ".part.pt"):
             self._path(name, ending).unlink(missing_ok=True)
@@ -129,37 +153,52 @@ class Store:
         return self._folder / f"{name}{ending}"
 
     def _write(self, path: Path, record: list[Event]) -> None:
-        lines = [json.dumps(to_dict(event), allow_nan=False) + "\n" for event in record]
+        lines = [json.dumps(_to_json(event), allow_nan=False) + "\n" for event in record]
         write_atomic(path, "".join(lines).encode())
 
     def _read(self, path: Path) -> list[Event] | None:
-        """Return the events in a file, or `None` if it is not there or damaged."""
+        """Return the events in a file, or `None` if it is missing or damaged."""
         try:
             with path.open("rb") as file:
                 data = file.read(_MAX_BYTES + 1)
             if len(data) > _MAX_BYTES:
                 raise ValueError("it is too large")
             lines = data.decode().splitlines()
-            return [event_of(json.loads(line, parse_constant=_refuse)) for line in lines]
+            return [event_from_json(json.loads(line)) for line in lines]
         except FileNotFoundError:
             return None
         except (
             OSError,
             ArithmeticError,
+            AttributeError,
             LookupError,
             RecursionError,
             TypeError,
             ValueError,
         ) as error:
-            _log.warning("%s is damaged (%s); this arm is run again", path, error)
+            self._report(path, str(error))
             return None
 
+    def _report(self, path: Path, reason: str) -> None:
+        if path not in self._reported:
+            self._reported.add(path)
+            _log.warning("%s is damaged (%.200r); this run is made again", str(path), reason)
 
-def event_of(values: Any) -> Event:  # noqa: ANN401
-    """Return the event that the object of a line stands for.
+
+def _to_json(event: Event) -> dict[str, Any]:
+    """Return the JSON object of an event; numbers that are not finite are written as strings."""
+    values = {
+        key: str(value) if isinstance(value, float) and not math.isfinite(value) else value
+        for key, value in asdict(event).items()
+    }
+    return {"event": event.name, **values}
+
+
+def event_from_json(values: Any) -> Event:  # noqa: ANN401
+    """Return the event that a JSON object stands for.
 
     Raises:
-        ArithmeticError, LookupError, TypeError, ValueError: it stands for none.
+        ArithmeticError, AttributeError, LookupError, TypeError, ValueError: it stands for none.
 
     """
     values = dict(values)
@@ -167,44 +206,49 @@ def event_of(values: Any) -> Event:  # noqa: ANN401
     kind = _KINDS[name, values.get("probe")]
     hints = get_type_hints(kind)
     known = {field.name: hints[field.name] for field in fields(kind)}
-    for key, value in values.items():
-        if not _fits(value, known[key]):
-            raise ValueError(f"its {key} is {str(value)[:40]}")
-    return kind(**{key: _as_float(value, known[key]) for key, value in values.items()})
+    return kind(**{key: _checked(key, value, known[key]) for key, value in values.items()})
 
 
-def _fits(value: object, hint: Any) -> bool:  # noqa: ANN401
+def _checked(key: str, value: Any, hint: Any) -> Any:  # noqa: ANN401
+    """Return the value of a field, of the type that its annotation says.
+
+    Raises:
+        ArithmeticError, TypeError, ValueError: it is of another type, or cannot be.
+
+    """
     if get_origin(hint) in (UnionType, Union):
-        return any(_fits(value, part) for part in get_args(hint))
-    if get_origin(hint) is list:
-        return isinstance(value, list) and all(_fits(item, get_args(hint)[0]) for item in value)
-    if hint is float:  # null stands for a number that is not finite
-        if isinstance(value, bool) or not isinstance(value, float | int | None):
-            return False
-        return value is None or math.isfinite(value)
-    return type(value) is hint
+        if value is None and type(None) in get_args(hint):
+            return None
+        hints = [part for part in get_args(hint) if part is not type(None)]
+        hint = str if str in hints and isinstance(value, str) else hints[0]
+    if get_origin(hint) is list and isinstance(value, list):
+        return [_checked(key, item, get_args(hint)[0]) for item in value]
+    if hint is float and (value in _NOT_FINITE or type(value) in (int, float)):
+        if isinstance(value, str) or math.isfinite(value):
+            return float(value)
+    elif hint is int and type(value) is int:
+        if 0 <= value < 2**63:  # all of them count something
+            return value
+    elif hint is str and isinstance(value, str):
+        if value.isprintable() and len(value) <= _MAX_LETTERS:
+            return value
+    elif hint is bool and isinstance(value, bool):
+        return value
+    raise ValueError(f"its {key} is {str(value)[:40]}")
 
 
-def _as_float(value: Any, hint: Any) -> Any:  # noqa: ANN401
-    if value is None and hint is float:
-        return float("inf")
-    return float(value) if hint is float or (type(value) is int and hint == float | None) else value
-
-
-def _refuse(constant: str) -> None:
-    raise ValueError(f"it holds {constant}")
-
-
-def _is_of(arm: Run, record: list[Event]) -> bool:
-    """Tell whether a record is whole, and that of an arm."""
+def _belongs_to(run: Run, record: list[Event]) -> bool:
+    """Return True if a record is complete and that of a run."""
     end = record[-1] if record else None
     if not isinstance(end, RunEnd) or end.reason not in REASONS:
         return False
-    if (end.arm, end.batch_size, end.seed) != (arm.name, arm.batch_size, arm.config.seed):
+    if (end.arm, end.batch_size, end.seed) != (run.name, run.batch_size, run.config.seed):
         return False
-    figures = (end.train_loss, end.train_accuracy, end.test_loss, end.test_accuracy)
-    if end.reason != "diverged" and None in figures:
+    if any(getattr(event, "arm", run.name) != run.name for event in record):
+        return False
+    results = (end.train_loss, end.train_accuracy, end.test_loss, end.test_accuracy)
+    if end.reason != "diverged" and None in results:
         return False
     points = [event for event in record if isinstance(event, Point)]
-    whole = end.reason == "diverged" or (bool(points) and points[-1].update == end.update)
-    return end.lr == arm.config.lr and (whole or arm.purpose == "trial")
+    complete = end.reason == "diverged" or (bool(points) and points[-1].update == end.update)
+    return end.lr == run.config.lr and (complete or run.purpose == "trial")

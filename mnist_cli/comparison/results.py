@@ -75,7 +75,7 @@ class Results:
         elif isinstance(event, Conclusions):
             self.verdict = event
 
-    def add_arm(self, record: Sequence[Event]) -> None:
+    def add_run(self, record: Sequence[Event]) -> None:
         """Take in the record of an arm that ended."""
         end = record[-1]
         assert isinstance(end, RunEnd)

@@ -97,9 +97,18 @@ class CompareConfig:
         "probe_every", panel="Probes", shown_default="at the start and the end"
     )
     probe_samples: int = _as_in_training("probe_samples", 2000, panel="Probes")
+    jobs: int = option(
+        1,
+        "Processes that train runs at the same time; the cores are divided among them.",
+        metavar="N",
+        minimum=1,
+        maximum=256,
+        panel=_HOW,
+        effect=Effect.PLACE,
+    )
     output: str = option(
         "comparison",
-        "Folder of the finished arms, a JSON Lines file each; they are not run again.",
+        "Folder of the finished runs, a JSON Lines file each; they are not run again.",
         metavar="DIR",
         short="-o",
         panel=_SHOW,
@@ -209,7 +218,7 @@ def resolve(config: CompareConfig) -> ResolvedComparison:
     if config.probe_every is not None and not config.probe:
         problems.append(f"--probe-every {config.probe_every} needs --probe; leave it out")
     if config.output in ("", "-"):
-        problems.append(f"--output '{config.output}': the arms are kept in a folder; name one")
+        problems.append(f"--output '{config.output}': the runs are kept in a folder; name one")
     complain(problems)
     momentum = config.momentum
     if momentum is None:

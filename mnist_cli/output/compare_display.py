@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 
-from mnist_cli.comparison.events import CompareStart, Dealt, RunEnd, RunProgress, RunStart, Tuned
+from mnist_cli.comparison.events import CompareStart, RunEnd, RunProgress, RunStart, Tuned, Waiting
 from mnist_cli.config.compare import FULL
 from mnist_cli.events import Event, ProbeEvent
 from mnist_cli.output.compare_table import seeds_in_words
@@ -72,14 +72,9 @@ class _Terminal(Renderer):
                     completed=event.share or 0.0,
                     figures=f"update {event.update:,}  loss {event.loss:.4f}",
                 )
-        elif isinstance(event, Dealt):
-            self._bar.update(
-                self._task,
-                description=f"{event.done} of {event.jobs} jobs done by {event.ranks} ranks",
-                total=event.jobs,
-                completed=event.done,
-                figures="",
-            )
+        elif isinstance(event, Waiting):
+            title = f"Waiting for {event.arm}, which another process trains; meanwhile a later one"
+            self._bar.reset(self._task, description=title, total=None, figures="")
         elif not isinstance(event, ProbeEvent) and (line := _line(event, self._arm)):
             self._console.print(line)
 
@@ -100,11 +95,11 @@ def _line(event: Event, arm: RunStart | None) -> str:
     if isinstance(event, CompareStart):
         config = event.config
         seeds = seeds_in_words(config["seeds"])
-        ranks = f", by {event.world_size} ranks" if event.world_size > 1 else ""
+        jobs = f", {config['jobs']} at a time" if config["jobs"] > 1 else ""
         return (
             f"Comparing batch sizes {config['batch_sizes']} with {seeds}: "
             f"{config['model']} ({event.parameters:,} parameters) on {event.samples:,} samples of "
-            f"{config['dataset']}, {config['optimizer']}{ranks}"
+            f"{config['dataset']}, {config['optimizer']}{jobs}"
         )
     if isinstance(event, Tuned):
         tried = ", ".join(f"{trial.lr:g}" for trial in event.tried)

@@ -97,7 +97,7 @@ def test_a_budget_on_the_command_line_replaces_the_files(shell: Shell) -> None:
         (("--lr-rule", "squared"), 2, "not one of"),
         (("--seed", "-1"), 2, "must be at least 0"),
         (("--data-dir", "/proc/none"), 3, "/proc/none"),
-        (("--lr", "1e38", "--model", "mlp"), 6, "every arm diverged"),
+        (("--lr", "1e38", "--model", "mlp"), 6, "every run diverged"),
         (("--output", "/proc/none"), 7, "/proc/none"),
         (("--report", "no/such/folder.html"), 7, "no/such/folder.html"),
         (("--report", "-", "--json"), 2, "choose one"),
@@ -118,7 +118,7 @@ def test_a_target_that_no_arm_reaches_is_shown_and_exits_with_5(shell: Shell) ->
     assert done.code == 5
     assert done.out.splitlines()[1].startswith("30\t")
     assert "Never got to the target" in done.err
-    assert done.err.splitlines()[-1].startswith("error: no arm reached")
+    assert done.err.splitlines()[-1].startswith("error: no run reached")
     assert all((shell.folder / name).is_file() for name in ("figure.svg", "report.html"))
 
 

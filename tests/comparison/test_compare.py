@@ -9,7 +9,7 @@ import pytest
 
 from mnist_cli.comparison.compare import compare
 from mnist_cli.comparison.events import Change, Point, RunEnd
-from mnist_cli.comparison.findings import verdict
+from mnist_cli.comparison.findings import conclusions
 from mnist_cli.comparison.results import Results
 from mnist_cli.config.compare import CompareConfig, resolve, sizes_in
 from mnist_cli.config.train import TrainConfig
@@ -89,7 +89,7 @@ def test_the_watched_updates_are_spread_over_the_arm_and_measured_before_and_aft
 def test_an_arm_that_diverges_is_a_finding_and_all_of_them_an_error(
     asked: CompareConfig,
 ) -> None:
-    with pytest.raises(DivergedError, match="every arm diverged"):
+    with pytest.raises(DivergedError, match="every run diverged"):
         run(replace(asked, lr=1e38, model="mlp"))
     results = Results()
     rates = replace(asked, lr=3e35, model="mlp", lr_rule="linear", batch_sizes="30,100")
@@ -112,7 +112,7 @@ def test_a_batch_size_that_diverged_is_named_and_ranked_nowhere(asked: CompareCo
         end=replace(results.arms[-1].end, reason="diverged", train_loss=None, test_accuracy=None),
     )
     results.arms[-1] = lost
-    found = verdict(0.0, resolve(config), results)
+    found = conclusions(0.0, resolve(config), results)
     texts = [finding.text for finding in found.findings]
     assert texts[0].startswith("Diverged with 1 of 3 seeds: batches of 100")
     ranked = [finding for finding in found.findings if finding.p is not None]
@@ -205,7 +205,7 @@ def test_a_batch_size_that_missed_the_target_with_a_seed_is_not_ranked_by_the_ot
     results.arms[place] = replace(
         missed, end=replace(missed.end, reason="gave-up", val_accuracy=0.4)
     )
-    texts = [finding.text for finding in verdict(0.0, resolve(config), results).findings]
+    texts = [finding.text for finding in conclusions(0.0, resolve(config), results).findings]
     assert texts[0] == "Never got to the target: batches of 30 (1 of 3, at 40.00 %)."
     assert all(
         "batches of 30" not in compare_table

@@ -1,16 +1,15 @@
 """The search for learning rates, and the rules that scale them."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
 from mnist_cli.comparison.events import CompareEnd, RunEnd, Tuned
 from mnist_cli.comparison.lr_search import STABLE_LOSS, Search, grid, nearest
-from mnist_cli.comparison.plan import Run, learning_rate_of, plan_run
+from mnist_cli.comparison.plan import learning_rate_of, plan_run
 from mnist_cli.config.compare import CompareConfig, resolve
-from mnist_cli.events import Event
 from tests.helpers.comparisons import of, run
 
 
@@ -53,26 +52,18 @@ def test_the_grid_has_three_rates_a_decade() -> None:
 
 def climb(loss: Callable[[float], float], start: float, asked: CompareConfig) -> tuple[float, int]:
     """Return the rate that a search finds on a made-up curve, and how many it tried."""
-    arm = plan_run(resolve(asked), 30, 0, start, samples=300, purpose="trial")
-
-    def run(arm: Run) -> Iterator[Event]:
-        assert arm.config.lr is not None
-        value = loss(arm.config.lr)
-        figures = (None,) * 4 if math.isinf(value) else (value, 0.5, value, 0.5)
-        return RunEnd(  # type: ignore[return-value]
-            *(0.0, "x", 30, 0, arm.config.lr),
-            *("diverged" if math.isinf(value) else "completed", 1, 1, 1.0),
-            *(*figures, 0, 0, None, None, figures[0], figures[1]),
+    search = Search(plan_run(resolve(asked), 30, 0, start, samples=300, purpose="trial"))
+    while (trial := search.next_trial()) is not None:
+        value = loss(trial.config.lr)
+        diverged = math.isinf(value)
+        results = (None,) * 4 if diverged else (value, 0.5, value, 0.5)
+        end = RunEnd(
+            *(0.0, "x", 30, 0, trial.config.lr),
+            *("diverged" if diverged else "completed", 1, 1, 1.0),
+            *(*results, 0, 0, None, None, results[0], results[1]),
         )
-        yield
-
-    search = Search(arm, run)  # type: ignore[arg-type]
-    steps = search.best()
-    try:
-        while True:
-            next(steps)
-    except StopIteration as done:
-        return grid(done.value), len(search.ends)
+        search.add(end)
+    return search.result().lr, len(search.ends)
 
 
 @pytest.mark.parametrize("start", [1e-5, 0.01, 0.2, 50])

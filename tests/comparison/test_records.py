@@ -14,7 +14,7 @@ from mnist_cli.comparison import compare
 from mnist_cli.comparison.arm_run import SharedData
 from mnist_cli.comparison.events import Change, CompareEnd, Conclusions, Point, RunEnd, RunStart
 from mnist_cli.comparison.plan import plan_run
-from mnist_cli.comparison.records import Store
+from mnist_cli.comparison.records import RunFolder
 from mnist_cli.config.compare import CompareConfig, resolve
 from mnist_cli.errors import MnistError, TerminatedRunError, ThresholdNotMetError
 from tests.helpers.comparisons import of, run, timeless
@@ -124,12 +124,12 @@ def test_an_arm_that_was_interrupted_anywhere_ends_as_if_it_was_not(
     config = resolve(replace(asked, val_size=100, **{"lr": None, **changes}))
     for size in (30, None):
         arm = plan_run(config, size, 0, config.lr or 0.05, samples=300)
-        whole = Store(str(tmp_path / "whole")).open(arm, material)
+        whole = RunFolder(str(tmp_path / "whole")).open(arm, material)
         list(whole.events(StopAfter(10**9)))  # type: ignore[arg-type]
         assert isinstance(whole.record[-1], RunEnd)
         for looks in range(0, 40, 3):
             (tmp_path / f"{size}-{looks}").mkdir()
-            store = Store(str(tmp_path / f"{size}-{looks}"))
+            store = RunFolder(str(tmp_path / f"{size}-{looks}"))
             run = store.open(arm, material)
             list(run.events(StopAfter(looks)))  # type: ignore[arg-type]
             cut = not (run.record and isinstance(run.record[-1], RunEnd))
@@ -148,7 +148,7 @@ def test_an_arm_whose_checkpoint_does_not_fit_its_record_begins_anew(
 ) -> None:
     arm = plan_run(resolve(replace(asked, val_size=100)), 30, 0, 0.05, samples=300)
     (tmp_path / "store").mkdir()
-    store = Store(str(tmp_path / "store"))
+    store = RunFolder(str(tmp_path / "store"))
     run = store.open(arm, material)
     list(run.events(StopAfter(20)))  # type: ignore[arg-type]
     store.save(run)

@@ -25,8 +25,6 @@ class ProcessGroup:
         self.rank_info = rank_info or RankInfo()
         self._signals = StopSignals()
         self._clock: Callable[[], float] = float
-        self._told: dict[str, bytes] = {}
-        self._counts: dict[str, int] = {}
 
     @property
     def size(self) -> int:
@@ -87,27 +85,6 @@ class ProcessGroup:
     def broadcast(self, data: bytes | None, source: int = 0) -> bytes | None:
         """Return the data of rank `source`."""
         return data
-
-    def put(self, name: str, data: bytes) -> None:
-        """Store data under a name that every rank can read."""
-        self._told[name] = data
-
-    def get(self, name: str) -> bytes | None:
-        """Return the data stored under a name, or None if there is none yet."""
-        return self._told.get(name)
-
-    def count(self, name: str) -> int:
-        """Add 1 to a counter that all ranks share, and return its value."""
-        self._counts[name] = self._counts.get(name, 0) + 1
-        return self._counts[name]
-
-    def check_peers(self) -> None:
-        """Raise PeerError if another rank reported a failure or sends no heartbeat any more."""
-
-    @contextmanager
-    def heartbeat(self) -> Iterator[None]:
-        """Send a heartbeat to rank 0 in the block."""
-        yield
 
     @contextmanager
     def local_main_first(self) -> Iterator[None]:

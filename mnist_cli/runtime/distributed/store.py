@@ -1,10 +1,9 @@
 """The store of `torch.distributed` through which ranks meet and report failures."""
 
 import json
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 from uuid import uuid4
 
@@ -16,7 +15,6 @@ WRITE_TIMEOUT = 600.0  # seconds for rank 0 to write its outputs at the end
 _RENDEZVOUS_TIMEOUT = 1800.0  # seconds for all ranks to start
 _POLL_INTERVAL = 0.02
 _MAX_MESSAGE = 300  # characters of a message that PyTorch wrote
-_HEARTBEAT_INTERVAL, _HEARTBEAT_TIMEOUT = 1.0, 30.0
 
 
 class RendezvousStore:
@@ -27,20 +25,6 @@ class RendezvousStore:
 
     def __init__(self, store: Any) -> None:  # noqa: ANN401 (it has many types)
         self._store = store
-        self._heartbeats: dict[int, tuple[int, float]] = {}  # by rank: count, time of last change
-
-    def put(self, name: str, data: bytes) -> None:
-        """Store data under a name."""
-        self._store.set(f"put/{name}", data)
-
-    def get(self, name: str) -> bytes | None:
-        """Return the data stored under a name, or None if there is none yet."""
-        there = self._store.check([f"put/{name}"])
-        return bytes(self._store.get(f"put/{name}")) if there else None
-
-    def count(self, name: str) -> int:
-        """Add 1 to a counter, and return its value."""
-        return int(self._store.add(f"count/{name}", 1))
 
     def report(self, rank: int, error: BaseException) -> None:
         """Store the failure of a rank, unless another rank failed first."""
@@ -65,35 +49,6 @@ class RendezvousStore:
             return None
         report = json.loads(self._store.get("failure"))
         return PeerError(f"rank {report['rank']}: {report['text']}", report["code"])
-
-    @contextmanager
-    def heartbeat(self, rank: int) -> Iterator[None]:
-        """Send heartbeats from a thread while the block runs."""
-        ended = threading.Event()
-
-        def beat() -> None:
-            with suppress(RuntimeError):
-                while not ended.wait(_HEARTBEAT_INTERVAL):
-                    self._store.add(f"heartbeat/{rank}", 1)
-
-        thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            ended.set()
-            thread.join()
-
-    def lost(self, ranks: int) -> int | None:
-        """Return a rank other than 0 whose heartbeat stopped, if there is one."""
-        now = time.monotonic()
-        for rank in range(1, ranks):
-            count, since = self._heartbeats.get(rank, (-1, now))
-            found = int(self._store.add(f"heartbeat/{rank}", 0))
-            self._heartbeats[rank] = (found, now if found != count else since)
-            if now - self._heartbeats[rank][1] > _HEARTBEAT_TIMEOUT:
-                return rank
-        return None
 
     def shut_down(self, others: int) -> None:
         """Announce that rank 0 has finished, and wait until the other ranks know.

@@ -3,7 +3,7 @@
 import os
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from traceback import clear_frames
 from types import TracebackType
@@ -161,37 +161,6 @@ class TorchProcessGroup(ProcessGroup):
         """Wait until every rank calls this (a barrier)."""
         with self._peer_errors():
             self._dist.all_reduce(torch.zeros(1))
-
-    def put(self, name: str, data: bytes) -> None:
-        """Store data under a name that every rank can read."""
-        with self._peer_errors():
-            self._store.put(name, data)
-
-    def get(self, name: str) -> bytes | None:
-        """Return the data stored under a name, or None if there is none yet."""
-        with self._peer_errors():
-            return self._store.get(name)
-
-    def count(self, name: str) -> int:
-        """Add 1 to a counter that all ranks share, and return its value."""
-        with self._peer_errors():
-            return self._store.count(name)
-
-    def check_peers(self) -> None:
-        """Raise PeerError if another rank reported a failure or sends no heartbeat any more."""
-        with self._peer_errors():
-            failure = self._store.failure()
-            lost = self._store.lost(self.size) if self.is_main else None
-        if failure:
-            raise failure
-        if lost is not None:
-            raise PeerError(f"rank {lost} was lost", ExitCode.TERMINATED)
-
-    @contextmanager
-    def heartbeat(self) -> Iterator[None]:
-        """Send a heartbeat to rank 0 in the block."""
-        with nullcontext() if self.is_main else self._store.heartbeat(self.rank_info.rank):
-            yield
 
     @contextmanager
     def _peer_errors(self) -> Iterator[None]:

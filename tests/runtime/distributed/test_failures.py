@@ -123,3 +123,12 @@ def test_the_loss_of_the_first_rank_stops_the_others_with_no_state_damaged(
     reported_once(done, "another rank was lost")
     saved = load_checkpoint(str(folder / "checkpoint.pt")).position.update
     assert last_update(done[0].out) - saved <= 3
+
+
+def test_ranks_with_different_options_are_refused(launcher: Launcher) -> None:
+    own = [{"MNIST_LR": "0.01"}, {"MNIST_LR": "0.02"}]
+    done = launcher.train("--model", "linear", "--subset", "640", "-q", ranks=2, own=own)
+    assert [one.code for one in done] == [2, 2], done
+    err = "".join(one.err for one in done)
+    assert "lr is 0.02 here, and 0.01 in the first rank" in err
+    assert err.count("error:") == 1

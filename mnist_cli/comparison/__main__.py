@@ -1,0 +1,25 @@
+"""A further process of `mnist-compare --jobs N`: it trains runs and reports nothing.
+
+It reads the options from standard input, and stops when that is closed: it does not outlive the
+process that started it.
+"""
+
+import json
+import os
+import signal
+import sys
+import threading
+
+from mnist_cli.comparison.compare import work
+from mnist_cli.config.compare import CompareConfig
+
+
+def _stop_with_parent() -> None:
+    sys.stdin.read()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    config = CompareConfig(**json.loads(sys.stdin.readline()))
+    threading.Thread(target=_stop_with_parent, daemon=True).start()
+    work(config)
