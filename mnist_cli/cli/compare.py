@@ -83,8 +83,10 @@ def _check_places(config: CompareConfig, display: Display) -> None:
 def _run(config: CompareConfig, display: Display) -> None:
     with quick_imports():
         from mnist_cli.comparison.compare import compare as run  # noqa: PLC0415 (torch)
+        from mnist_cli.comparison.events import Conclusions  # noqa: PLC0415 (torch)
         from mnist_cli.comparison.results import Results  # noqa: PLC0415 (torch)
         from mnist_cli.output import compare_display  # noqa: PLC0415 (--help is quick)
+        from mnist_cli.output.compare_findings import verdict  # noqa: PLC0415 (--help is quick)
         from mnist_cli.output.renderers import JsonLines, Renderer  # noqa: PLC0415 (--help is quick)
 
         if config.plot is not None:  # is matplotlib there? better asked now
@@ -103,11 +105,11 @@ def _run(config: CompareConfig, display: Display) -> None:
             for event in run(config, results):
                 with suppress(OSError):  # nobody reads standard error: no reason to stop
                     people.show(event)
-                data.show(event)
+                data.show(verdict(event) if isinstance(event, Conclusions) else event)
         except MnistError as error:
-            if results.verdict is None:
+            if results.conclusions is None:
                 raise
-            failure = error  # of the findings, which are shown first
+            failure = error  # of a complete comparison, whose results are shown first
     try:
         _show_results(results, config, display)
     finally:
@@ -127,7 +129,7 @@ def _show_results(results: "Results", config: CompareConfig, display: Display) -
             write_standard_output(compare_table.table(results))
             if not display.quiet:
                 with suppress(OSError):
-                    compare_table.print_verdict(results, sys.stderr)
+                    compare_table.print_conclusions(results, sys.stderr)
     if config.report is not None:
         from mnist_cli.output.html import compare as page  # noqa: PLC0415 (only where asked for)
 

@@ -7,7 +7,7 @@ event happened first; `train_seconds` counts the arm's own updates, measuring le
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from mnist_cli.comparison.stats import Sample
+from mnist_cli.comparison.stats import SIGNIFICANCE_LEVEL, Sample
 from mnist_cli.events import SCHEMA, Event
 
 REASONS = ("completed", "until-accuracy", "gave-up", "diverged")  # why an arm ended
@@ -197,20 +197,178 @@ class Summary(Event):
 
 
 @dataclass(frozen=True)
-class Finding:
-    """A sentence of the verdict, and the test that it rests on, if it rests on one."""
+class Diverged:
+    """So many of the runs of a batch size diverged."""
 
-    about: str
-    text: str
+    batch_size: int | str
+    lr: float
+    diverged: int
+    seeds: int
+
+
+@dataclass(frozen=True)
+class TargetMissed:
+    """So many of the runs of a batch size never reached the target; `best` is their accuracy."""
+
+    batch_size: int | str
+    missed: int
+    seeds: int
+    best: Sample
+
+
+@dataclass(frozen=True)
+class TargetsMissed:
+    """The batch sizes that did not reach the target with every seed."""
+
+    missed: list[TargetMissed]
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """A batch size's estimate, and the probability that it differs from the best by chance.
+
+    `p` is corrected for the number of tests; `None` if nothing can be said.
+    """
+
+    batch_size: int | str
+    estimate: Sample
     p: float | None = None
+
+    @property
+    def is_significant(self) -> bool:
+        """Whether the difference from the best is significant."""
+        return self.p is not None and self.p < SIGNIFICANCE_LEVEL
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Batch sizes by a quantity, the best first; `at` is what was made equal, if anything was."""
+
+    quantity: str
+    best: Ranked
+    others: list[Ranked]
+    at: float | None = None
+
+    @property
+    def p(self) -> float | None:
+        """The smallest probability; `None` if every batch size has a single seed."""
+        if all(ranked.estimate.count < 2 for ranked in (self.best, *self.others)):
+            return None
+        return min(1.0 if ranked.p is None else ranked.p for ranked in self.others)
+
+
+@dataclass(frozen=True)
+class CriticalBatchSize:
+    """The fit of updates to the target, `updates` · (1 + `batch_size` / B); `None` without a fit.
+
+    `noise_scales` are the medians of those measured first and last in the runs.
+    """
+
+    updates: float | None = None
+    batch_size: float | None = None
+    noise_scales: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class LossIncreases:
+    """By batch size: on how many monitored updates the full training loss increased."""
+
+    increases: dict[int | str, tuple[int, int]]
+    evenly_spread: bool
+
+
+@dataclass(frozen=True)
+class LearningRates:
+    """The search of a batch size's learning rate."""
+
+    tuned: Tuned
+    is_used: bool
+    has_range: bool
+
+
+@dataclass(frozen=True)
+class Sharpness:
+    """The sharpness with which the runs of a batch size ended, measured on so many samples.
+
+    `edge` is the last edge of stability, and `near_edge` of the `probes` were close to their own.
+    """
+
+    batch_size: int | str
+    last: Sample
+    samples: int
+    edge: float | None
+    near_edge: int
+    probes: int
+    momentum: float
+
+
+@dataclass(frozen=True)
+class GradientExponent:
+    """The power of B with which the deviation of a batch's gradient from the full one falls."""
+
+    exponent: Sample
+
+
+@dataclass(frozen=True)
+class SameLearningRate:
+    """A caveat: all batch sizes had the same learning rate."""
+
+    lr: float
+
+
+@dataclass(frozen=True)
+class SeveralMachines:
+    """A caveat: the seconds were measured on several machines."""
+
+    machines: list[str]
+
+
+@dataclass(frozen=True)
+class FewSeeds:
+    """A caveat: there are too few seeds."""
+
+    seeds: int
+
+
+Finding = (
+    Diverged
+    | TargetsMissed
+    | Ranking
+    | CriticalBatchSize
+    | LossIncreases
+    | LearningRates
+    | Sharpness
+    | GradientExponent
+    | SameLearningRate
+    | SeveralMachines
+    | FewSeeds
+)
 
 
 @dataclass(frozen=True)
 class Conclusions(Event):
-    """What follows from the numbers."""
+    """What follows from the numbers. As JSON it is written as a `Verdict`."""
+
+    name: ClassVar[str] = "conclusions"
+    lasting: ClassVar[bool] = False
+    findings: list[Finding]
+
+
+@dataclass(frozen=True)
+class Verdict(Event):
+    """The conclusions in sentences, as they are written as JSON."""
 
     name: ClassVar[str] = "verdict"
-    findings: list[Finding]
+    findings: list["Sentence"]
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """A sentence, what it is about, and the probability of the test that it rests on, if any."""
+
+    about: str
+    text: str
+    p: float | None = None
 
 
 @dataclass(frozen=True)

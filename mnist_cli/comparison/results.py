@@ -1,8 +1,9 @@
-"""What a comparison has found so far, in the order of its batch sizes."""
+"""The results of a comparison so far, in the order of its batch sizes."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from statistics import median
 
 from mnist_cli.comparison.events import (
     Change,
@@ -13,7 +14,7 @@ from mnist_cli.comparison.events import (
     Summary,
     Tuned,
 )
-from mnist_cli.comparison.stats import Sample, median, reading, sample
+from mnist_cli.comparison.stats import Sample, interpolate, sample
 from mnist_cli.config.compare import FULL
 from mnist_cli.events import AlignmentProbe, Event, NoiseProbe, SharpnessProbe
 
@@ -28,7 +29,7 @@ AXES: dict[str, Callable[[Point], float]] = {
 
 @dataclass(frozen=True)
 class RunRecord:
-    """What was measured of an arm."""
+    """What was measured of a run."""
 
     points: list[Point]
     changes: list[Change]
@@ -40,46 +41,46 @@ class RunRecord:
 
 @dataclass
 class Results:
-    """The arms that ended, and what was said of the comparison."""
+    """The runs that ended, and the other events of the comparison."""
 
     start: CompareStart | None = None
-    arms: list[RunRecord] = field(default_factory=list)
+    runs: list[RunRecord] = field(default_factory=list)
     tuned: list[Tuned] = field(default_factory=list)
-    verdict: Conclusions | None = None
+    conclusions: Conclusions | None = None
 
     @property
     def ends(self) -> list[RunEnd]:
-        """How the arms ended."""
-        return [arm.end for arm in self.arms]
+        """How the runs ended."""
+        return [run.end for run in self.runs]
 
     @property
     def batch_sizes(self) -> list[int | str]:
         """The batch sizes in the order in which they were given."""
-        return list(dict.fromkeys(arm.end.batch_size for arm in self.arms))
+        return list(dict.fromkeys(run.end.batch_size for run in self.runs))
 
-    def of(self, batch_size: int | str) -> list[RunRecord]:
-        """Return the arms of a batch size, by seed."""
-        return [arm for arm in self.arms if arm.end.batch_size == batch_size]
+    def runs_of(self, batch_size: int | str) -> list[RunRecord]:
+        """Return the runs of a batch size, by seed."""
+        return [run for run in self.runs if run.end.batch_size == batch_size]
 
-    def samples_in(self, batch_size: int | str) -> int:
+    def update_size(self, batch_size: int | str) -> int:
         """Return the number of samples in an update."""
         assert self.start
         return self.start.samples if batch_size == FULL else int(batch_size)
 
     def add(self, event: Event) -> None:
-        """Take in what was said of the comparison."""
+        """Take in an event of the comparison."""
         if isinstance(event, CompareStart):
             self.start = event
         elif isinstance(event, Tuned):
             self.tuned.append(event)
         elif isinstance(event, Conclusions):
-            self.verdict = event
+            self.conclusions = event
 
     def add_run(self, record: Sequence[Event]) -> None:
-        """Take in the record of an arm that ended."""
+        """Take in the record of a finished run."""
         end = record[-1]
         assert isinstance(end, RunEnd)
-        self.arms.append(
+        self.runs.append(
             RunRecord(
                 points=[event for event in record if isinstance(event, Point)],
                 changes=[event for event in record if isinstance(event, Change)],
@@ -95,94 +96,78 @@ class Results:
         for batch_size in self.batch_sizes:
             yield self._summary(batch_size, seconds)
 
-    def readings(self, axis: str, value: Callable[[Point], float]) -> tuple[float, Values]:
-        """Return a place on an axis that all arms came to, and there a value of each.
+    def at_equal(self, axis: str, value: Callable[[Point], float]) -> tuple[float, Values]:
+        """Return the last position on an axis that all runs reached, and a value of each there.
 
-        It is the farthest such place. Batch sizes that diverged with any seed are left out. Between
-        two points a curve is taken to be straight where both scales are logarithmic.
+        Batch sizes that diverged with any seed are left out. Between two points a curve is taken to
+        be straight where both scales are logarithmic.
         """
-        along = AXES[axis]
-        whole = self._whole()
-        x = min((along(arm.points[-1]) for arm in whole), default=0.0)
+        position = AXES[axis]
+        runs = self._undiverged()
+        x = min((position(run.points[-1]) for run in runs), default=0.0)
         if x <= 0:
             return x, {}
-        found = self._at(
+        logarithms = _interpolated(
+            runs,
             math.log(x),
-            lambda point: math.log(along(point)) if along(point) > 0 else -math.inf,
+            lambda point: math.log(position(point)) if position(point) > 0 else -math.inf,
             lambda point: math.log(max(value(point), 1e-30)),
-            whole,
         )
-        return x, {size: [math.exp(v) for v in values] for size, values in found.items()}
+        return x, {size: [math.exp(v) for v in values] for size, values in logarithms.items()}
 
     def at_equal_loss(self, value: Callable[[Point], float]) -> tuple[float, Values]:
-        """Return the lowest training loss that all arms came to, and a value of each there."""
-        whole = self._whole()
-        lowest = max((min(p.train_loss for p in arm.points) for arm in whole), default=0.0)
+        """Return the lowest training loss that all runs reached, and a value of each there."""
+        runs = self._undiverged()
+        lowest = max((min(p.train_loss for p in run.points) for run in runs), default=0.0)
         if lowest <= 0:
             return lowest, {}
-        found = self._at(
-            math.log(lowest), lambda point: math.log(max(point.train_loss, 1e-30)), value, whole
+        values = _interpolated(
+            runs, math.log(lowest), lambda p: math.log(max(p.train_loss, 1e-30)), value
         )
-        return lowest, found
+        return lowest, values
 
     def highest_loss(self) -> float:
         """Return the training loss above which a curve is merely one that diverges."""
-        return 3 * max(arm.points[0].train_loss for arm in self.arms if arm.points)
+        return 3 * max(run.points[0].train_loss for run in self.runs if run.points)
 
-    def of_ends(self, value: Callable[[RunEnd], float | None]) -> Values:
-        """Return a figure of the arms' ends, for the batch sizes that have it with every seed."""
-        found: Values = {}
+    def end_values(self, value: Callable[[RunEnd], float | None]) -> Values:
+        """Return a value of the runs' ends, for the batch sizes that have it with every seed."""
+        complete: Values = {}
         for size in self.batch_sizes:
-            values = [value(arm.end) for arm in self.of(size)]
+            values = [value(run.end) for run in self.runs_of(size)]
             present = [v for v in values if v is not None]
             if len(present) == len(values):  # or the lucky seeds would stand for all
-                found[size] = present
-        return found
+                complete[size] = present
+        return complete
 
-    def to_target(self, name: str) -> Values:
-        """Return a figure of the arms' ends, for the batch sizes that always got to the target."""
-        return self.of_ends(
+    def target_costs(self, name: str) -> Values:
+        """Return a field of the runs' ends, for the batch sizes that always reached the target."""
+        return self.end_values(
             lambda end: getattr(end, name) if end.reason == "until-accuracy" else None
         )
 
     def noise_scales(self) -> tuple[float, float] | None:
-        """Return the medians of the noise scales that were measured first and last in the arms."""
-        probes = [(arm.noise[0], arm.noise[-1]) for arm in self.arms if arm.noise]
+        """Return the medians of the noise scales that were measured first and last in the runs."""
+        probes = [run.noise for run in self.runs if run.noise]
         if not probes:
             return None
-        first = median([first.noise_scale for first, _ in probes])
-        return first, median([last.noise_scale for _, last in probes])
+        return median(p[0].noise_scale for p in probes), median(p[-1].noise_scale for p in probes)
 
-    def _whole(self) -> list[RunRecord]:
-        """Return the arms of the batch sizes of which none diverged."""
-        lost = {arm.end.batch_size for arm in self.arms if arm.end.reason == "diverged"}
-        return [arm for arm in self.arms if arm.end.batch_size not in lost]
-
-    def _at(
-        self,
-        x: float,
-        along: Callable[[Point], float],
-        value: Callable[[Point], float],
-        arms: list[RunRecord],
-    ) -> Values:
-        found: Values = {}
-        for arm in arms:
-            places = [(along(p), value(p)) for p in arm.points if along(p) > -math.inf]
-            height = reading(places, x)
-            if height is not None:
-                found.setdefault(arm.end.batch_size, []).append(height)
-        return found
+    def _undiverged(self) -> list[RunRecord]:
+        """Return the runs of the batch sizes of which none diverged."""
+        diverged = {run.end.batch_size for run in self.runs if run.end.reason == "diverged"}
+        return [run for run in self.runs if run.end.batch_size not in diverged]
 
     def _summary(self, batch_size: int | str, seconds: float) -> Summary:
-        arms = self.of(batch_size)
-        ends = [arm.end for arm in arms]
+        runs = self.runs_of(batch_size)
+        ends = [run.end for run in runs]
         finished = [end for end in ends if end.reason not in ("diverged", "gave-up")]
         scored = [end for end in ends if end.reason != "diverged"]
         assert self.start
         target = self.start.config["until_accuracy"] is not None
         tuned = next((t for t in self.tuned if t.batch_size == batch_size), None)
-        noise = [arm.noise[-1].noise_scale for arm in arms if arm.noise]
-        sharp = [arm.sharpness[-1] for arm in arms if arm.sharpness]
+        noise = [run.noise[-1].noise_scale for run in runs if run.noise]
+        sharp = [run.sharpness[-1] for run in runs if run.sharpness]
         return Summary(
             seconds=seconds,
             batch_size=batch_size,
@@ -213,3 +198,19 @@ class Results:
 def _mean(values: Sequence[float | None]) -> Sample | None:
     present = [value for value in values if value is not None]
     return sample(present) if present else None
+
+
+def _interpolated(
+    runs: list[RunRecord],
+    x: float,
+    position: Callable[[Point], float],
+    value: Callable[[Point], float],
+) -> Values:
+    """Return the value of each run at the position `x`, by batch size."""
+    values: Values = {}
+    for run in runs:
+        curve = [(position(p), value(p)) for p in run.points if position(p) > -math.inf]
+        height = interpolate(curve, x)
+        if height is not None:
+            values.setdefault(run.end.batch_size, []).append(height)
+    return values

@@ -1,4 +1,4 @@
-"""A comparison under way: a bar on a terminal, plain lines elsewhere."""
+"""A comparison in progress: a bar on a terminal, plain lines elsewhere."""
 
 from typing import TextIO
 
@@ -9,7 +9,7 @@ from rich.progress import Progress as Bar
 from mnist_cli.comparison.events import CompareStart, RunEnd, RunProgress, RunStart, Tuned, Waiting
 from mnist_cli.config.compare import FULL
 from mnist_cli.events import Event, ProbeEvent
-from mnist_cli.output.compare_table import seeds_in_words
+from mnist_cli.output.compare_table import format_seeds
 from mnist_cli.output.messages import probe_in_words
 from mnist_cli.output.renderers import Renderer, can_animate
 
@@ -22,23 +22,23 @@ def for_people(stream: TextIO, *, quiet: bool, plain: bool) -> Renderer:
 
 
 class _PlainLines(Renderer):
-    """A line for each arm as it ends."""
+    """A line for each run as it ends."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        self._arm: RunStart | None = None
+        self._run: RunStart | None = None
 
     def show(self, event: Event) -> None:
         """Write a line for the event, if it has one."""
         if isinstance(event, RunStart):
-            self._arm = event
-        line = _line(event, self._arm)
+            self._run = event
+        line = _line(event, self._run)
         if line:
             print(line, file=self._stream, flush=True)
 
 
 class _Terminal(Renderer):
-    """A bar for the arm under way, and a line that stays for every one that ended."""
+    """A bar for the run under way, and a line that stays for every one that ended."""
 
     def __init__(self, stream: TextIO) -> None:
         self._console = Console(file=stream, highlight=False, markup=False, emoji=False)
@@ -53,7 +53,7 @@ class _Terminal(Renderer):
             redirect_stdout=False,  # what is written there is not for people
         )
         self._task = self._bar.add_task("", total=None, figures="")
-        self._arm: RunStart | None = None
+        self._run: RunStart | None = None
         self._last = 0.0
 
     def show(self, event: Event) -> None:
@@ -61,7 +61,7 @@ class _Terminal(Renderer):
         if isinstance(event, CompareStart):
             self._bar.start()
         if isinstance(event, RunStart):
-            self._arm = event
+            self._run = event
             self._bar.reset(self._task, description=_title(event), total=None, figures="")
         elif isinstance(event, RunProgress):
             if event.seconds - self._last > 0.05:
@@ -75,7 +75,7 @@ class _Terminal(Renderer):
         elif isinstance(event, Waiting):
             title = f"Waiting for {event.arm}, which another process trains; meanwhile a later one"
             self._bar.reset(self._task, description=title, total=None, figures="")
-        elif not isinstance(event, ProbeEvent) and (line := _line(event, self._arm)):
+        elif not isinstance(event, ProbeEvent) and (line := _line(event, self._run)):
             self._console.print(line)
 
     def close(self) -> None:
@@ -83,18 +83,18 @@ class _Terminal(Renderer):
         self._bar.stop()
 
 
-def _title(arm: RunStart) -> str:
-    size = "full batch" if arm.batch_size == FULL else f"batch size {arm.batch_size}"
-    if arm.number is None:
-        return f"Trial, {size}, learning rate {arm.lr:g}"
-    return f"Run [{arm.number}/{arm.arms}], {size}, seed {arm.seed}"
+def _title(run: RunStart) -> str:
+    size = "full batch" if run.batch_size == FULL else f"batch size {run.batch_size}"
+    if run.number is None:
+        return f"Trial, {size}, learning rate {run.lr:g}"
+    return f"Run [{run.number}/{run.arms}], {size}, seed {run.seed}"
 
 
-def _line(event: Event, arm: RunStart | None) -> str:
-    """Return what stays of an event, or nothing."""
+def _line(event: Event, run: RunStart | None) -> str:
+    """Return the line that stays of an event, or nothing."""
     if isinstance(event, CompareStart):
         config = event.config
-        seeds = seeds_in_words(config["seeds"])
+        seeds = format_seeds(config["seeds"])
         jobs = f", {config['jobs']} at a time" if config["jobs"] > 1 else ""
         return (
             f"Comparing batch sizes {config['batch_sizes']} with {seeds}: "
@@ -104,14 +104,14 @@ def _line(event: Event, arm: RunStart | None) -> str:
     if isinstance(event, Tuned):
         tried = ", ".join(f"{trial.lr:g}" for trial in event.tried)
         return f"Tried rates {tried}: best {event.lr:g} ({event.train_seconds:.1f} s)"
-    ended = isinstance(event, RunEnd) and arm is not None and arm.number is not None
-    if arm is None or (arm.finished_before and not ended):
+    ended = isinstance(event, RunEnd) and run is not None and run.number is not None
+    if run is None or (run.finished_before and not ended):
         return ""
     if isinstance(event, ProbeEvent):
         return probe_in_words(event)
     if isinstance(event, RunEnd):
-        before = " (kept from before)" if arm.finished_before else ""
-        return f"{_title(arm)}: {_ending(event, trial=arm.number is None)}{before}"
+        before = " (kept from before)" if run.finished_before else ""
+        return f"{_title(run)}: {_ending(event, trial=run.number is None)}{before}"
     return ""
 
 

@@ -1,4 +1,4 @@
-"""A comparison as text: a table, curves and the verdict."""
+"""A comparison as text: a table, curves and the conclusions."""
 
 import math
 from collections.abc import Callable
@@ -11,8 +11,9 @@ from rich.table import Table
 from mnist_cli.comparison.events import Summary
 from mnist_cli.comparison.results import AXES, Results
 from mnist_cli.comparison.stats import Sample
+from mnist_cli.output.compare_findings import sentence
 
-_FIGURES = (
+_QUANTITIES = (
     "updates",
     "samples_seen",
     "train_seconds",
@@ -64,11 +65,11 @@ _COSTS = (
 def table(results: Results) -> str:
     """Return a table for programs: tabs between the columns, a heading, a row a batch size."""
     names = ["batch_size", "lr", "seeds", "diverged", "reached"]
-    figures = [f"{name}{part}" for name in _FIGURES for part in ("", "_deviation")]
-    lines = ["\t".join([*names, *figures, "stable_from", "stable_to", "tuning_seconds"])]
+    columns = [f"{name}{part}" for name in _QUANTITIES for part in ("", "_deviation")]
+    lines = ["\t".join([*names, *columns, "stable_from", "stable_to", "tuning_seconds"])]
     for summary in results.summaries(0.0):
         row = [_plain(getattr(summary, name)) for name in names]
-        for name in _FIGURES:
+        for name in _QUANTITIES:
             value: Sample | None = getattr(summary, name)
             row += [_plain(value.mean), _plain(value.deviation)] if value else ["", ""]
         row += [_plain(summary.stable_from), _plain(summary.stable_to)]
@@ -77,7 +78,7 @@ def table(results: Results) -> str:
 
 
 def cells(summary: Summary) -> dict[str, str]:
-    """Return the figures of a summary for people, by their headings: mean ± deviation."""
+    """Return the cells of a summary by their headings: mean ± standard deviation."""
     rate = f"{summary.lr:g}"
     row = {"batch size": str(summary.batch_size), "learning rate": rate}
     if summary.reached is not None:
@@ -93,13 +94,13 @@ def cells(summary: Summary) -> dict[str, str]:
     return row
 
 
-def seeds_in_words(seeds: int) -> str:
+def format_seeds(seeds: int) -> str:
     """Return a number of seeds with its noun."""
     return f"{seeds} seed" + ("" if seeds == 1 else "s")
 
 
 def print_results(results: Results, stream: TextIO) -> None:
-    """Print table, curves and verdict on a terminal."""
+    """Print table, curves and conclusions on a terminal."""
     console = Console(file=stream, highlight=False, markup=False, emoji=False)
     rows = [cells(summary) for summary in results.summaries(0.0)]
     headings = list(dict.fromkeys(heading for row in rows for heading in row))
@@ -113,15 +114,14 @@ def print_results(results: Results, stream: TextIO) -> None:
         console.print(shown)
     colour = console.color_system is not None and not console.no_color
     stream.write(draw(results, console.width, colour=colour))
-    print_verdict(results, stream)
+    print_conclusions(results, stream)
 
 
-def print_verdict(results: Results, stream: TextIO) -> None:
-    """Print the findings, one a paragraph."""
-    assert results.verdict
+def print_conclusions(results: Results, stream: TextIO) -> None:
+    """Print the conclusions, one a paragraph."""
     console = Console(file=stream, highlight=False, markup=False, emoji=False)
-    for finding in results.verdict.findings:
-        console.print(f"- {finding.text}", soft_wrap=not stream.isatty())
+    for finding in results.conclusions.findings if results.conclusions else ():
+        console.print(f"- {sentence(finding).text}", soft_wrap=not stream.isatty())
 
 
 def _with_deviation(value: Sample, form: Callable[[float], str]) -> str:
@@ -143,35 +143,35 @@ _HEIGHT = 16  # or more, for the legend of many batch sizes
 
 
 def draw(results: Results, width: int, *, axis: str = "samples", colour: bool) -> str:
-    """Return the training loss of every arm against an axis, both logarithmic."""
+    """Return the training loss of every run against an axis, both logarithmic."""
     import plotext  # noqa: PLC0415 (only where there is a terminal)
 
     figure = plotext.figure
     figure.clear()
     figure.plot_size(min(width, 100), max(_HEIGHT, 2 * len(results.batch_sizes) + 7))
     figure.theme("colorless")
-    seen: list[tuple[float, float]] = []
-    for place, size in enumerate(results.batch_sizes):
+    drawn: list[tuple[float, float]] = []
+    for index, size in enumerate(results.batch_sizes):
         if colour:
-            marker = plotext.marker("hd", _COLOURS[place % len(_COLOURS)])
+            marker = plotext.marker("hd", _COLOURS[index % len(_COLOURS)])
         else:
-            marker = _SIGNS[place % len(_SIGNS)]
-        for number, arm in enumerate(results.of(size)):
-            at = AXES[axis]
-            points = [p for p in arm.points if at(p) > 0 and p.train_loss > 0]
+            marker = _SIGNS[index % len(_SIGNS)]
+        for number, run in enumerate(results.runs_of(size)):
+            position = AXES[axis]
+            points = [p for p in run.points if position(p) > 0 and p.train_loss > 0]
             if not points:
                 continue
-            xs = [math.log10(at(p)) for p in points]
+            xs = [math.log10(position(p)) for p in points]
             ys = [math.log10(p.train_loss) for p in points]
             signal = figure.signal(xs, ys, marker=marker)
             signal.lines()
             if not number:
                 signal.label(str(size))
             figure.draw(signal)
-            seen += zip(xs, ys, strict=True)
-    if not seen:
+            drawn += zip(xs, ys, strict=True)
+    if not drawn:
         return ""
-    for name, values in (("x", [x for x, _ in seen]), ("y", [y for _, y in seen])):
+    for name, values in (("x", [x for x, _ in drawn]), ("y", [y for _, y in drawn])):
         ticks = _ticks(min(values), max(values))
         figure.ruler(name).ticks([math.log10(tick) for tick in ticks], [f"{t:,g}" for t in ticks])
     figure.title(f"training loss against {axis}")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mnist_cli.comparison.compare import compare
-from mnist_cli.comparison.events import Change, Point, RunEnd
+from mnist_cli.comparison.events import Change, Conclusions, Point, Ranking, RunEnd
 from mnist_cli.comparison.findings import conclusions
 from mnist_cli.comparison.results import Results
 from mnist_cli.config.compare import CompareConfig, resolve, sizes_in
@@ -16,10 +16,15 @@ from mnist_cli.config.train import TrainConfig
 from mnist_cli.errors import DivergedError, ThresholdNotMetError, UsageError
 from mnist_cli.events import End
 from mnist_cli.output import compare_table
+from mnist_cli.output.compare_findings import sentence
 from mnist_cli.output.figures import compare as compare_figure
 from mnist_cli.output.html import compare as compare_page
 from mnist_cli.training.train import train
 from tests.helpers.comparisons import of, run
+
+
+def sentences(found: Conclusions | None) -> list[str]:
+    return [sentence(finding).text for finding in found.findings] if found else []
 
 
 def test_all_arms_of_a_seed_begin_with_the_same_loss_on_the_full_set(
@@ -97,8 +102,7 @@ def test_an_arm_that_diverges_is_a_finding_and_all_of_them_an_error(
         list(compare(rates, results))
     assert {end.reason for end in results.ends} == {"diverged"}
     assert all(end.train_loss is None for end in results.ends)
-    assert results.verdict
-    assert any("Diverged with every seed" in f.text for f in results.verdict.findings)
+    assert any("Diverged with every seed" in text for text in sentences(results.conclusions))
 
 
 def test_a_batch_size_that_diverged_is_named_and_ranked_nowhere(asked: CompareConfig) -> None:
@@ -108,16 +112,15 @@ def test_a_batch_size_that_diverged_is_named_and_ranked_nowhere(asked: CompareCo
     )
     list(compare(config, results))
     lost = replace(
-        results.arms[-1],
-        end=replace(results.arms[-1].end, reason="diverged", train_loss=None, test_accuracy=None),
+        results.runs[-1],
+        end=replace(results.runs[-1].end, reason="diverged", train_loss=None, test_accuracy=None),
     )
-    results.arms[-1] = lost
+    results.runs[-1] = lost
     found = conclusions(0.0, resolve(config), results)
-    texts = [finding.text for finding in found.findings]
+    texts = sentences(found)
     assert texts[0].startswith("Diverged with 1 of 3 seeds: batches of 100")
-    ranked = [finding for finding in found.findings if finding.p is not None]
-    assert ranked == []  # only one batch size is left whole
-    results.verdict = found
+    assert not any(isinstance(finding, Ranking) for finding in found.findings)  # one is left
+    results.conclusions = found
     (_, row) = [compare_table.cells(summary) for summary in results.summaries(0.0)]
     assert row["diverged"] == "1 of 3"
     assert "Diverged with 1 of 3" in compare_page.render(results)
@@ -136,9 +139,8 @@ def test_an_arm_ends_at_its_target_or_says_how_far_it_came(asked: CompareConfig)
     assert ends["full"].update == 3
     (full,) = [s for s in results.summaries(0.0) if s.batch_size == "full"]
     assert (full.reached, full.seeds, full.updates) == (0, 2, None)
-    assert results.verdict
     assert any(
-        f.text.startswith("Never got to the target: batch") for f in results.verdict.findings
+        text.startswith("Never got to the target: batch") for text in sentences(results.conclusions)
     )
     with pytest.raises(ThresholdNotMetError, match="the best came to 0"):
         run(replace(config, until_accuracy=1.0, max_epochs=1))
@@ -200,18 +202,14 @@ def test_a_batch_size_that_missed_the_target_with_a_seed_is_not_ranked_by_the_ot
     config = replace(asked, epochs=None, until_accuracy=0.5, val_size=100, seeds=3)
     results = Results()
     list(compare(config, results))
-    place = next(k for k, arm in enumerate(results.arms) if arm.end.batch_size == 30)
-    missed = results.arms[place]
-    results.arms[place] = replace(
+    place = next(k for k, arm in enumerate(results.runs) if arm.end.batch_size == 30)
+    missed = results.runs[place]
+    results.runs[place] = replace(
         missed, end=replace(missed.end, reason="gave-up", val_accuracy=0.4)
     )
-    texts = [finding.text for finding in conclusions(0.0, resolve(config), results).findings]
+    texts = sentences(conclusions(0.0, resolve(config), results))
     assert texts[0] == "Never got to the target: batches of 30 (1 of 3, at 40.00 %)."
-    assert all(
-        "batches of 30" not in compare_table
-        for compare_table in texts
-        if compare_table.startswith("Fewest")
-    )
+    assert all("batches of 30" not in text for text in texts if text.startswith("Fewest"))
     assert compare_figure.draw(results, "a.svg", "auto").startswith(b"<?xml")
 
 
@@ -221,7 +219,7 @@ def test_a_sharpness_at_the_end_of_a_schedule_has_the_last_updates_rate(
     config = replace(asked, schedule="cosine", probe="sharpness", probe_samples=50, seeds=1)
     results = Results()
     list(compare(config, results))
-    last = results.arms[0].sharpness[-1]
+    last = results.runs[0].sharpness[-1]
     assert last.update == 20
     assert last.lr == pytest.approx(0.02 * (1 + math.cos(math.pi * 19.5 / 20)) / 2)
     assert "the edge of stability" in compare_page.render(results)
@@ -230,6 +228,6 @@ def test_a_sharpness_at_the_end_of_a_schedule_has_the_last_updates_rate(
 def test_a_rate_of_zero_has_no_edge_and_breaks_nothing(asked: CompareConfig) -> None:
     results = Results()
     list(compare(replace(asked, lr=0.0, probe="sharpness,alignment,noise", seeds=1), results))
-    assert results.arms[0].sharpness[0].two_over_lr is None
+    assert results.runs[0].sharpness[0].two_over_lr is None
     assert compare_page.render(results)
     assert compare_figure.draw(results, "a.svg", "sharpness")

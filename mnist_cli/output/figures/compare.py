@@ -7,7 +7,7 @@ from typing import Any
 from mnist_cli.comparison.events import Point
 from mnist_cli.comparison.lr_search import STABLE_LOSS
 from mnist_cli.comparison.results import AXES, Results
-from mnist_cli.comparison.stats import Sample, knee, sample
+from mnist_cli.comparison.stats import Sample, fit_critical_batch_size, sample
 from mnist_cli.config.compare import FULL
 from mnist_cli.data.catalogue import CLASSES
 from mnist_cli.errors import UsageError
@@ -23,24 +23,24 @@ def draw(results: Results, path: str, panel: str) -> bytes:
         UsageError: the comparison did not measure what the panel shows.
 
     """
-    name = _what_it_is_about(results) if panel == "auto" else panel
+    name = _default_panel(results) if panel == "auto" else panel
 
     def fill(figure: Figure) -> None:
         if not _PANELS[name](results, figure):
-            raise UsageError(f"--panel {name}: nothing that it shows was found; leave it out")
+            raise UsageError(f"--panel {name}: nothing that it shows was measured; leave it out")
 
     return drawn(fill, path)
 
 
-def _what_it_is_about(results: Results) -> str:
+def _default_panel(results: Results) -> str:
     assert results.start
     if results.start.config["lr_range"]:
         return "rates"
-    if results.to_target("update"):
+    if results.target_costs("update"):
         return "target"
-    if any(len(arm.sharpness) > 2 for arm in results.arms):
+    if any(len(run.sharpness) > 2 for run in results.runs):
         return "sharpness"
-    if any(arm.alignment for arm in results.arms):
+    if any(run.alignment for run in results.runs):
         return "noise"
     return "curves"
 
@@ -56,8 +56,8 @@ def _curves(results: Results, figure: Figure) -> bool:
     for row, (label, value) in zip(grid, rows, strict=True):
         for axes, (axis, at) in zip(row, AXES.items(), strict=True):
             for place, size in enumerate(results.batch_sizes):
-                for number, arm in enumerate(results.of(size)):
-                    points = [p for p in arm.points if at(p) > 0 and value(p) > 0]
+                for number, run in enumerate(results.runs_of(size)):
+                    points = [p for p in run.points if at(p) > 0 and value(p) > 0]
                     axes.plot(
                         [at(p) for p in points],
                         [value(p) for p in points],
@@ -80,20 +80,23 @@ def _target(results: Results, figure: Figure) -> bool:
     """Draw what the target cost against the batch size: updates with their fit, and seconds."""
     figure.set_size_inches(8, 3.4)
     left, right = figure.subplots(1, 2)
-    reached = results.to_target("update")
+    reached = results.target_costs("update")
     if not reached:
         return False
-    sizes = [results.samples_in(size) for size in reached]
+    sizes = [results.update_size(size) for size in reached]
     updates = [sample(values) for values in reached.values()]
     _bars(left, sizes, updates)
-    _bars(right, sizes, [sample(v) for v in results.to_target("train_seconds").values()])
-    fit = knee(sizes, [u.mean for u in updates])
+    _bars(right, sizes, [sample(v) for v in results.target_costs("train_seconds").values()])
+    fit = fit_critical_batch_size(sizes, [u.mean for u in updates])
     if fit:
-        floor, bend = fit
+        minimum, critical = fit
         dense = [min(sizes) * (max(sizes) / min(sizes)) ** (k / 100) for k in range(101)]
-        label = f"{floor:,.0f} · (1 + {bend:,.0f} / B)"
-        left.plot(dense, [floor * (1 + bend / b) for b in dense], color=colour(0), label=label)
-        left.axvline(bend, color=colour(0), linestyle=":", label=f"knee {bend:,.0f}")
+        label = f"{minimum:,.0f} · (1 + {critical:,.0f} / B)"
+        left.plot(
+            dense, [minimum * (1 + critical / b) for b in dense], color=colour(0), label=label
+        )
+        text = f"critical batch size {critical:,.0f}"
+        left.axvline(critical, color=colour(0), linestyle=":", label=text)
     for when, scale in zip(("start", "end"), results.noise_scales() or (), strict=False):
         text = f"noise scale at the {when} {scale:,.0f}"
         style = "--" if when == "end" else "-."
@@ -113,9 +116,9 @@ def _noise(results: Results, figure: Figure) -> bool:
     figure.set_size_inches(8, 3.4)
     left, right = figure.subplots(1, 2)
     groups: dict[str, list[Any]] = {}
-    for arm in results.arms:
-        for probe in arm.alignment:
-            after = f"after {probe.update:,} updates of {arm.end.batch_size}"
+    for run in results.runs:
+        for probe in run.alignment:
+            after = f"after {probe.update:,} updates of {run.end.batch_size}"
             if probe.gradient_norm:
                 groups.setdefault(after if probe.update else "at the start", []).append(probe)
     for place, (label, probes) in enumerate(groups.items()):
@@ -145,8 +148,8 @@ def _sharpness(results: Results, figure: Figure) -> bool:
     left, right = figure.subplots(1, 2)
     drawn = labelled = False
     for place, size in enumerate(results.batch_sizes):
-        for number, arm in enumerate(results.of(size)):
-            probes = arm.sharpness
+        for number, run in enumerate(results.runs_of(size)):
+            probes = run.sharpness
             if not probes:
                 continue
             drawn = True
@@ -160,8 +163,8 @@ def _sharpness(results: Results, figure: Figure) -> bool:
                 left.plot(*zip(*edges, strict=True), color="0.3", lw=1, ls="--", label=label)
                 labelled = True
             right.plot(
-                [p.update for p in arm.points],
-                [p.train_loss for p in arm.points],
+                [p.update for p in run.points],
+                [p.train_loss for p in run.points],
                 color=shade,
                 lw=1,
             )
@@ -177,7 +180,7 @@ def _rates(results: Results, figure: Figure) -> bool:
     figure.set_size_inches(8, 3.4)
     left, right = figure.subplots(1, 2)
     for place, tuned in enumerate(results.tuned):
-        shade, size = colour(place), results.samples_in(tuned.batch_size)
+        shade, size = colour(place), results.update_size(tuned.batch_size)
         trials = [(t.lr, t.train_loss) for t in tuned.tried if t.train_loss is not None]
         if not trials:
             continue

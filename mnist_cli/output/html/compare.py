@@ -6,7 +6,8 @@ from typing import Any
 
 from mnist_cli.comparison.events import Point
 from mnist_cli.comparison.results import Results
-from mnist_cli.output.compare_table import cells, seeds_in_words
+from mnist_cli.output.compare_findings import sentence
+from mnist_cli.output.compare_table import cells, format_seeds
 from mnist_cli.output.figures.style import colour
 from mnist_cli.runtime.html_templates import render_page
 
@@ -24,7 +25,7 @@ def render(results: Results) -> str:
         f"{start.val_samples:,} held out, {start.test_samples:,} to test",
         f"{config['optimizer']}, momentum {config['momentum']:g}, "
         f"{config['schedule']} learning rate, rule: {config['lr_rule']}",
-        f"{seeds_in_words(config['seeds'])}, from {config['seed']} on",
+        f"{format_seeds(config['seeds'])}, from {config['seed']} on",
         f"{start.machine}; mnist_cli {start.version}",
     ]
     return render_page(
@@ -34,7 +35,6 @@ def render(results: Results) -> str:
 
 def _data(results: Results) -> dict[str, Any]:
     """Return what the page's script draws."""
-    assert results.verdict
     sizes = results.batch_sizes
     rows = [cells(summary) for summary in results.summaries(0.0)]
     headings = list(dict.fromkeys(heading for row in rows for heading in row))
@@ -42,27 +42,28 @@ def _data(results: Results) -> dict[str, Any]:
         "sizes": [{"name": str(s), "colour": colour(place)} for place, s in enumerate(sizes)],
         "arms": [
             {
-                "size": sizes.index(arm.end.batch_size),
-                "seed": arm.end.seed,
-                "points": [_point(point) for point in arm.points],
+                "size": sizes.index(run.end.batch_size),
+                "seed": run.end.seed,
+                "points": [_point(point) for point in run.points],
                 "sharpness": [
                     [p.update, p.sharpness, p.stable_up_to]
-                    for p in arm.sharpness
+                    for p in run.sharpness
                     if math.isfinite(p.sharpness)
                 ],
                 "alignment": [
                     [p.update, p.batch_size, p.as_if_independent / p.gradient_norm]
-                    for p in arm.alignment
+                    for p in run.alignment
                     if p.gradient_norm and math.isfinite(p.deviation)
                 ],
             }
-            for arm in results.arms
+            for run in results.runs
         ],
         "highestLoss": results.highest_loss(),
         "headings": headings,
         "rows": [[row.get(heading, "") for heading in headings] for row in rows],
         "findings": [
-            {"about": finding.about, "text": finding.text} for finding in results.verdict.findings
+            {"about": found.about, "text": found.text}
+            for found in map(sentence, results.conclusions.findings if results.conclusions else ())
         ],
     }
 
