@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from mnist_cli.comparison.compare import compare
+from mnist_cli.comparison.events import Conclusions, SeveralMachines
 from mnist_cli.comparison.results import Results
 from mnist_cli.config.compare import CompareConfig
 from mnist_cli.errors import UsageError
@@ -46,9 +47,8 @@ def test_a_page_has_no_address_to_load_anything_from(results: Results) -> None:
 def test_a_text_cannot_end_the_pages_script(results: Results) -> None:
     assert results.start
     changed = replace(results, start=replace(results.start, command="</script><b>{{ data }}"))
-    assert changed.verdict
-    findings = [replace(f, text="</script><b>") for f in changed.verdict.findings]
-    changed = replace(changed, verdict=replace(changed.verdict, findings=findings))
+    found = Conclusions(0.0, [SeveralMachines(["</script><b>", "other"])])
+    changed = replace(changed, conclusions=found)
     written = compare_page.render(changed)
     assert "<b>" not in written
     assert "&lt;/script&gt;&lt;b&gt;{{ data }}" in written
