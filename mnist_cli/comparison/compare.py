@@ -4,6 +4,7 @@ import time
 from collections.abc import Generator, Iterator
 from dataclasses import asdict, replace
 from functools import partial
+from math import fsum
 from typing import TypeVar
 
 from mnist_cli import __version__
@@ -94,7 +95,7 @@ class _Comparison:
             arms=len(runs),
             arms_run=sum(run.name not in self.worker.folder.finished_before for run in runs),
             train_seconds=sum(end.train_seconds for end in self.results.ends),
-            tuning_seconds=sum(tuned.train_seconds for tuned in self.results.tuned),
+            tuning_seconds=fsum(tuned.train_seconds for tuned in self.results.tuned),
         )
 
     def check_outcome(self) -> None:

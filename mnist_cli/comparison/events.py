@@ -1,7 +1,8 @@
-"""What happens in a comparison, as frozen dataclasses.
+"""Events of a comparison, as frozen dataclasses.
 
-An arm is a batch size with a seed. `seconds` counts from the start of the comparison in which the
-event happened first; `train_seconds` counts the arm's own updates, measuring left out.
+A run is a batch size with a seed; the JSON objects, whose keys are the fields here, call it an arm.
+Standard deviations are called deviations there. `seconds` counts from the start of the comparison in which the
+event happened first; `train_seconds` counts the run's own updates, measuring left out.
 """
 
 from dataclasses import dataclass
@@ -10,12 +11,12 @@ from typing import Any, ClassVar
 from mnist_cli.comparison.stats import SIGNIFICANCE_LEVEL, Sample
 from mnist_cli.events import SCHEMA, Event
 
-REASONS = ("completed", "until-accuracy", "gave-up", "diverged")  # why an arm ended
+REASONS = ("completed", "until-accuracy", "gave-up", "diverged")  # why a run ended
 
 
 @dataclass(frozen=True)
 class CompareStart(Event):
-    """The comparison is about to begin, by `world_size` ranks. `command` repeats it."""
+    """The comparison is about to begin. `command` repeats it."""
 
     name: ClassVar[str] = "start"
     version: str
@@ -33,7 +34,7 @@ class CompareStart(Event):
 
 @dataclass(frozen=True)
 class RunStart(Event):
-    """An arm begins, goes on, or is only read again. `updates` is `None` where open."""
+    """A run begins, is resumed, or is read from its record. `updates` is `None` if unknown."""
 
     name: ClassVar[str] = "arm-start"
     arm: str
@@ -49,7 +50,7 @@ class RunStart(Event):
 
 @dataclass(frozen=True)
 class RunProgress(Event):
-    """A sign of life: the share of the arm's budget that is spent, or `None` where open."""
+    """Progress of a run: `share` is the spent fraction of its budget, or `None` if unknown."""
 
     name: ClassVar[str] = "arm-progress"
     lasting: ClassVar[bool] = False
@@ -89,7 +90,7 @@ class Point(Event):
 
 @dataclass(frozen=True)
 class Change(Event):
-    """The full training loss before and after an update that was watched."""
+    """The full training loss before and after an update that was monitored."""
 
     name: ClassVar[str] = "change"
     arm: str
@@ -100,11 +101,12 @@ class Change(Event):
 
 @dataclass(frozen=True)
 class RunEnd(Event):
-    """An arm ended. The losses are `None` if it diverged.
+    """A run ended. The losses are `None` if it diverged.
 
-    `reason` is `completed`, `until-accuracy`, `gave-up` or `diverged`. `rises` counts the watched
-    updates on which the full training loss rose; `change_deviation` is the standard deviation of
-    its change on these, the fall at the beginning included. `machine` is where the seconds are of.
+    `reason` is `completed`, `until-accuracy`, `gave-up` or `diverged`. `watched` counts the
+    updates that were monitored, and `rises` those of them on which the full training loss
+    increased; `change_deviation` is the standard deviation of its changes, the large ones at the
+    beginning included. The seconds were measured on `machine`.
     """
 
     name: ClassVar[str] = "arm-end"
@@ -131,10 +133,10 @@ class RunEnd(Event):
 
 @dataclass(frozen=True)
 class Tuned(Event):
-    """A learning rate was searched for a batch size; what was tried, and what it cost.
+    """The search of a batch size's learning rate ended.
 
-    `stable_from` to `stable_to` is the range that trained stably, where that was asked for: in
-    which every rate of the grid got the training loss below half of ln 10 by the end of the budget.
+    `stable_from` to `stable_to` is the range that trained stably, if it was searched: in it
+    every rate of the grid got the training loss below half of ln 10 by the end of the budget.
     `at_edge`: no larger or no smaller rate was left to try.
     """
 
@@ -151,7 +153,7 @@ class Tuned(Event):
 
 @dataclass(frozen=True)
 class Trial:
-    """One learning rate that was tried, and how the arm ended."""
+    """One learning rate that was tried, and how the run ended."""
 
     lr: float
     reason: str
@@ -165,10 +167,10 @@ class Trial:
 
 @dataclass(frozen=True)
 class Summary(Event):
-    """The arms of a batch size: each figure a mean and a deviation over seeds.
+    """The runs of a batch size: means and standard deviations over the seeds.
 
-    `None` where no arm has the figure. Arms that diverged are left out, and of the updates, samples
-    and seconds under --until-accuracy those that never got there.
+    `None` if no run has a value. Runs that diverged are left out; under --until-accuracy, updates,
+    samples and seconds are those of the runs that reached the target.
     """
 
     name: ClassVar[str] = "summary"

@@ -1,4 +1,4 @@
-"""From the options of a comparison to its arms."""
+"""Plan the runs of a comparison from its options."""
 
 import hashlib
 import json
@@ -17,7 +17,7 @@ from mnist_cli.data.batches import epoch_shape
 from mnist_cli.errors import UsageError
 
 WITHOUT_EFFECT = names_where(TrainConfig, lambda about: about.effect is Effect.PLACE)
-ENDLESS = 10**6  # epochs, where a clock or a number of updates ends the arm
+ENDLESS = 10**6  # epochs, where a clock or a number of updates ends the run
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Run:
 
     @property
     def name(self) -> str:
-        """A name for its files: another arm has another one, the same arm the same."""
+        """The name of its files, which depends on all that has an effect on its results."""
         value = {k: v for k, v in asdict(self).items() if k != "config"}
         options = {k: v for k, v in asdict(self.config).items() if k not in WITHOUT_EFFECT}
         text = json.dumps([__version__, value, options], sort_keys=True)
@@ -58,9 +58,9 @@ def plan_run(
     samples: int,
     purpose: str = "arm",
 ) -> Run:
-    """Return the arm of a batch size and a seed with a learning rate; `config` is resolved.
+    """Return the run of a batch size and a seed with a learning rate.
 
-    All arms descend the plain cross-entropy of the samples as they are.
+    All runs descend the plain cross-entropy of the samples as they are.
 
     Raises:
         UsageError: the batch is larger than the training set.

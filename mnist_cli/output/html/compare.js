@@ -4,10 +4,10 @@ let axis = "updates", scale = "log";
 
 function draw() {
   const [column, label] = AXES[axis], log = scale === "log";
-  const shown = data.arms.filter((arm) => !hidden.has(arm.size));
-  const series = (value) => shown.map((arm) => ({
-    colour: data.sizes[arm.size].colour, name: data.sizes[arm.size].name,
-    points: arm.points.filter((p) => p[3] <= data.highestLoss).map((p) => [p[column], p[value]]),
+  const shown = data.runs.filter((run) => !hidden.has(run.size));
+  const series = (value) => shown.map((run) => ({
+    colour: data.sizes[run.size].colour, name: data.sizes[run.size].name,
+    points: run.points.filter((p) => p[3] <= data.highestLoss).map((p) => [p[column], p[value]]),
   }));
   chart($("loss"), series(3), { label, logX: log, logY: log });
   chart($("accuracy"), series(4), { label, logX: log, logY: false, percent: true, form: (v) => +(100 * v).toPrecision(4) + " %" });
@@ -26,9 +26,9 @@ function drawProbes(shown) {
     ...shown.filter((a) => a.sharpness.length).map((a) => ({ colour: data.sizes[a.size].colour, name: data.sizes[a.size].name, points: a.sharpness.map((p) => [p[0], p[1]]) })),
     ...edges], { label: "updates", logX: false, logY: false });
   const states = new Map();
-  for (const arm of shown) for (const [update, size, deviation] of arm.alignment) {
-    const key = `${arm.size} ${arm.seed} ${update}`;
-    if (!states.has(key)) states.set(key, { colour: data.sizes[arm.size].colour, name: `${data.sizes[arm.size].name}, update ${update}`, points: [] });
+  for (const run of shown) for (const [update, size, deviation] of run.alignment) {
+    const key = `${run.size} ${run.seed} ${update}`;
+    if (!states.has(key)) states.set(key, { colour: data.sizes[run.size].colour, name: `${data.sizes[run.size].name}, update ${update}`, points: [] });
     states.get(key).points.push([size, deviation]);
   }
   add("deviation", "Deviation of a batch’s gradient, relative to the full one", [...states.values()], { label: "samples in the batch", logX: true, logY: true });

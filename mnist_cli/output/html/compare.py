@@ -40,7 +40,7 @@ def _data(results: Results) -> dict[str, Any]:
     headings = list(dict.fromkeys(heading for row in rows for heading in row))
     return {
         "sizes": [{"name": str(s), "colour": colour(place)} for place, s in enumerate(sizes)],
-        "arms": [
+        "runs": [
             {
                 "size": sizes.index(run.end.batch_size),
                 "seed": run.end.seed,
