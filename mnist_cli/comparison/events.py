@@ -1,8 +1,8 @@
 """Events of a comparison, as frozen dataclasses.
 
-A run is a batch size with a seed; the JSON objects, whose keys are the fields here, call it an arm.
-Standard deviations are called deviations there. `seconds` counts from the start of the comparison in which the
-event happened first; `train_seconds` counts the run's own updates, measuring left out.
+A run is a batch size with a seed. In JSON, whose keys are the fields here, it is called an arm, and
+a standard deviation is called a deviation. `seconds` counts from the start of the comparison in
+which the event happened first; `train_seconds` counts the run's own updates, measuring left out.
 """
 
 from dataclasses import dataclass

@@ -1,6 +1,7 @@
 """What is kept of a comparison: whole records only, and arms that go on exactly."""
 
 import json
+import math
 import re
 from collections.abc import Callable
 from contextlib import suppress
@@ -14,7 +15,7 @@ from mnist_cli.comparison import compare
 from mnist_cli.comparison.arm_run import SharedData
 from mnist_cli.comparison.events import Change, CompareEnd, Conclusions, Point, RunEnd, RunStart
 from mnist_cli.comparison.plan import plan_run
-from mnist_cli.comparison.records import RunFolder
+from mnist_cli.comparison.records import RunFolder, event_from_json
 from mnist_cli.config.compare import CompareConfig, resolve
 from mnist_cli.errors import MnistError, TerminatedRunError, ThresholdNotMetError
 from tests.helpers.comparisons import of, run, timeless
@@ -81,6 +82,45 @@ def test_a_record_that_is_not_whole_is_never_taken_for_its_arms(
     assert [e for e in timeless(again) if e["event"] == "arm-end"] == [
         e for e in first if e["event"] == "arm-end"
     ]
+
+
+def test_a_number_that_is_not_finite_is_kept_as_it_was(
+    asked: CompareConfig, tmp_path: Path
+) -> None:
+    folder = RunFolder(str(tmp_path))
+    planned = plan_run(resolve(asked), 30, 0, 0.05, samples=300, purpose="trial")
+    end = RunEnd(
+        *(1.0, planned.name, 30, 0, 0.05, "diverged", 1, 30, 1.0),
+        *(None, None, None, None, 0, 0, None, None),
+    )
+    values = (math.inf, -math.inf, math.nan, 0.1)
+    record = [Change(1.0, planned.name, 3, before=2.25, after=value) for value in values]
+    folder.finish(planned.name, [*record, end])
+    found = folder.finished(planned)
+    assert found
+    assert repr(found) == repr([*record, end])  # not a number is not equal to itself
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("after", None),
+        ("after", "infinite"),
+        ("after", True),
+        ("update", -1),
+        ("update", 2**63),
+        ("update", 1.5),
+        ("update", "1"),
+        ("arm", "x\x1b[31m"),
+        ("arm", 3),
+        ("unknown", 3),
+    ],
+)
+def test_a_value_that_cannot_be_is_refused(key: str, value: object) -> None:
+    values = {"event": "change", "seconds": 1, "arm": "a", "update": 3, "before": 2, "after": 1.5}
+    assert event_from_json(values) == Change(1.0, "a", 3, before=2.0, after=1.5)
+    with pytest.raises((ValueError, LookupError)):
+        event_from_json({**values, key: value})
 
 
 @dataclass
