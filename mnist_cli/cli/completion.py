@@ -1,4 +1,4 @@
-"""What the shell can complete: the values of options, checkpoints, presets and lists."""
+"""Shell completion of values: choices, checkpoints, presets and files."""
 
 import os
 from collections.abc import Callable, Iterable
@@ -7,7 +7,7 @@ from dataclasses import Field
 from pathlib import Path
 from typing import Any
 
-from mnist_cli.config.options import PROBES, Option
+from mnist_cli.config.options import Option
 from mnist_cli.config.presets import COMPARE, TRAIN, preset_names
 
 Completer = Callable[[str], list[str]]
@@ -15,12 +15,11 @@ _MOST = 200  # files that are offered
 
 
 def completer_of(field: "Field[Any]") -> Completer | None:
-    """Return what completes an option's value; where nothing does, the shell offers files."""
+    """Return the completer of an option's value; without one the shell offers files."""
     about: Option = field.metadata["option"]
     if about.choices:
-        return one_of(about.choices)
-    known: dict[str, Completer] = {"probe": some_of(PROBES), "resume": _resume}
-    return known.get(field.name)
+        return some_of(about.choices) if about.listed else one_of(about.choices)
+    return _resume if field.name == "resume" else None
 
 
 def one_of(choices: Iterable[str]) -> Completer:

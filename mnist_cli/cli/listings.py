@@ -44,7 +44,7 @@ _MEASURED = ("accuracy", "deviation", "seeds", "seconds")
 
 
 def has_listed(questions: Questions, program: str, given: Mapping[str, Any]) -> bool:
-    """Answer a question for a list, and tell whether there was one.
+    """Print the list that was asked for, and return True if there was one.
 
     Raises:
         UsageError: there were several.

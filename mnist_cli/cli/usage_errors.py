@@ -1,4 +1,4 @@
-"""Errors of usage in words: what is wrong, and what was probably meant."""
+"""Messages of usage errors: what is wrong, and what was probably meant."""
 
 import re
 import sys
@@ -9,14 +9,14 @@ from mnist_cli.config.suggestions import nearest, nearest_option
 
 
 def usage_in_words(error: Exception) -> str:
-    """Return the message of one of Typer's errors of usage in one line, or nothing if it has none.
+    """Return the message of one of Typer's usage errors on one line; it may be empty.
 
     It ends with what was probably meant, or with where to read what there is.
     """
     message = " ".join(error.format_message().split())  # type: ignore[attr-defined]
     context = getattr(error, "ctx", None)
     if needy := re.fullmatch(r"Option '(.*)' requires an argument\.", message):
-        return f"{needy[1]} needs a value behind it"
+        return f"{needy[1]} requires a value"
     if not message or context is None:
         return message
     path, command = context.command_path, context.command
@@ -70,10 +70,10 @@ def _no_such_command(word: str, group: Any) -> str:  # noqa: ANN401
 
 
 def _stray(words: str, path: str, command: Any) -> str:  # noqa: ANN401
-    """Return what is wrong with words that belong to no option, and where the first may belong."""
+    """Return the message for arguments that no option takes, with the option that may be meant."""
     wanted = _arguments(command)
     if wanted:
-        return f"'{words}' is too much: {path} {' '.join(wanted)}"
+        return f"unexpected argument '{words}': {path} {' '.join(wanted)}"
     word, _, value = (words.split(maxsplit=1) or [""])[0].partition("=")
     known = option_names(command)
     hint = ""
@@ -89,7 +89,7 @@ def _stray(words: str, path: str, command: Any) -> str:  # noqa: ANN401
         hint = f"; did you mean --model {word}?"
     elif "--config" in known and (near := nearest(word, _presets(path))):
         hint = f"; did you mean --config {near}?"
-    return f"'{words}' belongs to no option{hint}"
+    return f"unexpected argument '{words}'{hint}"
 
 
 def _presets(path: str) -> list[str]:

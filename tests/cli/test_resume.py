@@ -103,3 +103,9 @@ def test_resume_auto_needs_a_file_to_go_on_with(shell: Shell) -> None:
         done.err
         == "error: --resume auto goes on with the file that --output names, and that is -\n"
     )
+
+
+def test_the_config_and_the_checkpoint_cannot_both_come_from_standard_input(shell: Shell) -> None:
+    done = shell.bash("echo 'epochs = 3' | mnist-train --config - --resume -")
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith("error: --config - and --resume - both want standard input")

@@ -1,11 +1,14 @@
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mnist_cli.cli.options import PRESETS, Display
-from mnist_cli.config.sources import Layer, build, check, environment, flag, toml_file
+from mnist_cli.config.sources import Layer, build, check, environment, flag, toml_file, validate
 from mnist_cli.config.train import TrainConfig
 from mnist_cli.errors import UsageError
+from mnist_cli.training.train import train
 
 
 def from_flags(**given: object) -> TrainConfig:
@@ -125,3 +128,25 @@ def test_an_accuracy_to_reach_needs_validation_samples() -> None:
     with pytest.raises(UsageError, match="add --val-size"):
         check(from_flags(until_accuracy="0.9"))
     check(from_flags(until_accuracy="0.9", val_size="100"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"epochs": "3"}, "epochs: '3' is not an integer"),
+        ({"epochs": 0}, "epochs: must be at least 1, not 0"),
+        ({"model": "cmn"}, "model: 'cmn' is not one of .*did you mean 'cnn'"),
+        ({"probe": "noise,noisy"}, "probe: 'noisy' is not one of"),
+        ({"shuffle": 1}, "shuffle: 1 is not true or false"),
+    ],
+)
+def test_python_and_the_command_line_refuse_the_same_values(
+    changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        next(train(replace(TrainConfig(), **changes)))
+
+
+def test_a_path_is_as_good_as_a_string() -> None:
+    config = replace(TrainConfig(), output=Path("x") / "y.pt")  # type: ignore[arg-type]
+    assert validate(config).output == str(Path("x") / "y.pt")

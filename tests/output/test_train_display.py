@@ -189,6 +189,13 @@ def test_losses_of_steps_are_shown_if_asked_for(
     assert told == steps
 
 
+def test_steps_are_shown_if_the_default_interval_is_given(shell: Shell) -> None:
+    options = ("--subset", "120", "--batch-size", "1", "--epochs", "1")
+    for more, expected in ((), 0), (("--log-interval", "100"), 1):
+        shown = show(shell, *options, *more, columns=80)
+        assert sum("Step [100/120]" in line for line in shown.lines) == expected
+
+
 def test_lines_of_json_go_to_the_pipe_and_not_above_the_bar(shell: Shell) -> None:
     shown = show(shell, "--json", "--epochs", "2", columns=80)
     events = [json.loads(line)["event"] for line in shown.out.splitlines()]
