@@ -14,7 +14,7 @@ from mnist_cli.models.layers import Flatten, Normalize
 from mnist_cli.models.networks import count_parameters
 from mnist_cli.runtime.device import keep_freed_memory
 from mnist_cli.runtime.threads import ThreadPool
-from mnist_cli.training.loop import Plan, RunningSums, fit
+from mnist_cli.training.loop import EpochPlan, RunningSums, fit
 from mnist_cli.training.optim import AdamW
 
 
@@ -72,7 +72,7 @@ def main() -> None:
     torch.manual_seed(0)
     model = network(options.network)
     split = load_dataset("mnist", options.data_dir).train
-    plan = Plan(
+    plan = EpochPlan(
         epoch=1,
         first=0,
         shape=EpochShape(len(split), 64),

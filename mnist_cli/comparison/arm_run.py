@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -11,16 +10,16 @@ from mnist_cli.comparison.plan import Run
 from mnist_cli.comparison.stats import sample
 from mnist_cli.data.datasets import Split
 from mnist_cli.errors import DivergedError
-from mnist_cli.evaluation.evaluate import evaluate
 from mnist_cli.evaluation.metrics import EvaluationResult
-from mnist_cli.events import Event, Progress, Step
+from mnist_cli.events import Event, ProbeEvent, Progress, Step
 from mnist_cli.models.digest import weights_sha256
+from mnist_cli.runtime.distributed.group import ProcessGroup
 from mnist_cli.runtime.signals import StopRequested, StopSignals
 from mnist_cli.runtime.threads import ThreadPool
 from mnist_cli.training.distributed import RunningSums
-from mnist_cli.training.probes.probes import Probes
 from mnist_cli.training.state import TrainingState
-from mnist_cli.training.trainer import Trainer
+from mnist_cli.training.stopping import StopReason, StopRule
+from mnist_cli.training.trainer import Callback, Trainer
 
 E = TypeVar("E", bound=Event)
 
@@ -40,7 +39,7 @@ class SharedData:
     machine: str = ""
 
 
-class RunTraining:
+class RunTraining(Callback):
     """An arm under way: its training's state, and the record of what was measured so far."""
 
     def __init__(
@@ -54,18 +53,33 @@ class RunTraining:
         self.arm = arm
         self.state = state
         self.record = record
+        self.clock = material.clock
         self._material = material
+        self._group = ProcessGroup()
         self._trainer = Trainer(
-            arm.config, state, material.train, pool=material.pool, clock=material.clock
+            arm.config,
+            state,
+            material.train,
+            pool=material.pool,
+            clock=material.clock,
+            group=self._group,
+            planned=arm.end_updates,  # the schedule runs over the arm's own updates
+            train_seconds=train_seconds,
         )
-        self._trainer.train_seconds = train_seconds
-        if arm.end_updates:
-            self._trainer.planned = arm.end_updates  # a schedule runs over the arm's own updates
-        self._probes = Probes(arm.config, material.train, material.pool, material.clock)
-        # By update and split, of this update only.
-        self._scores: dict[tuple[int, str], EvaluationResult] = {}
-        self._watched_loss: float | None = None
-        self._places, self._checks = _Grid(_GROWTH), _Grid(CHECK_GROWTH)
+        self._stop = StopRule(
+            planned=self._trainer.planned,
+            max_updates=arm.config.max_updates,
+            max_seconds=arm.config.max_seconds,
+            until_accuracy=arm.config.until_accuracy,
+            seconds=lambda: self._trainer.train_seconds,
+            val_accuracy=self._val_accuracy,
+        )
+        self._record_is_complete = True  # up to the state's update
+        self._scores: dict[
+            tuple[int, str], EvaluationResult
+        ] = {}  # by update and split, of this update only
+        self._loss_before: float | None = None
+        self._grid, self._target_checks = _Grid(_GROWTH), _Grid(CHECK_GROWTH)
         end = arm.end_updates
         self._spread = {k * end // SPREAD for k in range(SPREAD)} if end else None
 
@@ -77,102 +91,94 @@ class RunTraining:
     def events(self, signals: StopSignals) -> Iterator[Event]:
         """Train and measure to the end; without an `RunEnd` if a signal came first.
 
-        What was recorded before comes first, so that an arm that goes on tells the whole story.
+        The events of an earlier run come first, so that one that goes on yields them all.
 
         Raises:
             StopRequested: a signal came while something was measured, and the record lacks it.
 
         """
+        self._group.listen(signals, self.clock)
         yield from list(self.record)
         try:
-            if not self.record:
-                yield from self._measure()
-            self._look_ahead()
-            while not self._ended() and not signals.error:
-                yield from self._train_epoch(signals)
-            if not signals.error:
-                yield from self._finish()
+            reason = yield from self._trainer.run(self._stop, self)
+            yield from self._finish(reason)
+        except StopRequested:
+            if not self._record_is_complete:
+                raise
         except DivergedError:
             yield self._keep(self._end("diverged"))
 
-    def _train_epoch(self, signals: StopSignals) -> Iterator[Event]:
-        """Train to the end of the epoch, of the arm, or to a signal."""
-        for event in self._updates():
-            if isinstance(event, Progress):
-                yield self._progress(event)
-                if signals.error:
-                    return
-            else:
-                if event.update % self._trainer.shape.updates == 0:
-                    self.state.sums = RunningSums()
-                yield from self._measure()
-                self._look_ahead()
-                if signals.error or self._ended():
-                    return
+    def before_training(self) -> Iterator[Event]:
+        """Measure the network as it is at the start."""
+        if not self.record:
+            yield from self._measure()
+        self._look_ahead()
 
-    def _updates(self) -> Iterator[Step | Progress]:
-        """Make the updates of an epoch; a signal ends them, and leaves a state to be saved."""
-        with suppress(StopRequested):
-            yield from self._trainer.finish_epoch()
+    def after_micro_batch(self, progress: Progress) -> Iterator[Event]:
+        """Report the progress."""
+        yield self._progress(progress)
 
-    def _ended(self) -> bool:
-        """Tell whether the budget is spent or the target reached."""
-        config, update = self.arm.config, self.state.update
-        if config.max_seconds is not None and self.train_seconds >= config.max_seconds:
-            return True
-        return self._reached() or update >= (self.arm.end_updates or self._trainer.planned)
+    def after_update(self, step: Step) -> Iterator[Event]:
+        """Measure what is due, and the loss before the next update."""
+        yield from self._measure()
+        self._look_ahead()
 
-    def _reached(self) -> bool:
-        wanted, update = self.arm.config.until_accuracy, self.state.update
-        if wanted is None or not update:
-            return False
-        if not self._checks.has(update) and update < self._trainer.planned:
-            return False
-        return self._score("val").accuracy >= wanted
+    def after_epoch(self) -> Iterator[Event]:
+        """Reset the running sums, which nothing is reported of."""
+        self.state.sums = RunningSums()
+        yield from ()
+
+    def _val_accuracy(self) -> float | None:
+        """Return the validation accuracy after the updates at which the target is checked."""
+        update = self.state.update
+        if update and (self._target_checks.has(update) or update >= self._trainer.planned):
+            return self._score("val").accuracy
+        return None
 
     def _measure(self) -> Iterator[Event]:
-        """Measure what is due after the update that was just made, or before the first."""
+        """Measure what is due after the last update, or before the first."""
+        self._record_is_complete = False
         update = self.state.update
-        if self._watched_loss is not None:
+        if self._loss_before is not None:
             after = self._score("train").loss
-            yield self._keep(Change(self.clock(), self.arm.name, update, self._watched_loss, after))
-        if self.arm.purpose == "trial" or self._ended():
-            return
-        early = self.arm.end_updates and update * SPREAD < self.arm.end_updates
-        if self._is_watched(update) or (early and update.bit_count() == 1):
-            yield self._keep(self._point())
-        if update == 0 or (self._probes.due(update) and not self.arm.probe_ends):
-            yield from self._probe()
+            yield self._keep(Change(self.clock(), self.arm.name, update, self._loss_before, after))
+        if self.arm.purpose != "trial" and not self._stop.reason(update):
+            early = self.arm.end_updates and update * SPREAD < self.arm.end_updates
+            if self._is_monitored(update) or (early and update.bit_count() == 1):
+                yield self._keep(self._point())
+            if update == 0:
+                yield from self._probe()
+            elif not self.arm.probe_ends:
+                yield from self._named(self._trainer.probe_if_due())
+        self._record_is_complete = True
 
     def _look_ahead(self) -> None:
-        """Measure the loss before the update to come, if that is watched."""
-        watched = self._is_watched(self.state.update) and self.arm.purpose != "trial"
-        self._watched_loss = self._score("train").loss if watched else None
+        """Measure the loss before the next update, if that is monitored."""
+        monitored = self._is_monitored(self.state.update) and self.arm.purpose != "trial"
+        self._loss_before = self._score("train").loss if monitored else None
 
-    def _is_watched(self, update: int) -> bool:
-        """Tell whether the loss is measured after so many updates, and after one more."""
-        return self._places.has(update) if self._spread is None else update in self._spread
+    def _is_monitored(self, update: int) -> bool:
+        """Return True if the loss is measured after so many updates, and after one more."""
+        return self._grid.has(update) if self._spread is None else update in self._spread
 
-    def _finish(self) -> Iterator[Event]:
+    def _finish(self, stop_reason: StopReason) -> Iterator[Event]:
         """Measure the end, and close the record."""
+        self._record_is_complete = False
         point = self._point()
         if self.arm.purpose != "trial":
             yield self._keep(point)
             yield from self._probe()
-        wanted = self.arm.config.until_accuracy
-        reason = "until-accuracy" if self._reached() else "gave-up" if wanted else "completed"
+        reason: str = stop_reason
+        if reason != "until-accuracy":
+            reason = "completed" if self.arm.config.until_accuracy is None else "gave-up"
         yield self._keep(self._end(reason, point))
 
     def _probe(self) -> Iterator[Event]:
-        if not self.arm.config.probe:
-            return
-        self.state.check_finite()
-        for event in self._probes.measure(
-            self.state.model,
-            update=self.state.update,
-            samples_seen=self._trainer.samples_seen,
-            lr=self._trainer.lr,
-        ):
+        yield from self._named(self._trainer.probe())
+
+    def _named(self, probes: Iterator[ProbeEvent]) -> Iterator[Event]:
+        """Add the run's name to the probes' events, and keep them."""
+        for event in probes:
             yield self._keep(replace(event, arm=self.arm.name))
 
     def _score(self, split: str) -> EvaluationResult:
@@ -184,10 +190,7 @@ class RunTraining:
         """
         key = (self.state.update, split)
         if key not in self._scores:
-            samples: Split = getattr(self._material, split)
-            score = evaluate(self.state.model, samples, pool=self._material.pool)
-            if not math.isfinite(score.loss):
-                raise DivergedError(f"the {split} loss is {score.loss}")
+            score = self._trainer.evaluate(getattr(self._material, split), split)
             others = {k: v for k, v in self._scores.items() if k[0] == key[0]}
             self._scores = {**others, key: score}
         return self._scores[key]
@@ -255,10 +258,6 @@ class RunTraining:
         self.record.append(event)
         return event
 
-    def clock(self) -> float:
-        """Return the seconds since the start of the comparison."""
-        return self._material.clock()
-
 
 class _Grid:
     """The numbers 0, 1, 2, … of which each is `growth` times the one before, rounded up."""
@@ -268,7 +267,7 @@ class _Grid:
         self._place = 0
 
     def has(self, number: int) -> bool:
-        """Tell whether a number is one of them; asked of numbers that do not fall."""
+        """Return True if a number is one of them; numbers must not decrease from call to call."""
         while self._place < number:
             self._place = max(self._place + 1, math.ceil(self._place * self._growth))
         return self._place == number

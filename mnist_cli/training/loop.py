@@ -1,4 +1,4 @@
-"""The training loop: a generator of events, one path for batch and mini-batch."""
+"""The training loop: a generator of events, the same for batch and mini-batch."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator
@@ -20,11 +20,11 @@ from mnist_cli.training.optim import Optimizer
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What is fixed during an epoch.
+class EpochPlan:
+    """What stays the same during an epoch.
 
-    `learning_rate` is a function of the update's number. Updates are numbered from 0, from the
-    start of training, and so are the steps of the epoch: `first` is the one to begin with.
+    `learning_rate` is a function of the update's number. Updates count from 0 since the start of
+    training, steps from 0 since the start of the epoch; `first` is the step to begin with.
     """
 
     epoch: int
@@ -40,19 +40,19 @@ def fit(
     model: nn.Module,
     optimizer: Optimizer,
     batches: Iterable[Batch],
-    plan: Plan,
-    running: RunningSums,
+    plan: EpochPlan,
+    epoch_sums: RunningSums,
     *,
     pool: ThreadPool,
     group: ProcessGroup | None = None,
 ) -> Iterator[Step | Progress]:
-    """Make one update from each batch, the first being step `plan.first` of the epoch.
+    """Make one update from each batch, beginning with step `plan.first` of the epoch.
 
-    Of several ranks, each has its share of every batch, and all make the same update.
+    Each rank of a group gets its shard of every batch, and all ranks make the same update.
 
-    Yields a `Progress` after each micro-batch; after the last one of an update a `Step` comes
-    before it. An update that is abandoned before its `Step` leaves weights, optimizer and sums
-    untouched.
+    Yields a `Progress` after every micro-batch, preceded by a `Step` when it completes an update.
+    An update that is abandoned before its `Step` leaves weights, optimizer and `epoch_sums`
+    unchanged.
 
     Raises:
         DivergedError: the loss or the gradient is not finite; the update was not made.
@@ -62,52 +62,96 @@ def fit(
     group = group or ProcessGroup()
     model.train()
     parameters: list[Tensor] = list(model.parameters())
-    wanted = smoothed_classes(plan.label_smoothing).to(parameters[0])
-    exchange = GradientAllReduce(group, parameters)
-    seen_before = (plan.epoch - 1) * plan.shape.samples
+    targets = target_probabilities(plan.label_smoothing).to(parameters[0])
+    gradient_all_reduce = GradientAllReduce(group, parameters)
+    samples_before = (plan.epoch - 1) * plan.shape.samples
     for step, (images, labels) in enumerate(batches, start=plan.first):
         size = plan.shape.size_of(step)
-        update = (plan.epoch - 1) * plan.shape.updates + step
-        lr = plan.learning_rate(update)
-        share = Update(model, parameters, images, labels, size, wanted)
+        number = (plan.epoch - 1) * plan.shape.updates + step
+        lr = plan.learning_rate(number)
+        update = Update(model, parameters, images, labels, size, targets)
         gradient: Gradient = []
         sums = RunningSums()
-        pieces = micro_batches(len(labels), plan.micro_batch_size)
         with group.defer_interrupt():
-            for part, piece in pool.map(share.part, pieces):
-                gradient = list(torch._foreach_add(gradient, part)) if gradient else part
-                sums.add(piece)
+            for addend, micro_sums in pool.map(
+                update.gradient_of, micro_batches(len(labels), plan.micro_batch_size)
+            ):
+                gradient = list(torch._foreach_add(gradient, addend)) if gradient else addend
+                sums.add(micro_sums)
                 if sums.samples < len(labels):
-                    yield _progress(plan, lr, running, sums, group.size)
-        gradient, sums = exchange.all_reduce(gradient, sums, size)
+                    yield _progress(plan, lr, epoch_sums, sums, group.size)
+        gradient, sums = gradient_all_reduce.all_reduce(gradient, sums, size)
         loss = sums.loss_sum / size
         if not math.isfinite(loss):
-            raise _diverged(f"the loss of update {update + 1} is {loss}", lr)
+            raise _diverged(f"the loss of update {number + 1} is {loss}", lr)
         if not is_finite(gradient):
-            raise _diverged(f"the gradient of update {update + 1} is not finite", lr)
+            raise _diverged(f"the gradient of update {number + 1} is not finite", lr)
         optimizer.step(gradient, lr)
-        running.add(sums)
+        epoch_sums.add(sums)
         yield Step(
             seconds=plan.clock(),
             epoch=plan.epoch,
             step=step + 1,
-            update=update + 1,
-            samples_seen=seen_before + running.samples,
+            update=number + 1,
+            samples_seen=samples_before + epoch_sums.samples,
             loss=loss,
             lr=lr,
         )
-        yield _progress(plan, lr, running, RunningSums(), group.size)
+        yield _progress(plan, lr, epoch_sums, RunningSums(), group.size)
 
 
-def micro_batches(size: int, most: int) -> list[slice]:
-    """Divide samples into as few equal parts as have at most `most`; none into none."""
-    parts = -(-size // most)
-    bounds = [part * size // parts for part in range(parts + 1)] if parts else []
+@dataclass(frozen=True)
+class Update:
+    """One update of `size` samples in all; `images` and `labels` may be a rank's shard of them.
+
+    `targets` has the target probabilities of each class, `[10, 10]`.
+    """
+
+    model: nn.Module
+    parameters: list[Tensor]
+    images: Tensor
+    labels: Tensor
+    size: int
+    targets: Tensor
+
+    def gradient_of(self, micro_batch: slice) -> tuple[Gradient, RunningSums]:
+        """Return what a micro-batch adds to the gradient of the update's mean loss, and its sums.
+
+        This is the gradient of the micro-batch's summed loss divided by the size of the update. So
+        the gradients of all micro-batches add up to that of the mean, however the samples are
+        divided among micro-batches and ranks. Label smoothing changes the target probabilities, but
+        not the loss that is reported.
+        """
+        labels = self.labels[micro_batch].long()
+        logits = self.model(self.images[micro_batch])
+        log_likelihood = F.log_softmax(logits.detach(), 1)
+        loss_sum = F.nll_loss(log_likelihood, labels, reduction="sum")
+        correct = log_likelihood.argmax(1).eq_(labels).sum()
+        # The gradient of the cross-entropy by the logits: predicted less target probabilities.
+        logit_gradient = log_likelihood.exp_().sub_(self.targets[labels]).div_(self.size)
+        # The gradient of this product by the logits is `logit_gradient`. Passed to `grad` directly,
+        # it would make PyTorch import its symbolic shapes, which takes a third of a second.
+        product = torch.dot(logits.view(-1), logit_gradient.view(-1))
+        gradient = torch.autograd.grad(product, self.parameters)
+        return list(gradient), RunningSums(loss_sum.item(), int(correct.item()), len(labels))
+
+
+def target_probabilities(label_smoothing: float) -> Tensor:
+    """Return the probabilities that a sample of each class should get, `float64 [10, 10]`."""
+    return torch.eye(CLASSES, dtype=torch.float64) * (1 - label_smoothing) + (
+        label_smoothing / CLASSES
+    )
+
+
+def micro_batches(size: int, largest: int) -> list[slice]:
+    """Divide `size` samples into as few equal micro-batches as have at most `largest` samples."""
+    count = -(-size // largest)
+    bounds = [k * size // count for k in range(count + 1)] if count else []
     return [slice(*ends) for ends in pairwise(bounds)]
 
 
 def is_finite(gradient: Gradient) -> bool:
-    """Tell whether every value is finite: one pass of a kernel made for mixed precision."""
+    """Return True if every value is finite. The kernel was made for mixed precision: one pass."""
     found = gradient[0].new_zeros((), dtype=torch.float32)
     torch._amp_foreach_non_finite_check_and_unscale_(gradient, found, torch.ones_like(found))
     return not bool(found)
@@ -119,56 +163,16 @@ def _diverged(what: str, lr: float) -> DivergedError:
     )
 
 
-def smoothed_classes(smoothing: float) -> Tensor:
-    """Return a row for each class, `[10, 10]`: the probabilities that its samples should get."""
-    return torch.eye(CLASSES, dtype=torch.float64) * (1 - smoothing) + smoothing / CLASSES
-
-
 def _progress(
-    plan: Plan, lr: float, running: RunningSums, under_way: RunningSums, ranks: int
+    plan: EpochPlan, lr: float, epoch_sums: RunningSums, sums: RunningSums, ranks: int
 ) -> Progress:
-    """Return how far an update is; the other ranks' shares are taken to be as far as this one."""
-    samples = running.samples + under_way.samples
-    seen_before = (plan.epoch - 1) * plan.shape.samples
+    """Return the progress of an epoch; the other ranks are assumed to be as far as this one."""
+    samples = epoch_sums.samples + sums.samples
+    samples_before = (plan.epoch - 1) * plan.shape.samples
     return Progress(
         plan.clock(),
-        seen_before + running.samples + under_way.samples * ranks,
-        (running.loss_sum + under_way.loss_sum) / samples,
-        (running.correct + under_way.correct) / samples,
+        samples_before + epoch_sums.samples + sums.samples * ranks,
+        (epoch_sums.loss_sum + sums.loss_sum) / samples,
+        (epoch_sums.correct + sums.correct) / samples,
         lr,
     )
-
-
-@dataclass(frozen=True)
-class Update:
-    """An update of `size` samples under way, or a rank's share of it.
-
-    `wanted` has a row of wanted probabilities for each class.
-    """
-
-    model: nn.Module
-    parameters: list[Tensor]
-    images: Tensor
-    labels: Tensor
-    size: int
-    wanted: Tensor
-
-    def part(self, part: slice) -> tuple[Gradient, RunningSums]:
-        """Return the part that some of its samples have in the gradient of the update's mean loss.
-
-        It is the gradient of their summed loss divided by the size of the update, so that the
-        parts add up to the same whatever they are, and whichever ranks have them. By the logits,
-        the gradient of the cross-entropy is the predicted probabilities less the wanted ones;
-        smoothed labels change what is wanted, and not the loss that is reported.
-        """
-        targets = self.labels[part].long()
-        logits = self.model(self.images[part])
-        log_likelihood = F.log_softmax(logits.detach(), 1)
-        loss_sum = F.nll_loss(log_likelihood, targets, reduction="sum")
-        correct = log_likelihood.argmax(1).eq_(targets).sum()
-        excess = log_likelihood.exp_().sub_(self.wanted[targets]).div_(self.size)
-        # By the logits, the product's gradient is `excess`. Given to `grad` directly, it would
-        # make PyTorch import its symbolic shapes, which takes a third of a second.
-        product = torch.dot(logits.view(-1), excess.view(-1))
-        gradient = torch.autograd.grad(product, self.parameters)
-        return list(gradient), RunningSums(loss_sum.item(), int(correct.item()), len(targets))

@@ -1,8 +1,8 @@
-"""One training, from config to checkpoint."""
+"""`train`: one training, from the config to the checkpoint."""
 
 import logging
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import asdict
 
@@ -12,9 +12,16 @@ from mnist_cli import __version__
 from mnist_cli.config import sources
 from mnist_cli.config.train import TrainConfig
 from mnist_cli.data.batches import epoch_shape
-from mnist_cli.data.datasets import load_dataset, train_val_split
-from mnist_cli.errors import DivergedError, PeerError, ThresholdNotMetError, UsageError
-from mnist_cli.events import End, Event, Progress, Resumed, Start, Step, to_dict
+from mnist_cli.data.datasets import Split, load_dataset, train_val_split
+from mnist_cli.errors import (
+    DivergedError,
+    InterruptedRunError,
+    PeerError,
+    ThresholdNotMetError,
+    UsageError,
+)
+from mnist_cli.evaluation.metrics import EvaluationResult
+from mnist_cli.events import End, Epoch, Event, Progress, Resumed, Start, Step, to_dict
 from mnist_cli.models.checkpoint import Checkpoint
 from mnist_cli.models.digest import weights_sha256
 from mnist_cli.models.networks import count_parameters
@@ -24,11 +31,11 @@ from mnist_cli.runtime.files import OutputLock
 from mnist_cli.runtime.signals import StopRequested, StopSignals
 from mnist_cli.runtime.threads import ThreadPool
 from mnist_cli.training.checkpointing import Saver, lock_output
-from mnist_cli.training.distributed import check_alike, check_spreadable
-from mnist_cli.training.probes.probes import Probes
+from mnist_cli.training.distributed import RunningSums, check_alike, check_spreadable
 from mnist_cli.training.resume import changes_since, check_unchanged, differences
 from mnist_cli.training.state import TrainingState, versions_on
-from mnist_cli.training.trainer import Scorer, Trainer
+from mnist_cli.training.stopping import StopRule
+from mnist_cli.training.trainer import Callback, Trainer
 
 _log = logging.getLogger(__name__)
 
@@ -38,10 +45,10 @@ def train(
 ) -> Iterator[Event]:
     """Train, and yield what happens; the checkpoint is at `config.output` when the `End` comes.
 
-    With `resume`, the training goes on from there; `config` may differ from the checkpoint's in
-    the options that are declared as `changeable`. Until the iterator ends or is closed, no other
-    run can write to the same output. With a `group` of ranks, all are to call this alike; the
-    first of them writes.
+    With `resume`, the training goes on from that checkpoint; `config` may differ from its config in
+    the options that are declared as `changeable`. Until the iterator ends or is closed, no other run
+    can write to the same output. All ranks of a `group` must call this with the same arguments; the
+    first rank writes.
 
     Raises:
         UsageError: options contradict each other, the data or the checkpoint.
@@ -58,244 +65,252 @@ def train(
     if resume is None:
         sources.check(config)
     with (lock_output(config) if group.is_main else None) or nullcontext() as lock:
-        run = _Run(config, resume, lock, group)
-        with run.signals:
+        signals = StopSignals()
+        run = _prepare(config, resume, lock, group, signals)
+        with signals:
             yield from run.events()
 
 
-class _Run:
-    """A training in progress."""
+def _prepare(
+    asked: TrainConfig,
+    resume: Checkpoint | None,
+    lock: OutputLock | None,
+    group: ProcessGroup,
+    signals: StopSignals,
+) -> "_Run":
+    """Load the data and build, or restore, everything that a run needs."""
+    began = time.perf_counter()
+
+    def clock() -> float:
+        return time.perf_counter() - began
+
+    group.listen(signals, clock)
+    if resume is not None:
+        check_unchanged(asked, resume.config)
+    set_threads(asked.threads, group.rank_info)
+    device = pick_device(asked.device, group.rank_info)
+    check_alike(asked, device, group)
+    pool = ThreadPool(threads_for(device), signals.check)
+    with group.local_main_first():
+        dataset = load_dataset(asked.dataset, asked.data_dir)
+    samples, val = train_val_split(
+        dataset.train, val_size=asked.val_size, subset=asked.subset, seed=asked.seed
+    )
+    config = asked.resolve(len(samples))
+    if resume is not None:
+        check_unchanged(config, resume.config)
+        sources.check(config)
+    saver = Saver(lock, config, resume, signals, writing=group.is_main)
+    samples, val, test = (split.to(device) for split in (samples, val, dataset.test))
+    state = TrainingState(config, device)
+    check_spreadable(state.model, group.size)
+    trainer = Trainer(config, state, samples, pool=pool, clock=clock, group=group)
+    versions = versions_on(device, group.size)
+    resumed = None if resume is None else _restore(trainer, resume, versions)
+    if state.update >= trainer.planned:
+        _log.warning(
+            "Nothing is left to train: %d of %d updates are made; ask for more --epochs",
+            state.update,
+            trainer.planned,
+        )
+    saver.check_room(state.checkpoint(config, versions))
+    return _Run(
+        trainer,
+        test=test,
+        val=val,
+        saver=saver,
+        signals=signals,
+        versions=versions,
+        resumed=resumed,
+    )
+
+
+def _restore(trainer: Trainer, before: Checkpoint, versions: dict[str, str]) -> Resumed:
+    """Restore the state of a checkpoint; return the event with what differs from then."""
+    config, state = trainer.config, trainer.state
+    state.restore(before, epoch_shape(before.config, trainer.shape.samples))
+    if state.update > trainer.planned:
+        made = state.update / trainer.shape.updates
+        raise UsageError(
+            f"--epochs {config.epochs} is fewer than the {made:g} that the checkpoint has "
+            "behind it; ask for more"
+        )
+    event = Resumed(
+        seconds=trainer.clock(),
+        update=state.update,
+        samples_seen=trainer.samples_seen,
+        changes={
+            **changes_since(config, before.config),
+            **differences({"ranks": "1", **before.versions}, versions),
+        },
+    )
+    state.remember(to_dict(event))
+    return event
+
+
+class _Run(Callback):
+    """A run of a trainer that reports, evaluates every epoch, probes, and saves checkpoints."""
 
     def __init__(
         self,
-        asked: TrainConfig,
-        resume: Checkpoint | None,
-        lock: OutputLock | None,
-        group: ProcessGroup,
+        trainer: Trainer,
+        *,
+        test: Split,
+        val: Split,
+        saver: Saver,
+        signals: StopSignals,
+        versions: dict[str, str],
+        resumed: Resumed | None,
     ) -> None:
-        self._began = time.perf_counter()
-        self.signals = StopSignals()
-        self.group = group
-        group.listen(self.signals, self.clock)
-        if resume is not None:
-            check_unchanged(asked, resume.config)
-        set_threads(asked.threads, group.rank_info)
-        self.device = pick_device(asked.device, group.rank_info)
-        check_alike(asked, self.device, group)
-        self.pool = ThreadPool(threads_for(self.device), self.signals.check)
-        with group.local_main_first():
-            dataset = load_dataset(asked.dataset, asked.data_dir)
-        samples, val = train_val_split(
-            dataset.train, val_size=asked.val_size, subset=asked.subset, seed=asked.seed
-        )
-        self.config = config = asked.resolve(len(samples))
-        if resume is not None:
-            check_unchanged(config, resume.config)
-        self.saver = Saver(lock, config, resume, self.signals, writing=group.is_main)
-        if resume is not None:
-            sources.check(config)
-        samples, val, test = (s.to(self.device) for s in (samples, val, dataset.test))
-        self.state = TrainingState(config, self.device)
-        check_spreadable(self.state.model, group.size)
-        self.trainer = Trainer(
-            config, self.state, samples, pool=self.pool, clock=self.clock, group=group
-        )
-        self.scorer = Scorer(self.trainer, test, val, pool=self.pool, group=group, clock=self.clock)
-        self.shape, self.planned = self.trainer.shape, self.trainer.planned
-        self.probes = Probes(config, samples, self.pool, self.clock)
-        self.versions = versions_on(self.device, group.size)
-        self.lost: PeerError | None = None
-        self.resumed: Resumed | None = None
-        if resume is not None:
-            self.resumed = self._restore(resume)
-        self.first_update = self.state.update
-        if self.first_update >= self.planned:
-            _log.warning(
-                "Nothing is left to train: %d of %d updates are made; ask for more --epochs",
-                self.first_update,
-                self.planned,
-            )
-        self.saver.check_room(self._checkpoint())
-
-    def _restore(self, before: Checkpoint) -> Resumed:
-        """Go back to where a checkpoint was written, and return what is not as it was then."""
-        self.state.restore(before, epoch_shape(before.config, self.shape.samples))
-        if self.state.update > self.planned:
-            made = self.state.update / self.shape.updates
-            raise UsageError(
-                f"--epochs {self.config.epochs} is fewer than the {made:g} that the checkpoint has "
-                "behind it; ask for more"
-            )
-        event = Resumed(
-            seconds=self.clock(),
-            update=self.state.update,
-            samples_seen=self.trainer.samples_seen,
-            changes={
-                **changes_since(self.config, before.config),
-                **differences({"ranks": "1", **before.versions}, self.versions),
-            },
-        )
-        self.state.remember(to_dict(event))
-        return event
-
-    def clock(self) -> float:
-        """Return the seconds since the start of the run."""
-        return time.perf_counter() - self._began
-
-    def start(self) -> Start:
-        """Return the event that opens the run."""
-        return Start(
-            seconds=self.clock(),
-            version=__version__,
-            mode=self.config.mode,
-            samples=len(self.trainer.samples),
-            batch_size=self.shape.update_size,
-            updates_per_epoch=self.shape.updates,
-            updates=min(self.planned, self.config.max_updates or self.planned),
-            parameters=count_parameters(self.state.model),
-            device=str(self.device),
-            world_size=self.group.size,
-            threads=torch.get_num_threads(),
-            config=asdict(self.config),
-            first_update=self.state.update,
-            samples_seen=self.trainer.samples_seen,
+        config, group = trainer.config, trainer.group
+        self._trainer = trainer
+        self._test, self._val = test, val
+        self._saver = saver
+        self._signals = signals
+        self._versions = versions
+        self._resumed = resumed
+        self._first_update = trainer.state.update
+        self._test_score: EvaluationResult | None = None
+        self._val_score: EvaluationResult | None = None
+        self._stop = StopRule(
+            planned=trainer.planned,
+            max_updates=config.max_updates,
+            max_seconds=config.max_seconds,
+            until_accuracy=config.until_accuracy,
+            seconds=group.seconds,
+            val_accuracy=lambda: self._val_score.accuracy if self._val_score else None,
         )
 
     def events(self) -> Iterator[Event]:
-        """Yield all that happens, and raise what the exit code has to say of it."""
-        yield self.start()
-        if self.resumed is not None:
-            yield self.resumed
+        """Yield all events, then raise the error that sets the exit code."""
+        yield self._start()
+        if self._resumed is not None:
+            yield self._resumed
+        lost = None
         try:
-            reason = yield from self.train()
-            yield self.finish(reason)
+            try:
+                reason: str = yield from self._trainer.run(self._stop, self)
+                if self._trainer.state.sums.samples or self._test_score is None:
+                    self._evaluate()
+            except StopRequested:
+                reason = "interrupted"
+            except PeerError as error:
+                reason, lost = "interrupted", error
+            if reason != "interrupted":
+                self._save(last=True)
+            elif self._trainer.state.update > self._first_update:
+                self._save()
+            yield self._end(reason)
         except DivergedError as error:
-            yield self.end("diverged")
-            raise DivergedError(f"{error}\n{self.saver.what_is_kept()}") from error
-        self.judge(reason)
+            yield self._end("diverged")
+            raise DivergedError(f"{error}\n{self._saver.what_is_kept()}") from error
+        self._raise_exit_error(reason, lost)
 
-    def train(self) -> Generator[Event, None, str]:
-        """Train to the end or to a reason to stop, score the result, and return that reason."""
-        try:
-            if self.probes.due(self.state.update):
-                yield from self._probe()
-            reason = None
-            while reason is None and (self._is_unscored() or self.state.update < self.planned):
-                reason = yield from self._go_on()
-            self.group.check()
-            if self.state.sums.samples or self.scorer.test is None:
-                self.scorer.score()
-        except StopRequested:
-            return "interrupted"
-        except PeerError as error:
-            self.lost = error
-            return "interrupted"
-        return reason or "completed"
+    def after_micro_batch(self, progress: Progress) -> Iterator[Event]:
+        """Report the progress."""
+        yield progress
 
-    def _go_on(self) -> Generator[Event, None, str | None]:
-        """Train to the end of an epoch and score it, or to a reason to stop, and return that."""
-        if not self._is_unscored():
-            reason = self._reason_to_stop() or (yield from self._train_epoch())
-            if reason:
-                return reason
-        event = self.scorer.score_epoch()
-        self._save()  # first: whoever is told of the epoch may rely on the file
-        yield event
-        return "until-accuracy" if self._has_reached() else None
+    def before_training(self) -> Iterator[Event]:
+        """Probe the network as it is at the start."""
+        yield from self._trainer.probe_if_due()
 
-    def _is_unscored(self) -> bool:
-        """Tell whether all updates of an epoch are made, and it has not been scored."""
-        return self.state.sums.samples == self.shape.samples
+    def after_update(self, step: Step) -> Iterator[Event]:
+        """Report the loss, save and probe, each as often as the config says."""
+        config = self._trainer.config
+        if config.mode == "batch" or step.update % config.log_interval == 0:
+            yield step
+        every = config.save_every
+        if every and step.update % every == 0 and not self._trainer.epoch_is_complete:
+            self._save()
+        yield from self._trainer.probe_if_due()
 
-    def _train_epoch(self) -> Generator[Event, None, str | None]:
-        """Train to the end of the epoch, or to a reason to stop before it, and return that."""
-        for event in self.trainer.finish_epoch():
-            if isinstance(event, Progress) or self._is_due(event):
-                yield event
-            if isinstance(event, Step):
-                every = self.config.save_every
-                if every and event.update % every == 0 and not self._is_unscored():
-                    self._save()
-                if self.probes.due(event.update):
-                    yield from self._probe()
-            elif not self._is_unscored():
-                reason = self._reason_to_stop()
-                if reason:
-                    return reason
-        return None
-
-    def _probe(self) -> Iterator[Event]:
-        self.state.check_finite()
-        if not self.group.is_main:
-            return
-        with self.group.defer_interrupt():
-            yield from self.probes.measure(
-                self.state.model,
-                update=self.state.update,
-                samples_seen=self.trainer.samples_seen,
-                lr=self.trainer.lr,
-            )
-
-    def _is_due(self, step: Step) -> bool:
-        return self.config.mode == "batch" or step.update % self.config.log_interval == 0
-
-    def _reason_to_stop(self) -> str | None:
-        config = self.config
-        self.group.check()
-        if config.max_updates and self.state.update >= config.max_updates:
-            return "max-updates"
-        if config.max_seconds and self.group.seconds() >= config.max_seconds:
-            return "max-seconds"
-        return None
-
-    def _has_reached(self) -> bool:
-        return self.scorer.has_reached(self.config.until_accuracy)
-
-    def finish(self, reason: str) -> End:
-        """Save, and return the last event."""
-        if reason != "interrupted" or self.state.update > self.first_update:
-            self._save(last=reason != "interrupted")
-        return self.end(reason)
-
-    def end(self, reason: str) -> End:
-        """Return the event that closes the run."""
-        whole = reason not in ("interrupted", "diverged")
-        weights = self.state.model.state_dict()
-        return End(
-            seconds=self.clock(),
-            reason=reason,
-            checkpoint=self.saver.output,
-            epoch=-(-self.state.update // self.shape.updates),
-            update=self.state.update,
-            samples_seen=self.trainer.samples_seen,
-            test_accuracy=self.scorer.test.accuracy if whole and self.scorer.test else None,
-            train_seconds=self.trainer.train_seconds,
-            weights_sha256=weights_sha256(weights) if reason != "diverged" else None,
+    def after_epoch(self) -> Iterator[Event]:
+        """Evaluate the network, save, and report the epoch."""
+        trainer, state, sums = self._trainer, self._trainer.state, self._trainer.state.sums
+        trainer.check_finite()
+        test, val = self._evaluate()
+        event = Epoch(
+            seconds=trainer.clock(),
+            epoch=state.update // trainer.shape.updates,
+            update=state.update,
+            samples_seen=trainer.samples_seen,
+            train_loss=sums.loss_sum / sums.samples,
+            train_accuracy=sums.correct / sums.samples,
+            test_loss=test.loss,
+            test_accuracy=test.accuracy,
+            val_loss=val.loss if val else None,
+            val_accuracy=val.accuracy if val else None,
         )
+        state.sums = RunningSums()
+        state.remember(to_dict(event))
+        self._save()  # before the event: whoever receives it may rely on the file
+        yield event
 
-    def judge(self, reason: str) -> None:
-        """Raise what the exit code has to say of a run that ended in good order."""
-        update, error = self.state.update, self.signals.error
-        if self.lost is not None:
-            # Another rank does not know what the first one, which may be lost, has saved.
-            resume_hint = f"; {self.saver.resume_hint()}" if self.group.is_main else ""
-            raise PeerError(f"{self.lost}\nstopped at update {update}{resume_hint}", self.lost.code)
-        if reason == "interrupted":
-            assert error
-            raise error(f"interrupted at update {update}; {self.saver.resume_hint()}")
-        if self.config.until_accuracy is not None and not self._has_reached():
-            assert self.scorer.val
-            raise ThresholdNotMetError(
-                f"validation accuracy is {self.scorer.val.accuracy:.4f} after {update} updates, "
-                f"below --until-accuracy {self.config.until_accuracy}; allow more --epochs"
-            )
+    def _evaluate(self) -> tuple[EvaluationResult, EvaluationResult | None]:
+        """Evaluate the network on the test split, and on the validation split if there is one."""
+        test = self._trainer.evaluate(self._test, "test")
+        val = self._trainer.evaluate(self._val, "validation") if len(self._val) else None
+        self._test_score, self._val_score = test, val
+        return test, val
 
     def _save(self, *, last: bool = False) -> None:
-        """Write the checkpoint if it is news."""
-        self.state.check_finite(self.trainer.last_lr)
-        checkpoint = self._checkpoint()
-        if self.saver.needs_save(checkpoint, last=last):
-            self.saver.save(checkpoint)
+        """Write the checkpoint if it has changed since it was written."""
+        self._trainer.check_finite()
+        checkpoint = self._trainer.state.checkpoint(self._trainer.config, self._versions)
+        if self._saver.needs_save(checkpoint, last=last):
+            self._saver.save(checkpoint)
 
-    def _checkpoint(self) -> Checkpoint:
-        return self.state.checkpoint(self.config, self.versions)
+    def _start(self) -> Start:
+        """Return the event that opens the run."""
+        trainer, config = self._trainer, self._trainer.config
+        return Start(
+            seconds=trainer.clock(),
+            version=__version__,
+            mode=config.mode,
+            samples=len(trainer.samples),
+            batch_size=trainer.shape.update_size,
+            updates_per_epoch=trainer.shape.updates,
+            updates=min(trainer.planned, config.max_updates or trainer.planned),
+            parameters=count_parameters(trainer.state.model),
+            device=self._versions["device"],
+            world_size=trainer.group.size,
+            threads=torch.get_num_threads(),
+            config=asdict(config),
+            first_update=trainer.state.update,
+            samples_seen=trainer.samples_seen,
+        )
+
+    def _end(self, reason: str) -> End:
+        """Return the event that closes the run."""
+        trainer, update = self._trainer, self._trainer.state.update
+        score = None if reason in ("interrupted", "diverged") else self._test_score
+        return End(
+            seconds=trainer.clock(),
+            reason=reason,
+            checkpoint=self._saver.output,
+            epoch=-(-update // trainer.shape.updates),
+            update=update,
+            samples_seen=trainer.samples_seen,
+            test_accuracy=score.accuracy if score else None,
+            train_seconds=trainer.train_seconds,
+            weights_sha256=None
+            if reason == "diverged"
+            else weights_sha256(trainer.state.model.state_dict()),
+        )
+
+    def _raise_exit_error(self, reason: str, lost: PeerError | None) -> None:
+        """Raise the error that sets the exit code, unless that is 0."""
+        update = self._trainer.state.update
+        if lost is not None:
+            # Another rank does not know what the first one, which may be lost, has saved.
+            hint = f"; {self._saver.resume_hint()}" if self._trainer.group.is_main else ""
+            raise PeerError(f"{lost}\nstopped at update {update}{hint}", lost.code)
+        if reason == "interrupted":
+            error = self._signals.error or InterruptedRunError
+            raise error(f"interrupted at update {update}; {self._saver.resume_hint()}")
+        target = self._trainer.config.until_accuracy
+        if target is not None and not self._stop.has_reached_accuracy():
+            raise ThresholdNotMetError(
+                f"validation accuracy is {self._stop.val_accuracy():.4f} after {update} updates, "
+                f"below --until-accuracy {target}; allow more --epochs"
+            )

@@ -1,8 +1,8 @@
-"""The updates of a training, an epoch at a time, and the seconds they take."""
+"""The trainer: it makes updates until a stop rule ends the run, and a callback measures."""
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 
 from mnist_cli.config.train import ResolvedConfig
 from mnist_cli.data.augment import ShiftAugmented
@@ -11,19 +11,50 @@ from mnist_cli.data.datasets import Split
 from mnist_cli.errors import DivergedError
 from mnist_cli.evaluation.evaluate import evaluate
 from mnist_cli.evaluation.metrics import EvaluationResult
-from mnist_cli.events import Epoch, Progress, Step, to_dict
+from mnist_cli.events import Event, ProbeEvent, Progress, Step
 from mnist_cli.runtime.distributed.group import ProcessGroup
 from mnist_cli.runtime.threads import ThreadPool
-from mnist_cli.training.distributed import RunningSums
-from mnist_cli.training.loop import Plan, fit
+from mnist_cli.training.loop import EpochPlan, fit
 from mnist_cli.training.optim import learning_rate
+from mnist_cli.training.probes.probes import Probes
 from mnist_cli.training.state import TrainingState
+from mnist_cli.training.stopping import StopReason, StopRule
+
+
+class Callback:
+    """What a run does between its updates: nothing, unless a subclass overrides a method.
+
+    Each method yields the events that it adds to the run.
+    """
+
+    def before_training(self) -> Iterator[Event]:
+        """Run once, before the first update of this run."""
+        yield from ()
+
+    def after_micro_batch(self, progress: Progress) -> Iterator[Event]:
+        """Run after every micro-batch; after the last one of an update, `after_update` comes first.
+
+        The stop rule is checked next.
+        """
+        yield from ()
+
+    def after_update(self, step: Step) -> Iterator[Event]:
+        """Run after every update."""
+        yield from ()
+
+    def after_epoch(self) -> Iterator[Event]:
+        """Run after every epoch, and reset the state's running sums.
+
+        A run that stopped before these were reset begins with this.
+        """
+        yield from ()
 
 
 class Trainer:
-    """Makes the updates that a resolved config plans, on a training's state.
+    """Makes the updates of a resolved config on a training's state.
 
-    `planned` is the number of updates that the learning rate's schedule runs over.
+    `planned` is the number of updates that the learning rate's schedule runs over: those of all
+    epochs, if it is not given. `train_seconds` is the time that earlier runs spent on updates.
     """
 
     def __init__(
@@ -35,22 +66,30 @@ class Trainer:
         pool: ThreadPool,
         clock: Callable[[], float],
         group: ProcessGroup | None = None,
+        planned: int | None = None,
+        train_seconds: float = 0.0,
     ) -> None:
         self.config = config
         self.state = state
         self.samples = samples
         self.shape = epoch_shape(config, len(samples))
-        self.planned = config.epochs * self.shape.updates
-        self.train_seconds = 0.0
+        self.planned = config.epochs * self.shape.updates if planned is None else planned
+        self.train_seconds = train_seconds
+        self.clock = clock
+        self.group = group or ProcessGroup()
+        self._pool = pool
         self._dataset = ShiftAugmented(samples) if config.augment else samples
-        self._team = pool
-        self._group = group or ProcessGroup()
-        self._clock = clock
+        self._probes = Probes(config, samples, pool, clock)
 
     @property
     def samples_seen(self) -> int:
         """The samples that the updates made so far have seen."""
         return self.shape.samples_seen(self.state.update)
+
+    @property
+    def epoch_is_complete(self) -> bool:
+        """True if all updates of an epoch are made, and the callback has yet to measure it."""
+        return self.state.sums.samples == self.shape.samples
 
     @property
     def lr(self) -> float:
@@ -62,10 +101,40 @@ class Trainer:
         """The learning rate of the last update."""
         return self._learning_rate(max(self.state.update - 1, 0))
 
-    def finish_epoch(self) -> Iterator[Step | Progress]:
-        """Make the updates that the epoch under way still lacks; the state is ahead of its `Step`.
+    def run(self, stop: StopRule, callback: Callback) -> Generator[Event, None, StopReason]:
+        """Train until the stop rule ends the run; yield the callback's events, return the reason.
 
-        Only the time that goes into updates counts, and not that of whoever asks for the events.
+        Raises:
+            DivergedError: the loss, the gradient or the weights are not finite.
+            StopRequested, PeerError: see `ProcessGroup.check` and `ProcessGroup.all_reduce`. The
+                state is that after the last whole update.
+
+        """
+        yield from callback.before_training()
+        while True:
+            if self.epoch_is_complete:
+                yield from callback.after_epoch()
+            self.group.check()
+            if reason := stop.reason(self.state.update):
+                return reason
+            yield from self._train_epoch(stop, callback)
+
+    def _train_epoch(self, stop: StopRule, callback: Callback) -> Iterator[Event]:
+        """Run the rest of the current epoch, or as much of it as the stop rule leaves."""
+        for event in self.finish_epoch():
+            if isinstance(event, Step):
+                yield from callback.after_update(event)
+                continue
+            yield from callback.after_micro_batch(event)
+            if not self.epoch_is_complete:
+                self.group.check()
+                if stop.reason(self.state.update):
+                    return
+
+    def finish_epoch(self) -> Iterator[Step | Progress]:
+        """Run the rest of the current epoch. The state is advanced before each `Step` is yielded.
+
+        Only the time that updates take counts, not that of the caller between two events.
         """
         config, state = self.config, self.state
         epochs, first = divmod(state.update, self.shape.updates)
@@ -76,16 +145,16 @@ class Trainer:
             epoch=epochs + 1,
             shuffle=config.shuffle,
             first=first,
-            shard=self._group.shard if self._group.size > 1 else full_batch,
+            shard=self.group.shard if self.group.size > 1 else full_batch,
         )
-        plan = Plan(
+        plan = EpochPlan(
             epoch=epochs + 1,
             first=first,
             shape=self.shape,
             micro_batch_size=config.micro_batch_size,
             learning_rate=self._learning_rate,
             label_smoothing=config.label_smoothing,
-            clock=self._clock,
+            clock=self.clock,
         )
         events = fit(
             state.model,
@@ -93,10 +162,10 @@ class Trainer:
             batches,
             plan,
             state.sums,
-            pool=self._team,
-            group=self._group,
+            pool=self._pool,
+            group=self.group,
         )
-        spent = 0.0  # on the update under way, which may yet be abandoned
+        spent = 0.0  # on the current update, which may yet be abandoned
         while True:
             began = time.perf_counter()
             event = next(events, None)
@@ -109,85 +178,50 @@ class Trainer:
                 spent = 0.0
             yield event
 
-    def _learning_rate(self, update: int) -> float:
-        return learning_rate(self.config.schedule, self.config.lr, update, self.planned)
-
-
-class Scorer:
-    """Scores a training's network on the test split, and on the validation split if it has one.
-
-    `test` and `val` are the last scores: `None` before the first ones, `val` also without
-    validation samples.
-    """
-
-    def __init__(
-        self,
-        trainer: Trainer,
-        test: Split,
-        val: Split,
-        *,
-        pool: ThreadPool,
-        group: ProcessGroup,
-        clock: Callable[[], float],
-    ) -> None:
-        self.test: EvaluationResult | None = None
-        self.val: EvaluationResult | None = None
-        self._trainer = trainer
-        self._state: TrainingState = trainer.state
-        self._splits = test, val
-        self._team = pool
-        self._group = group
-        self._clock = clock
-
-    def score(self) -> tuple[EvaluationResult, EvaluationResult | None]:
-        """Score the network as it is now.
+    def evaluate(self, split: Split, name: str) -> EvaluationResult:
+        """Evaluate the network, as it is now, on the split that errors call `name`.
 
         Raises:
-            DivergedError: a loss is not finite.
+            DivergedError: the loss is not finite.
             StopRequested, PeerError: see `ProcessGroup.all_reduce`.
 
         """
-        test, val = self._splits
-        self.test = self._score_on("test", test)
-        self.val = self._score_on("validation", val) if len(val) else None
-        return self.test, self.val
-
-    def score_epoch(self) -> Epoch:
-        """Score the epoch that has ended, add it to the history, and start new running sums.
-
-        Raises:
-            DivergedError, StopRequested, PeerError: see `score`; the epoch is not scored.
-
-        """
-        state, sums = self._state, self._state.sums
-        state.check_finite(self._trainer.last_lr)
-        test, val = self.score()
-        event = Epoch(
-            seconds=self._clock(),
-            epoch=state.update // self._trainer.shape.updates,
-            update=state.update,
-            samples_seen=self._trainer.samples_seen,
-            train_loss=sums.loss_sum / sums.samples,
-            train_accuracy=sums.correct / sums.samples,
-            test_loss=test.loss,
-            test_accuracy=test.accuracy,
-            val_loss=val.loss if val else None,
-            val_accuracy=val.accuracy if val else None,
-        )
-        state.sums = RunningSums()
-        state.remember(to_dict(event))
-        return event
-
-    def has_reached(self, wanted: float | None) -> bool:
-        """Tell whether the last validation accuracy is as high as wanted, if one is wanted."""
-        return wanted is not None and self.val is not None and self.val.accuracy >= wanted
-
-    def _score_on(self, name: str, split: Split) -> EvaluationResult:
-        score = evaluate(self._state.model, split, pool=self._team, group=self._group)
+        score = evaluate(self.state.model, split, pool=self._pool, group=self.group)
         if not math.isfinite(score.loss):
             raise DivergedError(
-                f"training diverged: the {name} loss after update {self._state.update} is "
-                f"{score.loss} at a learning rate of {self._trainer.last_lr:g}; "
-                "use a smaller --lr"
+                f"training diverged: the {name} loss after update {self.state.update} is "
+                f"{score.loss} at a learning rate of {self.last_lr:g}; use a smaller --lr"
             )
         return score
+
+    def check_finite(self) -> None:
+        """Raise DivergedError if a value of the state is not finite."""
+        self.state.check_finite(self.last_lr)
+
+    def probe(self) -> Iterator[ProbeEvent]:
+        """Run the probes that the config asks for; the first rank does.
+
+        Raises:
+            DivergedError: a value of the state, or what is measured, is not finite.
+            StopRequested: a signal came.
+
+        """
+        if not self.config.probe:
+            return
+        self.check_finite()
+        if self.group.is_main:
+            with self.group.defer_interrupt():
+                yield from self._probes.measure(
+                    self.state.model,
+                    update=self.state.update,
+                    samples_seen=self.samples_seen,
+                    lr=self.lr,
+                )
+
+    def probe_if_due(self) -> Iterator[ProbeEvent]:
+        """Run the probes if the number of updates is a multiple of `probe_every`."""
+        if self.state.update % self.config.probe_every == 0:
+            yield from self.probe()
+
+    def _learning_rate(self, update: int) -> float:
+        return learning_rate(self.config.schedule, self.config.lr, update, self.planned)

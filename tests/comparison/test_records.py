@@ -18,6 +18,7 @@ from mnist_cli.comparison.plan import plan_run
 from mnist_cli.comparison.records import RunFolder, event_from_json
 from mnist_cli.config.compare import CompareConfig, resolve
 from mnist_cli.errors import MnistError, TerminatedRunError, ThresholdNotMetError
+from mnist_cli.runtime.signals import StopRequested
 from tests.helpers.comparisons import of, run, timeless
 from tests.helpers.trainings import SignalAt
 
@@ -131,8 +132,12 @@ class StopAfter:
 
     @property
     def error(self) -> type[MnistError] | None:
-        self.looks -= 1
         return ThresholdNotMetError if self.looks < 0 else None
+
+    def check(self) -> None:
+        self.looks -= 1
+        if self.error:
+            raise StopRequested
 
 
 @pytest.fixture

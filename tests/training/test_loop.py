@@ -17,12 +17,12 @@ from mnist_cli.events import Progress, Step
 from mnist_cli.models.digest import weights_sha256
 from mnist_cli.models.networks import build_model
 from mnist_cli.runtime.threads import ThreadPool
-from mnist_cli.training.loop import Plan, RunningSums, fit, micro_batches
+from mnist_cli.training.loop import EpochPlan, RunningSums, fit, micro_batches
 from mnist_cli.training.optim import SGD, AdamW
 
 
-def make_plan(micro: int, lr: float = 1.0, size: int = 100, smoothing: float = 0.0) -> Plan:
-    return Plan(
+def make_plan(micro: int, lr: float = 1.0, size: int = 100, smoothing: float = 0.0) -> EpochPlan:
+    return EpochPlan(
         epoch=1,
         first=0,
         shape=EpochShape(100, size),
@@ -40,7 +40,7 @@ def gradient_of_one_pass(model: nn.Module, split: Split) -> list[torch.Tensor]:
     return [p.grad for p in reference.parameters() if p.grad is not None]
 
 
-def one_update(model: nn.Module, split: Split, plan: Plan) -> tuple[list[torch.Tensor], Step]:
+def one_update(model: nn.Module, split: Split, plan: EpochPlan) -> tuple[list[torch.Tensor], Step]:
     """Return the gradient that an update used, read off plain SGD, and its event."""
     before = [p.detach().clone() for p in model.parameters()]
     optimizer = SGD(model)

@@ -101,17 +101,17 @@ def test_a_gradient_that_is_not_finite_stops_the_training_at_that_update(
     small: Configure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With a finite loss: the third update's gradient overflows."""
-    real = Update.part
+    real = Update.gradient_of
 
-    def part(self: Update, piece: slice) -> tuple[Gradient, RunningSums]:
-        gradient, sums = real(self, piece)
-        seen.append(piece)
+    def gradient_of(self: Update, micro_batch: slice) -> tuple[Gradient, RunningSums]:
+        gradient, sums = real(self, micro_batch)
+        seen.append(micro_batch)
         if len(seen) == 6:
             gradient[-1][3] = float("inf")
         return gradient, sums
 
     seen: list[slice] = []
-    monkeypatch.setattr(Update, "part", part)
+    monkeypatch.setattr(Update, "gradient_of", gradient_of)
     config = small(model="mlp", optimizer="sgd", schedule="constant", lr=0.05)
     events = []
     with pytest.raises(DivergedError) as raised:

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from mnist_cli.data.datasets import Split
 from mnist_cli.errors import DivergedError
 from mnist_cli.runtime.threads import ThreadPool
-from mnist_cli.training.loop import Update, micro_batches, smoothed_classes
+from mnist_cli.training.loop import Update, micro_batches, target_probabilities
 
 _MICRO_BATCH = 512
 _MAX_VALUES = 1 << 23  # of the per-sample gradients that are in memory at once: 32 MiB
@@ -41,11 +41,11 @@ class Objective:
 
         """
         parameters = self.parameters
-        wanted = smoothed_classes(self.label_smoothing).to(parameters[0])
-        whole = Update(self.model, parameters, split.images, split.labels, len(split), wanted)
+        targets = target_probabilities(self.label_smoothing).to(parameters[0])
+        update = Update(self.model, parameters, split.images, split.labels, len(split), targets)
         total = torch.zeros(sum(p.numel() for p in parameters), dtype=torch.float64)
         parts = micro_batches(len(split), _MICRO_BATCH)
-        for part, _ in self.pool.map(whole.part, parts):
+        for part, _ in self.pool.map(update.gradient_of, parts):
             total += flat(part)
         if not bool(total.isfinite().all()):
             raise DivergedError("training diverged: the gradient is not finite")
