@@ -63,17 +63,20 @@ class _NewerVersionError(Exception):
 class Position:
     """Where a training stands: updates made, and the sums over the epoch that is under way.
 
-    An epoch is under way until it has been scored; `samples` is what its sums are over.
+    An epoch is under way until it has been scored; `samples` is what its sums are over. The probes
+    were run last after update `probed_update`, if they were.
     """
 
     update: int
     samples: int = 0
     loss_sum: float = 0.0
     correct: int = 0
+    probed_update: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse what no training can have counted, with ValueError."""
-        counts = (self.update, self.samples, self.correct)
+        probed = 0 if self.probed_update is None else self.probed_update
+        counts = (self.update, self.samples, self.correct, probed)
         if any(type(count) is not int or not 0 <= count < _MAX_COUNT for count in counts):
             raise ValueError(f"its position {sources.shown(counts)} is not one of a training")
         if type(self.loss_sum) is not float or not 0 <= self.loss_sum < math.inf:

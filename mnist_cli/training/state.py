@@ -1,4 +1,4 @@
-"""What changes during a training, and how it gets into a checkpoint and out again."""
+"""The state of a training, and how it is stored in a checkpoint and restored from it."""
 
 import platform
 from typing import Any
@@ -18,20 +18,24 @@ MAX_EPOCHS, MAX_RESUMPTIONS = 2000, 100  # that the history keeps
 
 
 class TrainingState:
-    """Network, optimizer, the number of updates made, and the sums of the epoch under way."""
+    """Network, optimizer, the number of updates made, and the running sums of the current epoch.
+
+    `probed_update` is the update after which the probes were run last.
+    """
 
     def __init__(self, config: ResolvedConfig, device: torch.device) -> None:
         self.model = build_model(config.model, config.seed).to(device)
         self.optimizer = build_optimizer(self.model, config)
         self.update = 0
         self.sums = RunningSums()
+        self.probed_update: int | None = None
         self.history: list[dict[str, Any]] = []
 
     def restore(self, checkpoint: Checkpoint, shape: EpochShape) -> None:
-        """Go back to where a checkpoint was written.
+        """Restore the state in a checkpoint, on the device that this state is on.
 
         Raises:
-            CheckpointError: its parts do not fit together.
+            CheckpointError: the parts of the checkpoint do not fit together.
 
         """
         at = checkpoint.position
@@ -48,28 +52,30 @@ class TrainingState:
             raise CheckpointError(f"the checkpoint is damaged: {error}") from error
         self.update = at.update
         self.sums = RunningSums(at.loss_sum, at.correct, at.samples)
+        self.probed_update = at.probed_update
         self.history = list(checkpoint.history)
 
     def check_finite(self, lr: float | None = None) -> None:
-        """Raise DivergedError if a weight is not finite; such a state is not worth keeping.
+        """Raise DivergedError if a weight, or a value of the optimizer's state, is not finite.
 
         `lr` is the learning rate of the last update.
         """
         weights = self.model.state_dict().values()
-        whose = "" if all(bool(value.isfinite().all()) for value in weights) else "a weight"
-        if not whose and not self.optimizer.is_finite():
-            whose = "a value of the optimizer's"
-        if whose:
+        culprit = "" if all(bool(value.isfinite().all()) for value in weights) else "a weight"
+        if not culprit and not self.optimizer.is_finite():
+            culprit = "a value of the optimizer's"
+        if culprit:
             at = "" if lr is None else f" at a learning rate of {lr:g}"
             raise DivergedError(
-                f"training diverged: {whose} is not finite after update {self.update}{at}; "
+                f"training diverged: {culprit} is not finite after update {self.update}{at}; "
                 "use a smaller --lr"
             )
 
     def remember(self, entry: dict[str, Any]) -> None:
-        """Add to the history, which is written with every checkpoint, and so kept short.
+        """Add an entry to the history, and thin it out where it has grown long.
 
-        Of very many epochs every second of the older ones is left out; of resumptions, the oldest.
+        The history is written with every checkpoint. Beyond `MAX_EPOCHS` epochs, every second one
+        of the older half is dropped; beyond `MAX_RESUMPTIONS` resumptions, the oldest one.
         """
         self.history.append(entry)
         epochs = [old for old in self.history if old["event"] == "epoch"]
@@ -81,13 +87,18 @@ class TrainingState:
             self.history = [old for old in self.history if id(old) not in gone]
 
     def checkpoint(self, config: ResolvedConfig, versions: dict[str, str]) -> Checkpoint:
-        """Return the checkpoint of this state."""
+        """Return the checkpoint of this state, with all tensors on the CPU."""
         sums = self.sums
         return Checkpoint(
             config=config,
             weights={key: value.cpu() for key, value in self.model.state_dict().items()},
-            optimizer=self.optimizer.state_dict(),
-            position=Position(self.update, sums.samples, sums.loss_sum, sums.correct),
+            optimizer={
+                slot: [tensor.cpu() for tensor in tensors]
+                for slot, tensors in self.optimizer.state_dict().items()
+            },
+            position=Position(
+                self.update, sums.samples, sums.loss_sum, sums.correct, self.probed_update
+            ),
             history=self.history,
             versions=versions,
         )

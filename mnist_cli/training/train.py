@@ -129,6 +129,8 @@ def _restore(trainer: Trainer, before: Checkpoint, versions: dict[str, str]) -> 
     """Restore the state of a checkpoint; return the event with what differs from then."""
     config, state = trainer.config, trainer.state
     state.restore(before, epoch_shape(before.config, trainer.shape.samples))
+    if before.config.probe != config.probe:
+        state.probed_update = None
     if state.update > trainer.planned:
         made = state.update / trainer.shape.updates
         raise UsageError(

@@ -217,10 +217,12 @@ class Trainer:
                     samples_seen=self.samples_seen,
                     lr=self.lr,
                 )
+        self.state.probed_update = self.state.update
 
     def probe_if_due(self) -> Iterator[ProbeEvent]:
-        """Run the probes if the number of updates is a multiple of `probe_every`."""
-        if self.state.update % self.config.probe_every == 0:
+        """Run the probes after every `probe_every` updates, unless they were run already."""
+        update = self.state.update
+        if update % self.config.probe_every == 0 and update != self.state.probed_update:
             yield from self.probe()
 
     def _learning_rate(self, update: int) -> float:
