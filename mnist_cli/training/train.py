@@ -45,10 +45,10 @@ def train(
 ) -> Iterator[Event]:
     """Train, and yield what happens; the checkpoint is at `config.output` when the `End` comes.
 
-    With `resume`, the training goes on from that checkpoint; `config` may differ from its config in
-    the options that are declared as `changeable`. Until the iterator ends or is closed, no other run
-    can write to the same output. All ranks of a `group` must call this with the same arguments; the
-    first rank writes.
+    With `resume`, the training goes on from that checkpoint; `config` may differ from its config
+    in the options that are declared as `changeable`. Until the iterator ends or is closed, no
+    other run can write to the same output. All ranks of a `group` must call this with the same
+    arguments; the first rank writes.
 
     Raises:
         UsageError: options contradict each other, the data or the checkpoint.
