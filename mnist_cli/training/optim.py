@@ -12,7 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mnist_cli.config.options import SCHEDULES
+from mnist_cli.config.registry import OPTIMIZERS
 from mnist_cli.config.train import ResolvedConfig
+from mnist_cli.errors import UsageError
 
 WARM_UP = 0.15  # share of the updates in which one-cycle rises to its peak
 BETA2 = 0.98  # shorter than torch's 0.999: a training here has few updates
@@ -22,37 +25,48 @@ EPSILON = 1e-8
 class Optimizer(ABC):
     """Changes a network's parameters by their gradients.
 
-    Its state is the number of steps taken, which the training counts too, and slots: for each name
-    a tensor a parameter.
+    Its state is the number of steps taken and the slots: for each slot's name, one tensor per
+    parameter. `momentum` may be whatever the optimizer calls so: AdamW takes it as beta1.
     """
 
-    def __init__(self, model: nn.Module, *slots: str) -> None:
+    def __init__(
+        self, model: nn.Module, *, momentum: float = 0.0, weight_decay: float = 0.0
+    ) -> None:
+        self._momentum = momentum
+        self._weight_decay = weight_decay
         self._parameters: list[Tensor] = list(model.parameters())
-        self._slots = {slot: [torch.zeros_like(p) for p in self._parameters] for slot in slots}
+        self._slots = {
+            name: [torch.zeros_like(p) for p in self._parameters] for name in self._slot_names()
+        }
         self._steps = 0
 
+    @abstractmethod
+    def _slot_names(self) -> tuple[str, ...]:
+        """Return the names of the slots; momentum and weight decay are known."""
+
     def step(self, gradient: Sequence[Tensor], lr: float) -> None:
-        """Make one update along a gradient, a tensor a parameter, with the learning rate `lr`."""
+        """Make one update; `gradient` has one tensor per parameter, `lr` is the learning rate."""
         self._steps += 1
         pairs = zip(gradient, self._parameters, strict=True)
         with torch.no_grad():
-            # The fused kernels take it that both lie alike in memory.
-            alike = [g if g.stride() == p.stride() else _laid_out(g, p) for g, p in pairs]
-            self._update(alike, lr)
+            # The fused kernels require matching strides.
+            strided = [g if g.stride() == p.stride() else _with_strides(g, p) for g, p in pairs]
+            self._update(strided, lr)
 
     @abstractmethod
-    def _update(self, gradient: list[Tensor], lr: float) -> None: ...
+    def _update(self, gradient: list[Tensor], lr: float) -> None:
+        """Change the parameters in place; the gradient has their strides."""
 
     def state_dict(self) -> dict[str, Any]:
         """Return the slots."""
         return dict(self._slots)
 
     def is_finite(self) -> bool:
-        """Tell whether every value of the slots is finite."""
+        """Return True if every value of the slots is finite."""
         return all(bool(t.isfinite().all()) for slot in self._slots.values() for t in slot)
 
     def load_state_dict(self, state: dict[str, Any], steps: int) -> None:
-        """Take over the slots of an optimizer after so many steps.
+        """Restore the slots of an optimizer that has taken `steps` steps.
 
         Raises:
             ValueError: it is not the state of such an optimizer for such a network.
@@ -70,12 +84,8 @@ class Optimizer(ABC):
 class SGD(Optimizer):
     """Stochastic gradient descent, with momentum as in `torch.optim.SGD`."""
 
-    def __init__(
-        self, model: nn.Module, *, momentum: float = 0.0, weight_decay: float = 0.0
-    ) -> None:
-        super().__init__(model, *(["momentum"] if momentum else []))
-        self._momentum = momentum
-        self._weight_decay = weight_decay
+    def _slot_names(self) -> tuple[str, ...]:
+        return ("momentum",) if self._momentum else ()
 
     def _update(self, gradient: list[Tensor], lr: float) -> None:
         torch._fused_sgd_(
@@ -95,10 +105,13 @@ class SGD(Optimizer):
 class AdamW(Optimizer):
     """Adam with decoupled weight decay (Loshchilov & Hutter 2019), as in `torch.optim.AdamW`."""
 
-    def __init__(self, model: nn.Module, *, beta1: float = 0.9, weight_decay: float = 0.01) -> None:
-        super().__init__(model, "mean", "square")
-        self._beta1 = beta1
-        self._weight_decay = weight_decay
+    def __init__(
+        self, model: nn.Module, *, momentum: float = 0.9, weight_decay: float = 0.01
+    ) -> None:
+        super().__init__(model, momentum=momentum, weight_decay=weight_decay)
+
+    def _slot_names(self) -> tuple[str, ...]:
+        return ("mean", "square")
 
     def _update(self, gradient: list[Tensor], lr: float) -> None:
         device = self._parameters[0].device
@@ -111,7 +124,7 @@ class AdamW(Optimizer):
             [],
             [steps] * len(self._parameters),
             lr=lr,
-            beta1=self._beta1,
+            beta1=self._momentum,
             beta2=BETA2,
             weight_decay=self._weight_decay,
             eps=EPSILON,
@@ -120,7 +133,7 @@ class AdamW(Optimizer):
         )
 
 
-def _laid_out(values: Tensor, like: Tensor) -> Tensor:
+def _with_strides(values: Tensor, like: Tensor) -> Tensor:
     return torch.empty_like(like).copy_(values)
 
 
@@ -131,10 +144,17 @@ def _check_alike(other: object, mine: Tensor, slot: str) -> None:
 
 
 def build_optimizer(model: nn.Module, config: ResolvedConfig) -> Optimizer:
-    """Return the optimizer that a resolved config asks for."""
-    if config.optimizer == "sgd":
-        return SGD(model, momentum=config.momentum, weight_decay=config.weight_decay)
-    return AdamW(model, beta1=config.momentum, weight_decay=config.weight_decay)
+    """Return the optimizer that a config names: the class in its row of the registry.
+
+    Raises:
+        UsageError: there is no such optimizer.
+
+    """
+    if config.optimizer not in OPTIMIZERS:
+        raise UsageError(f"--optimizer {config.optimizer} is not one of {', '.join(OPTIMIZERS)}")
+    classes = {optimizer.__name__: optimizer for optimizer in Optimizer.__subclasses__()}
+    optimizer = classes[OPTIMIZERS[config.optimizer].class_name]
+    return optimizer(model, momentum=config.momentum, weight_decay=config.weight_decay)
 
 
 def learning_rate(schedule: str, peak: float, update: int, updates: int) -> float:
@@ -143,10 +163,18 @@ def learning_rate(schedule: str, peak: float, update: int, updates: int) -> floa
     - constant: the peak.
     - one-cycle: linear up to the peak over the first 15 %, then linear down to nearly 0.
     - cosine: half a cosine from the peak to nearly 0 (Loshchilov & Hutter 2017, no restarts).
+
+    Raises:
+        UsageError: there is no such schedule.
+
     """
-    if schedule == "constant":
-        return peak
     done = min((update + 0.5) / updates, 1.0)  # the middle of the update
-    if schedule == "cosine":
-        return peak * 0.5 * (1 + math.cos(math.pi * done))
-    return peak * min(done / WARM_UP, (1 - done) / (1 - WARM_UP))
+    match schedule:
+        case "constant":
+            return peak
+        case "cosine":
+            return peak * 0.5 * (1 + math.cos(math.pi * done))
+        case "one-cycle":
+            return peak * min(done / WARM_UP, (1 - done) / (1 - WARM_UP))
+        case _:
+            raise UsageError(f"--schedule {schedule} is not one of {', '.join(SCHEDULES)}")

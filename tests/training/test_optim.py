@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from mnist_cli.config.options import MODES, SCHEDULES
 from mnist_cli.config.registry import NETWORKS, OPTIMIZERS
 from mnist_cli.config.train import TrainConfig
 from mnist_cli.data.datasets import Split
+from mnist_cli.errors import UsageError
 from mnist_cli.models.digest import weights_sha256
 from mnist_cli.models.networks import build_model
 from mnist_cli.training.optim import (
@@ -139,3 +141,11 @@ def test_a_state_that_does_not_fit_is_refused() -> None:
     for other in (AdamW(build_model("linear")), SGD(build_model("mlp"), momentum=0.9)):
         with pytest.raises(ValueError, match="does not fit the network|state has"):
             optimizer.load_state_dict(other.state_dict(), steps=1)
+
+
+def test_an_unknown_optimizer_or_schedule_is_an_error_and_not_a_default() -> None:
+    config = TrainConfig().resolve(samples=100)
+    with pytest.raises(UsageError, match="--optimizer lion is not one of sgd, adamw"):
+        build_optimizer(build_model("linear"), replace(config, optimizer="lion"))
+    with pytest.raises(UsageError, match="--schedule step is not one of constant, one-cycle"):
+        learning_rate("step", 0.1, 0, 10)

@@ -1,6 +1,7 @@
 """Trainings that are interrupted and go on: exactly, or not at all."""
 
 import signal
+from collections.abc import Iterable
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from mnist_cli.data.batches import EpochShape
 from mnist_cli.data.datasets import Dataset, Split
 from mnist_cli.errors import (
     CheckpointError,
@@ -17,9 +19,10 @@ from mnist_cli.errors import (
     TerminatedRunError,
     UsageError,
 )
-from mnist_cli.events import End, Epoch, Event, Resumed, Start, Step, to_dict
-from mnist_cli.models.checkpoint import Position, load_checkpoint
+from mnist_cli.events import End, Epoch, Event, ProbeEvent, Resumed, Start, Step, to_dict
+from mnist_cli.models.checkpoint import Position, decode, encode, load_checkpoint
 from mnist_cli.training import train as training
+from mnist_cli.training.state import TrainingState
 from mnist_cli.training.train import train
 from tests.helpers.trainings import Configure, SignalAt, end_of, steps
 
@@ -299,3 +302,52 @@ def test_a_run_that_went_on_names_its_file_when_it_is_stopped_at_once(small: Con
     signal.raise_signal(signal.SIGINT)
     with pytest.raises(InterruptedRunError, match=f"--resume {config.output} --data-dir "):
         list(events)
+
+
+def test_a_config_with_defaults_resumes_a_set_smaller_than_the_default_batch(
+    small: Configure,
+) -> None:
+    config = small(model="linear", subset=30, batch_size=None)
+    end_of(replace(config, max_updates=1))
+    assert end_of(config, resume=load_checkpoint(config.output)).update == 2
+
+
+def test_probes_at_the_update_of_a_checkpoint_are_not_repeated(small: Configure) -> None:
+    def probed(events: Iterable[Event]) -> list[int]:
+        return [event.update for event in events if isinstance(event, ProbeEvent)]
+
+    config = small(model="linear", probe="noise", probe_every=2)
+    whole = probed(train(config))
+    first = probed(train(replace(config, max_updates=4)))
+    assert first == [0, 2, 4]
+    checkpoint = load_checkpoint(config.output)
+    assert first + probed(train(config, checkpoint)) == whole == [0, 2, 4, 6, 8]
+    end_of(replace(config, max_updates=4))
+    more = replace(config, probe="sharpness")  # has not been run at this update
+    assert probed(train(more, load_checkpoint(config.output))) == [4, 6, 8]
+
+
+class OnDevice(torch.Tensor):
+    """Stands for a tensor on a GPU: only `cpu` brings its values to the CPU."""
+
+    def cpu(self, *_: object) -> torch.Tensor:
+        return self.as_subclass(torch.Tensor)
+
+
+def test_a_checkpoint_is_saved_on_the_cpu_and_restored_to_the_device(small: Configure) -> None:
+    config = small(model="linear").resolve(200)
+
+    def state_on_device() -> TrainingState:
+        state = TrainingState(config, torch.device("cpu"))
+        for slot in state.optimizer.state_dict().values():
+            slot[:] = [tensor.as_subclass(OnDevice) for tensor in slot]
+        return state
+
+    state = state_on_device()
+    state.optimizer.state_dict()["mean"][0].fill_(0.5)
+    checkpoint = decode(encode(state.checkpoint(config, {})), "x")
+    restored = state_on_device()
+    restored.restore(checkpoint, EpochShape(200, 50))
+    mean = restored.optimizer.state_dict()["mean"][0]
+    assert type(mean) is OnDevice
+    assert bool((mean == 0.5).all())
