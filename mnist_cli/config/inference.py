@@ -60,15 +60,15 @@ class PredictConfig:
     device: str = option("auto", "Where to compute.", choices=DEVICES)
     uncertain_below: float | None = option(
         None,
-        "Call a reading uncertain whose probability is below P.",
+        "Call a prediction uncertain if its probability is below P.",
         metavar="P",
         minimum=0,
         maximum=1,
         shown_default="by model",
     )
-    show: bool = option(False, "Draw on stderr what the network saw of each image, unless -q.")
+    show: bool = option(False, "Draw the network's input for each image on stderr, unless -q.")
     save_seen: str | None = option(
-        None, "Save what the network saw of each image as a PNG in a folder.", metavar="DIR"
+        None, "Save the network's input for each image as a PNG in a folder.", metavar="DIR"
     )
 
 
