@@ -1,7 +1,8 @@
-"""What happens in a run, as frozen dataclasses: the only output of the loop.
+"""The events of a run as frozen dataclasses: the only output of the training loop.
 
-`seconds` counts from the start of the run. Epochs and steps count from 1; `update` counts the
-updates since the start of training, resumed runs included.
+`seconds` is the time since the start of the run. `epoch`, and `step` within it, count from 1;
+`update` and `samples_seen` count from the start of training, resumed runs included. Losses are mean
+cross-entropies in nats; accuracies are fractions from 0 to 1.
 """
 
 import math
@@ -13,7 +14,7 @@ SCHEMA = 1
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened, and when. What is not `lasting` is never written as JSON."""
+    """The base of all events. Only `lasting` ones are written as JSON."""
 
     name: ClassVar[str]
     lasting: ClassVar[bool] = True
@@ -22,11 +23,10 @@ class Event:
 
 @dataclass(frozen=True)
 class Start(Event):
-    """The run is about to begin. `batch_size` is the number of samples in an update.
+    """A run begins. `batch_size` is the number of samples in an update.
 
-    `world_size` is the number of ranks, and `threads` the processor threads of each.
-
-    `first_update` and `samples_seen` are what a resumed training has behind it.
+    `world_size` is the number of ranks, and `threads` the CPU threads of each. `first_update` and
+    `samples_seen` are 0, or in a resumed training the counts at which it continues.
     """
 
     name: ClassVar[str] = "start"
@@ -48,10 +48,10 @@ class Start(Event):
 
 @dataclass(frozen=True)
 class Progress(Event):
-    """A micro-batch was computed: a sign of life for displays.
+    """A micro-batch was computed, which moves the bar of a display.
 
     `loss` and `accuracy` are means over the samples of the epoch so far; `lr` is the learning rate
-    of the update that it belongs to.
+    of the update that the micro-batch belongs to.
     """
 
     name: ClassVar[str] = "progress"
@@ -77,11 +77,11 @@ class Step(Event):
 
 @dataclass(frozen=True)
 class NoiseProbe(Event):
-    """The gradient noise scale after so many updates, in samples: see `probes.noise`.
+    """The gradient noise scale after `update` updates, in samples: see `training.probes.noise`.
 
     `trace` and `gradient_square` are tr Σ and |G|². They are exact for the training set if `exact`,
-    or else from the own gradients of `samples` out of the `population`. The two-batch figures are
-    estimates, means over draws. Networks are probed in evaluation mode.
+    and otherwise estimated from the per-sample gradients of `samples` out of `population`. The
+    two-batch results are estimates, means over draws. Networks are probed in evaluation mode.
     """
 
     name: ClassVar[str] = "probe"
@@ -105,9 +105,9 @@ class NoiseProbe(Event):
 
 @dataclass(frozen=True)
 class AlignmentProbe(Event):
-    """Gradients of batches of a size beside the full one: see `probes.alignment`.
+    """Mini-batch gradients compared with the full gradient: see `training.probes.alignment`.
 
-    The full gradient is exact; cosines and deviation are estimates, from so many draws.
+    The full gradient is exact; the cosines and the deviation are estimates from `draws` batches.
     """
 
     name: ClassVar[str] = "probe"
@@ -126,9 +126,9 @@ class AlignmentProbe(Event):
 
     @property
     def as_if_independent(self) -> float:
-        """The deviation that batches of independently drawn samples would have.
+        """The deviation of batches whose samples are drawn with replacement.
 
-        Drawn without replacement, they stray less, by the factor √((N - B) / (N - 1)).
+        Drawing without replacement reduces it by the factor √((N - B) / (N - 1)).
         """
         rest = (self.population - self.batch_size) / (self.population - 1)
         return self.deviation / math.sqrt(rest)
@@ -138,8 +138,9 @@ class AlignmentProbe(Event):
 class SharpnessProbe(Event):
     """The largest eigenvalue of the Hessian of the mean loss over `samples`.
 
-    An eigenvalue lies within `residual` of it. Gradient descent at the rate `lr` is stable on a
-    quadratic below `two_over_lr`; with SGD's momentum, below `stable_up_to`, which AdamW lacks.
+    An eigenvalue lies within `residual` of `sharpness`. On a quadratic, gradient descent at the
+    learning rate `lr` is stable below `two_over_lr`, and with SGD's momentum below `stable_up_to`,
+    which is None for AdamW.
     """
 
     name: ClassVar[str] = "probe"
@@ -163,7 +164,7 @@ ProbeEvent = NoiseProbe | AlignmentProbe | SharpnessProbe
 
 @dataclass(frozen=True)
 class Epoch(Event):
-    """An epoch ended. The training figures are means over its samples as they were trained on."""
+    """An epoch ended. The training metrics are means over its samples as they were trained on."""
 
     name: ClassVar[str] = "epoch"
     epoch: int
@@ -179,10 +180,10 @@ class Epoch(Event):
 
 @dataclass(frozen=True)
 class Resumed(Event):
-    """A training went on after a stop.
+    """A training was resumed.
 
-    `changes` has what is not as it was: options, versions of programs, and what they compute on,
-    each with the value before and the one now.
+    `changes` maps each changed option, program version or kind of hardware to the pair of its old
+    and its new value.
     """
 
     name: ClassVar[str] = "resume"
@@ -193,7 +194,7 @@ class Resumed(Event):
 
 @dataclass(frozen=True)
 class End(Event):
-    """The run ended, and why. `train_seconds` leaves evaluation and saving out."""
+    """The run ended for `reason`. `train_seconds` excludes evaluation and saving."""
 
     name: ClassVar[str] = "end"
     reason: str
@@ -252,10 +253,10 @@ class Prediction(Event):
 
 @dataclass(frozen=True)
 class Exported(Event):
-    """A checkpoint's network was written to `output`, so many bytes.
+    """A checkpoint's network was written to `output`.
 
-    `largest_difference` is that of logits between PyTorch and what was written, where the export
-    was checked by computing some, or else None.
+    `largest_difference` is the largest one between PyTorch's logits and those of the exported
+    network, or None if the export was not verified.
     """
 
     name: ClassVar[str] = "export"
@@ -272,7 +273,7 @@ class Exported(Event):
 
 @dataclass(frozen=True)
 class Unreadable(Event):
-    """An image could not be read; `reason` says which, why, and what to do."""
+    """An image could not be read; `reason` is the message for the user."""
 
     name: ClassVar[str] = "unreadable"
     lasting: ClassVar[bool] = False
@@ -281,7 +282,7 @@ class Unreadable(Event):
 
 
 def to_dict(event: Event) -> dict[str, Any]:
-    """Return the JSON object of an event: its name first, validation only where there is some.
+    """Return the JSON object of an event: its name first, validation only if there is some.
 
     The arm of a comparison is left out likewise. A number that is not finite, which JSON does not
     have, becomes null.
@@ -295,5 +296,5 @@ def to_dict(event: Event) -> dict[str, Any]:
 
 
 def is_optional(key: str) -> bool:
-    """Tell whether a key is left out of the JSON object where it has no value."""
+    """Return True if a key without a value is left out of the JSON object."""
     return key.startswith("val_") or key == "arm"

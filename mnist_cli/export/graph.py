@@ -1,6 +1,7 @@
-"""A network as a list of simple layers, from which every format of a graph is written.
+"""A network as a list of simple layers, which the exports translate.
 
-Images are `[C, H, W]` here, for one sample. A `CosinePatches` is a convolution and a ReLU.
+Shapes are those of one sample: images are `[C, H, W]`. `CosinePatches` becomes a convolution and a
+ReLU.
 """
 
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from mnist_cli.models import layers
 
 @dataclass(frozen=True)
 class Normalize:
-    """`scale * pixels + offset`, of pixels of 0 to 255."""
+    """Compute `scale * pixels + offset` for pixels from 0 to 255."""
 
     scale: float
     offset: float
@@ -20,12 +21,12 @@ class Normalize:
 
 @dataclass(frozen=True)
 class PairColumns:
-    """Neighbouring columns become channels: see `models.PairColumns`."""
+    """Turn pairs of neighbouring columns into channels: see `models.layers.PairColumns`."""
 
 
 @dataclass(frozen=True)
 class Convolution:
-    """Weights `[out, in, height, width]`, bias `[out]`; stride and padding are (down, right)."""
+    """Weight `[out, in, height, width]`, bias `[out]`; stride and padding are (down, right)."""
 
     weight: Tensor
     bias: Tensor | None
@@ -35,7 +36,7 @@ class Convolution:
 
 @dataclass(frozen=True)
 class MaxPool:
-    """The largest of each square, without padding."""
+    """Max pooling over squares, without padding."""
 
     side: int
     stride: int
@@ -43,17 +44,17 @@ class MaxPool:
 
 @dataclass(frozen=True)
 class Relu:
-    """What is negative becomes 0."""
+    """Set negative values to 0."""
 
 
 @dataclass(frozen=True)
 class Flatten:
-    """Images become rows, row by row and pixel by pixel, the channels innermost."""
+    """Flatten `[C, H, W]` in the order (H, W, C)."""
 
 
 @dataclass(frozen=True)
 class Dense:
-    """Weights `[out, in]`, bias `[out]`."""
+    """Weight `[out, in]`, bias `[out]`."""
 
     weight: Tensor
     bias: Tensor | None
@@ -63,16 +64,16 @@ Layer = Normalize | PairColumns | Convolution | MaxPool | Relu | Flatten | Dense
 
 
 def layers_of(model: nn.Module) -> list[Layer]:
-    """Return the layers of a network of `models.MODELS`, in order; tensors are its own.
+    """Return the layers of a network in order; they share its tensors.
 
     Raises:
-        TypeError: a layer is of a kind that no export knows.
+        TypeError: the exports do not support a layer.
 
     """
     return [layer for module in model.children() for layer in _layers(module)]
 
 
-def _layers(module: nn.Module) -> list[Layer]:  # noqa: PLR0911 (a line for each kind)
+def _layers(module: nn.Module) -> list[Layer]:  # noqa: PLR0911 (a case for each layer)
     match module:
         case layers.Normalize():
             return [Normalize(1 / (255 * layers.DEVIATION), float(module.offset))]
@@ -90,13 +91,13 @@ def _layers(module: nn.Module) -> list[Layer]:  # noqa: PLR0911 (a line for each
             return [Relu()]
         case nn.Linear():
             return [Dense(module.weight.detach(), _detached(module.bias))]
-    raise TypeError(f"no export knows the layer {module}")
+    raise TypeError(f"the exports do not support the layer {module}")
 
 
 def _convolution(module: nn.Conv2d) -> Convolution:
     down, right = module.stride
     if isinstance(module.padding, str) or module.padding_mode != "zeros":
-        raise TypeError(f"no export knows the padding of {module}")
+        raise TypeError(f"the exports do not support the padding of {module}")
     above, left = module.padding
     return Convolution(module.weight.detach(), _detached(module.bias), (down, right), (above, left))
 

@@ -27,15 +27,15 @@ from mnist_cli.export.graph import (
 )
 from mnist_cli.models.digest import little_endian
 
-_OPSET, _IR_VERSION = 17, 8  # of 2022: whatever runs ONNX today reads them
-_TOLERANCE = 1e-4  # of the largest logit, or of 1
-_IMAGES = 32  # to check the export with
+_OPSET, _IR_VERSION = 17, 8  # of 2022: every current runtime reads them
+_TOLERANCE = 1e-4  # relative to the largest logit, at least 1
+_IMAGES = 32  # to verify the export with
 
 _logger = logging.getLogger(__name__)
 
 
 class _Graph:
-    """Nodes one behind the other, and the tensors that they use."""
+    """A chain of nodes, and the tensors that they use."""
 
     def __init__(self) -> None:
         self.nodes: list[NodeProto] = []
@@ -48,7 +48,7 @@ class _Graph:
         *tensors: Tensor | None,
         **attributes: Any,  # noqa: ANN401 (as in onnx)
     ) -> None:
-        """Append a node whose first input is what the last one put out."""
+        """Append a node whose first input is the output of the previous one."""
         given = [self._store(tensor) for tensor in tensors if tensor is not None]
         name = f"{operator.lower()}_{len(self.nodes)}"
         self.nodes.append(
@@ -64,18 +64,17 @@ class _Graph:
         return name
 
 
-def encode(model: nn.Module, about: Mapping[str, str]) -> tuple[bytes, float | None]:
-    """Return the contents of a file, and the largest difference of its logits from the network's.
+def encode(model: nn.Module, metadata: Mapping[str, str]) -> tuple[bytes, float | None]:
+    """Return the contents of a file, and the largest difference between its logits and PyTorch's.
 
-    The difference is taken on some generated images, if ONNX Runtime is installed. `about` becomes
-    the model's metadata.
+    The difference is measured on generated images, and None if ONNX Runtime is not installed.
 
     Raises:
         CheckpointError: the network's logits are not finite.
-        OutputError: the difference is more than rounding.
+        OutputError: the difference exceeds rounding errors.
 
     """
-    proto = _proto(model, about)
+    proto = _proto(model, metadata)
     checker.check_model(proto, full_check=True)
     data: bytes = proto.SerializeToString(deterministic=True)
     try:
@@ -87,7 +86,7 @@ def encode(model: nn.Module, about: Mapping[str, str]) -> tuple[bytes, float | N
     return data, _largest_difference(model, data)
 
 
-def _proto(model: nn.Module, about: Mapping[str, str]) -> ModelProto:
+def _proto(model: nn.Module, metadata: Mapping[str, str]) -> ModelProto:
     graph = _Graph()
     shape = [1, 28, 28]  # of one sample: channels, height, width
     graph.add("Reshape", torch.tensor([0, *shape]))  # 0 keeps the number of samples
@@ -125,7 +124,7 @@ def _proto(model: nn.Module, about: Mapping[str, str]) -> ModelProto:
     proto = helper.make_model(
         built, opset_imports=opsets, ir_version=_IR_VERSION, producer_name="mnist_cli"
     )
-    helper.set_model_props(proto, dict(about))
+    helper.set_model_props(proto, dict(metadata))
     return proto
 
 

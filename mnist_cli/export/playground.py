@@ -1,4 +1,4 @@
-"""A network as one page to draw on that needs nothing else: no network, no other file."""
+"""Export to a web page: draw a digit, and the network reads it in the browser, offline."""
 
 import base64
 import math
@@ -24,7 +24,7 @@ from mnist_cli.models.networks import count_parameters
 from mnist_cli.runtime.html_templates import render_page
 
 _TEMPLATE = Path(__file__).with_name("playground.html")
-_SUBJECTS = {"fashion-mnist": "garment", "kmnist": "character"}  # of the others, a digit
+_SUBJECTS = {"fashion-mnist": "garment", "kmnist": "character"}  # other data sets have digits
 _LABELS = {
     "fashion-mnist": "top trousers pullover dress coat sandal shirt sneaker bag boot",
     "kmnist": "o ki su tsu na ha ma ya re wo",
@@ -32,9 +32,9 @@ _LABELS = {
 
 
 def render(checkpoint: Checkpoint, model: nn.Module, digest: str) -> str:
-    """Return the page of a checkpoint, whose network is `model` and whose weights have `digest`.
+    """Return the page for a checkpoint with its network and the digest of its weights.
 
-    The weights are in it as 32-bit numbers, little-endian, in base64.
+    It contains the weights as 32-bit floats, little-endian, in base64.
     """
     dataset = checkpoint.config.dataset
     subject = _SUBJECTS.get(dataset, "digit")
@@ -52,7 +52,7 @@ def render(checkpoint: Checkpoint, model: nn.Module, digest: str) -> str:
 
 
 def _test_accuracy(checkpoint: Checkpoint) -> float | None:
-    """Return the test accuracy of these very weights, if the history has a plausible one."""
+    """Return the test accuracy of these weights if the history has a plausible one."""
     epochs = [entry for entry in checkpoint.history if entry.get("event") == "epoch"]
     last = epochs[-1] if epochs else {}
     accuracy = last.get("test_accuracy")
@@ -61,8 +61,8 @@ def _test_accuracy(checkpoint: Checkpoint) -> float | None:
     return accuracy if math.isfinite(accuracy) and 0 <= accuracy <= 1 else None
 
 
-class _Store:
-    """Tensors one behind the other, each known by where it begins, and its length."""
+class _WeightBuffer:
+    """A buffer of concatenated tensors; `add` returns the offset and length of one."""
 
     def __init__(self) -> None:
         self._blocks: list[bytes] = []
@@ -80,13 +80,13 @@ class _Store:
 
 
 def _network(model: nn.Module) -> dict[str, Any]:
-    """Return the layers, and the weights with the outputs innermost, as network.js reads them."""
-    store = _Store()
-    layers = [_described(layer, store) for layer in layers_of(model)]
-    return {"layers": layers, "weights": store.text()}
+    """Return the layers and weights as network.js reads them: outputs are the last dimension."""
+    buffer = _WeightBuffer()
+    layers = [_layer_data(layer, buffer) for layer in layers_of(model)]
+    return {"layers": layers, "weights": buffer.text()}
 
 
-def _described(layer: Layer, store: _Store) -> dict[str, Any]:  # noqa: PLR0911 (one for each kind)
+def _layer_data(layer: Layer, buffer: _WeightBuffer) -> dict[str, Any]:  # noqa: PLR0911 (a case for each layer)
     match layer:
         case Normalize():
             return {"kind": "normalize", "scale": layer.scale, "offset": layer.offset}
@@ -99,8 +99,8 @@ def _described(layer: Layer, store: _Store) -> dict[str, Any]:  # noqa: PLR0911 
                 "outputs": layer.weight.shape[0],
                 "stride": list(layer.stride),
                 "padding": list(layer.padding),
-                "weight": store.add(layer.weight.permute(2, 3, 1, 0)),
-                "bias": store.add(layer.bias),
+                "weight": buffer.add(layer.weight.permute(2, 3, 1, 0)),
+                "bias": buffer.add(layer.bias),
             }
         case MaxPool():
             return {"kind": "maxPool", "side": layer.side, "stride": layer.stride}
@@ -112,6 +112,6 @@ def _described(layer: Layer, store: _Store) -> dict[str, Any]:  # noqa: PLR0911 
             return {
                 "kind": "dense",
                 "outputs": layer.weight.shape[0],
-                "weight": store.add(layer.weight.T),
-                "bias": store.add(layer.bias),
+                "weight": buffer.add(layer.weight.T),
+                "bias": buffer.add(layer.bias),
             }

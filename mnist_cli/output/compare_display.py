@@ -10,7 +10,7 @@ from mnist_cli.comparison.events import CompareStart, RunEnd, RunProgress, RunSt
 from mnist_cli.config.compare import FULL
 from mnist_cli.events import Event, ProbeEvent
 from mnist_cli.output.compare_table import format_seeds
-from mnist_cli.output.messages import probe_in_words
+from mnist_cli.output.messages import format_probe
 from mnist_cli.output.renderers import Renderer, can_animate
 
 
@@ -108,7 +108,7 @@ def _line(event: Event, run: RunStart | None) -> str:
     if run is None or (run.finished_before and not ended):
         return ""
     if isinstance(event, ProbeEvent):
-        return probe_in_words(event)
+        return format_probe(event)
     if isinstance(event, RunEnd):
         before = " (kept from before)" if run.finished_before else ""
         return f"{_title(run)}: {_ending(event, trial=run.number is None)}{before}"

@@ -1,7 +1,7 @@
-"""What is kept of a training while it runs: a log of its events, beside what is shown of it.
+"""Log files of a training's events.
 
-A training does not die of its log. What cannot be written any more is told once, the training goes
-on, and the program ends with the exit code of an output that could not be written.
+Logging errors never abort a training: the first is reported as a warning, the training continues,
+and the program then exits with the code of an output that could not be written.
 """
 
 import contextlib
@@ -15,50 +15,49 @@ from mnist_cli.events import Event, Start
 from mnist_cli.output.renderers import Renderer, json_line
 
 _log = logging.getLogger(__name__)
-_BLOCK = 1 << 16  # bytes, more than a line has
+_BLOCK = 1 << 16  # bytes; a line is shorter
 
 
 class Recorder(Renderer):
-    """Keeps events, until that fails; `failure` says why it did."""
+    """Records events until that fails; `failure` is then the error."""
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.failure: OutputError | None = None
 
     def show(self, event: Event) -> None:
-        """Keep an event, unless it is a mere sign of life, or keeping has failed before."""
+        """Record the event if it is `lasting` and recording has not failed."""
         if not event.lasting or self.failure is not None:
             return
         try:
-            self.keep(event)
+            self.record(event)
         except OSError as error:
-            why = f"cannot write {self.name}: {error.strerror or error}"
-            self.failure = OutputError(f"{why}; it ends before the training did")
-            _log.warning("%s; the training goes on without it", why)
+            reason = f"cannot write {self.name}: {error.strerror or error}"
+            self.failure = OutputError(f"{reason}; it ends before the training did")
+            _log.warning("%s; the training goes on without it", reason)
 
     def check(self) -> None:
-        """Raise OutputError if keeping has failed."""
+        """Raise OutputError if recording has failed."""
         if self.failure is not None:
             raise self.failure
 
-    def keep(self, event: Event) -> None:
-        """Write an event to where it is kept, at once; raise OSError where that fails."""
+    def record(self, event: Event) -> None:
+        """Write an event immediately; raise OSError if that fails."""
         raise NotImplementedError
 
 
 class LogFile(Recorder):
-    """The events of `--json` in a file, each a whole line that is written as it happens.
+    """The JSON Lines of `--json` in a file, each a whole line that is written when it happens.
 
-    A new training replaces what the file has, once it begins: one that is refused leaves it alone.
-    A training that goes on appends; half a line, which a killed program may leave, is removed
-    before.
+    A new training truncates the file when it begins, so one that is refused leaves the file alone.
+    A resumed training appends, after removing the incomplete line that a killed program may leave.
     """
 
     def __init__(self, name: str, *, appending: bool, no_clobber: bool = False) -> None:
-        """Open the file, and make it if need be.
+        """Open the file; create it if it does not exist.
 
         Raises:
-            OutputError: it cannot be written, or is there and `no_clobber` keeps it.
+            OutputError: it cannot be written, or exists and `no_clobber` keeps it.
 
         """
         super().__init__(name)
@@ -82,8 +81,8 @@ class LogFile(Recorder):
             ) from error
         self._is_regular = stat.S_ISREG(os.fstat(self._handle).st_mode)
 
-    def keep(self, event: Event) -> None:
-        """Append the event's line, or nothing."""
+    def record(self, event: Event) -> None:
+        """Append the event's line; a line that does not fit on the disk leaves nothing."""
         assert self._handle is not None
         if isinstance(event, Start):
             self._began = True
@@ -102,7 +101,7 @@ class LogFile(Recorder):
             raise
 
     def _end_last_line(self) -> None:
-        """See that what is appended begins a line, whatever the file held."""
+        """Append a newline if the file does not end with one."""
         assert self._handle is not None
         with contextlib.suppress(OSError), self._path.open("rb") as file:
             if file.seek(0, os.SEEK_END):
@@ -111,7 +110,7 @@ class LogFile(Recorder):
                     os.write(self._handle, b"\n")
 
     def close(self) -> None:
-        """Close the file; one that was made for a training that did not begin is removed."""
+        """Close the file; remove it if it is new and the training did not begin."""
         if self._handle is None:
             return
         os.close(self._handle)
@@ -122,7 +121,7 @@ class LogFile(Recorder):
 
 
 def _size_of(path: Path) -> int:
-    """Return the size of a file, 0 if it is not there."""
+    """Return the size of a file in bytes, 0 if there is none."""
     try:
         return path.stat().st_size
     except OSError:
@@ -130,14 +129,14 @@ def _size_of(path: Path) -> int:
 
 
 def _whole_lines(path: Path) -> int:
-    """Return how many bytes of a log are left without the half of an object at its end."""
+    """Return the size of a log in bytes without an incomplete JSON object at its end."""
     size = _size_of(path)
     try:
         with path.open("rb") as file:
             start = max(size - _BLOCK, 0)
             file.seek(start)
             tail = file.read(_BLOCK)
-    except OSError:  # it may be written and not read
+    except OSError:  # the file is writable but not readable
         return size
     end = tail.rfind(b"\n") + 1
     return start + end if tail[end:].startswith(b"{") else size

@@ -1,4 +1,7 @@
-"""Events in words, for people: what is about to happen, what happened, and what to do next."""
+"""The sentences that people read about events: the only module that words them.
+
+`format_event` is what the displays call; a new event's sentence is one more case of it.
+"""
 
 import shlex
 from collections.abc import Iterator
@@ -13,10 +16,12 @@ from mnist_cli.events import (
     AlignmentProbe,
     End,
     Epoch,
+    Event,
     Exported,
     NoiseProbe,
     ProbeEvent,
     Resumed,
+    SharpnessProbe,
     Start,
     Step,
 )
@@ -26,7 +31,7 @@ ROUNDING = {
     *names_where(TrainConfig, lambda about: about.effect is Effect.ROUNDING),
     *("ranks", "torch"),
 }
-_OF_DIGITS = ("mnist", "qmnist")
+_DIGIT_DATASETS = ("mnist", "qmnist")
 _EXPORT_HINTS = {
     ExportFormat.HTML: "open it in a browser and draw",
     ExportFormat.ONNX: "pixels [N, 28, 28] of 0 to 255 go in, logits [N, 10] come out",
@@ -34,8 +39,30 @@ _EXPORT_HINTS = {
 }
 
 
-def plan_in_words(start: Start) -> str:
-    """Return what is about to happen; in batch mode, also what would make it useful."""
+def format_event(event: Event, start: Start) -> str:
+    """Return the message for an event of the run that `start` began; empty if it has none."""
+    match event:
+        case Start():
+            message = format_start(event)
+        case Resumed():
+            message = format_changes(event)
+        case Step():
+            message = format_step(event, start)
+        case NoiseProbe() | AlignmentProbe() | SharpnessProbe():
+            message = format_probe(event)
+        case Epoch():
+            message = format_epoch(event, start)
+        case End():
+            message = format_summary(event, start)
+        case Exported():
+            message = format_export(event)
+        case _:  # such as Progress, which only moves a bar
+            message = ""
+    return message
+
+
+def format_start(start: Start) -> str:
+    """Return what is about to be trained; for short runs in batch mode, also a hint."""
     config = start.config
     each = f"{start.samples:,} samples → {_count(start.updates_per_epoch, 'update')} an epoch"
     where = start.device
@@ -55,65 +82,59 @@ def plan_in_words(start: Start) -> str:
     return plan
 
 
-def step_in_words(step: Step, start: Start) -> str:
-    """Return the loss of an update, and which update of how many it is."""
+def format_step(step: Step, start: Start) -> str:
+    """Return the loss of an update and its number within the epoch."""
     return (
         f"Epoch [{step.epoch}/{start.config['epochs']}], "
         f"Step [{step.step}/{start.updates_per_epoch}], Loss: {step.loss:.4f}"
     )
 
 
-def changes_in_words(event: Resumed) -> str:
-    """Return what is not as it was before a stop, and whether that changes the result."""
+def format_changes(event: Resumed) -> str:
+    """Return what changed since the training was stopped, and whether the result can differ."""
     if not event.changes:
         return ""
     changes = (
         f"{name} {shown(then)} → {shown(now)}" for name, (then, now) in event.changes.items()
     )
-    words = f"Changed: {', '.join(changes)}"
+    message = f"Changed: {', '.join(changes)}"
     if rounding := [name for name in event.changes if name in ROUNDING]:
-        words += (
+        message += (
             f"\nWith {' and '.join(rounding)} changed, the weights will equal those of an "
             "uninterrupted training only up to rounding"
         )
-    return words
+    return message
 
 
-def _brief(value: object) -> str:
-    """Return a value for people: a text without quotes, unless it needs them."""
-    if value is None:
-        return "none"
-    return value if isinstance(value, str) and value.isprintable() else shown(value)
-
-
-def scores_in_words(event: Epoch) -> str:
-    """Return an epoch's losses and accuracies."""
-    return ", ".join(
+def format_epoch(event: Epoch, start: Start) -> str:
+    """Return the losses and accuracies of an epoch."""
+    metrics = ", ".join(
         f"{split} Loss: {loss:.4f}, {split} Accuracy: {accuracy:.4f}"
-        for split, loss, accuracy in _scores(event)
+        for split, loss, accuracy in _metrics(event)
     )
+    return f"Epoch [{event.epoch}/{start.config['epochs']}], {metrics}"
 
 
-def _scores(event: Epoch) -> Iterator[tuple[str, float, float]]:
+def _metrics(event: Epoch) -> Iterator[tuple[str, float, float]]:
     yield "Train", event.train_loss, event.train_accuracy
     yield "Test", event.test_loss, event.test_accuracy
     if event.val_loss is not None and event.val_accuracy is not None:
         yield "Val", event.val_loss, event.val_accuracy
 
 
-def probe_in_words(event: ProbeEvent) -> str:
-    """Return what a probe found, and how exact that is."""
-    found = f"Probe at update {event.update:,}, "
+def format_probe(event: ProbeEvent) -> str:
+    """Return the result of a probe and its uncertainty."""
+    title = f"Probe at update {event.update:,}, "
     if isinstance(event, NoiseProbe):
-        rest = f"{event.samples:,} of {event.population:,} samples"
-        how = "exact" if event.exact else f"from {rest}"
+        sampled = f"from {event.samples:,} of {event.population:,} samples"
+        how = "exact" if event.exact else sampled
         return (
-            f"{found}noise scale: {event.noise_scale:,.1f} samples ({how}); "
+            f"{title}noise scale: {event.noise_scale:,.1f} samples ({how}); "
             f"two-batch estimate {event.two_batch_noise_scale:,.1f}"
         )
     if isinstance(event, AlignmentProbe):
         return (
-            f"{found}alignment of batches of {event.batch_size:,}: cosine "
+            f"{title}alignment of batches of {event.batch_size:,}: cosine "
             f"{event.cosine_mean:.3f} ± {event.cosine_deviation:.3f} ({event.draws} draws)"
         )
     edge = ""
@@ -122,13 +143,13 @@ def probe_in_words(event: ProbeEvent) -> str:
         if event.stable_up_to != event.two_over_lr:
             edge += f", stable with this momentum up to {event.stable_up_to:.2f}"
     return (
-        f"{found}sharpness: {event.sharpness:.2f} ± {event.residual:.2g} "
+        f"{title}sharpness: {event.sharpness:.2f} ± {event.residual:.2g} "
         f"(on {event.samples:,} samples){edge}"
     )
 
 
-def summary_in_words(end: End, start: Start) -> str:
-    """Return how a run ended, and the commands that go on from there; an error says the rest."""
+def format_summary(end: End, start: Start) -> str:
+    """Return the result of a run and the next commands; empty if an error reports its end."""
     if end.test_accuracy is None:
         return ""
     planned = start.config["epochs"] * start.updates_per_epoch
@@ -143,13 +164,13 @@ def summary_in_words(end: End, start: Start) -> str:
     )
     if end.checkpoint and end.checkpoint != "-":
         path = shlex.quote(end.checkpoint)
-        drawn, page = ("digits ", "digit.html")
-        if start.config["dataset"] not in _OF_DIGITS:
-            drawn, page = ("", "drawing.html")
-        then = f"or draw {drawn}for it: mnist-export {path} {page}"
         if is_cut:
-            then = f"or train on: mnist-train --resume {path}"
-        summary += f"\nWrote {end.checkpoint}. Next: mnist-eval {path}\n{then}"
+            alternative = f"or train on: mnist-train --resume {path}"
+        elif start.config["dataset"] in _DIGIT_DATASETS:
+            alternative = f"or draw digits for it: mnist-export {path} digit.html"
+        else:
+            alternative = f"or draw for it: mnist-export {path} drawing.html"
+        summary += f"\nWrote {end.checkpoint}. Next: mnist-eval {path}\n{alternative}"
     return summary
 
 

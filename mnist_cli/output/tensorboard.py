@@ -1,19 +1,18 @@
-"""The curves of a training in a file that TensorBoard reads.
+"""The curves of a training in an event file that TensorBoard reads.
 
 A tag is an event's name and one of its keys in `--json`, such as `step/loss`, `step/lr`,
-`epoch/test_accuracy`, `probe/sharpness` and `end/test_accuracy`; all are drawn against `update`.
-What was trained stands in the tab of hyperparameters. The file is one of records with checksums:
-https://github.com/tensorflow/tensorboard/blob/master/tensorboard/summary/writer/record_writer.py
+`epoch/test_accuracy`, `probe/sharpness` and `end/test_accuracy`; the x-axis is `update`. The
+hyperparameters are written for the tab of that name.
 """
 
 import contextlib
 import logging
 import math
 import os
-import struct
+import threading
 import time
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any
 
 from mnist_cli.config.options import Effect, names_where
 from mnist_cli.config.train import TrainConfig
@@ -22,13 +21,9 @@ from mnist_cli.events import AlignmentProbe, End, Event, Start, to_dict
 from mnist_cli.output.log_file import Recorder
 
 try:
-    from tensorboard.compat.proto.event_pb2 import Event as Record
-    from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
-    from tensorboard.compat.proto.tensor_pb2 import TensorProto
-    from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
-    from tensorboard.compat.proto.types_pb2 import DT_FLOAT
-    from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
-    from tensorboard.plugins.hparams import api_pb2, plugin_data_pb2
+    from tensorboard.compat.proto.summary_pb2 import Summary
+    from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2, summary_v2
+    from torch.utils.tensorboard import SummaryWriter
 except ImportError as error:
     raise UsageError(
         f"--tensorboard needs the package tensorboard ({error}): "
@@ -36,7 +31,7 @@ except ImportError as error:
     ) from error
 
 _log = logging.getLogger(__name__)
-# By the event's name, or by the probe's, the keys whose values are curves.
+# The keys that become curves, by the event's name or the probe's.
 _CURVES = {
     "step": ("loss", "lr"),
     "epoch": (
@@ -48,26 +43,27 @@ _CURVES = {
     "sharpness": ("sharpness", "two_over_lr"),
     "end": ("test_accuracy", "train_seconds"),
 }
-_PLACES = names_where(TrainConfig, lambda about: about.effect is Effect.PLACE)
+# These options say where and how often something is written: they are no hyperparameters.
+_OUTPUT_OPTIONS = names_where(TrainConfig, lambda about: about.effect is Effect.PLACE)
 
 
 class TensorBoard(Recorder):
-    """Writes the curves of a training to a new folder in `name`, called after what is trained.
+    """Writes the curves of a training to a new folder in `name`.
 
     The folder of a run is `TIME-MODEL-mini-batch-SIZE` or `TIME-MODEL-batch`, with
-    `-from-UPDATE` after it where the training was resumed: TensorBoard shows the runs of all
-    folders side by side.
+    `-from-UPDATE` appended if the training was resumed: TensorBoard compares the runs of all
+    folders.
     """
 
     def __init__(self, name: str) -> None:
-        """Make the folder `name` if need be.
+        """Make the folder `name` if it does not exist.
 
         Raises:
             OutputError: nothing can be written there.
 
         """
         super().__init__(name)
-        self._file: BinaryIO | None = None
+        self._writer: SummaryWriter
         if not name:
             raise OutputError("--tensorboard '' is not the name of a folder")
         if Path(name).exists() and not Path(name).is_dir():
@@ -82,64 +78,56 @@ class TensorBoard(Recorder):
         if not os.access(name, os.W_OK | os.X_OK):
             raise OutputError(f"cannot write to the folder {name}; choose another --tensorboard")
 
-    def keep(self, event: Event) -> None:
-        """Write the event's values, if it has some that make a curve."""
+    def record(self, event: Event) -> None:
+        """Write the values of an event that become points of curves."""
         if isinstance(event, Start):
-            self._begin(event)
+            folder = _new_folder(Path(self.name), event)
+            self.open(folder)
+            _log.info(
+                "Writing curves to %s; see them with: tensorboard --logdir %s", folder, self.name
+            )
+            self._add_summary(summary_v2.hparams_pb(_hyperparameters(event)))
         values = to_dict(event)
         label = str(values.get("probe") or event.name)
         suffix = f"_{event.batch_size}" if isinstance(event, AlignmentProbe) else ""
-        curves = [
-            Summary.Value(tag=f"{event.name}/{key}{suffix}", simple_value=value)
-            for key in _CURVES.get(label, ())
-            if (value := values.get(key)) is not None
-        ]
-        if curves:
-            self._write(Record(step=values["update"], summary=Summary(value=curves)))
+        for key in _CURVES.get(label, ()):
+            if (value := values.get(key)) is not None:
+                self._writer.add_scalar(f"{event.name}/{key}{suffix}", value, values["update"])
         if isinstance(event, End):
-            self._finish(event)
+            self._add_summary(_session_end(event))
+        self._writer.flush()
+
+    def open(self, folder: Path) -> None:
+        """Begin an event file in a folder.
+
+        SummaryWriter writes in a thread, and raises the thread's error in the next call. The thread
+        also prints its traceback, which is suppressed: the error is reported by `show`.
+        """
+        before = set(threading.enumerate())
+        self._writer = SummaryWriter(str(folder))
+        writers = set(threading.enumerate()) - before
+        self._excepthook = threading.excepthook
+
+        def report(args: threading.ExceptHookArgs) -> None:
+            if args.thread not in writers:
+                self._excepthook(args)
+
+        threading.excepthook = report
+
+    def _add_summary(self, summary: Summary) -> None:
+        writer: Any = self._writer  # torch annotates its file_writer as None
+        writer.file_writer.add_summary(summary)
 
     def close(self) -> None:
-        """Close the file; what could not be written to it before has been told."""
-        if self._file is not None:
+        """Close the file; a failure to write to it has been reported before."""
+        if hasattr(self, "_writer"):
             with contextlib.suppress(OSError):
-                self._file.close()
-            self._file = None
-
-    def _begin(self, start: Start) -> None:
-        folder = _new_folder(Path(self.name), start)
-        self._file = (folder / f"events.out.tfevents.{time.time():.0f}.{os.getpid()}").open("wb")
-        _log.info("Writing curves to %s; see them with: tensorboard --logdir %s", folder, self.name)
-        self._write(Record(file_version="brain.Event:2"))
-        session = plugin_data_pb2.SessionStartInfo(start_time_secs=time.time())
-        for key, value in _hyperparameters(start).items():
-            kind = {bool: "bool_value", str: "string_value"}.get(type(value), "number_value")
-            setattr(session.hparams[key], kind, value)
-        data = plugin_data_pb2.HParamsPluginData(session_start_info=session)
-        self._write(_session("_hparams_/session_start_info", data))
-
-    def _finish(self, end: End) -> None:
-        done = end.reason not in ("interrupted", "diverged")
-        session = plugin_data_pb2.SessionEndInfo(
-            status=api_pb2.STATUS_SUCCESS if done else api_pb2.STATUS_FAILURE,
-            end_time_secs=time.time(),
-        )
-        data = plugin_data_pb2.HParamsPluginData(session_end_info=session)
-        self._write(_session("_hparams_/session_end_info", data))
-
-    def _write(self, record: "Record") -> None:
-        """Write a record and flush it: its length, the record, and the checksum of each."""
-        assert self._file is not None
-        record.wall_time = time.time()
-        data = record.SerializeToString()
-        length = struct.pack("<Q", len(data))
-        checksums = (struct.pack("<I", masked_crc32c(part)) for part in (length, data))
-        self._file.write(length + next(checksums) + data + next(checksums))
-        self._file.flush()
+                self._writer.close()
+            threading.excepthook = self._excepthook
 
 
 def _new_folder(parent: Path, start: Start) -> Path:
-    """Make and return the folder of a run: one that was not there."""
+    """Make and return a new folder for a run."""
     size = f"-{start.batch_size}" if start.mode == "mini-batch" else ""
     name = f"{time.strftime('%Y%m%d-%H%M%S')}-{start.config['model']}-{start.mode}{size}"
     if start.first_update:
@@ -156,8 +144,8 @@ def _new_folder(parent: Path, start: Start) -> Path:
 
 
 def _hyperparameters(start: Start) -> dict[str, bool | float | str]:
-    """Return what was trained; what is infinite or absent is left out."""
-    values = {key: value for key, value in start.config.items() if key not in _PLACES}
+    """Return what was trained; infinite and missing values are left out."""
+    values = {key: value for key, value in start.config.items() if key not in _OUTPUT_OPTIONS}
     values |= {"device": start.device, "threads": start.threads, "ranks": start.world_size}
     return {
         key: value
@@ -166,13 +154,15 @@ def _hyperparameters(start: Start) -> dict[str, bool | float | str]:
     }
 
 
-def _session(tag: str, data: "plugin_data_pb2.HParamsPluginData") -> "Record":
-    """Return a record without a value, whose metadata is read by the tab of hyperparameters."""
-    plugin = SummaryMetadata.PluginData(plugin_name="hparams", content=data.SerializeToString())
-    shape = TensorShapeProto(dim=[TensorShapeProto.Dim(size=0)])
+def _session_end(end: End) -> Summary:
+    """Return the record by which the tab of hyperparameters knows how a run ended."""
+    failed = end.reason in ("interrupted", "diverged")
+    status = api_pb2.STATUS_FAILURE if failed else api_pb2.STATUS_SUCCESS
+    info = plugin_data_pb2.SessionEndInfo(status=status, end_time_secs=time.time())
+    data = plugin_data_pb2.HParamsPluginData(session_end_info=info)
     value = Summary.Value(
-        tag=tag,
-        metadata=SummaryMetadata(plugin_data=plugin),
-        tensor=TensorProto(dtype=DT_FLOAT, tensor_shape=shape),
+        tag=metadata.SESSION_END_INFO_TAG,
+        metadata=metadata.create_summary_metadata(data),
+        tensor=metadata.NULL_TENSOR,
     )
-    return Record(summary=Summary(value=[value]))
+    return Summary(value=[value])

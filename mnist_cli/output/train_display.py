@@ -1,30 +1,30 @@
-"""A training on a terminal: two lines that are redrawn in place, and a row that stays an epoch."""
+"""A training on a terminal: a bar with metrics below it, and a row of columns for each epoch."""
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
 from typing import TextIO
 
-from rich.console import Console, ConsoleOptions, RenderResult
-from rich.live import Live
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.constrain import Constrain
+from rich.measure import Measurement
+from rich.progress import BarColumn, ProgressColumn, Task, TextColumn
+from rich.progress import Progress as ProgressBar
+from rich.table import Column
 from rich.text import Text
 
-from mnist_cli.events import End, Epoch, Event, ProbeEvent, Progress, Resumed, Start, Step
-from mnist_cli.output.messages import (
-    changes_in_words,
-    plan_in_words,
-    probe_in_words,
-    step_in_words,
-    summary_in_words,
-)
+from mnist_cli.events import End, Epoch, Event, ProbeEvent, Progress, Start, Step
+from mnist_cli.output.messages import format_event
 from mnist_cli.output.renderers import PlainLines, Renderer, can_animate
 
-_PAUSE = 0.12  # seconds from one drawing to the next
-_LEAST_BAR, _MOST_BAR, _CURVE = 8, 60, 24  # cells
+_REFRESH = 0.12  # seconds between two drawings
+_MIN_BAR, _MAX_BAR, _MAX_CURVE = 8, 60, 24  # cells
 _GAP = "  "
 
 Value = Callable[[Epoch], float | None]
-# Of an epoch, from left to right; a terminal that is too narrow loses those of the highest number.
+# The columns of an epoch's row; a narrow terminal loses those of the highest priority number first.
 _COLUMNS: tuple[tuple[str, int, Value], ...] = (
     ("train loss", 2, lambda epoch: epoch.train_loss),
     ("train acc", 4, lambda epoch: epoch.train_accuracy),
@@ -35,10 +35,10 @@ _COLUMNS: tuple[tuple[str, int, Value], ...] = (
 )
 
 
-def for_people(stream: TextIO, *, quiet: bool, plain: bool, shows_steps: bool) -> Renderer:
+def for_people(stream: TextIO, *, quiet: bool, plain: bool, shows_steps: bool = False) -> Renderer:
     """Return the renderer that fits a stream: animated only on a capable terminal.
 
-    Lines show every reported step, an animation only if `shows_steps`.
+    On a terminal the bar replaces the messages of single steps, unless `shows_steps`.
     """
     if quiet:
         return Renderer()
@@ -47,187 +47,210 @@ def for_people(stream: TextIO, *, quiet: bool, plain: bool, shows_steps: bool) -
     return PlainLines(stream)
 
 
-class Lines:
-    """What is redrawn in place: never wider than the terminal, whatever that is at the moment.
+@dataclass(frozen=True)
+class _Sparkline:
+    """A sparkline that is as wide as the cells it is given."""
 
-    A bar with how far the training is, and under it how it goes. Where not all fits, the less
-    important figures are left out.
-    """
+    values: list[float]
 
-    def __init__(self) -> None:
-        self.share = 0.0  # of the planned samples that are done
-        self.epoch = self.left = ""
-        self.figures: list[str] = []  # the most important first
-        self.curve: list[float] = []
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        return Measurement(min(_MIN_BAR, options.max_width), min(_MAX_CURVE, options.max_width))
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Yield the two lines."""
-        rich = console.encoding.lower().startswith("utf")
-        width = options.max_width - 1  # some terminals wrap behind the last column
-        percent = f"{100 * self.share:3.0f}%"
-        around = [text for text in (self.epoch, percent, self.left) if text]
-        cells = min(width - len(_GAP.join(around)) - len(_GAP), _MOST_BAR)
-        if cells < _LEAST_BAR:
-            around, cells = [percent], min(width - len(percent) - len(_GAP), _MOST_BAR)
-        bar = _bar(self.share, cells, rich=rich)
-        place = int(len(around) > 1)
-        parts = [*map(Text, around[:place]), bar, *map(Text, around[place:])]
-        yield Text(_GAP).join(parts)
-        figures = self.figures
-        while len(figures) > 1 and len(_GAP.join(figures)) > width:
-            figures = figures[:-1]
-        line = Text(_GAP).join(map(Text, figures))
-        room = min(width - len(line) - len(_GAP), _CURVE)
-        if rich and len(self.curve) > 1 and room >= _LEAST_BAR:
-            line.append(_GAP).append(sparkline(self.curve, room), "cyan")
-        line.truncate(width)
-        yield line
+        yield Text(sparkline(self.values, options.max_width), "cyan")
 
 
-def _bar(share: float, cells: int, *, rich: bool) -> Text:
-    done = round(min(max(share, 0.0), 1.0) * max(cells, 0))
-    full, empty = ("━", "─") if rich else ("#", ".")
-    return Text.assemble((full * done, "green"), (empty * (cells - done), "dim"))
+class _LossCurveColumn(ProgressColumn):
+    """The losses of a task's field `losses`, as a sparkline."""
+
+    def render(self, task: Task) -> RenderableType:
+        return _Sparkline(task.fields["losses"])
 
 
-class Terminal(Renderer):
-    """The lines of a training under way, and rows that stay."""
+class _MetricsColumn(ProgressColumn):
+    """As many of a task's `metrics` as fit into a width, the most important first."""
 
-    def __init__(self, stream: TextIO, *, shows_steps: bool) -> None:
-        self._shows_steps = shows_steps
-        # Nothing here is markup: a path may contain brackets.
-        self._console = Console(file=stream, highlight=False, markup=False, emoji=False)
-        self._lines = Lines()
-        # No thread: what is computed in the meantime is not held up, and nothing flickers. What is
-        # written to standard output goes there, and not above the lines as Rich would have it.
-        self._live = Live(
-            self._lines,
-            console=self._console,
+    width = 80
+
+    def render(self, task: Task) -> Text:
+        metrics: list[str] = task.fields["metrics"]
+        while len(metrics) > 1 and len(_GAP.join(metrics)) > self.width:
+            metrics = metrics[:-1]
+        return Text(_GAP.join(metrics), no_wrap=True)
+
+
+class _TrainingBar(ProgressBar):
+    """The bar of a training on one line, and its metrics and loss curve on a second one.
+
+    It is never wider than the terminal is at the moment: what does not fit is left out.
+    """
+
+    def __init__(self, console: Console, clock: Callable[[], float]) -> None:
+        self._epoch = TextColumn("{task.description}", markup=False)
+        self._bar = BarColumn(
+            bar_width=None,
+            complete_style="green",
+            finished_style="green",
+            table_column=Column(max_width=_MAX_BAR),
+        )
+        self._percent = TextColumn("{task.percentage:>3.0f}%", markup=False)
+        self._time_left = TextColumn("{task.fields[left]}", markup=False)
+        self._metrics = _MetricsColumn(table_column=Column(no_wrap=True))
+        self._curve = _LossCurveColumn()
+        # Without a thread that redraws, the training is not slowed down. Standard output is for
+        # data, so it is not redirected above the bar.
+        super().__init__(
+            console=console,
             auto_refresh=False,
             transient=True,
             redirect_stdout=False,
+            get_time=clock,
         )
-        self._start: Start | None = None
-        self._last = 0.0  # when the last figures came
-        self._training = 0.0  # seconds, evaluation left out
-        self._losses = Trace()
-        self._before = (0, 0.0)  # samples of the epoch so far, and the sum of their losses
-        self._headed = False
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        """Yield the two lines."""
+        for task in self.tasks:
+            width = self.console.width - 1  # some terminals wrap after the last column
+            texts = len(task.description) + len(task.fields["left"])
+            self.columns = (self._epoch, self._bar, self._percent, self._time_left)
+            if texts + len(" 100% ") + 2 + _MIN_BAR > width:
+                self.columns = (self._bar, self._percent)
+            yield Constrain(self.make_tasks_table([task]), width)
+            self._metrics.width = width
+            free = width - len(self._metrics.render(task)) - 1
+            has_curve = len(task.fields["losses"]) > 1 and free >= _MIN_BAR
+            self.columns = (self._metrics,)
+            if has_curve and not self.console.options.ascii_only:
+                self.columns = (self._metrics, self._curve)
+            yield Constrain(self.make_tasks_table([task]), width)
+
+
+class Terminal(Renderer):
+    """The bar of the training in progress, and above it what stays."""
+
+    def __init__(self, stream: TextIO, *, shows_steps: bool = False) -> None:
+        # Nothing here is markup: a path may contain brackets.
+        self._console = Console(file=stream, highlight=False, markup=False, emoji=False)
+        self._shows_steps = shows_steps
+        self._bar = _TrainingBar(self._console, lambda: self._seconds)
+        self._task = self._bar.add_task("", start=False, metrics=[], losses=[], left="")
+        self._start: Start
+        self._seconds = 0.0  # since the start of the run, at the last update of the bar
+        self._train_seconds = 0.0  # evaluation and probes excluded
+        self._losses = LossCurve()
+        self._previous = (0, 0.0)  # samples of the epoch so far, and the sum of their losses
+        self._has_header = False
 
     def show(self, event: Event) -> None:
-        """Redraw the lines, or print something above them."""
-        if isinstance(event, Start):
-            self._begin(event)
-        elif isinstance(event, Progress):
-            self._advance(event)
-        elif isinstance(event, Step):
-            if self._shows_steps:
-                assert self._start
-                self._console.print(step_in_words(event, self._start))
-        elif isinstance(event, Resumed):
-            if changes := changes_in_words(event):
-                self._console.print(changes)
-        elif isinstance(event, ProbeEvent):
-            self._last = event.seconds
-            self._console.print(probe_in_words(event))
-        elif isinstance(event, Epoch):
-            self._last = event.seconds
-            self._console.print(self._row(event))
-        elif isinstance(event, End):
-            self.close()
-            assert self._start
-            if summary := summary_in_words(event, self._start):
-                # Left to the terminal to fold, so that the suggested command can be copied whole.
-                self._console.print(summary, style="green", soft_wrap=True)
+        """Update the bar, or print something above it."""
+        match event:
+            case Start():
+                self._begin(event)
+            case Progress():
+                self._advance(event)
+            case Epoch():
+                self._seconds = event.seconds
+                self._console.print(self._row(event))
+            case End():
+                self.close()
+                if summary := format_event(event, self._start):
+                    # The terminal folds it, so that the suggested commands can be copied whole.
+                    self._console.print(summary, style="green", soft_wrap=True)
+            case Step() if not self._shows_steps:
+                pass
+            case _:
+                if isinstance(event, ProbeEvent):
+                    self._seconds = event.seconds
+                if message := format_event(event, self._start):
+                    self._console.print(message)
 
     def close(self) -> None:
-        """Remove the lines."""
-        self._live.stop()
+        """Remove the bar."""
+        self._bar.stop()
 
     def _begin(self, start: Start) -> None:
         self._start = start
-        # A bar tells more than a line now and then; who asks for other lines wants to read them.
-        self._last = start.seconds
-        self._console.print(plan_in_words(start))
+        self._seconds = start.seconds
+        self._console.print(format_event(start, start))
         epochs, steps = divmod(start.updates, start.updates_per_epoch)
-        self._total = epochs * start.samples + steps * start.batch_size
-        self._before = (start.samples_seen % start.samples, 0.0)
-        self._lines.share = start.samples_seen / max(self._total, 1)
-        self._live.start()
+        total = max(epochs * start.samples + steps * start.batch_size, 1)
+        self._previous = (start.samples_seen % start.samples, 0.0)
+        self._bar.update(self._task, total=total, completed=start.samples_seen)
+        self._bar.start_task(self._task)
+        self._bar.start()
 
     def _advance(self, event: Progress) -> None:
-        assert self._start
         samples = self._start.samples
         at_end = event.samples_seen % samples == 0
-        if event.seconds - self._last < _PAUSE and not at_end:
+        if event.seconds - self._seconds < _REFRESH and not at_end:
             return
-        self._training += event.seconds - self._last
-        self._last = event.seconds
-        self._trace(event, samples if at_end else event.samples_seen % samples)
+        self._train_seconds += event.seconds - self._seconds
+        self._seconds = event.seconds
+        self._add_loss(event, samples if at_end else event.samples_seen % samples)
         done = event.samples_seen - self._start.samples_seen
-        lines, epochs = self._lines, self._start.config["epochs"]
-        lines.share = event.samples_seen / max(self._total, 1)
-        lines.epoch = f"Epoch {-(-event.samples_seen // samples)}/{epochs}"
-        lines.left = f"{self._left(event, done)} left"
-        lines.curve = self._losses.values
-        lines.figures = [
-            f"loss {event.loss:.4f}",
-            f"accuracy {event.accuracy:.4f}",
-            f"{done / max(self._training, 1e-9):,.0f} samples/s",
-            f"lr {event.lr:.1e}",
-        ]
-        self._live.refresh()
+        self._bar.update(
+            self._task,
+            completed=event.samples_seen,
+            description=f"Epoch {-(-event.samples_seen // samples)}/{self._start.config['epochs']}",
+            losses=self._losses.values,
+            metrics=[
+                f"loss {event.loss:.4f}",
+                f"accuracy {event.accuracy:.4f}",
+                f"{done / max(self._train_seconds, 1e-9):,.0f} samples/s",
+                f"lr {event.lr:.1e}",
+            ],
+        )
+        self._bar.update(self._task, left=self._time_left(event))
+        self._bar.refresh()
 
-    def _trace(self, event: Progress, so_far: int) -> None:
-        """Note the mean loss of the samples since the last drawing: the event's is the epoch's."""
-        samples, loss_sum = self._before
-        if so_far <= samples:  # another epoch has begun
-            samples, loss_sum = 0, 0.0
-        now = event.loss * so_far
-        if loss_sum or not samples:  # of a resumed epoch, the first part is not known
-            self._losses.add((now - loss_sum) / (so_far - samples))
-        self._before = (so_far, now)
+    def _add_loss(self, event: Progress, samples: int) -> None:
+        """Add the mean loss since the last drawing; the event has that of the epoch so far."""
+        previous_samples, previous_sum = self._previous
+        if samples <= previous_samples:  # a new epoch has begun
+            previous_samples, previous_sum = 0, 0.0
+        loss_sum = event.loss * samples
+        if previous_sum or not previous_samples:  # a resumed epoch's first losses are not known
+            self._losses.add((loss_sum - previous_sum) / (samples - previous_samples))
+        self._previous = (samples, loss_sum)
 
-    def _left(self, event: Progress, done: int) -> str:
-        """Return the time that the rest takes at the pace so far, evaluation included."""
-        assert self._start
-        pace = (event.seconds - self._start.seconds) / max(done, 1)
-        seconds = pace * max(self._total - event.samples_seen, 0)
+    def _time_left(self, event: Progress) -> str:
+        """Return the time left as rich estimates it, at most what `--max-seconds` leaves."""
+        (task,) = self._bar.tasks
+        if task.time_remaining is None:
+            return ""
+        seconds = task.time_remaining
         if budget := self._start.config["max_seconds"]:
             seconds = min(seconds, max(budget - event.seconds, 0))
-        minutes, rest = divmod(round(seconds), 60)
-        hours, minutes = divmod(minutes, 60)
-        return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+        return f"{timedelta(seconds=round(seconds))} left"
 
     def _row(self, event: Epoch) -> Text:
-        """Return an epoch's figures in columns, the first time under headings."""
-        assert self._start
+        """Return the metrics of an epoch in columns, the first time below a header."""
         first = f"{event.epoch}/{self._start.config['epochs']}"
         width = max(5, len(first))
-        found = [
-            (name, rank, f"{value:.4f}")
-            for name, rank, get in _COLUMNS
+        cells = [
+            (name, priority, f"{value:.4f}")
+            for name, priority, get in _COLUMNS
             if (value := get(event)) is not None
         ]
-        room = (self._console.width - 1 - width) // 12
-        kept = sorted(rank for _, rank, _ in found)[: max(room, 1)]
-        shown = [(name, text) for name, rank, text in found if rank in kept]
-        heading = "epoch".rjust(width) + "".join(f"{name:>12}" for name, _ in shown)
+        count = max((self._console.width - 1 - width) // 12, 1)
+        kept = sorted(priority for _, priority, _ in cells)[:count]
+        shown = [(name, text) for name, priority, text in cells if priority in kept]
+        header = "epoch".rjust(width) + "".join(f"{name:>12}" for name, _ in shown)
         row = Text(first.rjust(width) + "".join(f"{text:>12}" for _, text in shown))
-        if self._headed:
+        if self._has_header:
             return row
-        self._headed = True
-        return Text.assemble((heading, "dim"), "\n", row)
+        self._has_header = True
+        return Text.assemble((header, "dim"), "\n", row)
 
 
 _BARS = "▁▂▃▄▅▆▇█"
 
 
 def sparkline(values: Sequence[float], width: int) -> str:
-    """Return at most `width` bars for positive values, on a logarithmic scale from least to most.
+    """Return at most `width` bars for values, on a logarithmic scale from the least to the largest.
 
-    Of more values than bars, each bar is the mean of its share of them. What is not positive and
-    finite is left out.
+    If there are more values than bars, each bar averages a bucket. Values that are not positive and
+    finite are left out.
     """
     usable = [value for value in values if 0 < value < math.inf]
     count = min(width, len(usable))
@@ -240,29 +263,29 @@ def sparkline(values: Sequence[float], width: int) -> str:
     return "".join(_BARS[round((math.log(mean) - least) * scale)] for mean in means)
 
 
-class Trace:
-    """A curve of any length, kept in a bounded number of equally long pieces."""
+class LossCurve:
+    """A series of any length, kept as the means of fewer than `max_buckets` equal buckets."""
 
-    def __init__(self, most: int = 128) -> None:
-        self._most = most
-        self._weight = 1  # values in a piece
-        self._pieces: list[float] = []
-        self._sum, self._count = 0.0, 0
+    def __init__(self, max_buckets: int = 128) -> None:
+        self._max_buckets = max_buckets
+        self._bucket_size = 1  # values in a bucket
+        self._means: list[float] = []
+        self._sum, self._count = 0.0, 0  # of the bucket that is not full
 
     def add(self, value: float) -> None:
         """Append a value."""
         self._sum += value
         self._count += 1
-        if self._count < self._weight:
+        if self._count < self._bucket_size:
             return
-        self._pieces.append(self._sum / self._count)
+        self._means.append(self._sum / self._count)
         self._sum, self._count = 0.0, 0
-        if len(self._pieces) == self._most:
-            pairs = zip(self._pieces[::2], self._pieces[1::2], strict=True)
-            self._pieces = [(first + second) / 2 for first, second in pairs]
-            self._weight *= 2
+        if len(self._means) == self._max_buckets:
+            pairs = zip(self._means[::2], self._means[1::2], strict=True)
+            self._means = [(first + second) / 2 for first, second in pairs]
+            self._bucket_size *= 2
 
     @property
     def values(self) -> list[float]:
-        """The means of the pieces so far."""
-        return self._pieces
+        """The means of the full buckets."""
+        return self._means

@@ -300,13 +300,13 @@ def test_a_page_cannot_run_what_is_not_its_own(tmp_path: Path) -> None:
     assert "unsafe-" not in page
 
 
-def test_a_layer_that_no_export_knows_is_refused() -> None:
+def test_an_unsupported_layer_is_refused() -> None:
     for module in (
         torch.nn.GELU(),
         torch.nn.Conv2d(2, 2, 1, groups=2),
         torch.nn.MaxPool2d(2, padding=1),
     ):
-        with pytest.raises(TypeError, match="no export knows"):
+        with pytest.raises(TypeError, match="do not support"):
             layers_of(torch.nn.Sequential(module))
 
 

@@ -230,11 +230,12 @@ def test_a_training_does_not_die_of_curves_that_a_full_disk_takes_no_more(shell:
     """The limit on the size of files stands for a disk that fills up."""
     code = (
         "import resource, signal, sys\n"
+        "from pathlib import Path\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "from mnist_cli.output.tensorboard import TensorBoard\n"
         "from mnist_cli.events import Step\n"
         "board = TensorBoard('runs')\n"
-        "board._file = open('runs/events', 'wb')\n"
+        "board.open(Path('runs'))\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
         "for n in range(100): board.show(Step(0.0, 1, n, n, n, 0.5, 0.1))\n"
         "board.close()\n"

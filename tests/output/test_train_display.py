@@ -1,27 +1,29 @@
 """A training on a terminal, as a terminal shows it: emulated by pyte, at many widths."""
 
+import io
 import json
 import os
 import re
 import signal
 import subprocess
 import termios
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
 import pyte
 import pytest
 
-from mnist_cli.output.train_display import Trace, sparkline
+from mnist_cli.events import End, Epoch, Event, Progress, Start, Step
+from mnist_cli.output.train_display import LossCurve, for_people, sparkline
 from tests.helpers.shell import SMALL, Shell
 
-WIDTHS = (20, 40, 60, 80, 120, 200)
 ROWS = 100  # more than a run here prints: nothing scrolls away
 
 # The training, in which something happens after the first drawing: at no other moment, however
 # busy the machine.
 DISTURBED = """
 import os, signal, termios
-from mnist_cli import display
+from mnist_cli.output import train_display as display
 from mnist_cli.cli.train import main
 advance = display.Terminal._advance
 def once(self, event):
@@ -32,8 +34,6 @@ display.Terminal._advance = once
 main()
 """
 INTERRUPT = "os.kill(os.getpid(), signal.SIGINT)"
-# The terminal becomes narrower, and is told so in the midst of what it is to show.
-NARROW = f"termios.tcsetwinsize(2, ({ROWS}, 40)); os.write(2, b'\\x1b[8;{ROWS};40t')"
 
 
 class Terminal(pyte.Screen):
@@ -54,17 +54,6 @@ class Terminal(pyte.Screen):
                     self.wrapped.append(shown[self.cursor.y])
             super().draw(char)
 
-    def become(self, _: int, lines: int, columns: int) -> None:
-        """Take another size, as `CSI 8 ; lines ; columns t` asks for."""
-        self.resize(lines, columns)
-
-
-class Stream(pyte.ByteStream):
-    """pyte's, which knows one sequence more."""
-
-    csi = pyte.ByteStream.csi | {"t": "become"}
-    events = pyte.ByteStream.events | {"become"}
-
 
 @dataclass(frozen=True)
 class Shown:
@@ -84,9 +73,7 @@ class Shown:
         return [line for screen in self.screens for line in screen if "━" in line or "─" in line]
 
 
-def show(
-    shell: Shell, *options: str, columns: int, env: dict[str, str] | None = None, what: str = ""
-) -> Shown:
+def run(shell: Shell, *options: str, columns: int, what: str = "") -> Shown:
     """Run mnist-train on a terminal, its standard output a pipe; disturb it once."""
     leader, follower = os.openpty()
     termios.tcsetwinsize(follower, (ROWS, columns))
@@ -94,14 +81,14 @@ def show(
     process = subprocess.Popen(
         [*program, *options],
         cwd=shell.folder,
-        env=shell.env | SMALL | {"TERM": "xterm-256color"} | (env or {}),
+        env=shell.env | SMALL | {"TERM": "xterm-256color"},
         stdin=follower,
         stdout=subprocess.PIPE,
         stderr=follower,
     )
     os.close(follower)
     terminal = Terminal(columns)
-    stream = Stream(terminal)
+    stream = pyte.ByteStream(terminal)
     screens: list[list[str]] = []
     while True:
         try:
@@ -117,76 +104,142 @@ def show(
     return Shown(process.returncode, screens, terminal, out.decode())
 
 
-@pytest.mark.parametrize("columns", WIDTHS)
-def test_nothing_is_wider_than_the_terminal(columns: int, shell: Shell) -> None:
-    options = ("--epochs", "3", "--val-size", "100", "--subset", "6400", "-o", "a.pt")
-    shown = show(shell, *options, columns=columns)
-    assert shown.code == 0
+START = Start(
+    seconds=0.0,
+    version="1",
+    mode="mini-batch",
+    samples=1000,
+    batch_size=100,
+    updates_per_epoch=10,
+    updates=30,
+    parameters=7850,
+    device="cpu",
+    world_size=1,
+    threads=1,
+    config={"epochs": 3, "model": "linear", "dataset": "mnist", "max_seconds": None},
+    first_update=0,
+    samples_seen=0,
+)
+
+
+def events(start: Start = START) -> Iterator[Event]:
+    """Yield the events of a training that makes an update a second."""
+    yield start
+    for update in range(start.first_update + 1, start.updates + 1):
+        now, seen = float(update - start.first_update), update * start.batch_size
+        epoch, step = -(-update // 10), (update - 1) % 10 + 1
+        yield Step(now, epoch, step, update, seen, 1 / update, 0.05)
+        yield Progress(now, seen, 1 / update, 0.5, 0.05)
+        if step == 10:
+            yield Epoch(now, epoch, update, seen, 0.5, 0.75, 0.25, 0.9375, 0.25, 0.9375)
+    yield End(now, "completed", "a.pt", 3, start.updates, seen, 0.9375, now, None)
+
+
+class TerminalFile(io.StringIO):
+    """A file that is a terminal."""
+
+    def __init__(self, terminal: Terminal) -> None:
+        super().__init__()
+        self.stream = pyte.ByteStream(terminal)
+
+    encoding = "utf-8"
+
+    def isatty(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        self.stream.feed(text.replace("\n", "\r\n").encode())
+        return len(text)
+
+
+@pytest.fixture
+def show(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Shown]:
+    """Return a function that shows the events on a terminal, which may become narrower halfway."""
+    monkeypatch.setenv("TERM", "xterm-256color")
+    for name in ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+
+    def shown(
+        columns: int, *, start: Start = START, narrow: bool = False, **options: bool
+    ) -> Shown:
+        terminal = Terminal(columns)
+        monkeypatch.setattr(
+            os, "get_terminal_size", lambda *_: os.terminal_size((terminal.columns, ROWS))
+        )
+        screens: list[list[str]] = []
+        file = TerminalFile(terminal)
+        with for_people(file, quiet=False, plain=False, **options) as display:
+            for event in events(start):
+                if narrow and event.seconds == 15:
+                    terminal.resize(ROWS, 40)
+                display.show(event)
+                screens.append(list(terminal.display))
+        return Shown(0, screens, terminal, "")
+
+    return shown
+
+
+@pytest.mark.parametrize("columns", [20, 40, 60, 80, 120, 200])
+def test_nothing_is_wider_than_the_terminal(columns: int, show: Callable[..., Shown]) -> None:
+    shown = show(columns)
     assert shown.terminal.wrapped == []
     assert "Next: mnist-eval a.pt" in "".join(shown.terminal.display).replace(" " * columns, "")
     assert not shown.terminal.cursor.hidden
     assert not [line for line in shown.lines if "━" in line], "the bar is gone at the end"
-    live = shown.live()
-    assert any("%" in line for line in live)
+    assert any("%" in line for line in shown.live())
     assert any(re.search(r"loss \d\.\d{4}", line) for screen in shown.screens for line in screen)
     rows = [line for line in shown.lines if re.match(r" +\d/3 ", line)]
     assert [row.split()[0] for row in rows] == ["1/3", "2/3", "3/3"]
     (heading,) = [line for line in shown.lines if re.match("epoch {2,}", line)]
-    assert {len(row) for row in rows} == {len(heading)}, "figures stand below their headings"
+    assert {len(row) for row in rows} == {len(heading)}, "metrics stand below their headings"
     assert "test acc" in heading
     assert columns < 80 or heading.split("  ")[-1].strip() == "val acc"
 
 
-def test_a_wide_terminal_shows_all_there_is_to_know(shell: Shell) -> None:
-    shown = show(shell, "--epochs", "9", "--subset", "6400", columns=100)
-    screens = ["\n".join(screen) for screen in shown.screens]
-    for found in (
-        r"Epoch \d/9  [━─]+ +\d+%  0:0\d left",
-        r"loss \d\.\d{4}  accuracy 0\.\d{4}  [\d,]+ samples/s  lr \d\.\de-0\d",
-        r"lr \S+  [▁▂▃▄▅▆▇█]{3,}",
+def test_a_wide_terminal_shows_every_metric_and_the_loss_curve(show: Callable[..., Shown]) -> None:
+    screens = ["\n".join(screen) for screen in show(100).screens]
+    for pattern in (
+        r"Epoch 2/3 [━╸╺]+ +50% 0:00:15 left",
+        r"loss \d\.\d{4}  accuracy 0\.5000  100 samples/s  lr 5\.0e-02 +█[▁▂▃▄▅▆▇█]{3,}",
     ):
-        assert any(re.search(found, screen) for screen in screens), found
+        assert any(re.search(pattern, screen) for screen in screens), pattern
 
 
-def test_the_bar_of_an_update_from_all_samples_moves_within_it(shell: Shell) -> None:
-    micro = ("--mode", "batch", "--epochs", "1", "--micro-batch-size", "4", "--model", "lenet")
-    shown = show(shell, *micro, "--subset", "6000", columns=80)
-    shares = {int(share) for line in shown.live() for share in re.findall(r"(\d+)%", line)}
-    assert len(shares) >= 3
-    assert max(shares) <= 100
+def test_the_time_left_is_at_most_what_max_seconds_leaves(show: Callable[..., Shown]) -> None:
+    start = replace(START, config=START.config | {"max_seconds": 20.0})
+    screens = ["\n".join(screen) for screen in show(100, start=start).screens]
+    assert any("50% 0:00:05 left" in screen for screen in screens)
 
 
-def test_a_resumed_training_begins_where_it_stopped(shell: Shell) -> None:
-    options = ("--epochs", "2", "--subset", "6400")
-    shell.train("-q", *options, "--max-updates", "100")
-    shown = show(shell, "--resume", "checkpoint.pt", *options, columns=80)
-    shares = [int(share) for line in shown.live() for share in re.findall(r"(\d+)%", line)]
-    assert min(shares) >= 50
-    assert any("going on after 100" in line for line in shown.lines)
-    assert [line.split()[0] for line in shown.lines if re.match(r" +\d/2 ", line)] == ["2/2"]
+def test_a_resumed_training_begins_where_it_stopped(show: Callable[..., Shown]) -> None:
+    shown = show(80, start=replace(START, first_update=20, samples_seen=2000))
+    percentages = [int(n) for line in shown.live() for n in re.findall(r"(\d+)%", line)]
+    assert (min(percentages), max(percentages)) == (67, 100)
+    assert any("going on after 20" in line for line in shown.lines)
+    assert [line.split()[0] for line in shown.lines if re.match(r" +\d/3 ", line)] == ["3/3"]
 
 
-def test_a_terminal_that_becomes_narrower_is_filled_no_further(shell: Shell) -> None:
-    options = ("--epochs", "6", "--subset", "6400")
-    shown = show(shell, *options, columns=120, what=NARROW)
-    assert shown.code == 0
+def test_a_terminal_that_becomes_narrower_is_filled_no_further(show: Callable[..., Shown]) -> None:
+    shown = show(120, narrow=True)
     assert shown.terminal.columns == 40
-    assert any(line.startswith("  6/6") for line in shown.lines)
+    assert any(line.startswith("  3/3") for line in shown.lines)
     assert shown.terminal.wrapped == []
     assert not shown.terminal.cursor.hidden
 
 
-@pytest.mark.parametrize(
-    ("options", "steps"),
-    [((), ["3/10", "6/10", "9/10"]), (("--mode", "batch", "--epochs", "4"), ["1/1"] * 4)],
-)
-def test_losses_of_steps_are_shown_if_asked_for(
-    options: tuple[str, ...], steps: list[str], shell: Shell
+def test_losses_of_steps_are_shown_if_asked_for(show: Callable[..., Shown]) -> None:
+    assert not [line for line in show(80).lines if "Step [" in line]
+    lines = show(80, shows_steps=True).lines
+    steps = [line for line in lines if re.match(r"Epoch \[\d/3\], Step \[\d+/10\], Loss: \d", line)]
+    assert len(steps) == 30
+
+
+@pytest.mark.parametrize(("options", "count"), [((), 0), (("--log-interval", "100"), 2)])
+def test_an_explicit_log_interval_shows_steps_even_if_it_is_the_default(
+    options: tuple[str, ...], count: int, shell: Shell
 ) -> None:
-    assert not [line for line in show(shell, *options, columns=80).lines if "Step [" in line]
-    asked = show(shell, *options, "--log-interval", "3", columns=80)
-    told = re.findall(r"^Epoch \[\d/\d\], Step \[(\S+)\], Loss: \d", "\n".join(asked.lines), re.M)
-    assert told == steps
+    shown = run(shell, "--subset", "12800", *options, columns=80)
+    assert len([line for line in shown.lines if "Step [" in line]) == count
 
 
 def test_steps_are_shown_if_the_default_interval_is_given(shell: Shell) -> None:
@@ -197,14 +250,14 @@ def test_steps_are_shown_if_the_default_interval_is_given(shell: Shell) -> None:
 
 
 def test_lines_of_json_go_to_the_pipe_and_not_above_the_bar(shell: Shell) -> None:
-    shown = show(shell, "--json", "--epochs", "2", columns=80)
+    shown = run(shell, "--json", "--epochs", "2", columns=80)
     events = [json.loads(line)["event"] for line in shown.out.splitlines()]
     assert events == ["start", "epoch", "epoch", "end"]
     assert not [line for line in shown.lines if "{" in line]
 
 
 def test_an_interrupted_training_gives_the_cursor_back(shell: Shell) -> None:
-    shown = show(shell, "--epochs", "50", columns=80, what=INTERRUPT)
+    shown = run(shell, "--epochs", "50", columns=80, what=INTERRUPT)
     assert shown.code == 128 + signal.SIGINT
     assert not shown.terminal.cursor.hidden
     assert any(line.startswith("error: interrupted at update") for line in shown.lines)
@@ -222,14 +275,14 @@ def test_a_sparkline_has_at_most_its_cells_and_means_of_what_they_cover() -> Non
     assert sparkline([1.0, 3.0, 4.0, 4.0], 2) == sparkline([2.0, 4.0], 2)
 
 
-def test_a_trace_stays_small_and_keeps_its_shape() -> None:
-    trace = Trace(most=8)
+def test_a_loss_curve_stays_small_and_keeps_its_shape() -> None:
+    curve = LossCurve(max_buckets=8)
     for n in range(1000):
-        trace.add(float(n))
-        assert len(trace.values) < 8 + 1
-    assert trace.values == sorted(trace.values)
-    assert trace.values[0] < 130
-    assert trace.values[-1] > 700
+        curve.add(float(n))
+        assert len(curve.values) < 8 + 1
+    assert curve.values == sorted(curve.values)
+    assert curve.values[0] < 130
+    assert curve.values[-1] > 700
 
 
 def test_a_training_cut_short_says_how_to_go_on(shell: Shell) -> None:

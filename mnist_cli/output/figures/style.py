@@ -1,4 +1,4 @@
-"""Figures for papers, drawn by matplotlib, which is an optional extra; always the same bytes."""
+"""The style of figures, drawn by matplotlib, an optional extra; reruns give identical files."""
 
 import io
 from collections.abc import Callable
@@ -19,7 +19,7 @@ except ImportError as error:
 
 __all__ = ["Figure", "LogLocator", "NullFormatter", "drawn"]
 
-# The digest in a file's ids and its date would change with every run.
+# With a fixed salt the ids in an SVG file do not change with every run.
 _STYLE: Any = {
     "svg.hashsalt": "mnist_cli",
     "font.size": 9,

@@ -1,17 +1,19 @@
 """An evaluation as one page that needs nothing else: no network, no other file."""
 
 import base64
-import html
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from mnist_cli import __version__
 from mnist_cli.evaluation.metrics import Calibration, CheckpointEvaluation
 from mnist_cli.models.networks import count_parameters
 from mnist_cli.output.history import history_of
-from mnist_cli.output.html.template import filled
+from mnist_cli.runtime.html_templates import render_page
 
+_TEMPLATE = Path(__file__).with_name("evaluation.html")
 _MOST = 300  # mistakes in the page: a quarter of a megabyte of pixels
 _EACH = 3  # and of each cell of the matrix so many, even if they are less confident
 _NOUNS = {"test": "test samples", "train": "samples trained on", "val": "samples held out"}
@@ -22,22 +24,21 @@ def render(result: CheckpointEvaluation) -> str:
     config = result.checkpoint.config
     incorrect = result.samples - result.correct
     low, high = result.accuracy_interval
-    parts = {
-        "TITLE": html.escape(f"What {config.model} gets wrong"),
-        "ACCURACY": f"{min(100 * result.accuracy, 99.99 if incorrect else 100):.2f}",
-        "INTERVAL": f"{100 * low:.2f} to {100 * high:.2f} %",
-        "COUNTS": f"{result.correct:,} of {result.samples:,} correct, {incorrect:,} incorrect",
-        "DIGITS": "".join(_digit_rows(result)),
-        "MATRIX": "".join(_matrix(result.confusion.tolist())),
-        "SHOWN": _shown(incorrect),
-        "NUMBERED": f"# counts the {_NOUNS[result.split]} of {result.dataset}, from 0 on.",
-        "CALIBRATION": describe_calibration(
-            result.calibration, smoothed=bool(config.label_smoothing)
-        ),
-        "AUGMENTED": "shifted and " if config.augment else "",
-        "FACTS": "".join(f"<li>{html.escape(fact)}</li>" for fact in _facts(result)),
-    }
-    return filled("evaluation.html", parts, _data(result))
+    return render_page(
+        _TEMPLATE,
+        title=f"What {config.model} gets wrong",
+        accuracy=f"{min(100 * result.accuracy, 99.99 if incorrect else 100):.2f}",
+        interval=f"{100 * low:.2f} to {100 * high:.2f} %",
+        counts=f"{result.correct:,} of {result.samples:,} correct, {incorrect:,} incorrect",
+        digit_rows=list(_digit_rows(result)),
+        matrix=_matrix(result.confusion.tolist()),
+        shown=_shown(incorrect),
+        numbered=f"# counts the {_NOUNS[result.split]} of {result.dataset}, from 0 on.",
+        calibration=describe_calibration(result.calibration, smoothed=bool(config.label_smoothing)),
+        augmented="shifted and " if config.augment else "",
+        facts=list(_facts(result)),
+        data=_data(result),
+    )
 
 
 def describe_calibration(calibration: Calibration, *, smoothed: bool) -> str:
@@ -89,41 +90,52 @@ def _facts(result: CheckpointEvaluation) -> Iterator[str]:
     yield f"mnist_cli {__version__}"
 
 
-def _digit_rows(result: CheckpointEvaluation) -> Iterator[str]:
+def _digit_rows(result: CheckpointEvaluation) -> Iterator[tuple[int, list[str]]]:
+    """Yield each digit with the cells of its row."""
     for metrics, row in zip(result.per_class, result.confusion.tolist(), strict=True):
         others = [(count, other) for other, count in enumerate(row) if other != metrics.digit]
         count, other = max(others, key=lambda pair: (pair[0], -pair[1]))
         times = {1: "once", 2: "twice"}.get(count, f"{count:,} times")
+        ratios = (metrics.precision, metrics.recall, metrics.f1)
+        percentages = [f"{100 * ratio:.2f} %" for ratio in ratios]
         most_confused = f"{other} ({times})" if count else "-"
-        cells = (
-            f"{metrics.samples:,}",
-            *(f"{100 * value:.2f} %" for value in (metrics.precision, metrics.recall, metrics.f1)),
-            most_confused,
-        )
-        yield f"<tr><th scope=row>{metrics.digit}</th>" + "".join(f"<td>{c}</td>" for c in cells)
+        yield metrics.digit, [f"{metrics.samples:,}", *percentages, most_confused]
 
 
-def _matrix(confusion: list[list[int]]) -> Iterator[str]:
-    """Yield the rows of the table; a cell of mistakes is a button that shows these."""
-    most = max(1, *(n for t, row in enumerate(confusion) for p, n in enumerate(row) if p != t))
-    for true, row in enumerate(confusion):
-        total = sum(row)
-        yield f"<tr><th scope=row>{true}</th>"
-        for predicted, count in enumerate(row):
-            if predicted == true:
-                share = count / total if total else 0.0
-                title = f"{true}: {count:,} of {total:,} correct"
-                yield f'<td class=right style="--share:{share:.3f}" title="{title}">{count:,}</td>'
-            elif count:
-                share = 0.25 + 0.75 * (count / most) ** 0.5
-                title = f"{true} read as {predicted}: {count:,} of {total:,}"
-                yield (
-                    f'<td class=wrong style="--share:{share:.3f}"><button type=button '
-                    f'data-true={true} data-read={predicted} data-count={count} title="{title}" '
-                    f'aria-label="{title}" aria-pressed=false>{count:,}</button></td>'
-                )
-            else:
-                yield "<td class=none>·</td>"
+@dataclass(frozen=True)
+class _Cell:
+    """A cell of the confusion matrix, of `total` samples in its row."""
+
+    true: int
+    predicted: int
+    count: int
+    total: int
+    largest: int  # count of mistakes in a cell of the matrix
+
+    @property
+    def text(self) -> str:
+        return f"{self.count:,}"
+
+    @property
+    def title(self) -> str:
+        counts = f"{self.count:,} of {self.total:,}"
+        if self.true == self.predicted:
+            return f"{self.true}: {counts} correct"
+        return f"{self.true} read as {self.predicted}: {counts}"
+
+    @property
+    def shade(self) -> str:
+        if self.true == self.predicted:
+            return f"{self.count / max(self.total, 1):.3f}"
+        return f"{0.25 + 0.75 * (self.count / self.largest) ** 0.5:.3f}"
+
+
+def _matrix(confusion: list[list[int]]) -> list[list[_Cell]]:
+    largest = max(1, *(n for t, row in enumerate(confusion) for p, n in enumerate(row) if p != t))
+    return [
+        [_Cell(true, predicted, count, sum(row), largest) for predicted, count in enumerate(row)]
+        for true, row in enumerate(confusion)
+    ]
 
 
 def _select_mistakes(result: CheckpointEvaluation) -> list[int]:
