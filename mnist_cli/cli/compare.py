@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from mnist_cli.cli.listings import has_listed
-from mnist_cli.cli.options import Display, Questions, add_command, config_parameter, layers_of
+from mnist_cli.cli.options import Questions, add_command, config_parameter, layers_of
 from mnist_cli.cli.program import (
     exit_unless_main,
     notices,
@@ -19,6 +19,7 @@ from mnist_cli.cli.show_config import show_config
 from mnist_cli.config import sources
 from mnist_cli.config.compare import CompareConfig, resolve, sizes_in
 from mnist_cli.config.presets import COMPARE
+from mnist_cli.config.program import Display
 from mnist_cli.errors import MnistError, UsageError
 from mnist_cli.runtime.distributed.ranks import RankInfo
 from mnist_cli.runtime.files import check_writable, write_atomic, write_standard_output

@@ -23,10 +23,11 @@ import typer
 
 from mnist_cli import __version__
 from mnist_cli.cli.environment import unknown_variables
-from mnist_cli.cli.options import Display, add_command
+from mnist_cli.cli.options import add_command
 from mnist_cli.cli.program import exit_unless_main
 from mnist_cli.config import sources
 from mnist_cli.config.options import option
+from mnist_cli.config.program import Display
 from mnist_cli.data.catalogue import CATALOGUE, MNIST_SHA256
 from mnist_cli.errors import ExitCode
 from mnist_cli.output.renderers import has_colour

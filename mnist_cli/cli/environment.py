@@ -8,14 +8,13 @@ from dataclasses import fields
 
 from mnist_cli.config.compare import CompareConfig
 from mnist_cli.config.inference import EvalConfig, ExportConfig, PredictConfig
+from mnist_cli.config.program import Display, Recording, Resume
 from mnist_cli.config.suggestions import nearest_option
 from mnist_cli.config.train import TrainConfig
 from mnist_cli.errors import MnistError
 from mnist_cli.runtime.distributed.ranks import RankInfo
 
 PREFIX = "MNIST_"
-# Of `cli.options`, which imports this; a test holds them to be all.
-_OTHERS = ("config", "resume", "log_file", "tensorboard", "quiet", "json")
 KINDS: dict[str, type] = {
     "mnist-train": TrainConfig,
     "mnist-eval": EvalConfig,
@@ -28,8 +27,9 @@ _MOST = 3  # that are told
 
 def known_variables() -> list[str]:
     """Return the names of all variables that one of the programs reads."""
-    names = [field.name for kind in KINDS.values() for field in fields(kind)]
-    return [PREFIX + name.upper() for name in dict.fromkeys((*names, *_OTHERS))]
+    kinds = (*KINDS.values(), Resume, Recording, Display)
+    names = ["config", *(field.name for kind in kinds for field in fields(kind))]
+    return [PREFIX + name.upper() for name in dict.fromkeys(names)]
 
 
 def unknown_variables(environ: Mapping[str, str]) -> dict[str, str]:

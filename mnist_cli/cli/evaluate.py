@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from mnist_cli.cli.options import Display, add_command, parameter
+from mnist_cli.cli.options import add_command, parameter
 from mnist_cli.cli.program import exit_unless_main, notices, quick_imports, run_program
 from mnist_cli.config import sources
 from mnist_cli.config.inference import EvalConfig
+from mnist_cli.config.program import Display
 from mnist_cli.errors import OutputError, ThresholdNotMetError, UsageError
 from mnist_cli.runtime.files import check_writable, write_atomic, write_standard_output
 

@@ -6,10 +6,11 @@ from typing import Any
 
 import typer
 
-from mnist_cli.cli.options import Display, add_command, parameter
+from mnist_cli.cli.options import add_command, parameter
 from mnist_cli.cli.program import exit_unless_main, notices, quick_imports, run_program
 from mnist_cli.config import sources
 from mnist_cli.config.inference import ExportConfig
+from mnist_cli.config.program import Display
 from mnist_cli.errors import UsageError
 from mnist_cli.export.formats import resolve_format
 from mnist_cli.runtime.files import write_standard_output

@@ -8,10 +8,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from mnist_cli.cli.measured import Figures, Measured, load_figures
-from mnist_cli.cli.options import Display, Questions, TrainQuestions
+from mnist_cli.cli.options import Questions, TrainQuestions
 from mnist_cli.cli.program import exit_unless_main
 from mnist_cli.config import sources
 from mnist_cli.config.presets import COMPARE, TRAIN, preset_names, purpose_of
+from mnist_cli.config.program import Display
 from mnist_cli.config.registry import NETWORKS
 from mnist_cli.errors import UsageError
 from mnist_cli.runtime.files import write_standard_output

@@ -22,36 +22,6 @@ _ASKED = "Answers, without computing"
 
 
 @dataclass(frozen=True)
-class Resume:
-    """Where a training goes on from."""
-
-    resume: str | None = option(
-        None,
-        "Go on exactly where it stopped; auto: at --output if that is there, or else begin.",
-        metavar="CHECKPOINT|auto",
-        panel="What is trained",
-    )
-
-
-@dataclass(frozen=True)
-class Recording:
-    """What is kept of a training besides its checkpoint; none of it decides what is trained."""
-
-    log_file: str | None = option(
-        None,
-        "Also write the events of --json to a file; a resumed training appends to it.",
-        metavar="PATH",
-        panel="Run and output",
-    )
-    tensorboard: str | None = option(
-        None,
-        "Write curves for TensorBoard to a new folder in this one.",
-        metavar="DIR",
-        panel="Run and output",
-    )
-
-
-@dataclass(frozen=True)
 class Questions:
     """What a program answers instead of computing; only the command line asks."""
 
@@ -68,14 +38,6 @@ class TrainQuestions(Questions):
     """What `mnist-train` answers instead of training."""
 
     list_models: bool = option(False, "List the models, and what was measured.", panel=_ASKED)
-
-
-@dataclass(frozen=True)
-class Display:
-    """What a program shows."""
-
-    quiet: bool = option(False, "Nothing on stderr but warnings and errors.", short="-q")
-    json: bool = option(False, "JSON Lines on stdout.")
 
 
 def layers_of(given: dict[str, Any], config: str | None, *known: type) -> list[Layer]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from mnist_cli.cli.options import Display, add_command, parameter
+from mnist_cli.cli.options import add_command, parameter
 from mnist_cli.cli.program import (
     exit_unless_main,
     notices,
@@ -17,6 +17,7 @@ from mnist_cli.cli.program import (
 )
 from mnist_cli.config import sources
 from mnist_cli.config.inference import PredictConfig
+from mnist_cli.config.program import Display
 from mnist_cli.errors import ExitCode
 from mnist_cli.events import Unreadable
 from mnist_cli.runtime.files import write_standard_output

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from mnist_cli.cli.options import Display
+from mnist_cli.config.program import Display
 from mnist_cli.config.provenance import Setting, as_json, as_toml, settings_of
 from mnist_cli.config.sources import Layer
 from mnist_cli.runtime.files import write_standard_output

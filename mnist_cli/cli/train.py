@@ -9,16 +9,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from mnist_cli.cli.listings import has_listed
-from mnist_cli.cli.options import (
-    AUTO,
-    Display,
-    Recording,
-    Resume,
-    TrainQuestions,
-    add_command,
-    config_parameter,
-    layers_of,
-)
+from mnist_cli.cli.options import AUTO, TrainQuestions, add_command, config_parameter, layers_of
 from mnist_cli.cli.program import (
     exit_unless_main,
     notices,
@@ -30,6 +21,7 @@ from mnist_cli.cli.show_config import show_config
 from mnist_cli.config import sources
 from mnist_cli.config.options import names_where
 from mnist_cli.config.presets import TRAIN
+from mnist_cli.config.program import Display, Recording, Resume
 from mnist_cli.config.provenance import DEFAULT, resolved_training
 from mnist_cli.config.train import TrainConfig
 from mnist_cli.errors import UsageError

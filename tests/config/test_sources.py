@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from mnist_cli.cli.options import PRESETS, Display
+from mnist_cli.cli.options import PRESETS
+from mnist_cli.config.program import Display
 from mnist_cli.config.sources import Layer, build, check, environment, flag, toml_file, validate
 from mnist_cli.config.train import TrainConfig
 from mnist_cli.errors import UsageError

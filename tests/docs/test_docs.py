@@ -11,9 +11,9 @@ from runpy import run_path
 import pytest
 import torch
 
-from mnist_cli.cli.options import Recording
 from mnist_cli.config.compare import CompareConfig
 from mnist_cli.config.inference import EvalConfig, ExportConfig, PredictConfig
+from mnist_cli.config.program import Recording
 from mnist_cli.config.sources import flag
 from mnist_cli.config.train import TrainConfig
 from mnist_cli.data.datasets import Dataset
