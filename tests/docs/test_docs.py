@@ -1,5 +1,6 @@
 """The pages of `docs/` tell the truth: every command in them runs, the reference is the code's."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -164,6 +165,16 @@ def test_a_model_is_added_as_the_page_says(tmp_path: Path, mnist_dir: Path) -> N
         done = run_copy(folder, *command)
         assert (done.returncode, bool(done.stdout)) == (0, True), done.stderr
     assert "wide" in done.stdout
+
+
+def test_an_optimizer_is_added_as_the_page_says(tmp_path: Path, mnist_dir: Path) -> None:
+    folder = copy_of_the_package(tmp_path)
+    apply(diff_of("training/optim.py"), folder)
+    options = ("--optimizer", "sign-sgd", "--model", "linear", "--subset", "500", "--json", "-q")
+    done = run_copy(folder, "train", *options, "--data-dir", str(mnist_dir))
+    assert done.returncode == 0, done.stderr
+    end = json.loads(done.stdout.splitlines()[-1])
+    assert end["test_accuracy"] > 0.6, "it trains"
 
 
 def test_a_data_set_is_added_as_the_page_says(tmp_path: Path, mnist: Dataset) -> None:
