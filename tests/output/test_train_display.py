@@ -242,13 +242,6 @@ def test_an_explicit_log_interval_shows_steps_even_if_it_is_the_default(
     assert len([line for line in shown.lines if "Step [" in line]) == count
 
 
-def test_steps_are_shown_if_the_default_interval_is_given(shell: Shell) -> None:
-    options = ("--subset", "120", "--batch-size", "1", "--epochs", "1")
-    for more, expected in ((), 0), (("--log-interval", "100"), 1):
-        shown = show(shell, *options, *more, columns=80)
-        assert sum("Step [100/120]" in line for line in shown.lines) == expected
-
-
 def test_lines_of_json_go_to_the_pipe_and_not_above_the_bar(shell: Shell) -> None:
     shown = run(shell, "--json", "--epochs", "2", columns=80)
     events = [json.loads(line)["event"] for line in shown.out.splitlines()]
