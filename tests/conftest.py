@@ -15,9 +15,9 @@ from mnist_cli.config.compare import CompareConfig
 from mnist_cli.config.train import TrainConfig
 from mnist_cli.data.datasets import Dataset, Split, load_dataset
 from tests.helpers.browsing import started_browser
+from tests.helpers.fork_server import ForkServer
 from tests.helpers.hostile import encoded
 from tests.helpers.launching import Launcher
-from tests.helpers.nursery import Nursery
 from tests.helpers.shell import BIN, Shell
 from tests.helpers.trainings import Configure
 
@@ -54,10 +54,13 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def clean_env(mnist_dir: Path) -> dict[str, str]:
-    """Return an environment as a cron job has it, but with the data in place."""
+def clean_env(mnist_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Return an environment as a cron job has it, but with the data in place.
+
+    The first folder of its PATH has the stand-ins of the programs: see `fork_server`.
+    """
     return {
-        "PATH": f"{BIN}:/usr/bin:/bin",
+        "PATH": f"{tmp_path_factory.mktemp('bin')}:{BIN}:/usr/bin:/bin",
         "HOME": "/nonexistent",
         "MNIST_DATA_DIR": str(mnist_dir),
         "OMP_NUM_THREADS": "1",
@@ -65,20 +68,20 @@ def clean_env(mnist_dir: Path) -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def nursery(clean_env: dict[str, str]) -> Iterator[Nursery]:
-    made = Nursery(clean_env)
-    yield made
-    made.close()
+def fork_server(clean_env: dict[str, str]) -> Iterator[ForkServer]:
+    server = ForkServer(clean_env, Path(clean_env["PATH"].partition(":")[0]))
+    yield server
+    server.close()
 
 
 @pytest.fixture
-def shell(tmp_path: Path, clean_env: dict[str, str], nursery: Nursery) -> Shell:
-    return Shell(tmp_path, clean_env, nursery)
+def shell(tmp_path: Path, clean_env: dict[str, str], fork_server: ForkServer) -> Shell:
+    return Shell(tmp_path, clean_env, fork_server)
 
 
 @pytest.fixture
 def launcher(shell: Shell) -> Launcher:
-    return Launcher(shell.nursery, shell.env, shell.folder)
+    return Launcher(shell.fork_server, shell.env, shell.folder)
 
 
 @pytest.fixture

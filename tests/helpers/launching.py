@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.helpers.nursery import Child, Nursery
+from tests.helpers.fork_server import Child, ForkServer
 from tests.helpers.shell import Done
 
 PATIENCE = 60.0  # seconds: all that is waited for takes one or two, on an idle machine
@@ -52,7 +52,7 @@ class Started:
 class Launcher:
     """Starts programs as so many ranks, behind the imports."""
 
-    nursery: Nursery
+    fork_server: ForkServer
     env: dict[str, str]
     folder: Path
     starts: int = 0
@@ -73,7 +73,7 @@ class Launcher:
         for rank, mine in itertools.zip_longest(range(ranks), own, fillvalue={}):
             about = {"RANK": str(rank), "LOCAL_RANK": str(rank)}
             about |= {"WORLD_SIZE": str(ranks), "LOCAL_WORLD_SIZE": str(ranks)}
-            child = self.nursery.start(
+            child = self.fork_server.start(
                 *command,
                 folder=self.folder,
                 env={**self.env, **(where | about if ranks > 1 else {}), **(env or {}), **mine},

@@ -2,11 +2,10 @@
 
 import subprocess
 import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.helpers.nursery import Nursery
+from tests.helpers.fork_server import ForkServer
 
 BIN = Path(sys.executable).parent
 
@@ -20,34 +19,22 @@ class Done:
     err: str
 
 
-PROGRAMS = ("mnist-train", "mnist-eval", "mnist-predict", "mnist-compare", "mnist-export")
-
-
 @dataclass(frozen=True)
 class Shell:
     """Runs installed programs in a folder, without a terminal, with the data in place."""
 
     folder: Path
     env: dict[str, str]
-    nursery: Nursery
+    fork_server: ForkServer
 
     def __call__(
         self, *command: str, env: dict[str, str] | None = None, stdin: bytes = b""
     ) -> Done:
-        """Run a command; a program that begins as always is forked behind its imports."""
-        whole = self.env | (env or {})
-        as_always = all(key.startswith("MNIST_") for key in env or {})
-        if command[0] in PROGRAMS and as_always and not {"--help", "--version"} & {*command}:
-            with tempfile.TemporaryDirectory() as place:
-                given, out, err = (Path(place) / name for name in ("stdin", "out", "err"))
-                given.write_bytes(stdin)
-                streams = {"stdin": given, "out": out, "err": err}
-                child = self.nursery.start(*command, folder=self.folder, env=whole, **streams)
-                return Done(child.wait(), out.read_bytes().decode(), err.read_bytes().decode())
+        """Run a command; the programs of this project are forked from the fork server."""
         done = subprocess.run(
             command,
             cwd=self.folder,
-            env=whole,
+            env=self.env | (env or {}),
             input=stdin,
             capture_output=True,
             timeout=120,

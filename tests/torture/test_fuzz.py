@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.nursery import Nursery
+from tests.helpers.fork_server import ForkServer
 from tests.torture import fuzz
 from tests.torture.amount import count
 
@@ -60,7 +60,7 @@ COMMANDS = {
 
 @pytest.mark.parametrize("kind", COMMANDS)
 def test_the_programs_say_so_with_their_exit_code(
-    kind: str, folder: Path, nursery: Nursery
+    kind: str, folder: Path, fork_server: ForkServer
 ) -> None:
     command, codes = COMMANDS[kind]
     (folder / "here").mkdir()
@@ -71,7 +71,7 @@ def test_the_programs_say_so_with_their_exit_code(
         fuzz.KIND[kind][0](random.Random(f"{kind}/{case}"), place)
         if kind == "idx" and not (place / "data" / "KMNIST").exists():
             continue
-        code = nursery.run(*command, folder=place)
+        code = fork_server.run(*command, folder=place)
         said = (folder / "err").read_text(errors="replace")
         assert code in codes, (case, code, said)
         assert len(said.splitlines()) <= 2, (case, said)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mnist_cli.models.checkpoint import load_checkpoint
-from tests.helpers.nursery import Child, Nursery
+from tests.helpers.fork_server import Child, ForkServer
 from tests.torture.amount import count
 
 # Trainings of about a second that save all the time, with the ways that a training can differ.
@@ -29,12 +29,12 @@ CHAINS = 5  # tests that share the kills, so that they can run in parallel
 
 @pytest.mark.parametrize("chain", range(CHAINS))
 def test_killed_at_random_moments_a_training_ends_as_if_it_was_not(
-    chain: int, nursery: Nursery, mnist_dir: Path, tmp_path: Path
+    chain: int, fork_server: ForkServer, mnist_dir: Path, tmp_path: Path
 ) -> None:
     draw = random.Random(chain)
     name = list(TRAININGS)[chain % len(TRAININGS)]
     options = [*TRAININGS[name].split(), "--json", "-o", "checkpoint.pt"]
-    wanted, took = uninterrupted(nursery, options, tmp_path)
+    wanted, took = uninterrupted(fork_server, options, tmp_path)
     sums: Counter[str] = Counter()
     while sums["kills"] < count(4, 500 // CHAINS):
         folder = tmp_path / "run"
@@ -46,7 +46,7 @@ def test_killed_at_random_moments_a_training_ends_as_if_it_was_not(
         code = None
         while code != 0:
             resume = ["--resume", "checkpoint.pt"] if path.exists() else options
-            child = nursery.start(
+            child = fork_server.start(
                 "mnist-train", *resume, "--json", "--data-dir", str(data), folder=folder
             )
             unpacked = (data / "MNIST" / "raw" / LAST).exists()
@@ -73,11 +73,11 @@ def test_killed_at_random_moments_a_training_ends_as_if_it_was_not(
     print(f"{name}: {dict(sums)}")
 
 
-def uninterrupted(nursery: Nursery, options: list[str], folder: Path) -> tuple[str, float]:
+def uninterrupted(fork_server: ForkServer, options: list[str], folder: Path) -> tuple[str, float]:
     """Return the digest of a training, and the seconds that it takes."""
     (folder / "whole").mkdir()
     began = time.monotonic()
-    assert nursery.run("mnist-train", *options, folder=folder / "whole") == 0
+    assert fork_server.run("mnist-train", *options, folder=folder / "whole") == 0
     took = time.monotonic() - began
     end = json.loads((folder / "out").read_text().splitlines()[-1])
     assert end["event"] == "end"

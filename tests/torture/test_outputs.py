@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from mnist_cli.models.checkpoint import load_checkpoint
-from tests.helpers.nursery import Child, Nursery
+from tests.helpers.fork_server import Child, ForkServer
 from tests.helpers.shell import Shell
 from tests.helpers.trainings import Configure, end_of
 from tests.torture.amount import count
@@ -27,20 +27,23 @@ def wait_for_stop(child: Child) -> None:
         time.sleep(0.001)
 
 
-def test_a_pipe_that_closes_at_any_line_is_no_error(nursery: Nursery, tmp_path: Path) -> None:
+def test_a_pipe_that_closes_at_any_line_is_no_error(
+    fork_server: ForkServer, tmp_path: Path
+) -> None:
     """At each of the lines of --json: code 141, nothing said, and no half of a file."""
     folder = tmp_path / "run"
     folder.mkdir()
-    assert nursery.run("mnist-train", *OPTIONS, folder=folder) == 0
+    assert fork_server.run("mnist-train", *OPTIONS, folder=folder) == 0
     lines = (tmp_path / "out").read_text().splitlines()
     assert len(lines) > 10
-    os.mkfifo(tmp_path / "pipe")
     codes: list[int] = []
     for taken in range(len(lines)):
         shutil.rmtree(folder)
         folder.mkdir()
-        child = nursery.start("mnist-train", *OPTIONS, folder=folder, out=tmp_path / "pipe")
-        with (tmp_path / "pipe").open("rb", buffering=0) as pipe:
+        end, out = os.pipe()
+        child = fork_server.start("mnist-train", *OPTIONS, folder=folder, out=out)
+        os.close(out)
+        with os.fdopen(end, "rb", buffering=0) as pipe:
             for number in range(taken):
                 assert json.loads(pipe.readline())["event"] == json.loads(lines[number])["event"]
             child.kill(signal.SIGSTOP)  # or it could write the last line meanwhile

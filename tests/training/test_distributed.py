@@ -7,16 +7,16 @@ import pytest
 
 from benchmarks.scaling.cases import CASES, TOLERANCE
 from benchmarks.scaling.equivalence import Losses, difference, losses_with
+from tests.helpers.fork_server import ForkServer
 from tests.helpers.launching import Launcher
-from tests.helpers.nursery import Nursery
 from tests.helpers.rank_script import judged_in
 
 
 @pytest.fixture(scope="module")
 def losses_of_one(
-    nursery: Nursery, clean_env: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+    fork_server: ForkServer, clean_env: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> Losses:
-    launcher = Launcher(nursery, clean_env, tmp_path_factory.mktemp("one"))
+    launcher = Launcher(fork_server, clean_env, tmp_path_factory.mktemp("one"))
     [found] = launcher.script("losses", ranks=1)
     return found
 

@@ -1,0 +1,274 @@
+"""A fork server: programs that are forked from a process that has imported PyTorch already.
+
+Importing PyTorch takes more than a second, and most of the tests start a program or several. Run as
+a program, this module is the server: it imports `MODULES`, and forks for each connection to its
+socket. `stand_in.py` is the other end in shell scripts: it stands in the place of `mnist-train` and
+the like, and takes streams, environment and signals to the forked process.
+"""
+
+import atexit
+import contextlib
+import fcntl
+import gc
+import json
+import os
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import traceback
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from runpy import run_module, run_path
+from typing import Any
+
+MODULES = (
+    *(f"mnist_cli.cli.{name}" for name in ("train", "evaluate", "predict", "compare", "export")),
+    "mnist_cli.cli.entry_points",
+    "mnist_cli.output.renderers",
+    "mnist_cli.training.train",
+    "mnist_cli.evaluation.evaluate",
+    "mnist_cli.prediction.predict",
+    "mnist_cli.export.export",
+    "mnist_cli.comparison.compare",
+    "mnist_cli.output.compare_table",
+    "mnist_cli.output.compare_display",
+    "torch.distributed.run",
+)
+PROGRAMS = {
+    "mnist-train": "train",
+    "mnist-eval": "evaluate",
+    "mnist-predict": "predict",
+    "mnist-compare": "compare",
+    "mnist-export": "export",
+}
+MOST_BYTES = 1 << 18  # of a message: a command and its environment
+MOST_FILES = 64
+
+
+@dataclass
+class Child:
+    """A program that is running; it is killed when this is closed."""
+
+    connection: socket.socket
+    number: int
+    code: int | None = field(default=None)
+
+    def kill(self, number: int = signal.SIGKILL) -> None:
+        os.kill(self.number, number)
+
+    def wait(self) -> int:
+        """Return its exit code, negative for the signal that killed it."""
+        if self.code is None:
+            self.code = int(self.connection.recv(MOST_BYTES))
+            self.connection.close()
+        return self.code
+
+    def has_ended(self) -> bool:
+        """Return True if it has ended; until `wait`, its process number stays its own."""
+        if self.code is not None:
+            return True
+        with contextlib.suppress(BlockingIOError):
+            self.connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+            return True
+        return False
+
+
+class ForkServer:
+    """Starts the programs of this project in an environment, and scripts of the tests."""
+
+    def __init__(self, env: dict[str, str], folder: Path) -> None:
+        """Start the server; `folder` receives its socket and the stand-ins of the programs."""
+        self.env = env
+        self.folder = folder
+        self.address = str(folder / "socket")
+        self.make_stand_ins()
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+            listener.bind(self.address)
+            listener.listen(64)
+            number = str(listener.fileno())
+            self._process = subprocess.Popen(
+                [sys.executable, __file__, number, str(folder / "python")],
+                stdin=subprocess.PIPE,
+                pass_fds=[listener.fileno()],
+                env=env,
+            )
+
+    def close(self) -> None:
+        self._process.communicate(timeout=60)
+
+    def make_stand_ins(self) -> None:
+        """Write stand-ins of the installed programs, to come first on the PATH."""
+        (self.folder / "real").symlink_to(Path(sys.executable).parent)
+        source = Path(__file__).with_name("stand_in.py").read_text()
+        for name in (*PROGRAMS, "python", "python3"):
+            path = self.folder / name
+            path.write_text(f"#!{sys.executable} -SE\n{source}")
+            path.chmod(0o755)
+
+    def start(
+        self,
+        *command: str,
+        folder: Path,
+        env: dict[str, str] | None = None,
+        out: Path | int = Path("../out"),
+        err: Path = Path("../err"),
+    ) -> Child:
+        """Start a program in a folder; its output goes to files, by default beside that."""
+        with contextlib.ExitStack() as stack:
+            files = [stack.enter_context(Path(os.devnull).open("rb"))]
+            for file in (out, err):
+                is_open = isinstance(file, int)
+                path = file if is_open else folder / file
+                files.append(stack.enter_context(open(path, "wb", closefd=not is_open)))
+            connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            connection.connect(self.address)
+            job = {"command": command, "folder": str(folder), "env": env or self.env}
+            message = json.dumps(job | {"umask": 0o022, "files": [0, 1, 2]}).encode()
+            socket.send_fds(connection, [message], [file.fileno() for file in files])
+        return Child(connection, int(connection.recv(MOST_BYTES)))
+
+    def run(self, *command: str, **options: Any) -> int:
+        return self.start(*command, **options).wait()
+
+
+class Server:
+    """The process that forks."""
+
+    def __init__(self, listener: socket.socket, python: str) -> None:
+        self.listener = listener
+        self.python = python  # what the programs start as Python
+        self.ready = selectors.DefaultSelector()
+        self.children: dict[socket.socket, int] = {}
+
+    def serve(self) -> None:
+        """Fork for each connection, until standard input is closed."""
+        self.ready.register(0, selectors.EVENT_READ, self.stop)
+        self.ready.register(self.listener, selectors.EVENT_READ, self.accept)
+        while True:
+            for key, _ in self.ready.select():
+                key.data(key.fileobj)
+
+    def stop(self, _stdin: int) -> None:
+        sys.exit()
+
+    def accept(self, listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        self.ready.register(connection, selectors.EVENT_READ, self.fork)
+
+    def fork(self, connection: socket.socket) -> None:
+        """Start the program that a message asks for, and answer with its process number."""
+        message, files, *_ = socket.recv_fds(connection, MOST_BYTES, MOST_FILES)
+        self.ready.unregister(connection)
+        number = os.fork() if message else None
+        if number == 0:
+            self.listener.close()
+            self.ready.close()
+            for other in (*self.children, connection):
+                other.close()
+            run_and_exit(json.loads(message), files, self.python)
+        for file in files:
+            os.close(file)
+        if not number:
+            connection.close()
+            return
+        self.children[connection] = number
+        self.ready.register(connection, selectors.EVENT_READ, self.end)
+        ended = os.pidfd_open(number)
+        self.ready.register(ended, selectors.EVENT_READ, lambda _: self.tell(connection, ended))
+        connection.send(str(number).encode())
+
+    def tell(self, connection: socket.socket, ended: int) -> None:
+        """Send the exit code of a process that has ended; it stays a zombie."""
+        self.ready.unregister(ended)
+        os.close(ended)
+        status = os.waitid(os.P_PID, self.children[connection], os.WEXITED | os.WNOWAIT)
+        assert status
+        code = status.si_status if status.si_code == os.CLD_EXITED else -status.si_status
+        with contextlib.suppress(OSError):
+            connection.send(str(code).encode())
+
+    def end(self, connection: socket.socket) -> None:
+        """Kill a process that nobody waits for any longer, if it has not ended."""
+        self.ready.unregister(connection)
+        number = self.children.pop(connection)
+        os.kill(number, signal.SIGKILL)
+        os.waitpid(number, 0)
+        connection.close()
+
+
+def run_and_exit(job: dict[str, Any], files: list[int], python: str) -> None:
+    """Run a program in this process, which was forked for it, and end as the interpreter does."""
+    code: object = None
+    try:
+        become(job, files)
+        sys.executable = python
+        run(*job["command"])
+    except SystemExit as stop:
+        code = stop.code
+        if isinstance(code, str):
+            print(code, file=sys.stderr)
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    code = code if isinstance(code, int) else int(code is not None)
+    try:
+        atexit._run_exitfuncs()
+        for stream in filter(None, (sys.stdout, sys.stderr)):
+            stream.flush()
+    except BaseException:
+        traceback.print_exc()
+        code = 120
+    os._exit(code)
+
+
+def become(job: dict[str, Any], files: list[int]) -> None:
+    """Take over the folder, the environment and the open files of a job."""
+    os.chdir(job["folder"])
+    os.umask(job["umask"])
+    os.environ.clear()
+    os.environ.update(job["env"])
+    beyond = [fcntl.fcntl(file, fcntl.F_DUPFD, 1000) for file in files]
+    os.closerange(0, 1000)
+    for file, target in zip(beyond, job["files"], strict=True):
+        os.dup2(file, target)
+        os.close(file)
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        errors, stream = getattr(sys, name).errors, None
+        if number in job["files"]:
+            mode = "w" if number else "r"
+            buffering = 1 if number == 2 or os.isatty(number) else -1
+            stream = open(number, mode, buffering, errors=errors, closefd=False)  # noqa: SIM115
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)
+
+
+def run(name: str, *arguments: str) -> None:
+    """Run an installed program, a module (`python -m`) or a script of the tests."""
+    if name in PROGRAMS:
+        sys.argv = [name, *arguments]
+        getattr(import_module("mnist_cli.cli.entry_points"), PROGRAMS[name])()
+    elif arguments[0] == "-m":
+        sys.argv = [*arguments[1:]]
+        sys.path.insert(0, "")
+        run_module(arguments[1], run_name="__main__", alter_sys=True)
+    else:
+        sys.argv = [*arguments]
+        sys.path.insert(0, str(Path(arguments[0]).parent))
+        run_path(arguments[0], run_name="__main__")
+
+
+def main(descriptor: int, python: str) -> None:
+    """Import, and serve."""
+    del sys.path[0]  # the folder of this file
+    for module in MODULES:
+        import_module(module)
+    gc.freeze()  # or the first collection in each process copies everything
+    with socket.socket(fileno=descriptor) as listener:
+        Server(listener, python).serve()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), sys.argv[2])
