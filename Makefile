@@ -4,13 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help install train eval test torture lint docs bench bench-quick clean
+.PHONY: help install train eval test test-quick torture lint docs bench bench-quick clean
 
 help:
 	@echo "make train   install if need be, and train: writes checkpoint.pt"
 	@echo "make eval    score checkpoint.pt on the test set"
 	@echo "make test    install if need be, and run the tests"
-	@echo "make torture what make test does a little of: hundreds of kills, 80,000 damaged files; prints counts"
+	@echo "make test-quick  only the tests that start no program: in less than a minute"
+	@echo "make torture what make test does a little of: hundreds of kills, 80,000 damaged files, whole tutorials; prints counts"
 	@echo "make lint    ruff and mypy --strict"
 	@echo "make docs    write docs/reference.md anew, from the code"
 	@echo "make bench   install what to compare with, and measure speed (bench-quick: in 3 minutes)"
@@ -33,10 +34,15 @@ eval: checkpoint.pt
 	$(BIN)/mnist-eval checkpoint.pt
 
 test: $(READY)
-	$(BIN)/pytest -n auto
+	$(BIN)/pytest -n auto --dist worksteal
+
+# Without the tests that start a program, a browser or several ranks, those of the documentation's
+# commands and those in tests/torture: for every edit, where `make test` is for every commit.
+test-quick: $(READY)
+	$(BIN)/pytest -n auto --dist worksteal -m "not slow"
 
 torture: $(READY)
-	MNIST_TORTURE=1 $(BIN)/pytest -n auto -rP tests/torture tests/runtime/test_file_faults.py tests/training/test_distributed.py
+	MNIST_TORTURE=1 $(BIN)/pytest -n auto -rP tests/torture tests/docs tests/runtime/test_file_faults.py tests/training/test_distributed.py
 
 lint: $(READY)
 	$(BIN)/ruff check .

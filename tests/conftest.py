@@ -17,9 +17,22 @@ from mnist_cli.data.datasets import Dataset, Split, load_dataset
 from tests.helpers.browsing import started_browser
 from tests.helpers.fork_server import ForkServer
 from tests.helpers.hostile import encoded
+from tests.helpers.idx_files import write_raw
 from tests.helpers.launching import Launcher
 from tests.helpers.shell import BIN, Shell
 from tests.helpers.trainings import Configure
+
+SLOW_FIXTURES = {"fork_server", "trained", "browser", "rooms"}
+SLOW_FOLDERS = {"torture"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as slow what starts programs or browsers."""
+    for item in items:
+        fixtures = {*getattr(item, "fixturenames", ())}
+        if fixtures & SLOW_FIXTURES or item.path.parent.name in SLOW_FOLDERS:
+            item.add_marker("slow")
+
 
 torch.set_num_threads(1)  # also for fixtures that are made before `one_thread`
 
@@ -36,6 +49,15 @@ def mnist_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def mnist(mnist_dir: Path) -> Dataset:
     return load_dataset("mnist", mnist_dir)
+
+
+@pytest.fixture(scope="session")
+def few_dir(mnist: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a data folder whose KMNIST is the first 8,000 training and 1,000 test samples."""
+    folder = tmp_path_factory.mktemp("few")
+    train, test = Split(*mnist.train[:8000]), Split(*mnist.test[:1000])
+    write_raw(folder / "KMNIST" / "raw", train, test)
+    return folder
 
 
 @pytest.fixture
@@ -116,7 +138,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, mnist_dir: Path) -> Path:
     return path
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def browser() -> Iterator[Any]:
     yield from started_browser()
 

@@ -14,7 +14,8 @@ import pytest
 from mnist_cli.config.options import DATASETS, DEVICES, MODES, SCHEDULES
 from mnist_cli.config.presets import COMPARE, TRAIN, preset_names
 from mnist_cli.config.registry import NETWORKS, OPTIMIZERS
-from tests.helpers.shell import BIN, PROGRAMS
+from tests.helpers.fork_server import PROGRAMS
+from tests.helpers.shell import BIN
 
 SHELLS = ("bash", "zsh", "fish")
 

@@ -19,7 +19,8 @@ from mnist_cli.config.registry import NETWORKS
 from mnist_cli.config.sources import build, toml_file
 from mnist_cli.config.train import TrainConfig
 from mnist_cli.models.networks import build_model, count_parameters
-from tests.helpers.shell import BIN, PROGRAMS, Shell
+from tests.helpers.fork_server import PROGRAMS
+from tests.helpers.shell import BIN, Shell
 
 FIGURES = load_figures()
 AGAIN = "measure it anew: python -m benchmarks.figures"

@@ -16,7 +16,8 @@ from mnist_cli.config.registry import NETWORKS, OPTIMIZERS
 from mnist_cli.config.sources import flag
 from mnist_cli.config.suggestions import nearest, nearest_option
 from mnist_cli.config.train import TrainConfig
-from tests.helpers.shell import PROGRAMS, Shell
+from tests.helpers.fork_server import PROGRAMS
+from tests.helpers.shell import Shell
 
 OPTIONS = [flag(field.name) for field in fields(TrainConfig)]
 EVERY_KIND = (

@@ -17,7 +17,9 @@ from mnist_cli.config.inference import EvalConfig, ExportConfig, PredictConfig
 from mnist_cli.config.program import Recording
 from mnist_cli.config.sources import flag
 from mnist_cli.config.train import TrainConfig
-from mnist_cli.data.datasets import Dataset
+from mnist_cli.data.datasets import Dataset, Split
+from tests.helpers.idx_files import write_raw
+from tests.helpers.pages import FEW, blocks, commands_of, shortened
 from tests.helpers.shell import Shell
 
 ROOT = Path(__file__).parents[2]
@@ -28,41 +30,28 @@ TUTORIALS = (
     "pipelines.md",
     "cluster.md",
 )
-# Quick stand-ins: every command runs as printed, on fewer samples and with one thread.
-QUICK = {"MNIST_SUBSET": "2000"}
 COMPARED = ("--subset", "200", "--batch-sizes", "64", "--epochs", "1", "--seeds", "1", "-q")
 
 
-def blocks(page: Path, *languages: str) -> list[str]:
-    pattern = rf"```(?:{'|'.join(languages)})\n(.*?)```"
-    return re.findall(pattern, page.read_text(), re.DOTALL)
-
-
-def commands_of(text: str) -> list[str]:
-    """Return the commands of a page, in the order in which a reader types them."""
-    typed = []
-    for kind, block in re.findall(r"```(sh|console)\n(.*?)```", text, re.DOTALL):
-        lines = block.splitlines()
-        typed += lines if kind == "sh" else [ln[2:] for ln in lines if ln.startswith("$ ")]
-    return typed
-
-
 @pytest.mark.parametrize("name", TUTORIALS)
-def test_every_command_of_a_tutorial_works_as_printed(name: str, shell: Shell) -> None:
-    script = "\n".join(commands_of((DOCS / name).read_text()))
+def test_every_command_of_a_tutorial_works_as_printed(
+    name: str, shell: Shell, few_dir: Path
+) -> None:
+    script = shortened("\n".join(commands_of((DOCS / name).read_text())))
     assert script.count("mnist") >= 4
-    done = shell.bash(f"set -e\n{script}", env=QUICK)
+    done = shell.bash(f"set -e\n{script}", env={**FEW, "MNIST_DATA_DIR": str(few_dir)})
     assert done.code == 0, done.err
     assert "error: " not in done.err.replace("error: test accuracy", "")
 
 
 def test_the_cells_of_the_notebook_follow_on_one_another(shell: Shell, mnist_dir: Path) -> None:
-    cells = blocks(DOCS / "notebook.md", "python")
+    cells = blocks((DOCS / "notebook.md").read_text(), "python")
     assert len(cells) >= 5
     (shell.folder / "data").symlink_to(mnist_dir)
-    done = shell("python", "-c", "\n".join(cells), env={**QUICK, "MPLBACKEND": "agg"})
+    script = shortened("\n".join(cells)).replace("epochs=1,", "epochs=1, subset=2000,")
+    done = shell("python", "-c", script, env={"MPLBACKEND": "agg"})
     assert done.code == 0, done.err
-    assert "are misread" in done.out
+    assert "are misclassified" in done.out
     assert re.search(r"^- ", done.out, re.M), "the verdict"
 
 
@@ -131,7 +120,8 @@ def run_copy(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
 
 def diff_of(path: str) -> str:
     """Return the diff of the page that touches a file of the package."""
-    (diff,) = [d for d in blocks(DOCS / "contributing.md", "diff") if f"--- mnist_cli/{path}" in d]
+    page = (DOCS / "contributing.md").read_text()
+    (diff,) = [d for d in blocks(page, "diff") if f"--- mnist_cli/{path}" in d]
     return diff
 
 
@@ -185,13 +175,8 @@ def test_a_data_set_is_added_as_the_page_says(tmp_path: Path, mnist: Dataset) ->
     done = run_copy(folder, *train)
     assert done.returncode == 3
     assert "train-images-idx3-ubyte" in done.stderr, "it says what to put where"
-    raw = folder / "data" / "HouseNumbers" / "raw"
-    raw.mkdir(parents=True, exist_ok=True)
-    for name, split in (("train", mnist.train), ("t10k", mnist.test)):
-        images, labels = split[torch.arange(300)]
-        header = (0x803).to_bytes(4, "big") + b"".join(n.to_bytes(4, "big") for n in (300, 28, 28))
-        (raw / f"{name}-images-idx3-ubyte").write_bytes(header + images.numpy().tobytes())
-        header = (0x801).to_bytes(4, "big") + (300).to_bytes(4, "big")
-        (raw / f"{name}-labels-idx1-ubyte").write_bytes(header + labels.numpy().tobytes())
+    samples = torch.arange(300)
+    train_set, test_set = Split(*mnist.train[samples]), Split(*mnist.test[samples])
+    write_raw(folder / "data" / "HouseNumbers" / "raw", train_set, test_set)
     done = run_copy(folder, *train)
     assert (done.returncode, done.stdout) == (0, "checkpoint.pt\n"), done.stderr

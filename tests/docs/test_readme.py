@@ -6,17 +6,11 @@ from pathlib import Path
 import pytest
 
 from mnist_cli.errors import ExitCode
-from tests.docs.test_docs import commands_of
+from tests.helpers.pages import FEW, blocks, commands_of, shortened
 from tests.helpers.shell import Shell
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
-# Quick stand-ins: every command runs as printed, on fewer samples and with one thread.
-QUICK = {"MNIST_SUBSET": "2000"}
-
-
-def blocks(language: str, text: str = README) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
 
 
 def section(title: str) -> str:
@@ -25,7 +19,7 @@ def section(title: str) -> str:
 
 # Each of their lines stands for itself; those of other sections follow on one another.
 ALONE = [section("In pipelines"), section("On many processors and machines")]
-PIPELINES = [line for text in ALONE for block in blocks("sh", text) for line in block.splitlines()]
+PIPELINES = [line for text in ALONE for block in blocks(text, "sh") for line in block.splitlines()]
 
 
 def test_there_are_at_least_five_pipelines() -> None:
@@ -33,28 +27,32 @@ def test_there_are_at_least_five_pipelines() -> None:
 
 
 @pytest.mark.parametrize("line", PIPELINES)
-def test_a_pipeline_works_as_printed(line: str, shell: Shell) -> None:
-    quick = line.replace("--min-accuracy 0.97", "--min-accuracy 0.5")
-    done = shell.bash(quick, env=QUICK)
+def test_a_pipeline_works_as_printed(line: str, shell: Shell, few_dir: Path) -> None:
+    quick = shortened(line).replace("--min-accuracy 0.97", "--min-accuracy 0.5")
+    done = shell.bash(quick, env={**FEW, "MNIST_DATA_DIR": str(few_dir)})
     assert done.code == 0, done.err
     assert done.out.strip()
     assert "error" not in done.err or "exit code 5" in done.out
 
 
-def test_the_commands_of_the_other_sections_work_one_after_another(shell: Shell) -> None:
+def test_the_commands_of_the_other_sections_work_one_after_another(
+    shell: Shell, few_dir: Path
+) -> None:
     rest = README
     for text in ALONE:
         rest = rest.replace(text, "")
     installing = ("make ", ".venv/")
     typed = [line for line in commands_of(rest) if not line.startswith(installing)]
     assert len(typed) >= 8
-    done = shell.bash("set -e\n" + "\n".join(typed), env=QUICK)
+    done = shell.bash(
+        "set -e\n" + shortened("\n".join(typed)), env={**FEW, "MNIST_DATA_DIR": str(few_dir)}
+    )
     assert done.code == 0, done.err
     assert "error: " not in done.err
 
 
 def test_the_python_example_works_as_printed(shell: Shell, mnist_dir: Path) -> None:
-    (example,) = blocks("python")
+    (example,) = blocks(README, "python")
     assert len(example.strip().splitlines()) <= 10
     (shell.folder / "data").symlink_to(mnist_dir)
     example = example.replace("epochs=1", "epochs=1, subset=2000")

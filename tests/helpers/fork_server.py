@@ -184,6 +184,8 @@ class Server:
         """Send the exit code of a process that has ended; it stays a zombie."""
         self.ready.unregister(ended)
         os.close(ended)
+        if connection not in self.children:  # killed since nobody waited for it
+            return
         status = os.waitid(os.P_PID, self.children[connection], os.WEXITED | os.WNOWAIT)
         assert status
         code = status.si_status if status.si_code == os.CLD_EXITED else -status.si_status

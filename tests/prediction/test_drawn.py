@@ -1,4 +1,7 @@
-"""The drawn test set, with the network that `mnist-train` makes without options."""
+"""The drawn test set, with the network that `mnist-train` makes without options.
+
+`make test` trains it less.
+"""
 
 import subprocess
 from pathlib import Path
@@ -7,14 +10,15 @@ import pytest
 
 from tests.drawn.sheet import IMAGES, DrawnResult, predict_drawn
 from tests.helpers.shell import BIN
+from tests.torture.amount import count
 
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory, mnist_dir: Path) -> list[DrawnResult]:
     path = tmp_path_factory.mktemp("default") / "checkpoint.pt"
-    command = [BIN / "mnist-train", "-q", "--data-dir", mnist_dir, "-o", path]
     # One thread: the parallel workers of a test run would fight over the cores.
-    command += ["--threads", "1"]
+    command = [BIN / "mnist-train", "-q", "--data-dir", mnist_dir, "-o", path, "--threads", "1"]
+    command += ["--subset", str(count(12_000, 60_000)), "--epochs", str(count(3, 5))]
     subprocess.run(command, check=True, capture_output=True, timeout=550)
     return list(predict_drawn(str(path)))
 

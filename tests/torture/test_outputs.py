@@ -175,10 +175,13 @@ def test_a_clock_that_jumps_changes_nothing(
 def test_one_signal_is_enough_where_nobody_reads(shell: Shell) -> None:
     """A FIFO without a reader would be waited for, for ever."""
     os.mkfifo(shell.folder / "fifo")
-    command = ["mnist-train", "-q", "--model", "linear", "--subset", "640", "-o", "fifo"]
-    process = subprocess.Popen(command, cwd=shell.folder, env=shell.env, stderr=subprocess.PIPE)
-    time.sleep(8)  # it is done training, and waits; or, on a loaded machine, is not
-    process.terminate()
+    command = "mnist-train --json -q --model linear --subset 640 --epochs 1 -o fifo".split()
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    process = subprocess.Popen(command, cwd=shell.folder, env=shell.env, **pipes)
+    assert process.stdout
+    while b'"event": "epoch"' not in process.stdout.readline():
+        pass
+    process.terminate()  # what is next is to save
     _, err = process.communicate(timeout=60)
     assert process.returncode == 143
     assert b"Traceback" not in err

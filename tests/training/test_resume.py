@@ -1,9 +1,9 @@
 """Trainings that are interrupted and go on: exactly, or not at all."""
 
+import itertools
 import signal
 from collections.abc import Iterable
 from dataclasses import replace
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from mnist_cli.training import train as training
 from mnist_cli.training.state import TrainingState
 from mnist_cli.training.train import train
 from tests.helpers.trainings import Configure, SignalAt, end_of, steps
+from tests.torture.amount import count
 
 
 @pytest.mark.parametrize(
@@ -192,13 +193,13 @@ def without_times(events: list[Event]) -> list[dict[str, Any]]:
 def test_wherever_a_signal_comes_the_rest_can_follow(
     options: dict[str, Any], small: Configure, few: Split, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """At every look for a signal: in updates, evaluations and probes."""
+    """At every fifth look for a signal, or each: in updates, evaluations and probes."""
     monkeypatch.setattr(training, "load_dataset", lambda *_: Dataset(few, few))
     config = replace(small(**options), subset=None)
     config = config if config.mode == "batch" else replace(config, batch_size=30)
     whole = without_times(list(train(config)))[1:]
     monkeypatch.setattr(training, "StopSignals", SignalAt)
-    for place in count(1):
+    for place in itertools.count(1, count(5, 1)):
         Path(config.output).unlink()
         SignalAt.place, SignalAt.looks = place, 0
         events: list[Event] = []

@@ -1,0 +1,22 @@
+"""Data sets in files as those of MNIST, made by the tests."""
+
+import struct
+from pathlib import Path
+
+from torch import Tensor
+
+from mnist_cli.data.split import Split
+
+
+def idx_bytes(values: Tensor) -> bytes:
+    """Return the IDX file of bytes of any shape."""
+    sizes = struct.pack(f">{values.ndim}I", *values.shape)
+    return bytes([0, 0, 8, values.ndim]) + sizes + values.contiguous().numpy().tobytes()
+
+
+def write_raw(raw: Path, train: Split, test: Split) -> None:
+    """Write the four files of a data set to a folder."""
+    raw.mkdir(parents=True, exist_ok=True)
+    for name, split in (("train", train), ("t10k", test)):
+        (raw / f"{name}-images-idx3-ubyte").write_bytes(idx_bytes(split.images))
+        (raw / f"{name}-labels-idx1-ubyte").write_bytes(idx_bytes(split.labels))
