@@ -9,8 +9,7 @@ from unittest.mock import patch
 
 import torch
 
-from benchmarks.scaling.cases import CASES, TOLERANCE, Case
-from benchmarks.scaling.worker import losses_of
+from benchmarks.scaling.cases import CASES, TOLERANCE, Case, losses_of
 from mnist_cli.config.train import TrainConfig
 from mnist_cli.data import bundled
 from mnist_cli.data.datasets import load_dataset
