@@ -1,4 +1,4 @@
-"""Where and when the state of a training is written, and what to say of that."""
+"""Write the checkpoints of a run, and say how to resume from them."""
 
 import os
 import shlex
@@ -14,7 +14,7 @@ from mnist_cli.runtime.signals import StopSignals
 
 
 class Saver:
-    """Writes the checkpoints of a run to its claimed output, or the last one to a stream.
+    """Writes the checkpoints of a run to its locked output, or only the last one to a stream.
 
     `resumed` is the checkpoint that the training goes on from. A lock of `None` stands for
     standard output. One that is not `writing` only keeps account, as do all ranks but the first.
@@ -55,7 +55,7 @@ class Saver:
             self._lock.check_disk_space(len(encode(checkpoint)))
 
     def needs_save(self, checkpoint: Checkpoint, *, last: bool) -> bool:
-        """Tell whether `save` would write: a stream gets only the last checkpoint."""
+        """Return True if `save` would write: a stream gets only the last checkpoint."""
         return checkpoint.position != self.saved and (last or not self._is_stream)
 
     def save(self, checkpoint: Checkpoint) -> None:

@@ -1,4 +1,4 @@
-"""What the ranks add up in an update: the gradient, and the sums beside it, in one vector.
+"""The gradient all-reduce: the gradient and the running sums of an update, in one vector.
 
 `torch.nn.parallel.DistributedDataParallel` would average the ranks' gradients, which is wrong where
 their shares differ by a sample; it would send them in several buckets, at every micro-batch unless
@@ -42,7 +42,7 @@ class RunningSums:
 
 
 class GradientAllReduce:
-    """The vector in which a group adds up its shares of an update."""
+    """Sums the gradients of all ranks in one vector, together with the running sums."""
 
     def __init__(self, group: ProcessGroup, parameters: Sequence[Tensor]) -> None:
         self._group = group

@@ -1,4 +1,4 @@
-"""What can be measured of a network between two updates, beside its loss."""
+"""Probes: measurements of a network between two updates, besides its loss."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -35,10 +35,6 @@ class Probes:
     samples: Split
     pool: ThreadPool
     clock: Callable[[], float]
-
-    def due(self, update: int) -> bool:
-        """Tell whether the state after so many updates is to be probed."""
-        return bool(self.config.probe) and update % self.config.probe_every == 0
 
     def measure(
         self, model: nn.Module, *, update: int, samples_seen: int, lr: float
