@@ -19,9 +19,10 @@ from mnist_cli.cli.listings import Entry, models_of, presets_of
 from mnist_cli.cli.measured import Measured, load_figures
 from mnist_cli.comparison import events as lab_events
 from mnist_cli.config.presets import COMPARE, PRESETS, TRAIN
-from mnist_cli.config.registry import NETWORKS
+from mnist_cli.config.registry import NETWORKS, PROBES
 from mnist_cli.errors import MEANINGS
-from mnist_cli.events import Event
+from mnist_cli.events import Event, ProbeEvent
+from mnist_cli.training.probes.probes import probe_class
 
 PAGE = Path(__file__).with_name("reference.md")
 PROGRAMS = ("train", "evaluate", "predict", "compare", "export")
@@ -110,24 +111,26 @@ def _program(name: str) -> Iterator[str]:
 
 def _kinds(module: ModuleType) -> list[type[Event]]:
     """Return the events of a module that are written as JSON, in the order of the source."""
+    probes = [probe_class(name) for name in PROBES]
     return [
-        kind
+        each
         for kind in vars(module).values()
         if isinstance(kind, type)
         and issubclass(kind, Event)
         and kind is not Event
         and kind.lasting
         and kind.__module__ == module.__name__
+        for each in (probes if kind is ProbeEvent else [kind])
     ]
 
 
 def _event(kind: type[Event]) -> Iterator[str]:
     """Yield the lines of an event's section."""
-    program = OF.get(kind, "train" if kind.__module__ == events.__name__ else "compare")
+    program = OF.get(kind, "compare" if kind.__module__ == lab_events.__name__ else "train")
     yield f"\n### `{kind.name}` of mnist-{program}: {kind.__name__}\n"
     yield inspect.cleandoc(kind.__doc__ or "") + "\n"
     hints = get_type_hints(kind)
-    for field in fields(kind):
+    for field in events.fields_of(kind):
         if field.name == "seconds":
             continue
         key = f"*`{field.name}`*" if events.is_optional(field.name) else f"`{field.name}`"

@@ -6,7 +6,8 @@ cross-entropies in nats; accuracies are fractions from 0 to 1.
 """
 
 import math
-from dataclasses import asdict, dataclass, field
+from abc import ABC, abstractmethod
+from dataclasses import KW_ONLY, Field, asdict, dataclass, field, fields
 from typing import Any, ClassVar
 
 SCHEMA = 1
@@ -76,90 +77,30 @@ class Step(Event):
 
 
 @dataclass(frozen=True)
-class NoiseProbe(Event):
-    """The gradient noise scale after `update` updates, in samples: see `training.probes.noise`.
+class ProbeEvent(Event, ABC):
+    """What a probe measured after `update` updates, with the network in `network_mode`.
 
-    `trace` and `gradient_square` are tr Σ and |G|². They are exact for the training set if `exact`,
-    and otherwise estimated from the per-sample gradients of `samples` out of `population`. The
-    two-batch results are estimates, means over draws. Networks are probed in evaluation mode.
+    Each probe is a subclass in `training/probes/`, with fields of its own. `probe` is its name in
+    the registry. Keys of `curves` become curves in TensorBoard.
     """
 
     name: ClassVar[str] = "probe"
+    curves: ClassVar[tuple[str, ...]] = ()
     update: int
     samples_seen: int
-    noise_scale: float
-    trace: float
-    gradient_square: float
-    samples: int
-    population: int
-    exact: bool
-    two_batch_noise_scale: float
-    two_batch_trace: float
-    two_batch_gradient_square: float
-    two_batch_sizes: list[int]
-    two_batch_draws: int
-    probe: str = "noise"
+    _: KW_ONLY
+    probe: str = ""
     network_mode: str = "evaluation"
     arm: str | None = None
 
-
-@dataclass(frozen=True)
-class AlignmentProbe(Event):
-    """Mini-batch gradients compared with the full gradient: see `training.probes.alignment`.
-
-    The full gradient is exact; the cosines and the deviation are estimates from `draws` batches.
-    """
-
-    name: ClassVar[str] = "probe"
-    update: int
-    samples_seen: int
-    batch_size: int
-    population: int
-    draws: int
-    cosine_mean: float
-    cosine_deviation: float
-    deviation: float
-    gradient_norm: float
-    probe: str = "alignment"
-    network_mode: str = "evaluation"
-    arm: str | None = None
+    @abstractmethod
+    def summary(self) -> str:
+        """Return the result and its uncertainty, for people."""
 
     @property
-    def as_if_independent(self) -> float:
-        """The deviation of batches whose samples are drawn with replacement.
-
-        Drawing without replacement reduces it by the factor √((N - B) / (N - 1)).
-        """
-        rest = (self.population - self.batch_size) / (self.population - 1)
-        return self.deviation / math.sqrt(rest)
-
-
-@dataclass(frozen=True)
-class SharpnessProbe(Event):
-    """The largest eigenvalue of the Hessian of the mean loss over `samples`.
-
-    An eigenvalue lies within `residual` of `sharpness`. On a quadratic, gradient descent at the
-    learning rate `lr` is stable below `two_over_lr`, and with SGD's momentum below `stable_up_to`,
-    which is None for AdamW.
-    """
-
-    name: ClassVar[str] = "probe"
-    update: int
-    samples_seen: int
-    sharpness: float
-    residual: float
-    iterations: int
-    samples: int
-    population: int
-    lr: float
-    two_over_lr: float | None
-    stable_up_to: float | None
-    probe: str = "sharpness"
-    network_mode: str = "evaluation"
-    arm: str | None = None
-
-
-ProbeEvent = NoiseProbe | AlignmentProbe | SharpnessProbe
+    def curve_suffix(self) -> str:
+        """The end of the curves' names, where a probe yields several events after an update."""
+        return ""
 
 
 @dataclass(frozen=True)
@@ -287,12 +228,26 @@ def to_dict(event: Event) -> dict[str, Any]:
     The arm of a comparison is left out likewise. A number that is not finite, which JSON does not
     have, becomes null.
     """
-    fields = {
+    values = {
         key: None if isinstance(value, float) and not math.isfinite(value) else value
-        for key, value in asdict(event).items()
+        for key, value in values_of(event).items()
     }
-    present = {k: v for k, v in fields.items() if v is not None or not is_optional(k)}
+    present = {k: v for k, v in values.items() if v is not None or not is_optional(k)}
     return {"event": event.name, **present}
+
+
+def values_of(event: Event) -> dict[str, Any]:
+    """Return the values of an event by key, in the order in which they are written."""
+    values = asdict(event)
+    return {field.name: values[field.name] for field in fields_of(type(event))}
+
+
+def fields_of(kind: type[Event]) -> list[Field[Any]]:
+    """Return the fields of an event in the order in which they are written.
+
+    Those of a base class that are keyword-only come last.
+    """
+    return sorted(fields(kind), key=lambda field: field.kw_only is True)
 
 
 def is_optional(key: str) -> bool:

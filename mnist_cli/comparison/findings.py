@@ -34,7 +34,7 @@ from mnist_cli.comparison.stats import (
     welch_test,
 )
 from mnist_cli.config.compare import CompareConfig
-from mnist_cli.events import AlignmentProbe
+from mnist_cli.training.probes.alignment import AlignmentProbe
 
 EDGE_TOLERANCE = 0.15  # of 2 / learning rate: what counts as being at the edge of stability
 

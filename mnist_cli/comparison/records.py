@@ -11,7 +11,7 @@ import logging
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from types import UnionType
 from typing import Any, ClassVar, Union, get_args, get_origin, get_type_hints
@@ -21,11 +21,13 @@ from filelock import FileLock, Timeout
 from mnist_cli.comparison.arm_run import RunTraining, SharedData
 from mnist_cli.comparison.events import REASONS, Change, Point, RunEnd
 from mnist_cli.comparison.plan import WITHOUT_EFFECT, Run
+from mnist_cli.config.registry import PROBES
 from mnist_cli.data.batches import epoch_shape
 from mnist_cli.errors import CheckpointError, OutputError
-from mnist_cli.events import AlignmentProbe, Event, NoiseProbe, SharpnessProbe
+from mnist_cli.events import Event, ProbeEvent, values_of
 from mnist_cli.models.checkpoint import load_checkpoint, save_checkpoint
 from mnist_cli.runtime.files import write_atomic
+from mnist_cli.training.probes.probes import probe_class
 from mnist_cli.training.state import TrainingState, versions_on
 
 _log = logging.getLogger(__name__)
@@ -43,12 +45,7 @@ class Saved(Event):
     train_seconds: float
 
 
-_KINDS: dict[tuple[str, str | None], type[Event]] = {
-    **{(kind.name, None): kind for kind in (Point, Change, RunEnd, Saved)},
-    ("probe", "noise"): NoiseProbe,
-    ("probe", "alignment"): AlignmentProbe,
-    ("probe", "sharpness"): SharpnessProbe,
-}
+_KINDS: dict[str, type[Event]] = {kind.name: kind for kind in (Point, Change, RunEnd, Saved)}
 
 
 class RunFolder:
@@ -189,7 +186,7 @@ def _to_json(event: Event) -> dict[str, Any]:
     """Return the JSON object of an event; numbers that are not finite are written as strings."""
     values = {
         key: str(value) if isinstance(value, float) and not math.isfinite(value) else value
-        for key, value in asdict(event).items()
+        for key, value in values_of(event).items()
     }
     return {"event": event.name, **values}
 
@@ -203,7 +200,9 @@ def event_from_json(values: Any) -> Event:  # noqa: ANN401
     """
     values = dict(values)
     name = values.pop("event")
-    kind = _KINDS[name, values.get("probe")]
+    if name == ProbeEvent.name and values["probe"] not in PROBES:
+        raise ValueError(f"its probe is {str(values['probe'])[:40]}")
+    kind = probe_class(values["probe"]) if name == ProbeEvent.name else _KINDS[name]
     hints = get_type_hints(kind)
     known = {field.name: hints[field.name] for field in fields(kind)}
     return kind(**{key: _checked(key, value, known[key]) for key, value in values.items()})

@@ -16,7 +16,10 @@ from mnist_cli.comparison.events import (
 )
 from mnist_cli.comparison.stats import Sample, interpolate, sample
 from mnist_cli.config.compare import FULL
-from mnist_cli.events import AlignmentProbe, Event, NoiseProbe, SharpnessProbe
+from mnist_cli.events import Event
+from mnist_cli.training.probes.alignment import AlignmentProbe
+from mnist_cli.training.probes.noise import NoiseProbe
+from mnist_cli.training.probes.sharpness import SharpnessProbe
 
 Values = dict[int | str, list[float]]  # by batch size, a value a seed
 

@@ -16,7 +16,6 @@ MODES = ("mini-batch", "batch")
 SCHEDULES = ("constant", "one-cycle", "cosine")
 DATASETS = ("mnist", "fashion-mnist", "kmnist", "qmnist")
 DEVICES = ("auto", "cpu", "cuda", "mps")
-PROBES = ("noise", "alignment", "sharpness")
 
 DEFAULT_BATCH_SIZE = 64
 

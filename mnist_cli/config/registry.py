@@ -1,7 +1,8 @@
-"""The networks and optimizers by name, with all of their defaults; without torch.
+"""The networks, optimizers and probes by name, with all of their defaults; without torch.
 
 A new network is a function in `models/networks.py` and a row here, a new optimizer a class in
-`training/optim.py` and a row here. The tables lie in `config/` because the options take their
+`training/optim.py` and a row here, a new probe a class in `training/probes/` and a row here. The
+tables lie in `config/` because the options take their
 choices and defaults from them, and `config/` is imported by everything else.
 """
 
@@ -122,6 +123,22 @@ NETWORKS = {
         comparison_lr={"sgd": 0.2, "adamw": 1e-3},
         confidence_threshold=0.57,  # 98.5 % above, 99.69 % correct; 63 % of the mistakes below
     ),
+}
+
+
+@dataclass(frozen=True)
+class Probe:
+    """The class of a probe, and its module in `training/probes/`."""
+
+    module: str
+    class_name: str
+
+
+# The probes run in this order.
+PROBES = {
+    "noise": Probe("noise", "NoiseProbe"),
+    "alignment": Probe("alignment", "AlignmentProbe"),
+    "sharpness": Probe("sharpness", "SharpnessProbe"),
 }
 
 

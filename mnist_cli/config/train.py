@@ -8,12 +8,11 @@ from mnist_cli.config.options import (
     DEFAULT_BATCH_SIZE,
     DEVICES,
     MODES,
-    PROBES,
     SCHEDULES,
     Effect,
     option,
 )
-from mnist_cli.config.registry import NETWORKS, OPTIMIZERS, rate_of
+from mnist_cli.config.registry import NETWORKS, OPTIMIZERS, PROBES, rate_of
 
 _PLAN, _NET, _DATA, _RUN = "What is trained", "Model and optimizer", "Data", "Run and output"
 _PROBE = "Probes"
@@ -168,7 +167,7 @@ class TrainConfig:
         panel=_PROBE,
         effect=Effect.RECORD,
         changeable=True,
-        choices=PROBES,
+        choices=tuple(PROBES),
     )
     probe_every: int = option(
         500,

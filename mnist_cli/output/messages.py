@@ -1,6 +1,7 @@
-"""The sentences that people read about events: the only module that words them.
+"""The sentences that people read about events.
 
-`format_event` is what the displays call; a new event's sentence is one more case of it.
+`format_event` is what the displays call; a new event's sentence is one more case of it. Only the
+result of a probe is worded elsewhere, in the probe's own class.
 """
 
 import shlex
@@ -12,19 +13,7 @@ from mnist_cli.config.inference import ExportFormat
 from mnist_cli.config.options import Effect, names_where
 from mnist_cli.config.sources import shown
 from mnist_cli.config.train import TrainConfig
-from mnist_cli.events import (
-    AlignmentProbe,
-    End,
-    Epoch,
-    Event,
-    Exported,
-    NoiseProbe,
-    ProbeEvent,
-    Resumed,
-    SharpnessProbe,
-    Start,
-    Step,
-)
+from mnist_cli.events import End, Epoch, Event, Exported, ProbeEvent, Resumed, Start, Step
 
 # Options and versions that change the order in which sums are computed.
 ROUNDING = {
@@ -48,7 +37,7 @@ def format_event(event: Event, start: Start) -> str:
             message = format_changes(event)
         case Step():
             message = format_step(event, start)
-        case NoiseProbe() | AlignmentProbe() | SharpnessProbe():
+        case ProbeEvent():
             message = format_probe(event)
         case Epoch():
             message = format_epoch(event, start)
@@ -124,28 +113,7 @@ def _metrics(event: Epoch) -> Iterator[tuple[str, float, float]]:
 
 def format_probe(event: ProbeEvent) -> str:
     """Return the result of a probe and its uncertainty."""
-    title = f"Probe at update {event.update:,}, "
-    if isinstance(event, NoiseProbe):
-        sampled = f"from {event.samples:,} of {event.population:,} samples"
-        how = "exact" if event.exact else sampled
-        return (
-            f"{title}noise scale: {event.noise_scale:,.1f} samples ({how}); "
-            f"two-batch estimate {event.two_batch_noise_scale:,.1f}"
-        )
-    if isinstance(event, AlignmentProbe):
-        return (
-            f"{title}alignment of batches of {event.batch_size:,}: cosine "
-            f"{event.cosine_mean:.3f} ± {event.cosine_deviation:.3f} ({event.draws} draws)"
-        )
-    edge = ""
-    if event.stable_up_to is not None:
-        edge = f"; 2 / learning rate {event.two_over_lr:.2f}"
-        if event.stable_up_to != event.two_over_lr:
-            edge += f", stable with this momentum up to {event.stable_up_to:.2f}"
-    return (
-        f"{title}sharpness: {event.sharpness:.2f} ± {event.residual:.2g} "
-        f"(on {event.samples:,} samples){edge}"
-    )
+    return f"Probe at update {event.update:,}, {event.summary()}"
 
 
 def format_summary(end: End, start: Start) -> str:

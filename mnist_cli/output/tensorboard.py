@@ -17,7 +17,7 @@ from typing import Any
 from mnist_cli.config.options import Effect, names_where
 from mnist_cli.config.train import TrainConfig
 from mnist_cli.errors import OutputError, UsageError
-from mnist_cli.events import AlignmentProbe, End, Event, Start, to_dict
+from mnist_cli.events import End, Event, ProbeEvent, Start, to_dict
 from mnist_cli.output.log_file import Recorder
 
 try:
@@ -31,16 +31,13 @@ except ImportError as error:
     ) from error
 
 _log = logging.getLogger(__name__)
-# The keys that become curves, by the event's name or the probe's.
+# The keys that become curves, by the event's name; a probe's class names its own.
 _CURVES = {
     "step": ("loss", "lr"),
     "epoch": (
         *("train_loss", "train_accuracy", "test_loss", "test_accuracy"),
         *("val_loss", "val_accuracy"),
     ),
-    "noise": ("noise_scale", "two_batch_noise_scale"),
-    "alignment": ("cosine_mean", "cosine_deviation"),
-    "sharpness": ("sharpness", "two_over_lr"),
     "end": ("test_accuracy", "train_seconds"),
 }
 # These options say where and how often something is written: they are no hyperparameters.
@@ -88,9 +85,10 @@ class TensorBoard(Recorder):
             )
             self._add_summary(summary_v2.hparams_pb(_hyperparameters(event)))
         values = to_dict(event)
-        label = str(values.get("probe") or event.name)
-        suffix = f"_{event.batch_size}" if isinstance(event, AlignmentProbe) else ""
-        for key in _CURVES.get(label, ()):
+        keys, suffix = _CURVES.get(event.name, ()), ""
+        if isinstance(event, ProbeEvent):
+            keys, suffix = event.curves, event.curve_suffix
+        for key in keys:
             if (value := values.get(key)) is not None:
                 self._writer.add_scalar(f"{event.name}/{key}{suffix}", value, values["update"])
         if isinstance(event, End):

@@ -93,10 +93,10 @@ def copy_of_the_package(folder: Path) -> Path:
 
 def apply(diff: str, folder: Path) -> int:
     """Apply a diff whose hunks have no line numbers; return how many lines it adds."""
-    for part in re.split(r"^--- ", diff, flags=re.M)[1:]:
+    for part in re.split(r"^--- .*\n\+\+\+ ", diff, flags=re.M)[1:]:
         name, rest = part.split("\n", 1)
         path = folder / name
-        text = path.read_text()
+        text = path.read_text() if path.exists() else ""
         for hunk in re.split(r"^@@\n", rest, flags=re.M)[1:]:
             lines = hunk.splitlines()
             before = "\n".join(line[1:] for line in lines if line[:1] != "+")
@@ -121,7 +121,7 @@ def run_copy(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
 def diff_of(path: str) -> str:
     """Return the diff of the page that touches a file of the package."""
     page = (DOCS / "contributing.md").read_text()
-    (diff,) = [d for d in blocks(page, "diff") if f"--- mnist_cli/{path}" in d]
+    (diff,) = [d for d in blocks(page, "diff") if f"+++ mnist_cli/{path}" in d]
     return diff
 
 
@@ -165,6 +165,28 @@ def test_an_optimizer_is_added_as_the_page_says(tmp_path: Path, mnist_dir: Path)
     assert done.returncode == 0, done.stderr
     end = json.loads(done.stdout.splitlines()[-1])
     assert end["test_accuracy"] > 0.6, "it trains"
+
+
+def test_a_probe_is_added_as_the_page_says(tmp_path: Path, mnist_dir: Path) -> None:
+    folder = copy_of_the_package(tmp_path)
+    apply(diff_of("training/probes/weights.py"), folder)
+    options = ("--model", "mlp", "--probe", "weight-norm,noise", "--data-dir", str(mnist_dir))
+    done = run_copy(folder, "train", *options, "--subset", "200", "--epochs", "1", "--json")
+    assert done.returncode == 0, done.stderr
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    noise, weights = [event for event in events if event["event"] == "probe"]
+    assert (noise["probe"], weights["probe"]) == ("noise", "weight-norm")
+    assert weights["norm"] > 0
+    assert f"Probe at update 0, norm of the weights: {weights['norm']:.3f}\n" in done.stderr
+    compare = ("compare", *options, *COMPARED, "--json", "--output", "runs")
+    first, again = run_copy(folder, *compare), run_copy(folder, *compare)
+    assert (first.returncode, again.returncode) == (0, 0), first.stderr + again.stderr
+    norms = [
+        [event["norm"] for event in map(json.loads, done.stdout.splitlines()) if "norm" in event]
+        for done in (first, again)
+    ]
+    assert len(norms[0]) == 2, "at the start and the end"
+    assert norms[1] == norms[0], "read from the record of the finished run"
 
 
 def test_a_data_set_is_added_as_the_page_says(tmp_path: Path, mnist: Dataset) -> None:

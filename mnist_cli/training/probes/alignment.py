@@ -1,16 +1,89 @@
-"""How far mini-batch gradients stray from the full one."""
+"""The alignment of mini-batch gradients with the full gradient."""
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 
 from mnist_cli.data.datasets import Split
 from mnist_cli.training.probes.gradients import Objective
+from mnist_cli.training.probes.probes import Probe, ProbeContext
+
+_SIZES = (1, 4, 16, 64, 256, 1024, 4096)
+# A few samples have most of the gradient: a handful of small batches would miss them.
+_MIN_DRAWS, _MIN_SAMPLES = 40, 1024  # of each size: batches, and samples in all of them
+
+
+@dataclass(frozen=True)
+class AlignmentProbe(Probe):
+    """Mini-batch gradients compared with the full gradient: see `training.probes.alignment`.
+
+    The full gradient is exact; the cosines and the deviation are estimates from `draws` batches.
+    """
+
+    curves = ("cosine_mean", "cosine_deviation")
+    batch_size: int
+    population: int
+    draws: int
+    cosine_mean: float
+    cosine_deviation: float
+    deviation: float
+    gradient_norm: float
+
+    @classmethod
+    def measure(cls, context: ProbeContext) -> Iterator[Self]:
+        """Measure batches of several sizes, among them that of the training."""
+        population, full = context.samples, context.full_gradient
+        own = context.config.batch_size
+        sizes = {*_SIZES, *([own] if own else [])}
+        for size in sorted(size for size in sizes if size < len(population)):
+            draws = max(_MIN_DRAWS, _MIN_SAMPLES // size)
+            found = alignment(
+                context.objective,
+                population,
+                full,
+                size=size,
+                draws=draws,
+                generator=context.generator(f"alignment {size}"),
+            )
+            yield cls(
+                **context.common(),
+                batch_size=size,
+                population=len(population),
+                draws=draws,
+                cosine_mean=found.cosine_mean,
+                cosine_deviation=found.cosine_deviation,
+                deviation=found.deviation,
+                gradient_norm=float(full.norm()),
+            )
+
+    def summary(self) -> str:
+        """Return the mean cosine and its standard deviation."""
+        return (
+            f"alignment of batches of {self.batch_size:,}: cosine "
+            f"{self.cosine_mean:.3f} ± {self.cosine_deviation:.3f} ({self.draws} draws)"
+        )
+
+    @property
+    def curve_suffix(self) -> str:
+        """The batch size: it has a curve of its own."""
+        return f"_{self.batch_size}"
+
+    @property
+    def as_if_independent(self) -> float:
+        """The deviation of batches whose samples are drawn with replacement.
+
+        Drawing without replacement reduces it by the factor √((N - B) / (N - 1)).
+        """
+        rest = (self.population - self.batch_size) / (self.population - 1)
+        return self.deviation / math.sqrt(rest)
 
 
 @dataclass(frozen=True)
 class Alignment:
-    """Mini-batch gradients beside the full gradient, over several draws.
+    """Mini-batch gradients compared with the full gradient, over several draws.
 
     `deviation` is the root of the mean of |g_B - G|²; its square is expected to be
     tr Σ / B · (N - B) / (N - 1), since a batch is drawn without replacement from N samples.
@@ -30,7 +103,7 @@ def alignment(
     draws: int,
     generator: torch.Generator,
 ) -> Alignment:
-    """Return how gradients of `size` random samples align with `full`, that of the population."""
+    """Compare gradients of `size` random samples with `full`, the gradient of the population."""
     cosines, squares = [], []
     for _ in range(draws):
         chosen = torch.randperm(len(population), generator=generator)[:size]

@@ -19,7 +19,7 @@ _MAX_VALUES = 1 << 23  # of the per-sample gradients that are in memory at once:
 
 @dataclass(frozen=True)
 class Objective:
-    """The mean loss that a training descends, of samples as they are (not shifted).
+    """The mean loss that a training minimises, over samples that are not shifted.
 
     Networks with batch normalisation or dropout have to be in evaluation mode.
     """
@@ -30,7 +30,7 @@ class Objective:
 
     @property
     def parameters(self) -> list[Tensor]:
-        """The tensors that the gradient is taken by."""
+        """The tensors with respect to which the gradient is taken."""
         return list(self.model.parameters())
 
     def gradient(self, split: Split) -> Tensor:
@@ -52,7 +52,7 @@ class Objective:
         return total
 
     def square_norms(self, split: Split) -> Tensor:
-        """Return |gᵢ|² of each sample's own gradient, `float64 [N]`, in bounded memory."""
+        """Return the squared norm of each sample's gradient, `float64 [N]`, in bounded memory."""
         parameters = {name: p.detach() for name, p in self.model.named_parameters()}
         buffers = dict(self.model.named_buffers())
 
@@ -63,12 +63,12 @@ class Objective:
 
         each = vmap(grad(loss), in_dims=(None, 0, 0))
         size = sum(p.numel() for p in parameters.values())
-        kind = next(iter(parameters.values())).dtype
+        dtype = next(iter(parameters.values())).dtype
         norms = []
         for part in micro_batches(len(split), max(1, _MAX_VALUES // size)):
             self.pool.check()
             images, labels = split[part]
-            gradients = each(parameters, images.to(kind), labels.long())
+            gradients = each(parameters, images.to(dtype), labels.long())
             squares = [
                 g.flatten(1).square().sum(1, dtype=torch.float64) for g in gradients.values()
             ]
@@ -77,5 +77,5 @@ class Objective:
 
 
 def flat(tensors: Sequence[Tensor]) -> Tensor:
-    """Return tensors as one vector, `float64 [P]`, on the CPU."""
+    """Concatenate tensors to one vector, `float64 [P]`, on the CPU."""
     return torch.cat([tensor.detach().cpu().double().reshape(-1) for tensor in tensors])

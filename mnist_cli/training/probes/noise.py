@@ -1,16 +1,78 @@
 """The gradient noise scale: how many samples an update needs before more of them help little."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 
 from mnist_cli.data.datasets import Split
 from mnist_cli.training.probes.gradients import Objective
+from mnist_cli.training.probes.probes import Probe, ProbeContext
+
+_BATCH_SIZES, _DRAWS = (64, 1024), 20  # of the two-batch estimate
+
+
+@dataclass(frozen=True)
+class NoiseProbe(Probe):
+    """The gradient noise scale after `update` updates, in samples: see `training.probes.noise`.
+
+    `trace` and `gradient_square` are tr Σ and |G|². They are exact for the training set if `exact`,
+    and otherwise estimated from the per-sample gradients of `samples` out of `population`. The
+    two-batch results are estimates, means over draws. Networks are probed in evaluation mode.
+    """
+
+    curves = ("noise_scale", "two_batch_noise_scale")
+    noise_scale: float
+    trace: float
+    gradient_square: float
+    samples: int
+    population: int
+    exact: bool
+    two_batch_noise_scale: float
+    two_batch_trace: float
+    two_batch_gradient_square: float
+    two_batch_sizes: list[int]
+    two_batch_draws: int
+
+    @classmethod
+    def measure(cls, context: ProbeContext) -> Iterator[Self]:
+        """Measure the noise scale in two ways."""
+        objective, population = context.objective, context.samples
+        exact = noise_scale(objective, context.sample, context.full_gradient)
+        generator = context.generator("two batches")
+        small, big = (min(size, len(population)) for size in _BATCH_SIZES)
+        sizes = (small, big) if small < big else (1, max(2, small))
+        estimate = mean_of(
+            [two_batches(objective, population, sizes, generator) for _ in range(_DRAWS)]
+        )
+        yield cls(
+            **context.common(),
+            noise_scale=exact.scale,
+            trace=exact.trace,
+            gradient_square=exact.gradient_square,
+            samples=exact.samples,
+            population=len(population),
+            exact=exact.samples == len(population),
+            two_batch_noise_scale=estimate.scale,
+            two_batch_trace=estimate.trace,
+            two_batch_gradient_square=estimate.gradient_square,
+            two_batch_sizes=list(sizes),
+            two_batch_draws=_DRAWS,
+        )
+
+    def summary(self) -> str:
+        """Return the noise scale, the number of samples, and the two-batch estimate."""
+        sampled = f"from {self.samples:,} of {self.population:,} samples"
+        return (
+            f"noise scale: {self.noise_scale:,.1f} samples ({'exact' if self.exact else sampled}); "
+            f"two-batch estimate {self.two_batch_noise_scale:,.1f}"
+        )
 
 
 @dataclass(frozen=True)
 class Noise:
-    """The two quantities that the noise scale is a ratio of.
+    """The two quantities whose ratio is the noise scale.
 
     `trace` is tr Σ, the summed variance of the samples' gradients; `gradient_square` is |G|², the
     squared norm of their mean. `samples` had their own gradients taken.
@@ -25,7 +87,8 @@ class Noise:
         """B_simple = tr Σ / |G|², in samples (McCandlish et al. 2018, equation 2.9).
 
         With updates of B samples, the squared deviation of the gradient is B_simple / B of the
-        squared gradient itself: far below B_simple noise rules, far above it samples are wasted.
+        squared gradient itself: far below B_simple noise dominates, far above it more samples
+        hardly help.
         """
         return self.trace / self.gradient_square if self.gradient_square else float("inf")
 
@@ -63,7 +126,7 @@ def two_batches(
 
 
 def mean_of(draws: list[Noise]) -> Noise:
-    """Return the means of what was drawn, each quantity by itself."""
+    """Return the mean of each quantity over the draws."""
     count = len(draws)
     return Noise(
         sum(draw.trace for draw in draws) / count,

@@ -1,6 +1,8 @@
 """The sharpness of the loss: its largest curvature."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -10,6 +12,7 @@ from mnist_cli.data.datasets import Split
 from mnist_cli.errors import DivergedError
 from mnist_cli.training.loop import micro_batches
 from mnist_cli.training.probes.gradients import Objective, flat
+from mnist_cli.training.probes.probes import Probe, ProbeContext
 
 _MICRO_BATCH = 500
 _MAX_ITERATIONS = 40
@@ -17,8 +20,58 @@ _TOLERANCE = 1e-3  # of the eigenvalue
 
 
 @dataclass(frozen=True)
+class SharpnessProbe(Probe):
+    """The largest eigenvalue of the Hessian of the mean loss over `samples`.
+
+    An eigenvalue lies within `residual` of `sharpness`. On a quadratic, gradient descent at the
+    learning rate `lr` is stable below `two_over_lr`, and with SGD's momentum below `stable_up_to`,
+    which is None for AdamW.
+    """
+
+    curves = ("sharpness", "two_over_lr")
+    sharpness: float
+    residual: float
+    iterations: int
+    samples: int
+    population: int
+    lr: float
+    two_over_lr: float | None
+    stable_up_to: float | None
+
+    @classmethod
+    def measure(cls, context: ProbeContext) -> Iterator[Self]:
+        """Measure the sharpness on the samples for costly probes."""
+        config, lr = context.config, context.lr
+        found = sharpness(context.objective, context.sample, context.generator("sharpness"))
+        sgd = config.optimizer == "sgd"
+        yield cls(
+            **context.common(),
+            sharpness=found.value,
+            residual=found.residual,
+            iterations=found.iterations,
+            samples=len(context.sample),
+            population=len(context.samples),
+            lr=lr,
+            two_over_lr=2 / lr if lr else None,
+            stable_up_to=2 * (1 + config.momentum) / lr if sgd and lr else None,
+        )
+
+    def summary(self) -> str:
+        """Return the sharpness, and with SGD the largest that is stable."""
+        edge = ""
+        if self.stable_up_to is not None:
+            edge = f"; 2 / learning rate {self.two_over_lr:.2f}"
+            if self.stable_up_to != self.two_over_lr:
+                edge += f", stable with this momentum up to {self.stable_up_to:.2f}"
+        return (
+            f"sharpness: {self.sharpness:.2f} ± {self.residual:.2g} "
+            f"(on {self.samples:,} samples){edge}"
+        )
+
+
+@dataclass(frozen=True)
 class Sharpness:
-    """The largest eigenvalue of the Hessian, and how far from an eigenvalue it can be."""
+    """The largest eigenvalue of the Hessian; an exact one is within `residual` of `value`."""
 
     value: float
     residual: float
@@ -40,19 +93,19 @@ def sharpness(objective: Objective, sample: Split, generator: torch.Generator) -
     vector = torch.randn(size, generator=generator, dtype=torch.float64)
     basis = (vector / vector.norm()).unsqueeze(0)
     diagonal: list[float] = []
-    beside: list[float] = []
+    off_diagonal: list[float] = []
     while True:
         product = hessian_product(objective, sample, basis[-1])
         if not bool(product.isfinite().all()):
             raise DivergedError("training diverged: the curvature of the loss is not finite")
         diagonal.append(float(product.dot(basis[-1])))
-        for _ in range(2):  # once more, for what rounding left
+        for _ in range(2):  # twice, because the first pass leaves rounding errors
             product -= basis.T @ (basis @ product)
-        beside.append(float(product.norm()))
-        values, vectors = torch.linalg.eigh(_tridiagonal(diagonal, beside))
+        off_diagonal.append(float(product.norm()))
+        values, vectors = torch.linalg.eigh(_tridiagonal(diagonal, off_diagonal))
         value = float(values[-1])
-        residual = beside[-1] * abs(float(vectors[-1, -1]))
-        done = residual <= _TOLERANCE * abs(value) or beside[-1] < 1e-30
+        residual = off_diagonal[-1] * abs(float(vectors[-1, -1]))
+        done = residual <= _TOLERANCE * abs(value) or off_diagonal[-1] < 1e-30
         if done or len(diagonal) == min(_MAX_ITERATIONS, size):
             return Sharpness(value, residual, len(diagonal))
         basis = torch.cat([basis, (product / product.norm()).unsqueeze(0)])
@@ -78,7 +131,7 @@ def hessian_product(objective: Objective, split: Split, vector: Tensor) -> Tenso
     return total
 
 
-def _tridiagonal(diagonal: list[float], beside: list[float]) -> Tensor:
-    off = torch.tensor(beside[:-1], dtype=torch.float64)
-    middle = torch.tensor(diagonal, dtype=torch.float64)
-    return torch.diag(middle) + torch.diag(off, 1) + torch.diag(off, -1)
+def _tridiagonal(diagonal: list[float], off_diagonal: list[float]) -> Tensor:
+    main = torch.tensor(diagonal, dtype=torch.float64)
+    off = torch.tensor(off_diagonal[:-1], dtype=torch.float64)
+    return torch.diag(main) + torch.diag(off, 1) + torch.diag(off, -1)
