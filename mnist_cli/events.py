@@ -225,8 +225,8 @@ class Unreadable(Event):
 def to_dict(event: Event) -> dict[str, Any]:
     """Return the JSON object of an event: its name first, validation only if there is some.
 
-    The arm of a comparison is left out likewise. A number that is not finite, which JSON does not
-    have, becomes null.
+    The run of a comparison (`arm`) is left out likewise. A number that is not finite becomes null,
+    since JSON has none.
     """
     values = {
         key: None if isinstance(value, float) and not math.isfinite(value) else value

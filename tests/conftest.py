@@ -145,7 +145,7 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def asked(mnist_dir: Path, tmp_path: Path) -> CompareConfig:
-    """Return a comparison of softmax regressions on 300 samples: 20, 6 and 2 updates an arm."""
+    """Return a comparison of softmax regressions on 300 samples: 20, 6 and 2 updates a run."""
     return CompareConfig(
         model="linear",
         subset=300,

@@ -13,7 +13,7 @@ from mnist_cli.comparison.events import CompareEnd, CompareStart
 from mnist_cli.comparison.findings import conclusions
 from mnist_cli.comparison.jobs import further_processes
 from mnist_cli.comparison.lr_search import Search
-from mnist_cli.comparison.plan import Run
+from mnist_cli.comparison.plan import TRIAL, Run
 from mnist_cli.comparison.results import Results
 from mnist_cli.comparison.worker import Worker, end_of
 from mnist_cli.config.compare import CompareConfig, resolve
@@ -147,7 +147,7 @@ class _Comparison:
 
     def _search(self, size: int | None) -> Search:
         """Return the search for a batch size's rate; it trains with the first seed."""
-        trial = self.worker.plan_run(size, self.config.seed, self.rates[size], "trial")
+        trial = self.worker.plan_run(size, self.config.seed, self.rates[size], TRIAL)
         return Search(trial, find_range=self.config.lr_range)
 
     def _next_trials(self, sizes: list[int | None]) -> Iterator[Run]:

@@ -7,7 +7,6 @@ import math
 from collections.abc import Iterator
 from statistics import linear_regression
 
-from mnist_cli.comparison.arm_run import CHECK_GROWTH
 from mnist_cli.comparison.events import (
     Conclusions,
     CriticalBatchSize,
@@ -27,6 +26,7 @@ from mnist_cli.comparison.events import (
 )
 from mnist_cli.comparison.lr_search import STABLE_LOSS
 from mnist_cli.comparison.results import Results, Values
+from mnist_cli.comparison.run import CHECK_GROWTH
 from mnist_cli.comparison.stats import (
     fit_critical_batch_size,
     holm,

@@ -17,6 +17,7 @@ from mnist_cli.data.batches import epoch_shape
 from mnist_cli.errors import UsageError
 
 WITHOUT_EFFECT = names_where(TrainConfig, lambda about: about.effect is Effect.PLACE)
+COMPARED, TRIAL = "arm", "trial"  # the purposes of runs, as JSON has them
 ENDLESS = 10**6  # epochs, where a clock or a number of updates ends the run
 
 
@@ -30,8 +31,13 @@ class Run:
 
     config: ResolvedConfig
     end_updates: int | None
-    purpose: str = "arm"  # or "trial"
+    purpose: str = COMPARED
     probe_ends: bool = False
+
+    @property
+    def is_trial(self) -> bool:
+        """True if the run only tries a learning rate."""
+        return self.purpose == TRIAL
 
     @property
     def batch_size(self) -> int | str:
@@ -45,7 +51,7 @@ class Run:
         options = {k: v for k, v in asdict(self.config).items() if k not in WITHOUT_EFFECT}
         text = json.dumps([__version__, value, options], sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()[:10]
-        kind = "trial-" if self.purpose == "trial" else ""
+        kind = "trial-" if self.is_trial else ""
         return f"{kind}{self.batch_size}-seed{self.config.seed}-lr{self.config.lr:g}-{digest}"
 
 
@@ -56,7 +62,7 @@ def plan_run(
     lr: float,
     *,
     samples: int,
-    purpose: str = "arm",
+    purpose: str = COMPARED,
 ) -> Run:
     """Return the run of a batch size and a seed with a learning rate.
 
@@ -87,7 +93,7 @@ def plan_run(
         val_size=config.val_size,
         dataset=config.dataset,
         data_dir=config.data_dir,
-        probe=config.probe if purpose == "arm" else None,
+        probe=None if purpose == TRIAL else config.probe,
         probe_every=config.probe_every or TrainConfig.probe_every,
         probe_samples=config.probe_samples,
         seed=seed,

@@ -18,9 +18,9 @@ from typing import Any, ClassVar, Union, get_args, get_origin, get_type_hints
 
 from filelock import FileLock, Timeout
 
-from mnist_cli.comparison.arm_run import RunTraining, SharedData
 from mnist_cli.comparison.events import REASONS, Change, Point, RunEnd
 from mnist_cli.comparison.plan import WITHOUT_EFFECT, Run
+from mnist_cli.comparison.run import RunTraining, SharedData
 from mnist_cli.config.registry import PROBES
 from mnist_cli.data.batches import epoch_shape
 from mnist_cli.errors import CheckpointError, OutputError
@@ -133,11 +133,11 @@ class RunFolder:
 
     def save(self, training: RunTraining) -> None:
         """Write how far a run came: the checkpoint last, since the record counts only with it."""
-        name = training.arm.name
+        name = training.run.name
         saved = Saved(training.clock(), training.state.update, training.train_seconds)
         self._write(self._path(name, ".part.jsonl"), [*training.record, saved])
         versions = versions_on(next(training.state.model.parameters()).device)
-        checkpoint = training.state.checkpoint(training.arm.config, versions)
+        checkpoint = training.state.checkpoint(training.run.config, versions)
         save_checkpoint(checkpoint, str(self._path(name, ".part.pt")))
 
     def finish(self, name: str, record: list[Event]) -> None:
@@ -250,4 +250,4 @@ def _belongs_to(run: Run, record: list[Event]) -> bool:
         return False
     points = [event for event in record if isinstance(event, Point)]
     complete = end.reason == "diverged" or (bool(points) and points[-1].update == end.update)
-    return end.lr == run.config.lr and (complete or run.purpose == "trial")
+    return end.lr == run.config.lr and (complete or run.is_trial)

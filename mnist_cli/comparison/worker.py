@@ -7,10 +7,10 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 import torch
 
 from mnist_cli.comparison import plan
-from mnist_cli.comparison.arm_run import SharedData
 from mnist_cli.comparison.events import RunEnd, RunProgress, RunStart, Waiting
-from mnist_cli.comparison.plan import Run
+from mnist_cli.comparison.plan import COMPARED, Run
 from mnist_cli.comparison.records import RunFolder
+from mnist_cli.comparison.run import SharedData
 from mnist_cli.config.compare import ResolvedComparison
 from mnist_cli.data.datasets import Dataset, load_dataset, train_val_split
 from mnist_cli.events import Event
@@ -65,7 +65,7 @@ class Worker:
             }
         return self._shared[seed]
 
-    def plan_run(self, size: int | None, seed: int, lr: float, purpose: str = "arm") -> Run:
+    def plan_run(self, size: int | None, seed: int, lr: float, purpose: str = COMPARED) -> Run:
         """Return a run of this comparison."""
         return plan.plan_run(self.config, size, seed, lr, samples=self.samples, purpose=purpose)
 

@@ -112,7 +112,7 @@ def test_an_error_has_its_exit_code_and_a_line(
     assert "Traceback" not in done.err
 
 
-def test_a_target_that_no_arm_reaches_is_shown_and_exits_with_5(shell: Shell) -> None:
+def test_a_target_that_no_run_reaches_is_shown_and_exits_with_5(shell: Shell) -> None:
     options = ("--plot", "figure.svg", "--report", "report.html")
     done = compare(shell, "--until-accuracy", "1", "--max-epochs", "1", *options)
     assert done.code == 5
@@ -152,7 +152,7 @@ def test_an_interrupted_comparison_goes_on_by_the_same_command_to_the_same_resul
     ) as process:
         assert process.stdout
         assert process.stderr
-        for line in process.stdout:  # two arms have ended, and the third is under way
+        for line in process.stdout:  # two runs have ended, and the third is under way
             event = json.loads(line)
             if event["event"] == "point" and event["seed"] == 1 and event["update"] > 4:
                 process.send_signal(signal.SIGINT)

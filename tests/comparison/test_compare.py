@@ -1,4 +1,4 @@
-"""Comparisons: fair arms, budgets, and verdicts that follow from numbers."""
+"""Comparisons: equal initial weights, budgets, and conclusions that follow from numbers."""
 
 import math
 from dataclasses import replace
@@ -27,7 +27,7 @@ def sentences(found: Conclusions | None) -> list[str]:
     return [sentence(finding).text for finding in found.findings] if found else []
 
 
-def test_all_arms_of_a_seed_begin_with_the_same_loss_on_the_full_set(
+def test_all_runs_of_a_seed_begin_with_the_same_loss_on_the_full_set(
     asked: CompareConfig,
 ) -> None:
     points = of(Point, run(replace(asked, model="mlp")))
@@ -38,7 +38,7 @@ def test_all_arms_of_a_seed_begin_with_the_same_loss_on_the_full_set(
     assert len({p.train_loss for p in points if p.update == 0}) == 2  # one a seed
 
 
-def test_an_arm_ends_with_the_weights_of_the_same_training_by_mnist_train(
+def test_a_run_ends_with_the_weights_of_the_same_training_by_mnist_train(
     asked: CompareConfig, tmp_path: Path
 ) -> None:
     for end in of(RunEnd, run(replace(asked, model="mlp", seeds=1))):
@@ -64,7 +64,7 @@ def test_an_arm_ends_with_the_weights_of_the_same_training_by_mnist_train(
         assert trained.test_accuracy == end.test_accuracy
 
 
-def test_an_arm_has_as_many_updates_as_its_budget_and_its_batch_size_say(
+def test_a_run_has_as_many_updates_as_its_budget_and_its_batch_size_say(
     asked: CompareConfig,
 ) -> None:
     ends = {end.batch_size: end for end in of(RunEnd, run(replace(asked, seeds=1)))}
@@ -78,7 +78,7 @@ def test_an_arm_has_as_many_updates_as_its_budget_and_its_batch_size_say(
     assert {end.update for end in ends.values()} == {7}
 
 
-def test_the_watched_updates_are_spread_over_the_arm_and_measured_before_and_after(
+def test_the_monitored_updates_are_spread_over_the_run_and_measured_before_and_after(
     asked: CompareConfig,
 ) -> None:
     events = run(replace(asked, seeds=1, batch_sizes="5"))  # 120 updates
@@ -91,7 +91,7 @@ def test_the_watched_updates_are_spread_over_the_arm_and_measured_before_and_aft
     assert end.rises == sum(change.after > change.before for change in changes)
 
 
-def test_an_arm_that_diverges_is_a_finding_and_all_of_them_an_error(
+def test_a_run_that_diverges_is_a_finding_and_all_of_them_an_error(
     asked: CompareConfig,
 ) -> None:
     with pytest.raises(DivergedError, match="every run diverged"):
@@ -128,7 +128,7 @@ def test_a_batch_size_that_diverged_is_named_and_ranked_nowhere(asked: CompareCo
     assert "100" in compare_table.table(results)
 
 
-def test_an_arm_ends_at_its_target_or_says_how_far_it_came(asked: CompareConfig) -> None:
+def test_a_run_ends_at_its_target_or_says_how_far_it_came(asked: CompareConfig) -> None:
     config = replace(asked, epochs=None, until_accuracy=0.75, max_epochs=3, val_size=100)
     results = Results()
     list(compare(config, results))
@@ -202,7 +202,7 @@ def test_a_batch_size_that_missed_the_target_with_a_seed_is_not_ranked_by_the_ot
     config = replace(asked, epochs=None, until_accuracy=0.5, val_size=100, seeds=3)
     results = Results()
     list(compare(config, results))
-    place = next(k for k, arm in enumerate(results.runs) if arm.end.batch_size == 30)
+    place = next(k for k, run in enumerate(results.runs) if run.end.batch_size == 30)
     missed = results.runs[place]
     results.runs[place] = replace(
         missed, end=replace(missed.end, reason="gave-up", val_accuracy=0.4)

@@ -1,4 +1,4 @@
-"""What is kept of a comparison: whole records only, and arms that go on exactly."""
+"""Records of a comparison: damaged ones are made again, interrupted runs resume exactly."""
 
 import json
 import math
@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from mnist_cli.comparison import compare
-from mnist_cli.comparison.arm_run import SharedData
 from mnist_cli.comparison.events import Change, CompareEnd, Conclusions, Point, RunEnd, RunStart
 from mnist_cli.comparison.plan import plan_run
 from mnist_cli.comparison.records import RunFolder, event_from_json
+from mnist_cli.comparison.run import SharedData
 from mnist_cli.config.compare import CompareConfig, resolve
 from mnist_cli.errors import MnistError, TerminatedRunError, ThresholdNotMetError
 from mnist_cli.runtime.signals import StopRequested
@@ -71,7 +71,7 @@ def test_a_damaged_record_is_made_anew(asked: CompareConfig) -> None:
         lambda lines: [lines[0].replace('"train_loss": ', '"train_loss": 1' + "0" * 400), *lines],
     ],
 )
-def test_a_record_that_is_not_whole_is_never_taken_for_its_arms(
+def test_an_incomplete_record_is_never_taken_for_its_runs(
     asked: CompareConfig, damage: Callable[[list[str]], list[str]]
 ) -> None:
     config = replace(asked, seeds=1, batch_sizes="100")
@@ -141,7 +141,7 @@ class StopAfter:
 
 
 @pytest.fixture
-def material(asked: CompareConfig) -> SharedData:
+def data(asked: CompareConfig) -> SharedData:
     from mnist_cli.data.datasets import Split, load_dataset, train_val_split
     from mnist_cli.runtime.threads import ThreadPool
 
@@ -163,51 +163,51 @@ def material(asked: CompareConfig) -> SharedData:
     ],
     ids=["epochs", "one-cycle", "until-accuracy", "probes", "micro-batches", "diverging"],
 )
-def test_an_arm_that_was_interrupted_anywhere_ends_as_if_it_was_not(
-    asked: CompareConfig, material: SharedData, tmp_path: Path, changes: dict[str, Any]
+def test_a_run_that_was_interrupted_anywhere_ends_as_if_it_was_not(
+    asked: CompareConfig, data: SharedData, tmp_path: Path, changes: dict[str, Any]
 ) -> None:
     config = resolve(replace(asked, val_size=100, **{"lr": None, **changes}))
     for size in (30, None):
-        arm = plan_run(config, size, 0, config.lr or 0.05, samples=300)
-        whole = RunFolder(str(tmp_path / "whole")).open(arm, material)
+        planned = plan_run(config, size, 0, config.lr or 0.05, samples=300)
+        whole = RunFolder(str(tmp_path / "whole")).open(planned, data)
         list(whole.events(StopAfter(10**9)))  # type: ignore[arg-type]
         assert isinstance(whole.record[-1], RunEnd)
         for looks in range(0, 40, 3):
             (tmp_path / f"{size}-{looks}").mkdir()
             store = RunFolder(str(tmp_path / f"{size}-{looks}"))
-            run = store.open(arm, material)
+            run = store.open(planned, data)
             list(run.events(StopAfter(looks)))  # type: ignore[arg-type]
             cut = not (run.record and isinstance(run.record[-1], RunEnd))
             assert cut or looks > 2
             if cut:
                 store.save(run)
-                elsewhere = replace(arm, config=replace(arm.config, data_dir="moved"))
-                run = store.open(elsewhere, material)
+                elsewhere = replace(planned, config=replace(planned.config, data_dir="moved"))
+                run = store.open(elsewhere, data)
                 assert run.record or not looks
                 list(run.events(StopAfter(10**9)))  # type: ignore[arg-type]
             assert timeless(run.record) == timeless(whole.record)
 
 
-def test_an_arm_whose_checkpoint_does_not_fit_its_record_begins_anew(
-    asked: CompareConfig, material: SharedData, tmp_path: Path
+def test_a_run_whose_checkpoint_does_not_fit_its_record_begins_again(
+    asked: CompareConfig, data: SharedData, tmp_path: Path
 ) -> None:
-    arm = plan_run(resolve(replace(asked, val_size=100)), 30, 0, 0.05, samples=300)
+    planned = plan_run(resolve(replace(asked, val_size=100)), 30, 0, 0.05, samples=300)
     (tmp_path / "store").mkdir()
     store = RunFolder(str(tmp_path / "store"))
-    run = store.open(arm, material)
+    run = store.open(planned, data)
     list(run.events(StopAfter(20)))  # type: ignore[arg-type]
     store.save(run)
     (path,) = (tmp_path / "store").glob("*.part.pt")
     path.write_bytes(path.read_bytes()[:1000])
-    assert store.open(arm, material).record == []
+    assert store.open(planned, data).record == []
 
 
-def test_another_arm_has_another_name_and_places_do_not_matter(asked: CompareConfig) -> None:
+def test_another_run_has_another_name_and_folders_do_not_matter(asked: CompareConfig) -> None:
     config = resolve(asked)
-    arm = plan_run(config, 30, 0, 0.05, samples=300)
-    assert arm.name.startswith("30-seed0-lr0.05-")
+    planned = plan_run(config, 30, 0, 0.05, samples=300)
+    assert planned.name.startswith("30-seed0-lr0.05-")
     elsewhere = replace(config, data_dir="elsewhere", output="elsewhere")
-    assert plan_run(elsewhere, 30, 0, 0.05, samples=300).name == arm.name
+    assert plan_run(elsewhere, 30, 0, 0.05, samples=300).name == planned.name
     others = [
         plan_run(config, None, 0, 0.05, samples=300),
         plan_run(config, 30, 1, 0.05, samples=300),
@@ -216,7 +216,7 @@ def test_another_arm_has_another_name_and_places_do_not_matter(asked: CompareCon
         plan_run(replace(config, epochs=3), 30, 0, 0.05, samples=300),
         plan_run(replace(config, probe="noise"), 30, 0, 0.05, samples=300),
     ]
-    assert len({arm.name, *(other.name for other in others)}) == 7
+    assert len({planned.name, *(other.name for other in others)}) == 7
 
 
 def test_every_record_is_json_lines_that_name_their_events(asked: CompareConfig) -> None:

@@ -72,7 +72,7 @@ def test_the_page_works_in_a_browser(
         reading = view.locator("#reading").inner_text()
         assert f"equal {axis.split()[0]}" in reading
     assert len({str(paths) for paths in drawn.values()}) == 3
-    assert view.locator("#loss path").count() == 6  # a curve an arm
+    assert view.locator("#loss path").count() == 6  # a curve a run
     view.get_by_role("button", name="full").click()
     assert view.locator("#loss path").count() == 4
     view.get_by_role("radio", name="linear").check()

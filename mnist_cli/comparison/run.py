@@ -1,4 +1,4 @@
-"""An arm under way: a training that is measured as it goes."""
+"""One run of a comparison: a training that is measured as it goes."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -23,13 +23,13 @@ from mnist_cli.training.trainer import Callback, Trainer
 
 E = TypeVar("E", bound=Event)
 
-SPREAD = 12  # points, evenly spread over an arm whose end is known; earlier there are closer ones
+SPREAD = 12  # points, evenly spread over a run whose end is known; closer at its start
 _GROWTH, CHECK_GROWTH = 1.5, 1.05  # from one point to the next otherwise; of checks of the target
 
 
 @dataclass(frozen=True)
 class SharedData:
-    """What the arms of a comparison share: samples, and who computes."""
+    """The samples, the thread pool and the clock that the runs of a comparison share."""
 
     train: Split
     val: Split
@@ -40,58 +40,57 @@ class SharedData:
 
 
 class RunTraining(Callback):
-    """An arm under way: its training's state, and the record of what was measured so far."""
+    """The training of a run: its state, and the record of the events so far."""
 
     def __init__(
         self,
-        arm: Run,
-        material: SharedData,
+        run: Run,
+        data: SharedData,
         state: TrainingState,
         record: list[Event],
         train_seconds: float,
     ) -> None:
-        self.arm = arm
+        self.run = run
         self.state = state
         self.record = record
-        self.clock = material.clock
-        self._material = material
+        self.clock = data.clock
+        self._data = data
         self._group = ProcessGroup()
         self._trainer = Trainer(
-            arm.config,
+            run.config,
             state,
-            material.train,
-            pool=material.pool,
-            clock=material.clock,
+            data.train,
+            pool=data.pool,
+            clock=data.clock,
             group=self._group,
-            planned=arm.end_updates,  # the schedule runs over the arm's own updates
+            planned=run.end_updates,  # the schedule runs over the run's own updates
             train_seconds=train_seconds,
         )
         self._stop = StopRule(
             planned=self._trainer.planned,
-            max_updates=arm.config.max_updates,
-            max_seconds=arm.config.max_seconds,
-            until_accuracy=arm.config.until_accuracy,
+            max_updates=run.config.max_updates,
+            max_seconds=run.config.max_seconds,
+            until_accuracy=run.config.until_accuracy,
             seconds=lambda: self._trainer.train_seconds,
             val_accuracy=self._val_accuracy,
         )
         self._record_is_complete = True  # up to the state's update
-        self._scores: dict[
-            tuple[int, str], EvaluationResult
-        ] = {}  # by update and split, of this update only
+        # By update and split, of the last update only.
+        self._scores: dict[tuple[int, str], EvaluationResult] = {}
         self._loss_before: float | None = None
         self._grid, self._target_checks = _Grid(_GROWTH), _Grid(CHECK_GROWTH)
-        end = arm.end_updates
+        end = run.end_updates
         self._spread = {k * end // SPREAD for k in range(SPREAD)} if end else None
 
     @property
     def train_seconds(self) -> float:
-        """The seconds that went into its updates."""
+        """The seconds that its updates took."""
         return self._trainer.train_seconds
 
     def events(self, signals: StopSignals) -> Iterator[Event]:
-        """Train and measure to the end; without an `RunEnd` if a signal came first.
+        """Train and measure to the end; yield a `RunEnd` last, unless a signal came first.
 
-        The events of an earlier run come first, so that one that goes on yields them all.
+        The events before an interruption come first, so that a resumed run yields all its events.
 
         Raises:
             StopRequested: a signal came while something was measured, and the record lacks it.
@@ -124,53 +123,53 @@ class RunTraining(Callback):
         self._look_ahead()
 
     def after_epoch(self) -> Iterator[Event]:
-        """Reset the running sums, which nothing is reported of."""
+        """Reset the running sums, which are not reported."""
         self.state.sums = RunningSums()
         yield from ()
 
     def _val_accuracy(self) -> float | None:
-        """Return the validation accuracy after the updates at which the target is checked."""
+        """Return the validation accuracy, or `None` if the target is not checked now."""
         update = self.state.update
         if update and (self._target_checks.has(update) or update >= self._trainer.planned):
             return self._score("val").accuracy
         return None
 
     def _measure(self) -> Iterator[Event]:
-        """Measure what is due after the last update, or before the first."""
+        """Measure what is due after an update, or before the first one."""
         self._record_is_complete = False
         update = self.state.update
         if self._loss_before is not None:
             after = self._score("train").loss
-            yield self._keep(Change(self.clock(), self.arm.name, update, self._loss_before, after))
-        if self.arm.purpose != "trial" and not self._stop.reason(update):
-            early = self.arm.end_updates and update * SPREAD < self.arm.end_updates
+            yield self._keep(Change(self.clock(), self.run.name, update, self._loss_before, after))
+        if not self.run.is_trial and not self._stop.reason(update):
+            early = self.run.end_updates and update * SPREAD < self.run.end_updates
             if self._is_monitored(update) or (early and update.bit_count() == 1):
                 yield self._keep(self._point())
             if update == 0:
                 yield from self._probe()
-            elif not self.arm.probe_ends:
+            elif not self.run.probe_ends:
                 yield from self._named(self._trainer.probe_if_due())
         self._record_is_complete = True
 
     def _look_ahead(self) -> None:
         """Measure the loss before the next update, if that is monitored."""
-        monitored = self._is_monitored(self.state.update) and self.arm.purpose != "trial"
+        monitored = self._is_monitored(self.state.update) and not self.run.is_trial
         self._loss_before = self._score("train").loss if monitored else None
 
     def _is_monitored(self, update: int) -> bool:
-        """Return True if the loss is measured after so many updates, and after one more."""
+        """Return True if the loss is measured after `update` updates and after one more."""
         return self._grid.has(update) if self._spread is None else update in self._spread
 
     def _finish(self, stop_reason: StopReason) -> Iterator[Event]:
-        """Measure the end, and close the record."""
+        """Measure the network at the end, and complete the record."""
         self._record_is_complete = False
         point = self._point()
-        if self.arm.purpose != "trial":
+        if not self.run.is_trial:
             yield self._keep(point)
             yield from self._probe()
         reason: str = stop_reason
         if reason != "until-accuracy":
-            reason = "completed" if self.arm.config.until_accuracy is None else "gave-up"
+            reason = "completed" if self.run.config.until_accuracy is None else "gave-up"
         yield self._keep(self._end(reason, point))
 
     def _probe(self) -> Iterator[Event]:
@@ -179,10 +178,10 @@ class RunTraining(Callback):
     def _named(self, probes: Iterator[ProbeEvent]) -> Iterator[Event]:
         """Add the run's name to the probes' events, and keep them."""
         for event in probes:
-            yield self._keep(replace(event, arm=self.arm.name))
+            yield self._keep(replace(event, arm=self.run.name))
 
     def _score(self, split: str) -> EvaluationResult:
-        """Return the score on a whole split as the network is now.
+        """Evaluate the network on a whole split, once for every update.
 
         Raises:
             DivergedError: the loss is not finite.
@@ -190,19 +189,19 @@ class RunTraining(Callback):
         """
         key = (self.state.update, split)
         if key not in self._scores:
-            score = self._trainer.evaluate(getattr(self._material, split), split)
+            score = self._trainer.evaluate(getattr(self._data, split), split)
             others = {k: v for k, v in self._scores.items() if k[0] == key[0]}
             self._scores = {**others, key: score}
         return self._scores[key]
 
     def _point(self) -> Point:
         train, test = self._score("train"), self._score("test")
-        val = self._score("val") if len(self._material.val) else None
+        val = self._score("val") if len(self._data.val) else None
         return Point(
             seconds=self.clock(),
-            arm=self.arm.name,
-            batch_size=self.arm.batch_size,
-            seed=self.arm.config.seed,
+            arm=self.run.name,
+            batch_size=self.run.batch_size,
+            seed=self.run.config.seed,
             update=self.state.update,
             samples_seen=self._trainer.samples_seen,
             train_seconds=self.train_seconds,
@@ -218,10 +217,10 @@ class RunTraining(Callback):
         changes = [c.after - c.before for c in self.record if isinstance(c, Change)]
         return RunEnd(
             seconds=self.clock(),
-            arm=self.arm.name,
-            batch_size=self.arm.batch_size,
-            seed=self.arm.config.seed,
-            lr=self.arm.config.lr,
+            arm=self.run.name,
+            batch_size=self.run.batch_size,
+            seed=self.run.config.seed,
+            lr=self.run.config.lr,
             reason=reason,
             update=self.state.update,
             samples_seen=self._trainer.samples_seen,
@@ -236,11 +235,11 @@ class RunTraining(Callback):
             rises=sum(change > 0 for change in changes),
             change_deviation=sample(changes).deviation if changes[1:] else None,
             weights_sha256=weights_sha256(self.state.model.state_dict()) if point else None,
-            machine=self._material.machine,
+            machine=self._data.machine,
         )
 
     def _progress(self, event: Progress) -> RunProgress:
-        config, end = self.arm.config, self.arm.end_updates
+        config, end = self.run.config, self.run.end_updates
         share = None
         if end:
             share = event.samples_seen / self._trainer.shape.samples_seen(end)
