@@ -1,4 +1,4 @@
-"""Write the checkpoints of a run, and say how to resume from them."""
+"""Write the checkpoints of a run, and return hints on how to resume from them."""
 
 import os
 import shlex
@@ -16,11 +16,11 @@ from mnist_cli.runtime.signals import StopSignals
 class Saver:
     """Writes the checkpoints of a run to its locked output, or only the last one to a stream.
 
-    `resumed` is the checkpoint that the training goes on from. A lock of `None` stands for
-    standard output. One that is not `writing` only keeps account, as do all ranks but the first.
+    `resumed` is the checkpoint that the training was resumed from. A lock of `None` stands for
+    standard output. With `writing=False`, as on all ranks but the first, nothing is written.
 
     Raises:
-        OutputError: the output is the resumed file, and was written to since it was read.
+        OutputError: the output is the file that was resumed from, and has changed since.
 
     """
 
@@ -49,8 +49,8 @@ class Saver:
         """The file that was written, or `-`; `None` if nothing was."""
         return None if self.saved is None else self._config.output
 
-    def check_room(self, checkpoint: Checkpoint) -> None:
-        """Raise OutputError now if there is no room for such a checkpoint."""
+    def check_disk_space(self, checkpoint: Checkpoint) -> None:
+        """Raise OutputError if the disk has no space for a checkpoint of this size."""
         if self._lock is not None and self._is_writing:
             self._lock.check_disk_space(len(encode(checkpoint)))
 
@@ -59,13 +59,13 @@ class Saver:
         return checkpoint.position != self.saved and (last or not self._is_stream)
 
     def save(self, checkpoint: Checkpoint) -> None:
-        """Write a checkpoint."""
+        """Write a checkpoint, and remember its position."""
         if self._is_writing:
             self._write(encode(checkpoint))
         self.saved = checkpoint.position
 
     def _write(self, data: bytes) -> None:
-        # A pipe may have no reader, and a FIFO wait for one, for ever.
+        # Opening a FIFO waits for a reader: a signal must be able to end that.
         with self._signals.default_handlers() if self._is_stream else nullcontext():
             if self._lock is None:
                 write_standard_output(data)
@@ -73,7 +73,7 @@ class Saver:
                 self._lock.write(data)
 
     def resume_hint(self) -> str:
-        """Return what to do after an interruption."""
+        """Return how to resume after an interruption."""
         origin = self._resumed.origin if self._resumed else None
         path = self.output if self.saved else str(origin.path) if origin else None
         if path is None:
@@ -83,8 +83,8 @@ class Saver:
             command += ["--data-dir", self._config.data_dir]
         return f"go on with: {shlex.join(command)}"
 
-    def what_is_kept(self) -> str:
-        """Return what there is after a divergence."""
+    def recovery_hint(self) -> str:
+        """Return which checkpoint is left after a divergence."""
         if self.saved is not None:
             return (
                 f"the last good checkpoint, of update {self.saved.update}, is kept in {self.output}"
@@ -97,14 +97,14 @@ class Saver:
 
 
 def lock_output(config: TrainConfig) -> OutputLock | None:
-    """Lock the file that the checkpoint goes to; `None` stands for standard output.
+    """Lock the output file; return `None` if the output is standard output.
 
     Raises:
-        OutputError, UsageError: the checkpoint could not be written at the end.
+        OutputError, UsageError: a checkpoint could not be written there.
 
     """
     if config.output == "-":
-        if getattr(sys.stdout, "name", "") == os.devnull:  # what a closed stream was replaced by
+        if getattr(sys.stdout, "name", "") == os.devnull:  # stands for a closed stream
             raise OutputError("cannot write -o - : standard output is closed")
         if sys.stdout.isatty():
             raise UsageError("-o - would write a binary file to the terminal; redirect stdout")

@@ -1,9 +1,9 @@
 """The gradient all-reduce: the gradient and the running sums of an update, in one vector.
 
 `torch.nn.parallel.DistributedDataParallel` would average the ranks' gradients, which is wrong where
-their shares differ by a sample; it would send them in several buckets, at every micro-batch unless
-told otherwise; and it hangs on `loss.backward()`, which the loop does without. One vector is added
-up once an update instead, and has room for the loss and for what the ranks must agree on.
+their shards differ by a sample; it would send them in several buckets, at every micro-batch unless
+told otherwise; and it hooks into `loss.backward()`, which the loop does not call. Here one vector
+is summed once an update; it also holds the loss and what the ranks must agree on.
 """
 
 import json
@@ -28,7 +28,7 @@ Gradient = list[Tensor]
 
 @dataclass
 class RunningSums:
-    """Sums over samples that were trained on."""
+    """The sums of loss, correct predictions and samples over the samples trained on so far."""
 
     loss_sum: float = 0.0
     correct: int = 0
@@ -52,7 +52,7 @@ class GradientAllReduce:
             self._sums = self._vector[count : count + 2]
             self._gradient: Gradient = []
             start = 0
-            for parameter in parameters:  # laid out in memory as the parameter is
+            for parameter in parameters:  # with the strides of the parameter
                 self._gradient.append(
                     self._vector.as_strided(parameter.shape, parameter.stride(), start)
                 )
@@ -61,9 +61,9 @@ class GradientAllReduce:
     def all_reduce(
         self, gradient: Gradient, sums: RunningSums, size: int
     ) -> tuple[Gradient, RunningSums]:
-        """Return the gradient and the sums of a whole update of `size` samples.
+        """Return the gradient and the sums over all ranks, for an update of `size` samples.
 
-        Those of a rank without samples are empty. The gradient is valid until the next call.
+        A rank without samples passes empty ones. The gradient is valid until the next call.
 
         Raises:
             StopRequested, PeerError: see `ProcessGroup.all_reduce`.
@@ -81,12 +81,11 @@ class GradientAllReduce:
         return self._gradient, RunningSums(loss_sum, int(correct), size)
 
 
-def check_spreadable(model: nn.Module, ranks: int) -> None:
+def check_supports_ranks(model: nn.Module, ranks: int) -> None:
     """Raise UsageError if the result of a network would depend on the number of ranks.
 
-    Batch normalisation takes means over the samples that are computed together: with many ranks
-    each has means of its own, of fewer samples. None of the networks has it; one that is added
-    with it can be trained by one process.
+    Batch normalisation takes means over the samples that are computed together, so each rank would
+    have means of its own, over fewer samples. None of the networks has it.
     """
     norms = (nn.modules.batchnorm._BatchNorm,)
     if ranks > 1 and any(isinstance(layer, norms) for layer in model.modules()):
@@ -96,10 +95,13 @@ def check_spreadable(model: nn.Module, ranks: int) -> None:
         )
 
 
-def check_alike(config: "DataclassInstance", device: torch.device, group: ProcessGroup) -> None:
-    """Raise UsageError in a rank whose options, but for its places, are not the first rank's.
+def check_same_options(
+    config: "DataclassInstance", device: torch.device, group: ProcessGroup
+) -> None:
+    """Raise UsageError in a rank whose options differ from those of the first rank.
 
-    They would train something else each: a variable of the environment or a file is enough.
+    An environment variable or a file on one machine is enough for that. Options that may differ,
+    such as folders, are not compared.
     """
     own = {"device type": device.type, **asdict(config)}
     may_differ = names_where(type(config), lambda about: about.per_rank)

@@ -76,7 +76,7 @@ class Optimizer(ABC):
             raise ValueError(f"the optimizer's state has {sorted(map(str, state))}")
         for slot, tensors in self._slots.items():
             for mine, other in zip(tensors, state[slot], strict=True):
-                _check_alike(other, mine, slot)
+                _check_slot_tensor(other, mine, slot)
                 mine.copy_(other)
         self._steps = steps
 
@@ -137,9 +137,13 @@ def _with_strides(values: Tensor, like: Tensor) -> Tensor:
     return torch.empty_like(like).copy_(values)
 
 
-def _check_alike(other: object, mine: Tensor, slot: str) -> None:
-    alike = isinstance(other, Tensor) and (other.shape, other.dtype) == (mine.shape, mine.dtype)
-    if not alike or not bool(other.isfinite().all()):  # type: ignore[attr-defined]
+def _check_slot_tensor(other: object, mine: Tensor, slot: str) -> None:
+    """Raise ValueError if `other` is not a finite tensor of the same shape and type."""
+    if (
+        not isinstance(other, Tensor)
+        or (other.shape, other.dtype) != (mine.shape, mine.dtype)
+        or not bool(other.isfinite().all())
+    ):
         raise ValueError(f"a tensor of the optimizer's {slot} does not fit the network")
 
 

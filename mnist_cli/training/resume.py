@@ -1,4 +1,4 @@
-"""What is checked before a training begins."""
+"""Compare the options of a resumed training with those of its checkpoint."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -8,13 +8,13 @@ from mnist_cli.config.options import names_where, options_of
 from mnist_cli.config.train import ResolvedConfig, TrainConfig
 from mnist_cli.errors import UsageError
 
-MAX_TEXT = 100
+_MAX_LENGTH = 100  # of a text, such as a path, in the history
 
 
 def check_unchanged(config: TrainConfig, before: TrainConfig) -> None:
     """Raise UsageError if a resumed config differs in an option that may not change.
 
-    A config that is not resolved is compared only in the options that it does not leave open.
+    Options that a config leaves open until it is resolved are not compared before.
     """
     problems = []
     for name, about in options_of(TrainConfig).items():
@@ -31,10 +31,10 @@ def check_unchanged(config: TrainConfig, before: TrainConfig) -> None:
         )
 
 
-def changes_since(config: TrainConfig, before: TrainConfig) -> dict[str, list[object]]:
-    """Return the options that differ, each with its value before and now.
+def changed_options(config: TrainConfig, before: TrainConfig) -> dict[str, list[object]]:
+    """Return the options that differ, each with its old and its new value.
 
-    What depends on the machine is left out; the versions tell what was used.
+    Options whose effect depends on the machine are left out: the versions have what was used.
     """
     names = names_where(TrainConfig, lambda about: not about.by_machine)
     then, now = asdict(before), asdict(config)
@@ -45,12 +45,13 @@ def changes_since(config: TrainConfig, before: TrainConfig) -> dict[str, list[ob
 
 
 def differences(then: Mapping[str, object], now: Mapping[str, object]) -> dict[str, list[object]]:
-    """Return what differs, each with its value before and now; `None` where there is none."""
+    """Return the keys whose values differ, each with its old and new value, `None` if missing."""
     names = [*now, *(name for name in then if name not in now)]
-    pairs = {name: [_cut(then.get(name)), _cut(now.get(name))] for name in names}
+    pairs = {name: [_shorten(then.get(name)), _shorten(now.get(name))] for name in names}
     return {name: pair for name, pair in pairs.items() if then.get(name) != now.get(name)}
 
 
-def _cut(value: object) -> object:
-    """Return a value, and of a long text, such as a path, its start: it is kept in the history."""
-    return f"{value[:MAX_TEXT]}…" if isinstance(value, str) and len(value) > MAX_TEXT else value
+def _shorten(value: object) -> object:
+    """Return a value; a long text is cut."""
+    is_long = isinstance(value, str) and len(value) > _MAX_LENGTH
+    return f"{str(value)[:_MAX_LENGTH]}…" if is_long else value

@@ -31,8 +31,8 @@ from mnist_cli.runtime.files import OutputLock
 from mnist_cli.runtime.signals import StopRequested, StopSignals
 from mnist_cli.runtime.threads import ThreadPool
 from mnist_cli.training.checkpointing import Saver, lock_output
-from mnist_cli.training.distributed import RunningSums, check_alike, check_spreadable
-from mnist_cli.training.resume import changes_since, check_unchanged, differences
+from mnist_cli.training.distributed import RunningSums, check_same_options, check_supports_ranks
+from mnist_cli.training.resume import changed_options, check_unchanged, differences
 from mnist_cli.training.state import TrainingState, versions_on
 from mnist_cli.training.stopping import StopRule
 from mnist_cli.training.trainer import Callback, Trainer
@@ -89,7 +89,7 @@ def _prepare(
         check_unchanged(asked, resume.config)
     set_threads(asked.threads, group.rank_info)
     device = pick_device(asked.device, group.rank_info)
-    check_alike(asked, device, group)
+    check_same_options(asked, device, group)
     pool = ThreadPool(threads_for(device), signals.check)
     with group.local_main_first():
         dataset = load_dataset(asked.dataset, asked.data_dir)
@@ -103,7 +103,7 @@ def _prepare(
     saver = Saver(lock, config, resume, signals, writing=group.is_main)
     samples, val, test = (split.to(device) for split in (samples, val, dataset.test))
     state = TrainingState(config, device)
-    check_spreadable(state.model, group.size)
+    check_supports_ranks(state.model, group.size)
     trainer = Trainer(config, state, samples, pool=pool, clock=clock, group=group)
     versions = versions_on(device, group.size)
     resumed = None if resume is None else _restore(trainer, resume, versions)
@@ -113,7 +113,7 @@ def _prepare(
             state.update,
             trainer.planned,
         )
-    saver.check_room(state.checkpoint(config, versions))
+    saver.check_disk_space(state.checkpoint(config, versions))
     return _Run(
         trainer,
         test=test,
@@ -142,7 +142,7 @@ def _restore(trainer: Trainer, before: Checkpoint, versions: dict[str, str]) -> 
         update=state.update,
         samples_seen=trainer.samples_seen,
         changes={
-            **changes_since(config, before.config),
+            **changed_options(config, before.config),
             **differences({"ranks": "1", **before.versions}, versions),
         },
     )
@@ -205,7 +205,7 @@ class _Run(Callback):
             yield self._end(reason)
         except DivergedError as error:
             yield self._end("diverged")
-            raise DivergedError(f"{error}\n{self._saver.what_is_kept()}") from error
+            raise DivergedError(f"{error}\n{self._saver.recovery_hint()}") from error
         self._raise_exit_error(reason, lost)
 
     def after_micro_batch(self, progress: Progress) -> Iterator[Event]:

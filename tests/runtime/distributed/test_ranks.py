@@ -12,7 +12,7 @@ from mnist_cli.models.networks import build_model
 from mnist_cli.runtime.distributed.group import TAIL, ProcessGroup
 from mnist_cli.runtime.distributed.ranks import RankInfo, threads_per_rank
 from mnist_cli.runtime.distributed.torch_group import join
-from mnist_cli.training.distributed import GradientAllReduce, RunningSums, check_spreadable
+from mnist_cli.training.distributed import GradientAllReduce, RunningSums, check_supports_ranks
 
 WHERE = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
 SECOND = {**WHERE, "RANK": "1", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}
@@ -91,14 +91,14 @@ def test_shards_cover_everything_once_and_differ_by_one_at_most(count: int, size
 )
 def test_batch_normalisation_is_refused_with_several_ranks(norm: nn.Module) -> None:
     model = nn.Sequential(nn.Flatten(), nn.Sequential(norm))
-    check_spreadable(model, 1)
+    check_supports_ranks(model, 1)
     with pytest.raises(UsageError, match="batch normalisation.* with 2 ranks"):
-        check_spreadable(model, 2)
+        check_supports_ranks(model, 2)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_network_can_be_trained_by_several_ranks(name: str) -> None:
-    check_spreadable(build_model(name), 2)
+    check_supports_ranks(build_model(name), 2)
 
 
 def test_the_all_reduce_of_one_process_returns_its_arguments() -> None:
