@@ -1,6 +1,6 @@
-"""Write `docs/reference.md` from the code: `python docs/make_reference.py`.
+"""Generate `docs/reference.md` from the code: `python docs/make_reference.py`.
 
-A test fails while the file differs from what this writes.
+A test fails if the file differs from what this script writes.
 """
 
 import inspect
@@ -16,8 +16,8 @@ import typer
 from mnist_cli import events
 from mnist_cli.cli.doctor import Check
 from mnist_cli.cli.listings import Entry, models_of, presets_of
-from mnist_cli.cli.measured import Measured, load_figures
-from mnist_cli.comparison import events as lab_events
+from mnist_cli.cli.measured import Measurement, load_measured_results
+from mnist_cli.comparison import events as comparison_events
 from mnist_cli.config.presets import COMPARE, PRESETS, TRAIN
 from mnist_cli.config.registry import NETWORKS, PROBES
 from mnist_cli.errors import MEANINGS
@@ -26,40 +26,44 @@ from mnist_cli.training.probes.probes import probe_class
 
 PAGE = Path(__file__).with_name("reference.md")
 PROGRAMS = ("train", "evaluate", "predict", "compare", "export")
-OF = {events.Evaluated: "eval", events.Prediction: "predict", events.Exported: "export"}
+EVENT_PROGRAMS = {
+    events.Evaluated: "eval",
+    events.Prediction: "predict",
+    events.Exported: "export",
+}
 
 _HEAD = """\
 # Reference
 
-Made from the code by `python docs/make_reference.py`; a test keeps it equal. The programs say the
-same with `--help`.
+Generated from the code by `python docs/make_reference.py`; a test keeps it up to date. `--help`
+prints the same descriptions.
 
-An option can also be set in the environment (`MNIST_BATCH_SIZE=128` for `--batch-size`), and those
-of `mnist-train` and `mnist-compare` in a TOML file (`batch_size = 128`, `--config my.toml`). A flag
-comes before the environment, that before the file, that before the default. Where both `--x` and
-`--no-x` stand, the second switches the first off.
+An option can also be set by an environment variable (`MNIST_BATCH_SIZE=128` for `--batch-size`),
+and those of `mnist-train` and `mnist-compare` in a TOML file (`batch_size = 128`, `--config
+my.toml`). Flags take precedence over the environment, that over the file, and that over the
+defaults. `--no-x` switches `--x` off.
 """
 
 _EVENTS = """
 ## Events
 
-With `--json`, standard output is a JSON object a line, each flushed as it is written; `mnist-train
---log-file` writes the same lines to a file. Every object has `event`, its name, and `seconds` since
-the start of the run. Keys that may be missing are in *italics*.
+With `--json`, standard output is one JSON object per line, each flushed as it is written;
+`mnist-train --log-file` writes the same lines to a file. Every object has `event`, its name, and
+`seconds` since the start of the run. Keys that may be missing are in *italics*.
 """
 
-_ANSWERS = """
-## Answers
+_INFO = """
+## Information
 
-What is asked for without computing is answered with objects, too, if `--json` is given. They have
-`event`, and no time since the start: `seconds` of a model or preset is that of a whole training.
+With `--json`, the options that print information also write objects. These have `event`, but no
+time since the start: the `seconds` of a model or preset are those of a whole training.
 """
 
-_FIGURES = """
+_MEASURED = """
 ## Models and presets
 
-Test accuracy after the last update, mean ± deviation over seeds, and seconds of the whole program
-(median), measured with `python -m benchmarks.figures` on {machine}.
+Test accuracy after the last update, mean ± standard deviation over seeds, and seconds of the whole
+program (median), measured with `python -m benchmarks.listings` on {machine}.
 `--model NAME` takes a network, `--config NAME` a preset of [`configs/`](../configs).
 """
 
@@ -77,21 +81,22 @@ def reference() -> str:
     for name in PROGRAMS:
         parts.append("\n".join(_program(name)))
     parts.append(_EVENTS)
-    parts += ["\n".join(_event(kind)) for module in (events, lab_events) for kind in _kinds(module)]
-    parts += [_ANSWERS, "\n".join(_answers())]
-    parts.append("\n".join(_figures()))
+    for module in (events, comparison_events):
+        parts += ["\n".join(_event(kind)) for kind in _event_types(module)]
+    parts += [_INFO, "\n".join(_info())]
+    parts.append("\n".join(_tables()))
     rows = "\n".join(f"| {int(code)} | {MEANINGS[code]} |" for code in sorted(MEANINGS))
     return "\n".join([*parts, _CODES + rows]) + "\n"
 
 
 def _program(name: str) -> Iterator[str]:
-    """Yield the lines of a program's section: its usage, and a table of its options a panel."""
+    """Yield the lines of a program's section: its usage, and a table of options per panel."""
     module = import_module(f"mnist_cli.cli.{name}")
     command: Any = typer.main.get_command(module.app)
     options = [p for p in command.params if p.param_type_name == "option"]
     yield f"\n## mnist-{command.name}\n"
-    pieces = command.collect_usage_pieces(typer.Context(command))
-    usage = " ".join([f"mnist-{command.name}", *pieces])
+    arguments = command.collect_usage_pieces(typer.Context(command))
+    usage = " ".join([f"mnist-{command.name}", *arguments])
     yield f"`{usage}`, or `python -m mnist_cli {command.name} …`\n"
     panels: dict[str, list[Any]] = {}
     for option in options:
@@ -109,7 +114,7 @@ def _program(name: str) -> Iterator[str]:
         yield ""
 
 
-def _kinds(module: ModuleType) -> list[type[Event]]:
+def _event_types(module: ModuleType) -> list[type[Event]]:
     """Return the events of a module that are written as JSON, in the order of the source."""
     probes = [probe_class(name) for name in PROBES]
     return [
@@ -126,7 +131,8 @@ def _kinds(module: ModuleType) -> list[type[Event]]:
 
 def _event(kind: type[Event]) -> Iterator[str]:
     """Yield the lines of an event's section."""
-    program = OF.get(kind, "compare" if kind.__module__ == lab_events.__name__ else "train")
+    default = "compare" if kind.__module__ == comparison_events.__name__ else "train"
+    program = EVENT_PROGRAMS.get(kind, default)
     yield f"\n### `{kind.name}` of mnist-{program}: {kind.__name__}\n"
     yield inspect.cleandoc(kind.__doc__ or "") + "\n"
     hints = get_type_hints(kind)
@@ -137,14 +143,14 @@ def _event(kind: type[Event]) -> Iterator[str]:
         yield f"- {key}: {_in_words(hints[field.name])}"
 
 
-def _answers() -> Iterator[str]:
-    """Yield the lines of what is answered: an object's name, where it is written, and its keys."""
-    figures = load_figures()
+def _info() -> Iterator[str]:
+    """Yield the lines on the objects of the informational options: where written, and keys."""
+    results = load_measured_results()
     entry, check = get_type_hints(Entry), get_type_hints(Check)
-    presets, fewer = (presets_of(figures, program).columns for program in (TRAIN, COMPARE))
+    presets, fewer = (presets_of(results, program).columns for program in (TRAIN, COMPARE))
     listed = {
         "`model` of mnist-train --list-models": {
-            f"`{name}`": entry[name] for name in models_of(figures).columns
+            f"`{name}`": entry[name] for name in models_of(results).columns
         },
         "`preset` of mnist-train and mnist-compare --list-presets": {
             f"`{name}`" if name in fewer else f"*`{name}`*": entry[name] for name in presets
@@ -163,23 +169,23 @@ def _answers() -> Iterator[str]:
     yield ""
 
 
-def _figures() -> Iterator[str]:
+def _tables() -> Iterator[str]:
     """Yield the lines of the tables of models and presets."""
-    found = load_figures()
-    place = found.machine
-    machine = f"{place['cores']} cores of {place['processor']}, PyTorch {place['torch']}"
-    yield _FIGURES.format(machine=machine)
+    results = load_measured_results()
+    on = results.machine
+    machine = f"{on['cores']} cores of {on['processor']}, PyTorch {on['torch']}"
+    yield _MEASURED.format(machine=machine)
     yield "| model | parameters | what it is | test accuracy | seconds |\n|---|---|---|---|---|"
-    for name in NETWORKS:
-        one = found.models[name]
-        about = one.about.rstrip(".")
+    for name, network in NETWORKS.items():
+        one = results.models[name]
+        about = network.about.rstrip(".")
         yield f"| `{name}` | {one.parameters:,} | {about} | {_accuracy(one)} | {_seconds(one)} |"
     yield "\n| preset | for | test accuracy | seconds |\n|---|---|---|---|"
     comparisons = []
     for path in sorted(PRESETS.glob("*.toml")):
         about = path.read_text().splitlines()[0].removeprefix("# ").rstrip(".")
-        if path.stem in found.presets:
-            one = found.presets[path.stem]
+        if path.stem in results.presets:
+            one = results.presets[path.stem]
             yield f"| `{path.stem}` | {about} | {_accuracy(one)} | {_seconds(one)} |"
         else:
             comparisons.append(f"| `{path.stem}` | {about} |")
@@ -188,13 +194,13 @@ def _figures() -> Iterator[str]:
     yield ""
 
 
-def _accuracy(one: Measured) -> str:
-    spread = "" if one.deviation is None else f" ± {100 * one.deviation:.2f}"
+def _accuracy(one: Measurement) -> str:
+    spread = "" if one.std is None else f" ± {100 * one.std:.2f}"
     seeds = len(one.accuracies)
     return f"{100 * one.accuracy:.2f}{spread} % ({seeds} seed{'' if seeds == 1 else 's'})"
 
 
-def _seconds(one: Measured) -> str:
+def _seconds(one: Measurement) -> str:
     return f"{one.median_seconds:.1f}" + (" (busy machine)" if one.busy else "")
 
 

@@ -1,4 +1,4 @@
-"""`mnist-compare`."""
+"""The command `mnist-compare`."""
 
 import sys
 from contextlib import ExitStack, suppress
@@ -7,19 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from mnist_cli.cli.listings import has_listed
-from mnist_cli.cli.options import Questions, add_command, config_parameter, layers_of
-from mnist_cli.cli.program import (
-    exit_unless_main,
-    notices,
-    quick_imports,
-    run_program,
+from mnist_cli.cli.listings import print_requested_list
+from mnist_cli.cli.options import (
+    InfoFlags,
+    add_command,
+    command_sources,
+    config_file_source,
+    config_parameter,
 )
+from mnist_cli.cli.program import exit_unless_main, log_to_stderr, quick_imports, run_program
 from mnist_cli.cli.show_config import show_config
-from mnist_cli.config import sources
 from mnist_cli.config.compare import CompareConfig, resolve, sizes_in
 from mnist_cli.config.presets import COMPARE
 from mnist_cli.config.program import Display
+from mnist_cli.config.sources import build_config
 from mnist_cli.errors import MnistError, UsageError
 from mnist_cli.runtime.distributed.ranks import RankInfo
 from mnist_cli.runtime.files import check_writable, write_atomic, write_standard_output
@@ -31,7 +32,7 @@ app = typer.Typer(pretty_exceptions_enable=False)
 
 
 def compare(given: dict[str, Any], config: str | None) -> None:
-    """Train the same network with several batch sizes, and say what difference it makes.
+    """Train the same network with several batch sizes and compare the results.
 
     Each batch size starts from the same weights and sees the same samples; full is batch mode.
 
@@ -40,28 +41,28 @@ def compare(given: dict[str, Any], config: str | None) -> None:
       mnist-compare --model cnn --subset 5000 --updates 300 --seeds 5
       mnist-compare --until-accuracy 0.95 --lr-rule tuned --plot target.svg
 
-    Finished runs are kept in --output, so the same command goes on where it was interrupted. To
+    Finished runs are kept in --output, so the same command continues where it was interrupted. To
     use more cores or machines, give --jobs, or start the same command several times on one folder:
     each run is trained once. Standard output is a table, or with --json every event.
 
     Exit codes: 0 done, 2 usage, 3 data, 5 no run reached --until-accuracy, 6 every run diverged,
     7 output, 130 or 143 interrupted.
     """
-    questions = sources.build(Questions, [sources.Layer(given, sources.flag)])
-    if has_listed(questions, COMPARE, given):
+    info = build_config(InfoFlags, command_sources(given))
+    if print_requested_list(info, COMPARE, given):
         return
-    known = (CompareConfig, Display)
-    layers = layers_of(given, config, *known)
-    display = sources.build(Display, layers)
-    options = sources.build(CompareConfig, layers)
+    types = (CompareConfig, Display)
+    sources = command_sources(given, *types) + config_file_source(config, COMPARE, *types)
+    display = build_config(Display, sources)
+    options = build_config(CompareConfig, sources)
     if "panel" in given and options.plot is None:
         raise UsageError(f"--panel {options.panel} says what --plot shows; add --plot figure.svg")
     resolved = resolve(options)
     sizes_in(options.batch_sizes)
-    _check_places(options, display)
-    if questions.show_config:
+    _check_outputs(options, display)
+    if info.show_config:
         exit_unless_main()
-        show_config(COMPARE, layers, display, (options, resolved))
+        show_config(COMPARE, sources, display, (options, resolved))
         return
     if RankInfo.from_env().size > 1:
         raise UsageError(
@@ -71,8 +72,8 @@ def compare(given: dict[str, Any], config: str | None) -> None:
     _run(options, display)
 
 
-def _check_places(config: CompareConfig, display: Display) -> None:
-    """Raise if a page or figure could not be written, now rather than at the end."""
+def _check_outputs(config: CompareConfig, display: Display) -> None:
+    """Raise an error if the page or the figure could not be written."""
     streamed = [p for p in (config.report, config.plot) if p == "-"]
     if len(streamed) + display.json > 1:
         raise UsageError("--report -, --plot - and --json all want standard output; choose one")
@@ -90,27 +91,27 @@ def _run(config: CompareConfig, display: Display) -> None:
         from mnist_cli.output.compare_findings import verdict  # noqa: PLC0415 (--help is quick)
         from mnist_cli.output.renderers import JsonLines, Renderer  # noqa: PLC0415 (--help is quick)
 
-        if config.plot is not None:  # is matplotlib there? better asked now
+        if config.plot is not None:  # fails now, not after the training, without matplotlib
             import mnist_cli.output.figures.compare  # noqa: F401, PLC0415
 
     results = Results()
     plain = display.json and sys.stdout.isatty()
     failure = None
     with ExitStack() as stack:
-        stack.enter_context(notices(quiet=display.quiet))
-        people = stack.enter_context(
+        stack.enter_context(log_to_stderr(quiet=display.quiet))
+        progress = stack.enter_context(
             compare_display.for_people(sys.stderr, quiet=display.quiet, plain=plain)
         )
         data = JsonLines() if display.json else Renderer()
         try:
             for event in run(config, results):
-                with suppress(OSError):  # nobody reads standard error: no reason to stop
-                    people.show(event)
+                with suppress(OSError):  # stderr is closed: no reason to stop
+                    progress.show(event)
                 data.show(verdict(event) if isinstance(event, Conclusions) else event)
         except MnistError as error:
             if results.conclusions is None:
                 raise
-            failure = error  # of a complete comparison, whose results are shown first
+            failure = error  # the comparison is complete: show its results first
     try:
         _show_results(results, config, display)
     finally:
@@ -119,7 +120,7 @@ def _run(config: CompareConfig, display: Display) -> None:
 
 
 def _show_results(results: "Results", config: CompareConfig, display: Display) -> None:
-    """Write the table or the page and figure that were asked for."""
+    """Write the table, and the page and the figure if they are requested."""
     from mnist_cli.output import compare_table  # noqa: PLC0415 (--help is quick)
 
     streamed = "-" in (config.report, config.plot)
@@ -132,7 +133,7 @@ def _show_results(results: "Results", config: CompareConfig, display: Display) -
                 with suppress(OSError):
                     compare_table.print_conclusions(results, sys.stderr)
     if config.report is not None:
-        from mnist_cli.output.html import compare as page  # noqa: PLC0415 (only where asked for)
+        from mnist_cli.output.html import compare as page  # noqa: PLC0415 (jinja2)
 
         _write(config.report, page.render(results).encode())
     if config.plot is not None:
@@ -151,7 +152,7 @@ def _write(path: str, data: bytes) -> None:
 add_command(
     app,
     compare,
-    (CompareConfig, Display, Questions),
+    (CompareConfig, Display, InfoFlags),
     (config_parameter(COMPARE),),
     name="compare",
 )

@@ -1,4 +1,4 @@
-"""Shell completion of values: choices, checkpoints, presets and files."""
+"""Shell completion of option values: choices, checkpoints, presets and files."""
 
 import os
 from collections.abc import Callable, Iterable
@@ -11,19 +11,19 @@ from mnist_cli.config.options import Option
 from mnist_cli.config.presets import COMPARE, TRAIN, preset_names
 
 Completer = Callable[[str], list[str]]
-_MOST = 200  # files that are offered
+_MAX_FILES = 200
 
 
 def completer_of(field: "Field[Any]") -> Completer | None:
-    """Return the completer of an option's value; without one the shell offers files."""
+    """Return the completer of an option's value, or None to let the shell complete files."""
     about: Option = field.metadata["option"]
     if about.choices:
-        return some_of(about.choices) if about.listed else one_of(about.choices)
+        return list_of(about.choices) if about.listed else one_of(about.choices)
     return _resume if field.name == "resume" else None
 
 
 def one_of(choices: Iterable[str]) -> Completer:
-    """Return a completer of words."""
+    """Return a completer that offers choices."""
 
     def complete(incomplete: str) -> list[str]:
         return [choice for choice in choices if choice.startswith(incomplete)]
@@ -31,8 +31,8 @@ def one_of(choices: Iterable[str]) -> Completer:
     return complete
 
 
-def some_of(choices: Iterable[str]) -> Completer:
-    """Return a completer of a list of words with commas between, none of them twice."""
+def list_of(choices: Iterable[str]) -> Completer:
+    """Return a completer of comma-separated choices, none of them twice."""
 
     def complete(incomplete: str) -> list[str]:
         before, comma, last = incomplete.rpartition(",")
@@ -43,7 +43,7 @@ def some_of(choices: Iterable[str]) -> Completer:
 
 
 def checkpoints(incomplete: str) -> list[str]:
-    """Return the checkpoints that a path may become; if there are none, the shell offers files."""
+    """Return the checkpoints whose paths start so; if there are none, the shell offers files."""
     return _files(incomplete, ".pt")
 
 
@@ -64,7 +64,7 @@ def _resume(incomplete: str) -> list[str]:
 
 
 def _files(incomplete: str, ending: str) -> list[str]:
-    """Return the files that a path may become, and, where there are none, nothing."""
+    """Return the files with an ending whose paths start so."""
     folder, name = os.path.split(incomplete)
     found: list[str] = []
     with suppress(OSError, RuntimeError):  # no such folder or user, or it may not be read
@@ -72,4 +72,4 @@ def _files(incomplete: str, ending: str) -> list[str]:
             hidden = entry.startswith(".") and not name.startswith(".")
             if entry.startswith(name) and entry.endswith(ending) and not hidden:
                 found.append(os.path.join(folder, entry))  # noqa: PTH118 (keeps `./`)
-    return found[:_MOST]
+    return found[:_MAX_FILES]

@@ -23,11 +23,11 @@ import typer
 
 from mnist_cli import __version__
 from mnist_cli.cli.environment import unknown_variables
-from mnist_cli.cli.options import add_command
+from mnist_cli.cli.options import add_command, command_sources
 from mnist_cli.cli.program import exit_unless_main
-from mnist_cli.config import sources
 from mnist_cli.config.options import option
 from mnist_cli.config.program import Display
+from mnist_cli.config.sources import build_config
 from mnist_cli.data.catalogue import CATALOGUE, MNIST_SHA256
 from mnist_cli.errors import ExitCode
 from mnist_cli.output.renderers import has_colour
@@ -38,21 +38,21 @@ OK, WARNING, PROBLEM = "ok", "warning", "problem"
 _STYLES = {OK: typer.colors.GREEN, WARNING: typer.colors.YELLOW, PROBLEM: typer.colors.RED}
 _CGROUP = Path("/sys/fs/cgroup")
 _MEMINFO = Path("/proc/meminfo")
-_ENOUGH_MEMORY_MB = 500  # the default training takes 400 MB at its peak
-_ENOUGH_DISK_MB = 100  # the data set takes 53 MB
+_MIN_MEMORY_MB = 500  # the default training takes 400 MB at its peak
+_MIN_DISK_MB = 100  # the data set takes 53 MB
 _MAX_BYTES = 1 << 26  # of an unpacked data file
 
 
 @dataclass(frozen=True)
 class DoctorConfig:
-    """The options of doctor."""
+    """Options of the command `doctor`."""
 
     data_dir: str = option("data", "Folder of the data, in torchvision's layout.", metavar="DIR")
 
 
 @dataclass(frozen=True)
 class Check:
-    """A finding; `code` is the exit code of a problem, `remedy` is empty where all is well."""
+    """The result of a check; `code` is the exit code of a problem, `remedy` may be empty."""
 
     name: str
     status: str
@@ -173,7 +173,7 @@ def memory(_config: DoctorConfig) -> Iterator[Check]:
     except (OSError, ValueError, IndexError):  # another system, or no limit
         pass
     value = f"{min(available):,} MB available" if available else "not known on this system"
-    if available and min(available) < _ENOUGH_MEMORY_MB:
+    if available and min(available) < _MIN_MEMORY_MB:
         remedy = "end other programs, or train with --model linear or a smaller --micro-batch-size"
         yield Check("memory", WARNING, value, remedy)
     else:
@@ -194,7 +194,7 @@ def folders(config: DoctorConfig) -> Iterator[Check]:
         except OSError:
             yield Check(name, PROBLEM, f"{shown} cannot be written to", remedy, code)
             continue
-        if free < _ENOUGH_DISK_MB:
+        if free < _MIN_DISK_MB:
             remedy = f"free some space, or {remedy}"
             yield Check(name, WARNING, f"{shown}: only {free:,} MB free", remedy)
         else:
@@ -241,7 +241,7 @@ CHECKS: tuple[Checker, ...] = (packages, device, cores, memory, folders, mnist, 
 
 
 def checks(config: DoctorConfig) -> Iterator[Check]:
-    """Yield the findings of all checks; a check that fails is a problem itself."""
+    """Yield the results of all checks; a check that raises an error is a problem itself."""
     for check in CHECKS:
         try:
             yield from check(config)
@@ -252,22 +252,19 @@ def checks(config: DoctorConfig) -> Iterator[Check]:
 
 
 def doctor(given: dict[str, Any]) -> None:
-    """Check the installation and the machine, and say how to fix what is wrong.
+    """Check the installation and the machine, and suggest remedies.
 
-    A line for each check: ok, warning or problem, what was checked, and what was found; the next
-    line says what to do. With --json an object for each. -q leaves out what is ok.
+    Prints a line for each check: ok, warning or problem, the subject and the result. The next line
+    has the remedy. With --json it is an object for each check. -q leaves out those that are ok.
 
     Exit codes: 0 no problem (there may be warnings); else that of the first problem: 2 the
     installation, 3 data, 7 the working folder cannot be written to.
     """
     exit_unless_main()
-    layers = [
-        sources.Layer(given, sources.flag),
-        sources.environment(os.environ, DoctorConfig, Display),
-    ]
-    display = sources.build(Display, layers)
+    sources = command_sources(given, DoctorConfig, Display)
+    display = build_config(Display, sources)
     code = 0
-    for check in checks(sources.build(DoctorConfig, layers)):
+    for check in checks(build_config(DoctorConfig, sources)):
         if check.status == PROBLEM:
             code = code or check.code
         if display.json:
@@ -279,7 +276,7 @@ def doctor(given: dict[str, Any]) -> None:
 
 
 def _format(check: Check) -> str:
-    """Return the line of a check, and a second one for its remedy."""
+    """Return the line of a check, and a second line with its remedy."""
     mark = f"{check.status:<8}"
     if has_colour():
         mark = typer.style(mark, _STYLES[check.status])

@@ -1,4 +1,4 @@
-"""Variables of the environment that look like options of these programs, but are not."""
+"""Warnings about environment variables that begin with MNIST_ and set no option."""
 
 import contextlib
 import os
@@ -15,25 +15,21 @@ from mnist_cli.errors import MnistError
 from mnist_cli.runtime.distributed.ranks import RankInfo
 
 PREFIX = "MNIST_"
-KINDS: dict[str, type] = {
-    "mnist-train": TrainConfig,
-    "mnist-eval": EvalConfig,
-    "mnist-predict": PredictConfig,
-    "mnist-compare": CompareConfig,
-    "mnist-export": ExportConfig,
-}
-_MOST = 3  # that are told
+_CONFIG_TYPES = (
+    *(TrainConfig, EvalConfig, PredictConfig, CompareConfig, ExportConfig),
+    *(Resume, Recording, Display),
+)
+_MAX_WARNINGS = 3
 
 
 def known_variables() -> list[str]:
     """Return the names of all variables that one of the programs reads."""
-    kinds = (*KINDS.values(), Resume, Recording, Display)
-    names = ["config", *(field.name for kind in kinds for field in fields(kind))]
+    names = ["config", *(field.name for kind in _CONFIG_TYPES for field in fields(kind))]
     return [PREFIX + name.upper() for name in dict.fromkeys(names)]
 
 
 def unknown_variables(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables that begin with MNIST_ and stand for no option, each with a hint."""
+    """Return the variables that begin with MNIST_ and set no option, each with a hint."""
     known = known_variables()
     options = {f"--{name.removeprefix(PREFIX).lower().replace('_', '-')}": name for name in known}
     hints = {}
@@ -46,12 +42,12 @@ def unknown_variables(environ: Mapping[str, str]) -> dict[str, str]:
     return hints
 
 
-def warn_of_unknown_variables() -> None:
-    """Say on stderr which variables have no effect: a slip of the pen would go unnoticed."""
+def warn_about_unknown_variables() -> None:
+    """Print a warning for each variable without effect, as its name may be misspelled."""
     with contextlib.suppress(MnistError, OSError):
         if not RankInfo.from_env().is_main:
             return
         hints = unknown_variables(os.environ)
-        for name, hint in [*hints.items()][:_MOST]:
-            shown = name if name.isprintable() else repr(name)
-            print(f"warning: the variable {shown} has no effect; {hint}", file=sys.stderr)  # noqa: T201
+        for name, hint in [*hints.items()][:_MAX_WARNINGS]:
+            printable = name if name.isprintable() else repr(name)
+            sys.stderr.write(f"warning: the variable {printable} has no effect; {hint}\n")

@@ -1,4 +1,4 @@
-"""`mnist-eval`."""
+"""The command `mnist-eval`."""
 
 import logging
 import os
@@ -10,28 +10,28 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from mnist_cli.cli.options import add_command, parameter
-from mnist_cli.cli.program import exit_unless_main, notices, quick_imports, run_program
-from mnist_cli.config import sources
+from mnist_cli.cli.options import add_command, checkpoint_argument, command_sources
+from mnist_cli.cli.program import exit_unless_main, log_to_stderr, quick_imports, run_program
 from mnist_cli.config.inference import EvalConfig
 from mnist_cli.config.program import Display
+from mnist_cli.config.sources import build_config
 from mnist_cli.errors import OutputError, ThresholdNotMetError, UsageError
 from mnist_cli.runtime.files import check_writable, write_atomic, write_standard_output
 
 if TYPE_CHECKING:
     from mnist_cli.evaluation.metrics import CheckpointEvaluation
 
-_PAGES, _FIGURES = (".html", ".htm"), (".png", ".svg", ".pdf")
+_PAGE_ENDINGS, _FIGURE_ENDINGS = (".html", ".htm"), (".png", ".svg", ".pdf")
 _log = logging.getLogger("mnist_cli")
 app = typer.Typer(pretty_exceptions_enable=False)
 
 
 def evaluate(given: dict[str, Any], checkpoint: str) -> None:
-    """Score a checkpoint on the test set: Test Accuracy, and on a terminal tables.
+    """Evaluate a checkpoint on the test set: print its accuracy, and on a terminal tables.
 
     - as CHECKPOINT reads standard input: mnist-train -q -o - | mnist-eval -
 
-    What was misread: --mistakes 12 draws the worst of it (on stderr, if stdout is not a terminal),
+    --mistakes 12 draws the most confident mistakes (on stderr, if stdout is not a terminal),
     --report report.html writes a page, --plot confusion.svg a figure: confusion, calibration,
     mistakes or history, by its name or by --panel. --report - writes the page to stdout instead of
     the accuracy.
@@ -40,28 +40,25 @@ def evaluate(given: dict[str, Any], checkpoint: str) -> None:
     figure could not be written.
     """
     exit_unless_main()
-    layers = [
-        sources.Layer(given, sources.flag),
-        sources.environment(os.environ, EvalConfig, Display),
-    ]
-    config = sources.build(EvalConfig, layers)
-    display = sources.build(Display, layers)
+    sources = command_sources(given, EvalConfig, Display)
+    config = build_config(EvalConfig, sources)
+    display = build_config(Display, sources)
     if "panel" in given and config.plot is None:
         raise UsageError(f"--panel {config.panel} says what --plot shows; add --plot figure.svg")
-    report = _check_places(config, display)
+    report = _check_outputs(config, display)
 
     with quick_imports():
         from mnist_cli.evaluation.evaluate import evaluate_checkpoint  # noqa: PLC0415 (torch)
 
-        if config.plot is not None:  # is matplotlib there? better asked now
+        if config.plot is not None:  # fails now, not after the evaluation, without matplotlib
             import mnist_cli.output.figures.evaluation  # noqa: F401, PLC0415
 
-    with notices(quiet=display.quiet):
+    with log_to_stderr(quiet=display.quiet):
         result = evaluate_checkpoint(checkpoint, config)
-        files = list(_files(result, config, report))  # or there is nothing to draw
+        files = list(_files(result, config, report))  # raises if there is nothing to draw
         _show(result, config, display)
         for path, data in files:
-            _put(path, data)
+            _write(path, data)
     accuracy = result.accuracy
     if config.min_accuracy is not None and accuracy < config.min_accuracy:
         raise ThresholdNotMetError(
@@ -69,12 +66,12 @@ def evaluate(given: dict[str, Any], checkpoint: str) -> None:
         )
 
 
-def _check_places(config: EvalConfig, display: Display) -> str | None:
-    """Return where the page goes, if there is one.
+def _check_outputs(config: EvalConfig, display: Display) -> str | None:
+    """Return the path of the page, if one is requested.
 
     Raises:
-        OutputError: a page or figure could not be written.
-        UsageError: its name does not do, or two things would go to standard output.
+        OutputError: the page or the figure could not be written.
+        UsageError: a name has a wrong ending, or two outputs would go to standard output.
 
     """
     streamed = [option for option in (config.report, config.plot) if option == "-"]
@@ -82,24 +79,24 @@ def _check_places(config: EvalConfig, display: Display) -> str | None:
         raise UsageError("--report -, --plot - and --json all want standard output; choose one")
     if config.plot is not None and config.plot != "-":
         kind = Path(config.plot).suffix.lower()
-        if kind not in _FIGURES:
+        if kind not in _FIGURE_ENDINGS:
             raise UsageError(
-                f"--plot {config.plot}: its ending is not one of {', '.join(_FIGURES)}; "
+                f"--plot {config.plot}: its ending is not one of {', '.join(_FIGURE_ENDINGS)}; "
                 "name it confusion.svg, for one"
             )
         check_writable(Path(config.plot))
-    return config.report if config.report in (None, "-") else _place_of_page(config.report)
+    return config.report if config.report in (None, "-") else _report_path(config.report)
 
 
-def _place_of_page(report: str) -> str:
-    """Return the file that `--report` names: for a folder, which need not be there, index.html."""
+def _report_path(report: str) -> str:
+    """Return the file that `--report` names: index.html in a folder, which may not exist yet."""
     path = Path(report)
     if not report:
         raise UsageError("--report '': its name is empty; name it report.html, for one")
-    is_there = os.path.isdir(report)  # noqa: PTH112 (a Path would raise for a name too long)
-    if is_there or report.endswith("/") or not path.suffix:
+    is_folder = os.path.isdir(report)  # noqa: PTH112 (a Path would raise for a name too long)
+    if is_folder or report.endswith("/") or not path.suffix:
         path /= "index.html"
-    elif path.suffix.lower() not in _PAGES:
+    elif path.suffix.lower() not in _PAGE_ENDINGS:
         raise UsageError(
             f"--report {report}: its ending is not .html; name it report.html, for one, "
             "or a folder, with a / behind it"
@@ -107,15 +104,15 @@ def _place_of_page(report: str) -> str:
     else:
         check_writable(path)
         return report
-    first = path  # of what will have to be made
-    while not os.path.lexists(first.parent):
-        first = first.parent
-    check_writable(first)
+    outermost = path  # the first of the folders that will be made
+    while not os.path.lexists(outermost.parent):
+        outermost = outermost.parent
+    check_writable(outermost)
     return str(path)
 
 
 def _show(result: "CheckpointEvaluation", config: EvalConfig, display: Display) -> None:
-    """Print the metrics, as data or for people."""
+    """Print the metrics, as JSON or as text and tables."""
     from mnist_cli.output.renderers import JsonLines  # noqa: PLC0415 (--help is quick)
 
     on_terminal = sys.stdout.isatty() and not display.json
@@ -130,7 +127,7 @@ def _show(result: "CheckpointEvaluation", config: EvalConfig, display: Display) 
         if tables:
             print_metrics(result, sys.stdout)
         if config.mistakes:
-            with suppress(OSError):  # nobody reads standard error: no reason to stop
+            with suppress(OSError):  # stderr is closed: no reason to stop
                 stream = sys.stdout if tables else sys.stderr
                 print_mistakes(result, config.mistakes, stream)
 
@@ -138,9 +135,9 @@ def _show(result: "CheckpointEvaluation", config: EvalConfig, display: Display) 
 def _files(
     result: "CheckpointEvaluation", config: EvalConfig, report: str | None
 ) -> Iterator[tuple[str, bytes]]:
-    """Yield the page and the figure that were asked for, and where they go."""
+    """Yield the path and the contents of the page and the figure, if they are requested."""
     if report is not None:
-        from mnist_cli.output.html import evaluation as page  # noqa: PLC0415 (only where asked for)
+        from mnist_cli.output.html import evaluation as page  # noqa: PLC0415 (jinja2)
 
         yield report, page.render(result).encode()
     if config.plot is not None:
@@ -149,7 +146,7 @@ def _files(
         yield config.plot, figure.draw(result, config.plot, config.panel)
 
 
-def _put(path: str, data: bytes) -> None:
+def _write(path: str, data: bytes) -> None:
     if path == "-":
         write_standard_output(data)
         return
@@ -167,14 +164,7 @@ add_command(
     app,
     evaluate,
     (EvalConfig, Display),
-    (
-        parameter(
-            "checkpoint",
-            str,
-            typer.Argument(metavar="CHECKPOINT", help="A file of mnist-train; - is stdin."),
-            default=...,
-        ),
-    ),
+    (checkpoint_argument(),),
     name="eval",
 )
 

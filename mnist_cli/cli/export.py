@@ -1,16 +1,15 @@
-"""`mnist-export`."""
+"""The command `mnist-export`."""
 
 import logging
-import os
 from typing import Any
 
 import typer
 
-from mnist_cli.cli.options import add_command, parameter
-from mnist_cli.cli.program import exit_unless_main, notices, quick_imports, run_program
-from mnist_cli.config import sources
+from mnist_cli.cli.options import add_command, checkpoint_argument, command_sources, parameter
+from mnist_cli.cli.program import exit_unless_main, log_to_stderr, quick_imports, run_program
 from mnist_cli.config.inference import ExportConfig
 from mnist_cli.config.program import Display
+from mnist_cli.config.sources import build_config
 from mnist_cli.errors import UsageError
 from mnist_cli.export.formats import resolve_format
 from mnist_cli.runtime.files import write_standard_output
@@ -20,15 +19,15 @@ app = typer.Typer(pretty_exceptions_enable=False)
 
 
 def export(given: dict[str, Any], checkpoint: str, output: str) -> None:
-    r"""Write a checkpoint's network for other programs, as what OUTPUT's ending says.
+    r"""Write a checkpoint's network in another format, chosen by the ending of OUTPUT.
 
-    .html is a page to draw digits on, which the network reads in the browser, from that one file:
+    .html is a page on which one draws digits; the network in it classifies them in the browser:
     mnist-export checkpoint.pt digit.html
 
-    .onnx is for ONNX Runtime and others: pixels, float [N, 28, 28] of 0 to 255, light on dark, go
-    in, and logits [N, 10] come out. It needs pip install 'mnist_cli\[onnx]', and is checked.
+    .onnx is for ONNX Runtime and others. The input is pixels, float [N, 28, 28] of 0 to 255, light
+    on dark; the output is logits [N, 10]. It needs pip install 'mnist_cli\[onnx]', and is verified.
 
-    .safetensors has the weights, under the names that PyTorch gives them.
+    .safetensors has the weights, with PyTorch's names.
 
     - as CHECKPOINT reads standard input; - as OUTPUT writes to standard output, and needs --format.
 
@@ -36,22 +35,19 @@ def export(given: dict[str, Any], checkpoint: str, output: str) -> None:
     """
     exit_unless_main()
     output = "-" if output == "/dev/stdout" else output
-    layers = [
-        sources.Layer(given, sources.flag),
-        sources.environment(os.environ, ExportConfig, Display),
-    ]
-    config = sources.build(ExportConfig, layers)
-    display = sources.build(Display, layers)
+    sources = command_sources(given, ExportConfig, Display)
+    config = build_config(ExportConfig, sources)
+    display = build_config(Display, sources)
     if display.json and output == "-":
         raise UsageError("- as OUTPUT and --json both want standard output; name a file")
-    resolve_format(output, config.format)  # before anything is loaded
+    resolve_format(output, config.format)  # raises before the slow imports
 
     with quick_imports():
         from mnist_cli.export.export import export_checkpoint  # noqa: PLC0415 (torch)
         from mnist_cli.output.messages import format_export  # noqa: PLC0415 (--help is quick)
         from mnist_cli.output.renderers import JsonLines  # noqa: PLC0415 (--help is quick)
 
-    with notices(quiet=display.quiet):
+    with log_to_stderr(quiet=display.quiet):
         event = export_checkpoint(checkpoint, output, config)
         if output != "-":
             _log.info(format_export(event))
@@ -66,12 +62,7 @@ add_command(
     export,
     (ExportConfig, Display),
     (
-        parameter(
-            "checkpoint",
-            str,
-            typer.Argument(metavar="CHECKPOINT", help="A file of mnist-train; - is stdin."),
-            default=...,
-        ),
+        checkpoint_argument(),
         parameter(
             "output",
             str,

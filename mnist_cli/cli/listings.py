@@ -1,26 +1,25 @@
-"""`--list-models` and `--list-presets`: what there is, and what was measured of it."""
+"""`--list-models` and `--list-presets`: the models and presets with their measured results."""
 
 import json
-import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from mnist_cli.cli.measured import Figures, Measured, load_figures
-from mnist_cli.cli.options import Questions, TrainQuestions
+from mnist_cli.cli.measured import MeasuredResults, Measurement, load_measured_results
+from mnist_cli.cli.options import InfoFlags, TrainInfoFlags, command_sources
 from mnist_cli.cli.program import exit_unless_main
-from mnist_cli.config import sources
 from mnist_cli.config.presets import COMPARE, TRAIN, preset_names, purpose_of
 from mnist_cli.config.program import Display
 from mnist_cli.config.registry import NETWORKS
+from mnist_cli.config.sources import build_config, flag
 from mnist_cli.errors import UsageError
 from mnist_cli.runtime.files import write_standard_output
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A line of a listing: accuracies are shares, `seconds` those of a whole process."""
+    """A line of a listing. Accuracies are fractions; `seconds` is the time of a whole process."""
 
     name: str
     about: str
@@ -34,7 +33,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Listing:
-    """Entries of a kind, and which of their fields are shown; a program gets them in this order."""
+    """Entries of one kind, and the names of the fields that are written, in this order."""
 
     kind: str
     entries: list[Entry]
@@ -44,44 +43,40 @@ class Listing:
 _MEASURED = ("accuracy", "deviation", "seeds", "seconds")
 
 
-def has_listed(questions: Questions, program: str, given: Mapping[str, Any]) -> bool:
-    """Print the list that was asked for, and return True if there was one.
+def print_requested_list(info: InfoFlags, program: str, given: Mapping[str, Any]) -> bool:
+    """Print the requested list, and return True if one was requested.
 
     Raises:
-        UsageError: there were several.
+        UsageError: several were requested.
 
     """
-    models = isinstance(questions, TrainQuestions) and questions.list_models
-    if not models and not questions.list_presets:
+    models = isinstance(info, TrainInfoFlags) and info.list_models
+    if not models and not info.list_presets:
         return False
-    asked = [name for name, value in asdict(questions).items() if value]
-    if len(asked) > 1:
-        raise UsageError(f"{' and '.join(map(sources.flag, asked))}: ask for one at a time")
+    requested = [name for name, value in asdict(info).items() if value]
+    if len(requested) > 1:
+        raise UsageError(f"{' and '.join(map(flag, requested))}: ask for one at a time")
     exit_unless_main()
-    layers = [
-        sources.Layer(given, sources.flag),
-        sources.environment(os.environ, Display),
-    ]
-    figures = load_figures()
-    listing = models_of(figures) if models else presets_of(figures, program)
-    _show(listing, figures, sources.build(Display, layers))
+    results = load_measured_results()
+    listing = models_of(results) if models else presets_of(results, program)
+    _show(listing, results, build_config(Display, command_sources(given, Display)))
     return True
 
 
-def models_of(figures: Figures) -> Listing:
-    """Return the models, with what was measured of each with its own defaults."""
+def models_of(results: MeasuredResults) -> Listing:
+    """Return the models with their results, each measured with its own defaults."""
     entries = [
-        _entry(name, network.about, TRAIN, figures.models.get(name))
+        _entry(name, network.about, TRAIN, results.models.get(name))
         for name, network in NETWORKS.items()
     ]
     return Listing("model", entries, ("name", "parameters", *_MEASURED, "about"))
 
 
-def presets_of(figures: Figures, program: str) -> Listing:
-    """Return the presets that a program can take, and for `mnist-train` the others behind them."""
+def presets_of(results: MeasuredResults, program: str) -> Listing:
+    """Return the presets of a program; `mnist-train` also lists those of `mnist-compare`."""
     programs = (TRAIN, COMPARE) if program == TRAIN else (COMPARE,)
     entries = [
-        _entry(name, purpose_of(name), of, figures.presets.get(name) if of == TRAIN else None)
+        _entry(name, purpose_of(name), of, results.presets.get(name) if of == TRAIN else None)
         for of in programs
         for name in preset_names(of)
     ]
@@ -89,7 +84,7 @@ def presets_of(figures: Figures, program: str) -> Listing:
     return Listing("preset", entries, ("name", "program", *measured, "about"))
 
 
-def _entry(name: str, about: str, program: str, measured: Measured | None) -> Entry:
+def _entry(name: str, about: str, program: str, measured: Measurement | None) -> Entry:
     if measured is None:
         return Entry(name, about, program)
     return Entry(
@@ -98,14 +93,14 @@ def _entry(name: str, about: str, program: str, measured: Measured | None) -> En
         program,
         measured.parameters,
         round(measured.accuracy, 6),
-        None if measured.deviation is None else round(measured.deviation, 6),
+        None if measured.std is None else round(measured.std, 6),
         len(measured.accuracies),
         round(measured.median_seconds, 2),
     )
 
 
-def _show(listing: Listing, figures: Figures, display: Display) -> None:
-    """Write a listing to standard output: objects, a table on a terminal, or lines with tabs."""
+def _show(listing: Listing, results: MeasuredResults, display: Display) -> None:
+    """Write a listing to standard output: JSON, tables on a terminal, or tab-separated lines."""
     if display.json:
         for entry in listing.entries:
             values = {name: getattr(entry, name) for name in listing.columns}
@@ -114,7 +109,7 @@ def _show(listing: Listing, figures: Figures, display: Display) -> None:
     if sys.stdout.isatty():
         _print_tables(listing)
         if not display.quiet and "seconds" in listing.columns:
-            print(_measured_on(figures), file=sys.stderr)  # noqa: T201
+            sys.stderr.write(_measured_on(results) + "\n")
         return
     rows: list[Sequence[object]] = [listing.columns]
     rows += [[getattr(entry, name) for name in listing.columns] for entry in listing.entries]
@@ -124,7 +119,7 @@ def _show(listing: Listing, figures: Figures, display: Display) -> None:
 
 
 def _print_tables(listing: Listing) -> None:
-    """Print a table for each program, since all columns of both do not fit a terminal."""
+    """Print a table for each program: the columns of both together do not fit a terminal."""
     from rich import box  # noqa: PLC0415 (--help is quick)
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
@@ -170,13 +165,13 @@ _HEADINGS = {
 }
 
 
-def _measured_on(figures: Figures) -> str:
-    """Return where and when the figures were taken, and what they are."""
-    at = figures.machine
-    busy = any(m.busy for m in (*figures.models.values(), *figures.presets.values()))
+def _measured_on(results: MeasuredResults) -> str:
+    """Return a description of the columns, and of the machine and the date of measurement."""
+    on = results.machine
+    busy = any(m.busy for m in (*results.models.values(), *results.presets.values()))
     return (
-        f"Test accuracy after the last update, mean ± deviation over seeds; median time of the "
-        f"whole process.\nMeasured on {at['cores']} cores of {at['processor']}, PyTorch "
-        f"{at['torch']}, {at['date']}"
+        f"Test accuracy after the last update, mean ± standard deviation over seeds; median time "
+        f"of the whole process.\nMeasured on {on['cores']} cores of {on['processor']}, PyTorch "
+        f"{on['torch']}, {on['date']}"
         + ("; other programs were computing, so that some times are too long." if busy else ".")
     )

@@ -1,12 +1,11 @@
-"""What was measured of models and presets, from a generated file; without torch.
+"""Measured results of models and presets, read from `measured.json`; without torch.
 
-`python -m benchmarks.figures` writes `figures.json`; a test fails while an entry is not of the
-present options.
+`python -m benchmarks.listings` writes the file. A test fails if an entry was measured with other
+options than those of today.
 """
 
 import hashlib
 import json
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import mean, median, stdev
@@ -20,10 +19,10 @@ FILE = Path(__file__).with_name("measured.json")
 
 
 @dataclass(frozen=True)
-class Measured:
+class Measurement:
     """Trainings with the same options and the seeds 0, 1, …; seconds are of whole processes.
 
-    `busy` tells that other programs were computing meanwhile, so that the seconds are too many.
+    If `busy`, other programs were computing at the same time, and the seconds are too many.
     """
 
     options: str
@@ -31,7 +30,6 @@ class Measured:
     seconds: tuple[float, ...]
     busy: bool
     parameters: int
-    about: str = ""
 
     @property
     def accuracy(self) -> float:
@@ -39,8 +37,8 @@ class Measured:
         return mean(self.accuracies)
 
     @property
-    def deviation(self) -> float | None:
-        """The standard deviation over seeds, if there are several."""
+    def std(self) -> float | None:
+        """The standard deviation of the accuracies, if there are several seeds."""
         return stdev(self.accuracies) if len(self.accuracies) > 1 else None
 
     @property
@@ -50,45 +48,38 @@ class Measured:
 
 
 @dataclass(frozen=True)
-class Figures:
-    """Everything in the file: what was measured of each model and preset, and on what."""
+class MeasuredResults:
+    """The contents of the file: the measurements by model and by preset, and the machine."""
 
     machine: dict[str, Any]
-    models: dict[str, Measured]
-    presets: dict[str, Measured]
+    models: dict[str, Measurement]
+    presets: dict[str, Measurement]
 
     def to_json(self) -> str:
         """Return the file's contents."""
-        head = {"generated": "by python -m benchmarks.figures; do not edit"}
+        head = {"generated": "by python -m benchmarks.listings; do not edit"}
         return json.dumps({**head, **asdict(self)}, indent=1) + "\n"
 
 
-def load_figures(path: Path = FILE) -> Figures:
-    """Return what was measured.
-
-    Raises:
-        OSError, ValueError, KeyError: the file is missing or damaged; it is part of the package.
-
-    """
+def load_measured_results(path: Path = FILE) -> MeasuredResults:
+    """Return the measured results, from a file that is part of the package."""
     content = json.loads(path.read_text())
     models, presets = (
-        {name: _measured(entry) for name, entry in content[kind].items()}
+        {name: _measurement(entry) for name, entry in content[kind].items()}
         for kind in ("models", "presets")
     )
-    return Figures(content["machine"], models, presets)
+    return MeasuredResults(content["machine"], models, presets)
 
 
-def _measured(entry: dict[str, Any]) -> Measured:
-    lists: dict[str, Sequence[float]] = {
-        name: tuple(entry[name]) for name in ("accuracies", "seconds")
-    }
-    return Measured(**{**entry, **lists})
+def _measurement(entry: dict[str, Any]) -> Measurement:
+    lists = {name: tuple(entry[name]) for name in ("accuracies", "seconds")}
+    return Measurement(**{**entry, **lists})
 
 
 def options_digest(config: TrainConfig) -> str:
-    """Return a digest of the options that decide a result but for chance and rounding.
+    """Return a digest of the options that affect the result, random numbers and rounding aside.
 
-    An option that is absent or off is left out: a new one changes nothing where it is not used.
+    Options that are not set are left out, so adding an option does not change the digest.
     """
     decisive = names_where(TrainConfig, lambda about: about.effect is Effect.RESULT)
     values = asdict(config.resolve(_TRAINING_SAMPLES))

@@ -1,8 +1,8 @@
-"""Options of the command line, made from the fields of the configs."""
+"""Command-line options, generated from the fields of the configs."""
 
 import inspect
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import Field, dataclass, fields
 from typing import Annotated, Any, get_args, get_type_hints
 
@@ -11,51 +11,52 @@ from typer.core import TyperCommand, TyperGroup
 
 from mnist_cli import __version__
 from mnist_cli.cli.completion import COMPLETERS, checkpoints, completer_of
-from mnist_cli.cli.environment import warn_of_unknown_variables
+from mnist_cli.cli.environment import warn_about_unknown_variables
 from mnist_cli.config.options import Option, option
-from mnist_cli.config.presets import COMPARE, PRESETS, TRAIN, check_preset
-from mnist_cli.config.sources import Layer, environment, flag, toml_file
+from mnist_cli.config.presets import PRESETS, check_preset
+from mnist_cli.config.sources import Source, environment, flag, toml_file
 from mnist_cli.runtime.files import write_standard_output
 
 AUTO = "auto"
-_ASKED = "Answers, without computing"
+_INFO = "Information, without training"
 
 
 @dataclass(frozen=True)
-class Questions:
-    """What a program answers instead of computing; only the command line asks."""
+class InfoFlags:
+    """Flags that make a program print information and exit; not settable in a file."""
 
-    list_presets: bool = option(False, "List the presets, and what was measured.", panel=_ASKED)
+    list_presets: bool = option(False, "List the presets with their measured results.", panel=_INFO)
     show_config: bool = option(
         False,
-        "Print the options that would be used, and where each comes from, as TOML for --config.",
-        panel=_ASKED,
+        "Print the options that would be used and their sources, as TOML for --config.",
+        panel=_INFO,
     )
 
 
 @dataclass(frozen=True)
-class TrainQuestions(Questions):
-    """What `mnist-train` answers instead of training."""
+class TrainInfoFlags(InfoFlags):
+    """Information flags of `mnist-train`."""
 
-    list_models: bool = option(False, "List the models, and what was measured.", panel=_ASKED)
+    list_models: bool = option(False, "List the models with their measured results.", panel=_INFO)
 
 
-def layers_of(given: dict[str, Any], config: str | None, *known: type) -> list[Layer]:
-    """Return where the options of a command come from: flags, environment, and a file if any.
+def command_sources(given: Mapping[str, Any], *config_types: type) -> list[Source]:
+    """Return the flags and the environment variables that set options of the config types."""
+    return [Source(given, flag, "flag"), environment(os.environ, *config_types)]
 
-    `config` is what `--config` says.
+
+def config_file_source(config: str | None, program: str, *config_types: type) -> list[Source]:
+    """Return the file or preset that `--config` or MNIST_CONFIG names, if one does.
 
     Raises:
         UsageError: see `toml_file`.
 
     """
-    layers = [Layer(given, flag, "flag"), environment(os.environ, *known)]
-    named = config if config is not None else os.environ.get("MNIST_CONFIG") or None
-    if named is not None:
-        is_comparison = any("batch_sizes" in get_type_hints(kind) for kind in known)
-        check_preset(named, COMPARE if is_comparison else TRAIN)
-        layers.append(toml_file(named, PRESETS, *known))
-    return layers
+    name = config if config is not None else os.environ.get("MNIST_CONFIG") or None
+    if name is None:
+        return []
+    check_preset(name, program)
+    return [toml_file(name, PRESETS, *config_types)]
 
 
 def config_parameter(program: str) -> inspect.Parameter:
@@ -76,17 +77,17 @@ def add_command(
     extra: Iterable[inspect.Parameter],
     name: str,
 ) -> None:
-    """Make `run(given, **extra)` the command `name`, with an option for every field of the configs.
+    """Add a command that calls `run(given, **extra)`, with an option for every config field.
 
-    `given` maps names of fields to what the command line says of them: a text, or a truth value.
-    `extra` are the command's other parameters.
+    `given` maps the names of fields to the strings and booleans of the command line. `extra` are
+    the command's other parameters.
     """
     declared = [field for config in configs for field in fields(config)]
     hints = {k: v for config in configs for k, v in get_type_hints(config).items()}
 
     def wrapper(**values: Any) -> None:  # noqa: ANN401
         values.pop("version")
-        warn_of_unknown_variables()
+        warn_about_unknown_variables()
         given = {field.name: values.pop(field.name) for field in declared}
         run({key: value for key, value in given.items() if value is not None}, **values)
 
@@ -96,6 +97,16 @@ def add_command(
     app.command(name, cls=Command, help=_paragraphs(run.__doc__ or ""))(wrapper)
 
 
+def checkpoint_argument() -> inspect.Parameter:
+    """Return the parameter that names a checkpoint."""
+    info = typer.Argument(
+        metavar="CHECKPOINT",
+        help="A file of mnist-train; - is stdin.",
+        autocompletion=checkpoints,
+    )
+    return parameter("checkpoint", str, info, default=...)
+
+
 def parameter(
     name: str,
     kind: Any,  # noqa: ANN401
@@ -103,15 +114,13 @@ def parameter(
     default: object = None,
 ) -> inspect.Parameter:
     """Return a keyword parameter that Typer reads as an option or argument."""
-    if name == "checkpoint":
-        info.autocompletion = checkpoints
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, info]
     )
 
 
 def _parameter(field: "Field[Any]", hint: Any) -> inspect.Parameter:  # noqa: ANN401
-    """Return the parameter of a config's field: a flag for a truth value, or else a text."""
+    """Return the parameter of a config field: a flag if it is boolean, else a string."""
     about: Option = field.metadata["option"]
     names = [flag(field.name)] + ([about.short] if about.short else [])
     common: dict[str, Any] = {
@@ -133,7 +142,7 @@ def _parameter(field: "Field[Any]", hint: Any) -> inspect.Parameter:  # noqa: AN
 
 
 def _help(field: "Field[Any]") -> str:
-    """Return the help of an option: what it does, what it takes, and its default."""
+    """Return the help text of an option, with its choices and its default."""
     about: Option = field.metadata["option"]
     text = about.help
     if about.choices and not about.metavar:
@@ -147,16 +156,13 @@ def _help(field: "Field[Any]") -> str:
 
 
 def _paragraphs(docstring: str) -> str:
-    """Return a docstring with the lines of each paragraph joined, to be wrapped anew.
-
-    Examples keep theirs: paragraphs that are indented.
-    """
+    """Return a docstring with the lines of each paragraph joined, except indented examples."""
     parts = inspect.cleandoc(docstring).split("\n\n")
     return "\n\n".join(p if p.startswith("  ") else " ".join(p.split()) for p in parts)
 
 
 def version() -> inspect.Parameter:
-    """Return the parameter that shows the version and ends the program."""
+    """Return the parameter that prints the version and exits."""
 
     def show(value: bool) -> None:
         if value:
@@ -170,37 +176,31 @@ def version() -> inspect.Parameter:
 
 
 class Command(TyperCommand):
-    """A command whose help names no Python types."""
+    """A command whose help does not mention Python types."""
 
     def get_params(self, ctx: Any) -> list[Any]:  # noqa: ANN401
-        """Return the parameters; a flag takes no value, and a text is what its metavar says."""
-        return _plain(super().get_params(ctx))
+        """Return the parameters, without the names of their types."""
+        return _without_types(super().get_params(ctx))
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:  # noqa: ANN401
-        """Return what stands behind the name of the program in the line of usage."""
-        pieces = [self.options_metavar or ""]
-        for param in self.get_params(ctx):
-            if param.param_type_name == "argument":
-                pieces.append(f"{param.metavar}{'...' if param.nargs != 1 else ''}")
-        return pieces
+        """Return the words that follow the name of the program in the usage line."""
+        arguments = [p for p in self.get_params(ctx) if p.param_type_name == "argument"]
+        names = [f"{param.metavar}{'...' if param.nargs != 1 else ''}" for param in arguments]
+        return [self.options_metavar or "", *names]
 
 
 class Group(TyperGroup):
-    """A program of several commands, with the same help."""
+    """A program with several commands, whose help does not mention Python types."""
 
     def get_params(self, ctx: Any) -> list[Any]:  # noqa: ANN401
-        """Return the parameters; a flag takes no value."""
-        return _plain(super().get_params(ctx))
+        """Return the parameters, without the names of their types."""
+        return _without_types(super().get_params(ctx))
 
 
-def _plain(params: list[Any]) -> list[Any]:
+def _without_types(params: list[Any]) -> list[Any]:
     for param in params:
         if param.param_type_name == "argument":
-            vars(param)["display_type_rich"] = _nothing
+            vars(param)["display_type_rich"] = lambda ctx=None: ""
         elif param.metavar is None and param.is_flag:
             param.metavar = ""
     return params
-
-
-def _nothing(ctx: Any = None) -> str:  # noqa: ANN401
-    return ""

@@ -1,30 +1,29 @@
-"""`mnist-predict`."""
+"""The command `mnist-predict`."""
 
 import logging
-import os
 import sys
 from typing import Any
 
 import typer
 
-from mnist_cli.cli.options import add_command, parameter
+from mnist_cli.cli.options import add_command, checkpoint_argument, command_sources, parameter
 from mnist_cli.cli.program import (
     exit_unless_main,
-    notices,
+    log_to_stderr,
     print_error,
     quick_imports,
     run_program,
 )
-from mnist_cli.config import sources
 from mnist_cli.config.inference import PredictConfig
 from mnist_cli.config.program import Display
+from mnist_cli.config.sources import build_config
 from mnist_cli.errors import ExitCode
 from mnist_cli.events import Unreadable
 from mnist_cli.runtime.files import write_standard_output
 
 app = typer.Typer(pretty_exceptions_enable=False)
 _log = logging.getLogger("mnist_cli")
-_CONTROLS = (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029)  # and what also ends lines
+_CONTROLS = (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029)  # and two line separators
 _ESCAPES = {code: repr(chr(code))[1:-1] for code in _CONTROLS}
 
 
@@ -51,12 +50,9 @@ def predict(given: dict[str, Any], checkpoint: str, images: list[str]) -> None:
     --save-seen could not be written.
     """
     exit_unless_main()
-    layers = [
-        sources.Layer(given, sources.flag),
-        sources.environment(os.environ, PredictConfig, Display),
-    ]
-    config = sources.build(PredictConfig, layers)
-    display = sources.build(Display, layers)
+    sources = command_sources(given, PredictConfig, Display)
+    config = build_config(PredictConfig, sources)
+    display = build_config(Display, sources)
 
     with quick_imports():
         from mnist_cli.output import predict_display  # noqa: PLC0415 (scipy)
@@ -65,7 +61,7 @@ def predict(given: dict[str, Any], checkpoint: str, images: list[str]) -> None:
 
     data, drawing = JsonLines(), predict_display.PredictionDisplay(sys.stderr)
     failed = False
-    with notices(quiet=display.quiet):
+    with log_to_stderr(quiet=display.quiet):
         for result in predict_images(checkpoint, images, config):
             if isinstance(result, Unreadable):
                 failed = True
@@ -90,12 +86,7 @@ add_command(
     predict,
     (PredictConfig, Display),
     (
-        parameter(
-            "checkpoint",
-            str,
-            typer.Argument(metavar="CHECKPOINT", help="A file of mnist-train; - is stdin."),
-            default=...,
-        ),
+        checkpoint_argument(),
         parameter(
             "images",
             list[str],

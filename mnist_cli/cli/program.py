@@ -1,4 +1,4 @@
-"""What every program does around its command: streams, signals, exit codes, error messages."""
+"""The environment of every command: streams, signals, exit codes and error messages."""
 
 import codecs
 import contextlib
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, TextIO
 import typer
 
 from mnist_cli.cli.entry_points import exit_at_once_on_signals
-from mnist_cli.cli.usage_errors import usage_in_words
+from mnist_cli.cli.usage_errors import format_usage_error
 from mnist_cli.errors import ExitCode, MnistError, ReaderGoneError
 from mnist_cli.runtime.distributed.ranks import RankInfo, is_launched
 from mnist_cli.runtime.files import write_standard_output
@@ -32,10 +32,10 @@ _REPORT_TIMEOUT = 3.0
 
 def run_program(app: typer.Typer, name: str) -> None:
     """Run a program and exit with its exit code."""
-    embedded = "torch" in sys.modules  # in an interpreter that has other things to do
+    embedded = "torch" in sys.modules  # the interpreter also runs other code
     _open_closed_streams()
     exit_on_signals()
-    if not sys.stdout.isatty():  # Typer would colour pipes on some CI hosts
+    if not sys.stdout.isatty():  # otherwise Typer writes colours to pipes on some CI hosts
         os.environ.setdefault("_TYPER_FORCE_DISABLE_TERMINAL", "1")
     if any(key.startswith("_MNIST_") and key.endswith("_COMPLETE") for key in os.environ):
         os.environ["COLUMNS"] = "10000"  # the shell reads one line of help for each completion
@@ -104,7 +104,7 @@ def _run(app: typer.Typer, name: str) -> int:
         return ExitCode.BROKEN_PIPE if stop.code == ExitCode.BUG else int(stop.code or 0)
     except Exception as error:
         if hasattr(error, "format_message"):  # a usage error of Typer
-            if message := usage_in_words(error):
+            if message := format_usage_error(error):
                 _wait_for_main_rank()
                 print_error(message)
             return ExitCode.USAGE
@@ -130,7 +130,7 @@ def _wait_for_main_rank() -> None:
 def print_error(message: str) -> None:
     """Print an error message on stderr."""
     with contextlib.suppress(OSError):
-        print(f"error: {message}", file=sys.stderr)  # noqa: T201
+        sys.stderr.write(f"error: {message}\n")
 
 
 @contextlib.contextmanager
@@ -205,8 +205,8 @@ class _StderrHandler(logging.StreamHandler[TextIO]):
 
 
 @contextlib.contextmanager
-def notices(*, quiet: bool) -> Iterator[None]:
-    """Print log messages on stderr: notices and warnings, or only warnings if `quiet`."""
+def log_to_stderr(*, quiet: bool) -> Iterator[None]:
+    """Print log messages on stderr: log_to_stderr and warnings, or only warnings if `quiet`."""
     logger = logging.getLogger("mnist_cli")
     handler = _StderrHandler()
     handler.setFormatter(logging.Formatter("%(message)s"))

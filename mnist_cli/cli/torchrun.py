@@ -1,8 +1,8 @@
 """torchrun with exit codes: `python -m mnist_cli.cli.torchrun OPTIONS -m mnist_cli train …`.
 
-It is PyTorch's torchrun with the same options. Plain torchrun exits with 1 on any error and prints
-a page of its own stack; this wrapper exits with the program's exit code. After a signal it exits
-with 128 plus the number of the signal, once the program has saved its state.
+Plain torchrun exits with 1 on any error and prints its own stack trace. This wrapper takes the same
+options and exits with the program's exit code. After a signal it exits with 128 plus the number of
+the signal, once the program has saved its state.
 """
 
 import logging

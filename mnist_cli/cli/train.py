@@ -1,4 +1,4 @@
-"""`mnist-train`."""
+"""The command `mnist-train`."""
 
 import os
 import sys
@@ -8,21 +8,27 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from mnist_cli.cli.listings import has_listed
-from mnist_cli.cli.options import AUTO, TrainQuestions, add_command, config_parameter, layers_of
+from mnist_cli.cli.listings import print_requested_list
+from mnist_cli.cli.options import (
+    AUTO,
+    TrainInfoFlags,
+    add_command,
+    command_sources,
+    config_file_source,
+    config_parameter,
+)
 from mnist_cli.cli.program import (
     exit_unless_main,
-    notices,
+    log_to_stderr,
     process_group,
     quick_imports,
     run_program,
 )
-from mnist_cli.cli.show_config import show_config
-from mnist_cli.config import sources
+from mnist_cli.cli.show_config import DEFAULT, resolved_training, show_config
 from mnist_cli.config.options import names_where
 from mnist_cli.config.presets import TRAIN
 from mnist_cli.config.program import Display, Recording, Resume
-from mnist_cli.config.provenance import DEFAULT, resolved_training
+from mnist_cli.config.sources import Source, build_config, check_consistency
 from mnist_cli.config.train import TrainConfig
 from mnist_cli.errors import UsageError
 
@@ -37,33 +43,33 @@ app = typer.Typer(pretty_exceptions_enable=False)
 def train(given: dict[str, Any], config: str | None) -> None:
     """Train a classifier of handwritten digits and write one checkpoint.
 
-    In mini-batch mode every --batch-size samples make an update; in batch mode all samples make
-    one, once an epoch.
+    In mini-batch mode every batch of --batch-size samples makes an update; in batch mode there is
+    one update per epoch, from all samples.
 
       mnist-train                                       the defaults, five epochs
       mnist-train --config fast                         a preset: seconds
       mnist-train --batch-size 256 --epochs 10 -o my.pt
       mnist-train --mode batch --model mlp --epochs 200
-      mnist-train --resume my.pt --epochs 20            go on where it stopped
-      mnist-eval my.pt                                  what came of it
+      mnist-train --resume my.pt --epochs 20            continue where it stopped
+      mnist-eval my.pt                                  evaluate the result
 
-    An option can also be set in the environment (MNIST_BATCH_SIZE=128) or in a TOML file
-    (batch_size = 128); a flag comes before the environment, and that before the file.
+    An option can also be set by an environment variable (MNIST_BATCH_SIZE=128) or in a TOML file
+    (batch_size = 128); flags take precedence over the environment, and that over the file.
 
     Standard output is the path of the checkpoint. Exit codes: 0 done, 2 usage, 3 data,
     4 checkpoint, 5 accuracy not reached, 6 diverged, 7 output, 130 or 143 interrupted.
     """
-    questions = sources.build(TrainQuestions, [sources.Layer(given, sources.flag)])
-    if has_listed(questions, TRAIN, given):
+    info = build_config(TrainInfoFlags, command_sources(given))
+    if print_requested_list(info, TRAIN, given):
         return
-    if questions.show_config:
+    if info.show_config:
         exit_unless_main()
-    known = (TrainConfig, Resume, Display, Recording)
-    layers = layers_of(given, config, *known)
-    display = sources.build(Display, layers)
-    resume = sources.build(Resume, layers).resume
-    display, recording = _log_on_stdout(display, sources.build(Recording, layers))
-    fresh = _fresh(layers, display) if resume in (None, AUTO) else TrainConfig()
+    types = (TrainConfig, Resume, Display, Recording)
+    sources = command_sources(given, *types) + config_file_source(config, TRAIN, *types)
+    display = build_config(Display, sources)
+    resume = build_config(Resume, sources).resume
+    display, recording = _log_on_stdout(display, build_config(Recording, sources))
+    fresh = _fresh(sources, display) if resume in (None, AUTO) else TrainConfig()
     if resume == AUTO and fresh.output == "-":
         raise UsageError("--resume auto goes on with the file that --output names, and that is -")
     if resume == "-" == (config or os.environ.get("MNIST_CONFIG")):
@@ -75,31 +81,31 @@ def train(given: dict[str, Any], config: str | None) -> None:
             path = fresh.output if resume == AUTO else resume
             checkpoint = _checkpoint(path, group, optional=resume == AUTO)
             if checkpoint is not None:
-                options = _resumed(checkpoint, path, layers, display)
+                options = _resumed(checkpoint, path, sources, display)
                 origins = {f.name: f"checkpoint {path}" for f in fields(options)}
                 origins |= dict.fromkeys(_not_restored(path), DEFAULT)
                 origins |= {} if resume in (AUTO, "-") else {"output": "--resume"}
-        _keep_apart(recording, output=options.output, resume=resume, config=config)
-        if questions.show_config:
+        _check_log_file(recording, output=options.output, resume=resume, config=config)
+        if info.show_config:
             pairs = (options, resolved_training(options)), (recording, recording)
-            show_config(TRAIN, layers, display, *pairs, origins=origins)
+            show_config(TRAIN, sources, display, *pairs, origins=origins)
             return
-        # A file may spell out every default. A flag or a variable is there to be seen.
-        asked_for_steps = any("log_interval" in layer.values for layer in layers[:2])
-        shows_steps = asked_for_steps or options.log_interval != TrainConfig.log_interval
+        # Flags and variables are set on purpose; a file may also list options with their defaults.
+        is_given = any("log_interval" in source.values for source in sources[:2])
+        shows_steps = is_given or options.log_interval != TrainConfig.log_interval
         _run(options, checkpoint, display, recording, group, shows_steps=shows_steps)
 
 
-def _keep_apart(recording: Recording, **named: str | None) -> None:
-    """Raise if the log would be written over a file that another option names."""
+def _check_log_file(recording: Recording, **others: str | None) -> None:
+    """Raise UsageError if the log would overwrite a file that another option names."""
     log = recording.log_file
-    for option, name in named.items():
+    for option, name in others.items():
         if log and name and os.path.realpath(log) == os.path.realpath(name):
             raise UsageError(f"--log-file {log} is what --{option} names; choose another")
 
 
 def _log_on_stdout(display: Display, recording: Recording) -> tuple[Display, Recording]:
-    """Return both, where a log on standard output is what `--json` asks for."""
+    """Return the options with `--log-file -` turned into the equivalent `--json`."""
     if recording.log_file not in ("-", "/dev/stdout"):
         return display, recording
     if display.json:
@@ -107,15 +113,15 @@ def _log_on_stdout(display: Display, recording: Recording) -> tuple[Display, Rec
     return replace(display, json=True), replace(recording, log_file=None)
 
 
-def _fresh(layers: list[sources.Layer], display: Display) -> TrainConfig:
-    """Return the options of a training that begins."""
-    options = sources.build(TrainConfig, layers)
-    sources.check(options)
-    return _streams(options, display)
+def _fresh(sources: list[Source], display: Display) -> TrainConfig:
+    """Return the options of a new training."""
+    options = build_config(TrainConfig, sources)
+    check_consistency(options)
+    return _check_stdout(options, display)
 
 
-def _streams(options: TrainConfig, display: Display) -> TrainConfig:
-    """Return the options with one name for standard output, which only one thing can go to."""
+def _check_stdout(options: TrainConfig, display: Display) -> TrainConfig:
+    """Return the options with `-` for /dev/stdout; raise UsageError if `--json` uses it too."""
     if options.output == "/dev/stdout":
         options = replace(options, output="-")
     if display.json and options.output == "-":
@@ -124,18 +130,18 @@ def _streams(options: TrainConfig, display: Display) -> TrainConfig:
 
 
 def _checkpoint(path: str, group: "ProcessGroup | None", *, optional: bool) -> "Checkpoint | None":
-    """Return the checkpoint in a file, or `None` if it may be missing and is.
+    """Return the checkpoint in a file, or None if it is `optional` and missing.
 
-    Of many ranks, on machines that may lack the file, the first hands it out. One that may be
-    missing is looked for by all, since the rank that wrote it need not be the first any more; that
-    of the most updates counts.
+    Rank 0 reads the file and broadcasts it, since other machines may not have it. If the file is
+    optional, every rank looks for it, because another rank may have been rank 0 when it was
+    written; the checkpoint with the most updates is broadcast.
     """
     with quick_imports():
         from mnist_cli.models.checkpoint import decode, encode, load_checkpoint  # noqa: PLC0415 (torch)
 
-    is_sought = group is None or group.is_main or optional
+    is_reader = group is None or group.is_main or optional
     missing = optional and not os.path.exists(path)  # noqa: PTH110 (no error where a name is too long)
-    own = load_checkpoint(path) if is_sought and not missing else None
+    own = load_checkpoint(path) if is_reader and not missing else None
     if group is None:
         return own
     source = group.argmax_rank(own.position.update + 1 if own else 0) if optional else 0
@@ -148,18 +154,18 @@ def _checkpoint(path: str, group: "ProcessGroup | None", *, optional: bool) -> "
 def _not_restored(path: str) -> dict[str, Any]:
     """Return the values of the options that are never taken from a checkpoint."""
     names = names_where(TrainConfig, lambda about: not about.restored)
-    fresh = {name: getattr(TrainConfig(), name) for name in names}
-    return fresh if path == "-" else fresh | {"output": path}
+    defaults = {name: getattr(TrainConfig(), name) for name in names}
+    return defaults if path == "-" else defaults | {"output": path}
 
 
 def _resumed(
-    checkpoint: "Checkpoint", path: str, layers: list[sources.Layer], display: Display
+    checkpoint: "Checkpoint", path: str, sources: list[Source], display: Display
 ) -> TrainConfig:
-    """Return a checkpoint's config, changed by what was given now."""
+    """Return a checkpoint's config with the changes that the sources make."""
     base = TrainConfig(**{**asdict(checkpoint.config), **_not_restored(path)})
     if base.max_updates and base.max_updates <= checkpoint.position.update:
-        base = replace(base, max_updates=None)  # a budget that was spent
-    return _streams(sources.build(TrainConfig, layers, base), display)
+        base = replace(base, max_updates=None)  # the budget is spent
+    return _check_stdout(build_config(TrainConfig, sources, base), display)
 
 
 def _run(
@@ -180,11 +186,11 @@ def _run(
     keep_freed_memory()
 
     silent = group is not None and not group.is_main
-    # Lines of data would be torn by a bar that is redrawn on the same terminal.
+    # A progress bar on the same terminal would garble the JSON lines.
     plain = display.json and sys.stdout.isatty()
     with ExitStack() as stack:
-        stack.enter_context(notices(quiet=display.quiet))
-        people = stack.enter_context(
+        stack.enter_context(log_to_stderr(quiet=display.quiet))
+        progress = stack.enter_context(
             for_people(
                 sys.stderr, quiet=display.quiet or silent, plain=plain, shows_steps=shows_steps
             )
@@ -196,15 +202,15 @@ def _run(
         for event in run(config, checkpoint, group):
             for recorder in recorders:
                 recorder.show(event)
-            with suppress(OSError):  # nobody reads standard error: that is no reason to stop
-                people.show(event)
+            with suppress(OSError):  # stderr is closed: no reason to stop
+                progress.show(event)
             data.show(event)
         for recorder in recorders:
             recorder.check()
 
 
 def _recorders(recording: Recording, config: TrainConfig, *, resumed: bool) -> "list[Recorder]":
-    """Return what keeps the events of a training, ready to write."""
+    """Return the log file and the TensorBoard writer, if they are requested, opened."""
     with quick_imports():
         from mnist_cli.output.log_file import LogFile  # noqa: PLC0415 (--help is quick)
 
@@ -222,7 +228,7 @@ def _recorders(recording: Recording, config: TrainConfig, *, resumed: bool) -> "
 add_command(
     app,
     train,
-    (TrainConfig, Resume, Recording, Display, TrainQuestions),
+    (TrainConfig, Resume, Recording, Display, TrainInfoFlags),
     (config_parameter(TRAIN),),
     name="train",
 )

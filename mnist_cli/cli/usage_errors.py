@@ -1,22 +1,23 @@
-"""Messages of usage errors: what is wrong, and what was probably meant."""
+"""Messages of usage errors, with suggestions."""
 
 import re
 import sys
 from typing import Any
 
+from mnist_cli.config.presets import COMPARE, TRAIN, preset_names
 from mnist_cli.config.registry import NETWORKS
 from mnist_cli.config.suggestions import nearest, nearest_option
 
 
-def usage_in_words(error: Exception) -> str:
-    """Return the message of one of Typer's usage errors on one line; it may be empty.
+def format_usage_error(error: Exception) -> str:
+    """Return the message of a usage error of Typer on one line; it may be empty.
 
-    It ends with what was probably meant, or with where to read what there is.
+    It ends with a suggestion or a reference to `--help`.
     """
     message = " ".join(error.format_message().split())  # type: ignore[attr-defined]
     context = getattr(error, "ctx", None)
-    if needy := re.fullmatch(r"Option '(.*)' requires an argument\.", message):
-        return f"{needy[1]} requires a value"
+    if match := re.fullmatch(r"Option '(.*)' requires an argument\.", message):
+        return f"{match[1]} requires a value"
     if not message or context is None:
         return message
     path, command = context.command_path, context.command
@@ -24,19 +25,19 @@ def usage_in_words(error: Exception) -> str:
     if kind == "NoSuchOption":
         message = _no_such_option(error.option_name, path, command)  # type: ignore[attr-defined]
     elif kind == "MissingParameter" and error.param is not None:  # type: ignore[attr-defined]
-        wanted = " ".join(_arguments(command))
+        expected = " ".join(_arguments(command))
         name = error.param.metavar or error.param.name  # type: ignore[attr-defined]
-        message = f"{name} is missing: {path} {wanted}"
-    elif extra := re.fullmatch(r"Got unexpected extra arguments?(?:\(s\))? \((.*)\)\.?", message):
-        message = _stray(extra[1], path, command)
-    elif stranger := re.match(r"No such command '(.*?)'", message):
-        message = _no_such_command(stranger[1], command)
+        message = f"{name} is missing: {path} {expected}"
+    elif match := re.fullmatch(r"Got unexpected extra arguments?(?:\(s\))? \((.*)\)\.?", message):
+        message = _unexpected_arguments(match[1], path, command)
+    elif match := re.match(r"No such command '(.*?)'", message):
+        message = _no_such_command(match[1], command)
     text = f"{message} (see {path} --help)"
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def option_names(command: Any) -> list[str]:  # noqa: ANN401
-    """Return the long options of a command, without those that switch off."""
+    """Return the long options of a command, without the `--no-…` ones."""
     names = [name for param in command.params for name in param.opts]
     return [name for name in names if name.startswith("--")]
 
@@ -47,17 +48,17 @@ def _arguments(command: Any) -> list[str]:  # noqa: ANN401
 
 
 def _no_such_option(wrong: str, path: str, command: Any) -> str:  # noqa: ANN401
-    """Return what is wrong with an option; one with a single hyphen is taken as it was typed."""
-    if not wrong.startswith("--"):
+    """Return the message for an unknown option."""
+    if not wrong.startswith("--"):  # Typer names only the first letter of `-abc`
         long = (word for word in sys.argv[1:] if word.startswith(wrong) and word[2:])
         wrong = next(long, wrong)
-    every = (name for param in command.params for name in (*param.opts, *param.secondary_opts))
-    known = [name for name in every if name.startswith("-")]  # and not the name of an argument
+    names = (name for param in command.params for name in (*param.opts, *param.secondary_opts))
+    known = [name for name in names if name.startswith("-")]  # without those of arguments
     near = nearest_option(wrong, known) if len(wrong) > 2 else None
     if near is not None:
         return f"No such option: {wrong}; did you mean {near}?"
-    for name, below in getattr(command, "commands", {}).items():
-        if wrong in option_names(below):
+    for name, subcommand in getattr(command, "commands", {}).items():
+        if wrong in option_names(subcommand):
             return f"No such option: {wrong}; it comes after a command: {path} {name} {wrong} …"
     return f"No such option: {wrong}"
 
@@ -69,12 +70,11 @@ def _no_such_command(word: str, group: Any) -> str:  # noqa: ANN401
     return f"No such command: '{word}'. {hint}"
 
 
-def _stray(words: str, path: str, command: Any) -> str:  # noqa: ANN401
-    """Return the message for arguments that no option takes, with the option that may be meant."""
-    wanted = _arguments(command)
-    if wanted:
-        return f"unexpected argument '{words}': {path} {' '.join(wanted)}"
-    word, _, value = (words.split(maxsplit=1) or [""])[0].partition("=")
+def _unexpected_arguments(arguments: str, path: str, command: Any) -> str:  # noqa: ANN401
+    """Return the message for arguments that no option takes, with a suggestion."""
+    if expected := _arguments(command):
+        return f"unexpected argument '{arguments}': {path} {' '.join(expected)}"
+    word, _, value = (arguments.split(maxsplit=1) or [""])[0].partition("=")
     known = option_names(command)
     hint = ""
     if "--batch-sizes" in known and (word.isdigit() or word == "full"):
@@ -87,12 +87,8 @@ def _stray(words: str, path: str, command: Any) -> str:  # noqa: ANN401
         hint = f"; did you mean --{word.replace('_', '-')}{value and f' {value}'}?"
     elif word in NETWORKS and "--model" in known:
         hint = f"; did you mean --model {word}?"
-    elif "--config" in known and (near := nearest(word, _presets(path))):
-        hint = f"; did you mean --config {near}?"
-    return f"unexpected argument '{words}'{hint}"
-
-
-def _presets(path: str) -> list[str]:
-    from mnist_cli.config.presets import COMPARE, TRAIN, preset_names  # noqa: PLC0415 (reads files)
-
-    return preset_names(COMPARE if path.endswith("compare") else TRAIN)
+    elif "--config" in known:
+        presets = preset_names(COMPARE if path.endswith("compare") else TRAIN)
+        if near := nearest(word, presets):
+            hint = f"; did you mean --config {near}?"
+    return f"unexpected argument '{arguments}'{hint}"

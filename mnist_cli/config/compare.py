@@ -1,11 +1,11 @@
-"""The options of a comparison, and what they may not be; without torch, so `--help` is quick."""
+"""Options of `mnist-compare`, before and after their defaults are resolved."""
 
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, ClassVar
 
 from mnist_cli.config.options import Effect, names_in, option, options_of
 from mnist_cli.config.registry import OPTIMIZERS
-from mnist_cli.config.sources import complain, flag, validate
+from mnist_cli.config.sources import flag, raise_if_any, validate
 from mnist_cli.config.train import TrainConfig
 from mnist_cli.errors import UsageError
 
@@ -18,7 +18,7 @@ _BUDGET = "Budget (one of these; --epochs 3 if none)"
 
 
 def _as_in_training(name: str, default: Any = None, **changes: Any) -> Any:  # noqa: ANN401
-    """Declare a field that means what it means in a training."""
+    """Declare a field with the meaning of the same field of TrainConfig."""
     about = replace(
         options_of(TrainConfig)[name], **{"panel": _HOW, "shown_default": "", **changes}
     )
@@ -27,20 +27,20 @@ def _as_in_training(name: str, default: Any = None, **changes: Any) -> Any:  # n
 
 @dataclass(frozen=True)
 class CompareConfig:
-    """Everything that decides a comparison."""
+    """Options of a comparison, before their defaults are resolved."""
 
     exclusive: ClassVar[tuple[str, ...]] = BUDGETS
 
     batch_sizes: str = option(
         "16,64,256,1024,full",
-        "Samples in one update, with commas between; full is batch mode.",
+        "Comma-separated numbers of samples in an update; full is batch mode.",
         metavar="SIZES",
         listed=True,
         panel=_WHAT,
     )
     seeds: int = option(
         3,
-        "Repetitions: each has other weights to start with, another order and split.",
+        "Repetitions, each with different initial weights, sample order and split.",
         metavar="N",
         minimum=1,
         maximum=1000,
@@ -49,8 +49,8 @@ class CompareConfig:
     seed: int = _as_in_training("seed", 0, help="The first of the seeds.", panel=_WHAT)
     lr_rule: str = option(
         "fixed",
-        "Learning rate by batch size: the same; growing with its square root or linearly, from "
-        "--lr at 64; or each the best of a search on held-out samples.",
+        "Learning rate by batch size: fixed; growing with the square root or linearly, from --lr "
+        "at 64; or tuned by a search on held-out samples.",
         choices=LR_RULES,
         panel=_WHAT,
     )
@@ -73,7 +73,11 @@ class CompareConfig:
         panel=_BUDGET,
     )
     max_epochs: int = option(
-        100, "When to give up on --until-accuracy.", metavar="N", minimum=1, panel=_BUDGET
+        100,
+        "Epochs after which to give up --until-accuracy.",
+        metavar="N",
+        minimum=1,
+        panel=_BUDGET,
     )
     model: str = _as_in_training("model", "mlp")
     optimizer: str = _as_in_training("optimizer", "sgd")
@@ -117,7 +121,7 @@ class CompareConfig:
     )
     report: str | None = option(
         None,
-        "Write a page to project: curves, table, verdict. - is stdout.",
+        "Write a web page with curves, table and conclusions. - is stdout.",
         metavar="FILE.html",
         panel=_SHOW,
         effect=Effect.PLACE,
@@ -133,7 +137,7 @@ class CompareConfig:
     )
     panel: str = option(
         "auto",
-        "What the figure shows; auto takes what the comparison is about.",
+        "What the figure shows; auto decides by the other options.",
         choices=PANELS,
         panel=_SHOW,
         effect=Effect.PLACE,
@@ -142,17 +146,17 @@ class CompareConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ResolvedComparison(CompareConfig):
-    """The options that a comparison uses; `None` stands for an option that isn't used."""
+    """Options of a comparison with all defaults filled in; `None`: the option isn't used."""
 
     momentum: float
     val_size: int
 
 
 def sizes_in(text: str) -> list[int | None]:
-    """Return the batch sizes in an option's value; `None` is batch mode.
+    """Return the batch sizes in the value of `--batch-sizes`; `None` is batch mode.
 
     Raises:
-        UsageError: one of them is no size, or comes twice.
+        UsageError: one of them is invalid or repeated.
 
     """
     sizes: list[int | None] = []
@@ -163,7 +167,7 @@ def sizes_in(text: str) -> list[int | None]:
             )
         size = None if name == FULL else int(name)
         if size in sizes:
-            raise UsageError(f"--batch-sizes {text}: {name} comes twice")
+            raise UsageError(f"--batch-sizes {text}: {name} is repeated")
         sizes.append(size)
     if not sizes:
         raise UsageError("--batch-sizes names no size; try 16,64,256,1024,full")
@@ -174,7 +178,7 @@ def resolve(config: CompareConfig) -> ResolvedComparison:
     """Return the config with its budget, momentum and number of held-out samples filled in.
 
     Raises:
-        UsageError: with a line for each contradiction.
+        UsageError: options contradict each other; the message has a line for each problem.
 
     """
     config = validate(config)
@@ -188,8 +192,8 @@ def resolve(config: CompareConfig) -> ResolvedComparison:
     open_ended = config.seconds is not None or config.until_accuracy is not None
     if open_ended and config.schedule != "constant":
         problems.append(
-            f"--schedule {config.schedule} needs to know the number of updates beforehand; with "
-            f"{flag(budgets[0])} leave it at constant"
+            f"--schedule {config.schedule} depends on the number of updates, which is unknown with "
+            f"{flag(budgets[0])}; use --schedule constant"
         )
     needed = config.lr_rule == "tuned" or config.lr_range or config.until_accuracy is not None
     val_size = config.val_size
@@ -197,8 +201,8 @@ def resolve(config: CompareConfig) -> ResolvedComparison:
         val_size = min(5000, (config.subset or 25000) // 5) if needed else 0
     if needed and not val_size:
         problems.append(
-            "--val-size 0: to tune the learning rate, or to stop at an accuracy, takes samples "
-            "that are not the test set; add --val-size 5000"
+            "--val-size 0: tuning the learning rate and stopping at an accuracy need validation "
+            "samples; add --val-size 5000"
         )
     for name, ending in (("report", (".html", ".htm")), ("plot", (".svg", ".png", ".pdf"))):
         path = getattr(config, name)
@@ -219,7 +223,7 @@ def resolve(config: CompareConfig) -> ResolvedComparison:
         problems.append(f"--probe-every {config.probe_every} needs --probe; leave it out")
     if config.output in ("", "-"):
         problems.append(f"--output '{config.output}': the runs are kept in a folder; name one")
-    complain(problems)
+    raise_if_any(problems)
     momentum = config.momentum
     if momentum is None:
         momentum = OPTIMIZERS[config.optimizer].comparison_momentum

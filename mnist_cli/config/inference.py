@@ -1,4 +1,4 @@
-"""The options of what is done with a checkpoint: scoring, reading images, exporting."""
+"""Options of `mnist-eval`, `mnist-predict` and `mnist-export`."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -19,7 +19,7 @@ class ExportFormat(StrEnum):
 
 @dataclass(frozen=True)
 class EvalConfig:
-    """Everything that decides an evaluation, and where it is shown."""
+    """Options of `mnist-eval`."""
 
     dataset: str | None = option(
         None, "The data set.", choices=DATASETS, shown_default="as trained on"
@@ -27,20 +27,22 @@ class EvalConfig:
     data_dir: str = option("data", "Folder of the data, in torchvision's layout.", metavar="DIR")
     device: str = option("auto", "Where to compute.", choices=DEVICES)
     split: str = option(
-        "test", "The samples to score: test, or the train or val part of the run.", choices=SPLITS
+        "test",
+        "The samples to evaluate on: test, or those that the run used as train or val.",
+        choices=SPLITS,
     )
     batch_size: int = option(
         1000, "Samples in one forward pass; never changes the result.", metavar="N", minimum=1
     )
     min_accuracy: float | None = option(
-        None, "Exit with 5 when the accuracy is below A.", metavar="A", minimum=0, maximum=1
+        None, "Exit with 5 if the accuracy is below A.", metavar="A", minimum=0, maximum=1
     )
     mistakes: int = option(
         0, "Draw the N worst mistakes in the terminal.", metavar="N", minimum=0, maximum=1000
     )
     report: str | None = option(
         None,
-        "Write a page with everything that was found: a file that ends in .html, or a folder.",
+        "Write the results as a web page: a file that ends in .html, or a folder.",
         metavar="DIR|FILE.html",
     )
     plot: str | None = option(
@@ -55,7 +57,7 @@ class EvalConfig:
 
 @dataclass(frozen=True)
 class PredictConfig:
-    """Everything that decides how images are read."""
+    """Options of `mnist-predict`."""
 
     device: str = option("auto", "Where to compute.", choices=DEVICES)
     uncertain_below: float | None = option(
@@ -74,9 +76,9 @@ class PredictConfig:
 
 @dataclass(frozen=True)
 class ExportConfig:
-    """Everything that decides an export."""
+    """Options of `mnist-export`."""
 
     format: str | None = option(
-        None, "What to write.", choices=tuple(ExportFormat), shown_default="by OUTPUT's ending"
+        None, "The format.", choices=tuple(ExportFormat), shown_default="by OUTPUT's ending"
     )
     no_clobber: bool = option(False, "Refuse to overwrite an existing output.")

@@ -1,7 +1,7 @@
-"""How an option is declared: as a dataclass field that carries everything known of the option.
+"""Declaration of options as dataclass fields with all their properties.
 
 The command line, the environment, TOML files, the Python API, checkpoints, histories and reports
-read an option's properties from its field. There is no other list of options.
+read the properties of an option from its field. There is no other list of options.
 """
 
 from collections.abc import Callable
@@ -21,39 +21,39 @@ DEFAULT_BATCH_SIZE = 64
 
 
 class Effect(Enum):
-    """What changes when the value of an option changes."""
+    """The strongest effect that an option has on a training."""
 
-    RESULT = "what is trained"
-    CHANCE = "the random numbers that a training draws"
+    RESULT = "the trained network"
+    CHANCE = "the random numbers"
     ROUNDING = "the order in which sums are computed, and so their rounding"
-    RECORD = "what is measured and saved on the way"
-    PLACE = "where data are read and results written, and how often they are shown"
+    RECORD = "measurements and saved states"
+    PLACE = "the paths of data and results, and the frequency of messages"
 
 
 @dataclass(frozen=True)
 class Option:
-    """What is known of an option besides its name, type and default.
+    """The properties of an option besides its name, type and default.
 
     Attributes:
-        help: What it does, for `--help` and the reference.
-        metavar: What stands for its value in the help.
-        choices: The values that it may have; all values are allowed if there are none.
-        minimum: The least value.
-        above: A value that it must be above.
-        maximum: The greatest value.
-        short: A second name of the flag, of one letter.
-        shown_default: What the help says instead of the default.
-        panel: The heading in the help.
-        listed: The value is a list with commas; a TOML file may have an array instead.
-        effect: What changes with it.
+        help: Description, for `--help` and the reference.
+        metavar: Placeholder of the value in the help.
+        choices: Allowed values; if empty, all values are allowed.
+        minimum: Smallest allowed value.
+        above: Exclusive lower bound.
+        maximum: Largest allowed value.
+        short: One-letter flag.
+        shown_default: Text for the help instead of the default.
+        panel: Heading in the help.
+        listed: The value is a comma-separated list; a TOML file may have an array instead.
+        effect: Effect of the option on a training.
         changeable: A resumed training may change it.
-        restored: A resumed training takes it from the checkpoint, unless it is given. What isn't
-            restored names files, and a checkpoint may be a stranger's.
-        resolved_by: What decides the value that replaces `None` when a run starts: "model" (with
-            the mode and the optimizer) or "samples" (their number).
-        by_machine: What it asks for depends on the machine. A history has what was used instead.
+        restored: A resumed training takes it from the checkpoint, unless it is given. Options that
+            name files are not restored, since the checkpoint may come from somebody else.
+        resolved_by: Source of the value that replaces `None` when a run starts: "model" (with the
+            mode and the optimizer) or "samples" (their number).
+        by_machine: Its meaning depends on the machine; a history records the value that was used.
         per_rank: It may differ between the ranks of a process group.
-        if_absent: What it means for `--show-config` if it isn't set.
+        if_absent: Text for `--show-config` if the option isn't set.
 
     """
 
@@ -84,7 +84,7 @@ def option(default: Any, help: str, **about: Any) -> Any:  # noqa: ANN401
 def options_of(config_type: "type[DataclassInstance]") -> dict[str, Option]:
     """Return the options of a config type by the names of their fields.
 
-    A resolved config declares a field again, without its option; that of its base class counts.
+    A field that a resolved config declares again keeps the option of the base class.
     """
     declared = [
         f for kind in reversed(config_type.__mro__) if is_dataclass(kind) for f in fields(kind)
@@ -100,5 +100,5 @@ def names_where(
 
 
 def names_in(text: str | None) -> tuple[str, ...]:
-    """Return the names in an option's value that has commas between them."""
+    """Return the names in a comma-separated value."""
     return tuple(name.strip() for name in (text or "").split(",") if name.strip())

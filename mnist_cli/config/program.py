@@ -1,4 +1,4 @@
-"""The options of a program besides what it computes: resuming, recording and display."""
+"""Options for resuming, recording and display."""
 
 from dataclasses import dataclass
 
@@ -7,11 +7,11 @@ from mnist_cli.config.options import option
 
 @dataclass(frozen=True)
 class Resume:
-    """Where a training goes on from."""
+    """The checkpoint that a training continues."""
 
     resume: str | None = option(
         None,
-        "Go on exactly where it stopped; auto: at --output if that is there, or else begin.",
+        "Resume a checkpoint exactly; auto resumes --output if it exists, and else begins.",
         metavar="CHECKPOINT|auto",
         panel="What is trained",
     )
@@ -19,7 +19,7 @@ class Resume:
 
 @dataclass(frozen=True)
 class Recording:
-    """What is kept of a training besides its checkpoint; none of it decides what is trained."""
+    """Records of a training besides its checkpoint; they do not affect the result."""
 
     log_file: str | None = option(
         None,
@@ -37,7 +37,7 @@ class Recording:
 
 @dataclass(frozen=True)
 class Display:
-    """What a program shows."""
+    """The output of a program."""
 
     quiet: bool = option(False, "Nothing on stderr but warnings and errors.", short="-q")
     json: bool = option(False, "JSON Lines on stdout.")

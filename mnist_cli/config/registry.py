@@ -1,9 +1,8 @@
-"""The networks, optimizers and probes by name, with all of their defaults; without torch.
+"""Registry of the networks, optimizers and probes with their defaults; it does not import torch.
 
-A new network is a function in `models/networks.py` and a row here, a new optimizer a class in
-`training/optim.py` and a row here, a new probe a class in `training/probes/` and a row here. The
-tables lie in `config/` because the options take their
-choices and defaults from them, and `config/` is imported by everything else.
+To add a network, write a function in `models/networks.py` and a row here; to add an optimizer, a
+class in `training/optim.py` and a row here; to add a probe, a class in `training/probes/` and a row
+here. The registry is in `config/` because the options take their choices and defaults from it.
 """
 
 from collections.abc import Mapping
@@ -14,10 +13,10 @@ Rates = Mapping[str, float]  # by the name of an optimizer
 
 @dataclass(frozen=True)
 class Optimizer:
-    """What is known of an optimizer besides its class in `training/optim.py`.
+    """The defaults of an optimizer, and the name of its class in `training/optim.py`.
 
-    `class_name` is the class. A network that has no learning rate and no weight decay for this
-    optimizer takes those of the optimizer `like`, the learning rate multiplied by `lr_factor`.
+    A network without a learning rate and weight decay for this optimizer uses those of the
+    optimizer `like`, with the learning rate multiplied by `lr_factor`.
     """
 
     class_name: str
@@ -34,9 +33,9 @@ OPTIMIZERS = {
 
 @dataclass(frozen=True)
 class Defaults:
-    """The options that a network leaves to the mode and the optimizer.
+    """Default options of a network in one mode.
 
-    `lr` is the peak; in mini-batch mode that for updates of 64 samples.
+    `lr` is the peak learning rate, in mini-batch mode for batches of 64.
     """
 
     lr: Rates
@@ -47,19 +46,19 @@ class Defaults:
 
 @dataclass(frozen=True)
 class Network:
-    """Everything that is known of a network besides its layers.
+    """The properties of a network besides its layers.
 
     Attributes:
-        about: One line for listings.
-        builder: The function in `models/networks.py` that returns it.
-        mini_batch, batch: The defaults in each mode.
-        comparison_lr: Learning rates for updates of 64 samples, constant and without momentum
-            (sgd) or with 0.9 (adamw): the best of `mnist-compare --lr-rule tuned --batch-sizes 64
-            --epochs 2 --seeds 1`.
-        confidence_threshold: The probability below which a prediction is uncertain: the highest,
-            in hundredths, below which at most 1 % of those held-out samples fall that were
-            predicted correctly. The samples are 10,000 of MNIST's training set, the network was
-            trained on the others with its defaults. `python -m tests.drawn.threshold` prints it.
+        about: Description of one line, for listings.
+        builder: Name of the function in `models/networks.py` that builds it.
+        mini_batch, batch: Defaults in each mode.
+        comparison_lr: Learning rates for batches of 64, constant and without momentum (sgd) or
+            with 0.9 (adamw): the best of `mnist-compare --lr-rule tuned --batch-sizes 64 --epochs
+            2 --seeds 1`.
+        confidence_threshold: Probability below which a prediction is uncertain: the highest
+            hundredth that at least 99 % of the correct predictions of held-out samples reach. The
+            samples are 10,000 of MNIST's training set; the network was trained on the others with
+            its defaults. `python -m tests.drawn.threshold` prints it.
 
     """
 
@@ -143,9 +142,9 @@ PROBES = {
 
 
 def rate_of(rates: Rates, optimizer: str, *, scaled: bool = False) -> float:
-    """Return an optimizer's entry, or that of the optimizer that it is like.
+    """Return the entry of an optimizer, or else of the optimizer that it is `like`.
 
-    If `scaled`, the latter is multiplied by `lr_factor`, as a learning rate is.
+    If `scaled`, the latter is multiplied by `lr_factor`, as learning rates are.
     """
     if optimizer in rates:
         return rates[optimizer]

@@ -1,4 +1,4 @@
-"""Options from flags, environment, files and defaults to a checked config."""
+"""Build checked configs from flags, environment variables, TOML files and defaults."""
 
 import math
 import sys
@@ -21,7 +21,7 @@ _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 _NOUNS = {int: "an integer", float: "a number", bool: "true or false", str: "a string"}
 _MAX_FILE_BYTES, _MAX_LINE = 1 << 16, 1000  # for a key of a thousand parts, tomllib takes seconds
 _MAX_TEXT = 4096  # the longest path that Linux takes
-_SHOWN = 60  # characters of a value in a message
+_MAX_QUOTED = 60  # characters of a value in a message
 _MAX_INT = 2**63 - 1
 
 
@@ -29,11 +29,11 @@ C = TypeVar("C", bound="DataclassInstance")
 
 
 @dataclass(frozen=True)
-class Layer:
-    """The values of one source, and how a message names a key of that source.
+class Source:
+    """A source of option values, such as the flags or a file.
 
-    `origin` is the name of the whole source, where a message does not need the key. If `typed`, a
-    value must have the type of its option; otherwise a string is parsed.
+    `label` returns the name of a key in messages; `origin` is the name of the whole source. If
+    `typed`, a value must have the type of its option; otherwise strings are parsed.
     """
 
     values: Mapping[str, object]
@@ -43,26 +43,26 @@ class Layer:
 
 
 def flag(name: str) -> str:
-    """Return the option of the command line for a config's field."""
+    """Return the command-line flag of a config field."""
     return "--" + name.replace("_", "-")
 
 
-def typed(name: str, value: object) -> str:
-    """Return an option with a value as one types it."""
+def flag_with_value(name: str, value: object) -> str:
+    """Return an option with its value as it is written on a command line."""
     if isinstance(value, bool):
         return flag(name) if value else flag(f"no_{name}")
     return f"{flag(name)} {value}"
 
 
-def environment(environ: Mapping[str, str], *config_types: type) -> Layer:
-    """Return the layer of `MNIST_…` variables, such as `MNIST_BATCH_SIZE=128`."""
+def environment(environ: Mapping[str, str], *config_types: type) -> Source:
+    """Return the values of `MNIST_…` variables, such as `MNIST_BATCH_SIZE=128`."""
     names = {name: f"MNIST_{name.upper()}" for name in _names(config_types)}
     values = {name: environ[key] for name, key in names.items() if environ.get(key)}
-    return Layer(values, lambda name: names[name])
+    return Source(values, lambda name: names[name])
 
 
-def toml_file(named: str, presets: Path, *config_types: type) -> Layer:
-    """Return the layer of a TOML file, of the preset of that name, or of standard input for `-`.
+def toml_file(named: str, presets: Path, *config_types: type) -> Source:
+    """Return the values in a TOML file, in the preset of that name, or on standard input for `-`.
 
     Raises:
         UsageError: no such file or preset, not TOML, or an unknown key.
@@ -75,7 +75,7 @@ def toml_file(named: str, presets: Path, *config_types: type) -> Layer:
         with sys.stdin.buffer if named == "-" else Path(path).open("rb") as file:
             content = file.read(_MAX_FILE_BYTES + 1)
         if len(content) > _MAX_FILE_BYTES:
-            raise UsageError(f"--config {named}: larger than 64 KiB; this is no configuration file")
+            raise UsageError(f"--config {named}: larger than 64 KiB; not a configuration file")
         if any(len(line) > _MAX_LINE for line in content.splitlines()):
             raise UsageError(f"--config {named}: a line has more than {_MAX_LINE} characters")
         values = tomllib.loads(content.decode())
@@ -86,73 +86,69 @@ def toml_file(named: str, presets: Path, *config_types: type) -> Layer:
     except OSError as error:
         raise UsageError(f"--config {named}: cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"--config {named}: not valid TOML: {str(error)[:_SHOWN]}") from error
+        raise UsageError(f"--config {named}: not valid TOML: {str(error)[:_MAX_QUOTED]}") from error
     known = _names(config_types)
     unknown = [key for key in values if key not in known]
-    complain(
-        [f"{path}: unknown key {shown(key)}{suggestion(key, known)}" for key in unknown[:2]],
+    raise_if_any(
+        [f"{path}: unknown key {quote(key)}{suggestion(key, known)}" for key in unknown[:2]],
         more=len(unknown) - 2,
     )
     is_preset = isinstance(path, Path) and path.parent == presets
     origin = f"preset {named}" if is_preset else str(path)
-    return Layer(values, lambda name: f"{path}: {name}", origin)
+    return Source(values, lambda name: f"{path}: {name}", origin)
 
 
-def build(config_type: type[C], layers: Iterable[Layer], base: C | None = None) -> C:
-    """Return a config: each value from the first layer that has it, or else from `base`.
+def build_config(config_type: type[C], sources: Iterable[Source], base: C | None = None) -> C:
+    """Return a config with each value from the first source that has it, or else from `base`.
 
-    Batch mode of one layer overrules the batch size of a layer below it, and one of the options
-    that a config type calls `exclusive` the others of layers below.
+    Batch mode in one source overrides the batch size in a later one. An option that the config
+    type lists in `exclusive` overrides the other listed options in later sources.
 
     Raises:
-        UsageError: with a line for each value that cannot be used.
+        UsageError: some values are invalid; the message has a line for each.
 
     """
-    layers = list(layers)
     hints, options = get_type_hints(config_type), options_of(config_type)
     values: dict[str, Any] = {}
     problems = []
-    deciding = deciding_layers(config_type, layers)
-    for name, layer in deciding.items():
+    for name, source in deciding_sources(config_type, list(sources)).items():
         try:
-            value = layer.values[name]
-            values[name] = _convert(value, hints[name], options[name], typed=layer.typed)
+            value = source.values[name]
+            values[name] = _convert(value, hints[name], options[name], typed=source.typed)
         except ValueError as error:
-            problems.append(f"{layer.label(name)}: {error}")
-    complain(problems)
+            problems.append(f"{source.label(name)}: {error}")
+    raise_if_any(problems)
     return replace(base if base is not None else config_type(), **values)
 
 
-def deciding_layers(config_type: type, layers: list[Layer]) -> dict[str, Layer]:
-    """Return the layer that decides each field, as `build` has it; none decides the others."""
-    floors = {}
+def deciding_sources(config_type: type, sources: list[Source]) -> dict[str, Source]:
+    """Return the source from which `build_config` takes each field that a source sets."""
+    first = {}  # the index of the first source that sets a field
     for name in _names([config_type]):
-        floor = next((n for n, layer in enumerate(layers) if name in layer.values), None)
-        if floor is not None:
-            floors[name] = floor
-    mode = floors.get("mode", len(layers))
-    if mode < floors.get("batch_size", 0) and layers[mode].values["mode"] == "batch":
-        del floors["batch_size"]
-    group = [name for name in getattr(config_type, "exclusive", ()) if name in floors]
-    first = min((floors[name] for name in group), default=0)
-    overruled = {name for name in group if floors[name] > first}
-    return {name: layers[floor] for name, floor in floors.items() if name not in overruled}
+        index = next((n for n, source in enumerate(sources) if name in source.values), None)
+        if index is not None:
+            first[name] = index
+    mode = first.get("mode", len(sources))
+    if mode < first.get("batch_size", 0) and sources[mode].values["mode"] == "batch":
+        del first["batch_size"]
+    exclusive = [name for name in getattr(config_type, "exclusive", ()) if name in first]
+    lowest = min((first[name] for name in exclusive), default=0)
+    overridden = {name for name in exclusive if first[name] > lowest}
+    return {name: sources[index] for name, index in first.items() if name not in overridden}
 
 
 def validate(config: C) -> C:
-    """Return a config after checking its values as those of the command line are checked.
-
-    A `pathlib.Path` becomes a string.
+    """Return a config after checking types and bounds; a `pathlib.Path` becomes a string.
 
     Raises:
-        UsageError: with a line for each value of a wrong type or out of bounds.
+        UsageError: some values are invalid; the message has a line for each.
 
     """
     values = {field.name: getattr(config, field.name) for field in fields(config)}
-    return build(type(config), [Layer(values, lambda name: name, typed=True)], config)
+    return build_config(type(config), [Source(values, lambda name: name, typed=True)], config)
 
 
-def check(config: TrainConfig) -> None:
+def check_consistency(config: TrainConfig) -> None:
     """Raise UsageError if options contradict each other."""
     problems = []
     if config.mode == "batch" and config.batch_size is not None:
@@ -162,23 +158,23 @@ def check(config: TrainConfig) -> None:
         )
     if config.until_accuracy is not None and not config.val_size:
         problems.append(
-            f"--until-accuracy {config.until_accuracy} needs samples to judge by that are not "
-            "the test set: add --val-size 5000"
+            f"--until-accuracy {config.until_accuracy} needs validation samples, since the test "
+            "set is not used for decisions: add --val-size 5000"
         )
-    complain(problems)
+    raise_if_any(problems)
 
 
-def complain(problems: list[str], *, more: int = 0) -> None:
+def raise_if_any(problems: list[str], *, more: int = 0) -> None:
     """Raise UsageError if there are problems, with a line for each of the first two."""
     more = max(more, 0) + len(problems[2:])
     if problems:
         raise UsageError("\n".join(problems[:2]) + (f" (and {more} more)" if more else ""))
 
 
-def shown(value: object) -> str:
-    """Return a value as a message shows it: in quotes, and not at any length."""
+def quote(value: object) -> str:
+    """Return the `repr` of a value for a message, shortened if it is long."""
     text = repr(value)
-    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"
+    return text if len(text) <= _MAX_QUOTED else f"{text[: _MAX_QUOTED - 1]}…"
 
 
 def _names(config_types: Iterable[type]) -> list[str]:
@@ -193,7 +189,7 @@ def _config_path(named: str, presets: Path) -> Path:
 
 
 def _convert(value: object, hint: Any, option: Option, *, typed: bool) -> object:  # noqa: ANN401
-    """Return a value of an option's type and within its bounds; ValueError says why not."""
+    """Return a value converted to the type of its option; raise ValueError if it is invalid."""
     kinds = get_args(hint) or (hint,)
     kind = next(kind for kind in kinds if kind is not NoneType)
     is_auto = value == "auto" and (kind is not str or bool(option.choices)) and not typed
@@ -209,35 +205,35 @@ def _convert(value: object, hint: Any, option: Option, *, typed: bool) -> object
     for name in names_in(str(converted)) if option.listed else [converted]:
         if option.choices and name not in option.choices:
             hint_text = suggestion(str(name), option.choices)
-            raise ValueError(f"{shown(name)} is not one of {', '.join(option.choices)}{hint_text}")
+            raise ValueError(f"{quote(name)} is not one of {', '.join(option.choices)}{hint_text}")
     _check_bounds(converted, option)
     return converted
 
 
 def _parse(text: str, kind: type) -> object:
-    """Return the value that a string from a flag, a variable or a file stands for."""
+    """Return the value of a string from a flag, a variable or a file."""
     if kind is bool:
         if text.lower() not in _TRUE + _FALSE:
-            raise ValueError(f"{shown(text)} is not true or false")
+            raise ValueError(f"{quote(text)} is not true or false")
         return text.lower() in _TRUE
     try:
         return _accept(kind(text), kind)
     except (ValueError, OverflowError):
-        raise ValueError(f"{shown(text)} is not {_NOUNS[kind]}") from None
+        raise ValueError(f"{quote(text)} is not {_NOUNS[kind]}") from None
 
 
 def _accept(value: object, kind: type) -> object:
-    """Return a value as `kind`, if it is one."""
+    """Return a value as `kind`; raise ValueError if it is of another type or too large."""
     if kind is float and type(value) is int and abs(value) <= _MAX_INT:
         value = float(value)
     if type(value) is not kind or (isinstance(value, float) and not math.isfinite(value)):
-        raise ValueError(f"{shown(value)} is not {_NOUNS[kind]}")
+        raise ValueError(f"{quote(value)} is not {_NOUNS[kind]}")
     if isinstance(value, int) and abs(value) > _MAX_INT:
         raise ValueError("the number is too large")
     if isinstance(value, str) and len(value) > _MAX_TEXT:
-        raise ValueError(f"{shown(value)} has {len(value):,} characters, too many")
+        raise ValueError(f"{quote(value)} has {len(value):,} characters, too many")
     if isinstance(value, str) and "\0" in value:
-        raise ValueError(f"{shown(value)} has a null character")
+        raise ValueError(f"{quote(value)} has a null character")
     return value
 
 

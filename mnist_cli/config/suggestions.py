@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-# Names of other programs and papers that are too different to be found as misspellings. Each
-# stands for the first of its meanings that is known.
+# Names from other programs and papers, with the names that they may mean here: the first that is
+# known is suggested.
 _SYNONYMS = {
     "gpu": ("cuda",),
     "full": ("batch",),
@@ -57,10 +57,7 @@ def suggestion(word: str, known: Iterable[str]) -> str:
 
 
 def nearest_option(wrong: str, known: Iterable[str]) -> str | None:
-    """Return what to type for an option that does not exist, such as `--device cuda` for `--gpu`.
-
-    An option that this program does not have is never proposed.
-    """
+    """Return a known option to suggest for an unknown one, such as `--device cuda` for `--gpu`."""
     known = list(known)
     name = wrong.partition("=")[0].lower().replace("_", "-")
     name = f"--{name.lstrip('-')}"

@@ -1,4 +1,4 @@
-"""The options of `mnist-train`, as they are asked for and as they are resolved."""
+"""Options of `mnist-train`, before and after their defaults are resolved."""
 
 import math
 from dataclasses import asdict, dataclass
@@ -21,10 +21,10 @@ _BY_MODEL = "by model and mode"
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """The options of a training as they were asked for.
+    """Options of a training, before their defaults are resolved.
 
-    `None` stands for an option that isn't used, such as a limit, or for one whose default depends
-    on the model and the mode. `resolve` fills in the latter.
+    `None` stands for an option that isn't used, such as a limit, or for a default that depends on
+    the model and the mode. `resolve` fills in the latter.
     """
 
     mode: str = option(
@@ -44,7 +44,7 @@ class TrainConfig:
         resolved_by="samples",
     )
     micro_batch_size: int = option(
-        512,  # on two cores a little faster than 256, in little memory
+        512,  # on two cores a little faster than 256
         "Most samples in one forward pass; never changes the result beyond rounding.",
         metavar="N",
         minimum=1,
@@ -121,7 +121,7 @@ class TrainConfig:
     )
     label_smoothing: float | None = option(
         None,
-        "Share of the target that goes to all classes alike; reported losses leave it out.",
+        "Fraction of the target that is spread over all classes; not in the reported losses.",
         metavar="X",
         minimum=0,
         maximum=1,
@@ -161,7 +161,7 @@ class TrainConfig:
     )
     probe: str | None = option(
         None,
-        f"What to measure besides the loss, with commas between: {', '.join(PROBES)}.",
+        f"What to measure besides the loss, a comma-separated list of: {', '.join(PROBES)}.",
         metavar="NAMES",
         listed=True,
         panel=_PROBE,
@@ -171,7 +171,7 @@ class TrainConfig:
     )
     probe_every: int = option(
         500,
-        "Updates from one probe to the next.",
+        "Updates between probes.",
         metavar="N",
         minimum=1,
         panel=_PROBE,
@@ -180,7 +180,7 @@ class TrainConfig:
     )
     probe_samples: int = option(
         2000,
-        "Samples that the noise and the sharpness are taken from; 60000 takes all.",
+        "Samples on which the noise and the sharpness are measured; 60000 uses all.",
         metavar="N",
         minimum=1,
         panel=_PROBE,
@@ -189,7 +189,7 @@ class TrainConfig:
     )
     seed: int = option(
         0,
-        "Decides everything random.",
+        "Seed of all random numbers.",
         metavar="N",
         minimum=0,
         maximum=2**63 - 1,
@@ -221,7 +221,7 @@ class TrainConfig:
     )
     output: str = option(
         "checkpoint.pt",
-        "The checkpoint: written whole or not at all, after every epoch. - is stdout.",
+        "The checkpoint, written atomically after every epoch. - is stdout.",
         metavar="PATH",
         short="-o",
         panel=_RUN,
@@ -251,7 +251,7 @@ class TrainConfig:
     )
     log_interval: int = option(
         100,
-        "Updates from one report to the next; shown on a terminal, too, if it is given.",
+        "Updates between reports; on a terminal they are printed only if this is given.",
         metavar="N",
         minimum=1,
         panel=_RUN,
@@ -260,9 +260,9 @@ class TrainConfig:
     )
 
     def resolve(self, samples: int) -> "ResolvedConfig":
-        """Return the config of a run that trains on so many samples, with every default filled in.
+        """Return the config of a run on `samples` training samples, with all defaults filled in.
 
-        If there are fewer samples than the default batch size, the batch takes all of them.
+        The default batch size is at most the number of samples.
         """
         defaults = NETWORKS[self.model].defaults(self.mode)
         size = self.batch_size
@@ -287,7 +287,7 @@ class TrainConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ResolvedConfig(TrainConfig):
-    """The options that a run uses.
+    """Options of a training with all defaults filled in.
 
     `None` stands for an option that isn't used: a limit, a probe, or in batch mode the batch size.
     """
@@ -299,7 +299,7 @@ class ResolvedConfig(TrainConfig):
 
 
 def _lr_factor(batch_size: int | None) -> float:
-    """Return how a learning rate grows with the batch size: by its square root, within bounds."""
+    """Return the factor of the learning rate for a batch size: its square root, within bounds."""
     if batch_size is None:
         return 1.0
     return min(max(math.sqrt(batch_size / DEFAULT_BATCH_SIZE), 0.25), 4.0)

@@ -78,9 +78,9 @@ class Position:
         probed = 0 if self.probed_update is None else self.probed_update
         counts = (self.update, self.samples, self.correct, probed)
         if any(type(count) is not int or not 0 <= count < _MAX_COUNT for count in counts):
-            raise ValueError(f"its position {sources.shown(counts)} is not one of a training")
+            raise ValueError(f"its position {sources.quote(counts)} is not one of a training")
         if type(self.loss_sum) is not float or not 0 <= self.loss_sum < math.inf:
-            raise ValueError(f"its sum of losses is {sources.shown(self.loss_sum)}")
+            raise ValueError(f"its sum of losses is {sources.quote(self.loss_sum)}")
 
 
 @dataclass(frozen=True)
@@ -197,7 +197,7 @@ def decode(data: bytes, name: str) -> Checkpoint:
 
 
 def _number(value: object) -> str:
-    return sources.shown(value) if type(value) is int else "unknown"
+    return sources.quote(value) if type(value) is int else "unknown"
 
 
 def _kind_of(parts: dict[str, Any]) -> str:
@@ -270,7 +270,7 @@ def _assemble(parts: dict[str, Any]) -> Checkpoint:
     config = _resolved(parts["config"], parts["versions"].get("mnist_cli", "of another version"))
     weights = parts["weights"]
     if parts["model"] != {"name": config.model, "arguments": {}} or config.model not in NETWORKS:
-        raise ValueError(f"its model is {sources.shown(parts['model'])}")
+        raise ValueError(f"its model is {sources.quote(parts['model'])}")
     if not all(isinstance(key, str) and isinstance(t, Tensor) for key, t in weights.items()):
         raise ValueError("its weights are not tensors")
     expected = {k: (v.shape, v.dtype) for k, v in build_model(config.model).state_dict().items()}
@@ -299,11 +299,13 @@ def _resolved(options: dict[str, object], version: str) -> ResolvedConfig:
     if unknown := sorted(str(name) for name in options if name not in known):
         raise _NewerVersionError(
             f"it was written by mnist_cli {version}, whose option "
-            f"{sources.shown(unknown[0])} this version ({__version__}) does not have; "
+            f"{sources.quote(unknown[0])} this version ({__version__}) does not have; "
             "use the version that wrote it"
         )
-    asked = sources.build(TrainConfig, [sources.Layer(options, lambda key: key, typed=True)])
-    sources.check(asked)
+    asked = sources.build_config(
+        TrainConfig, [sources.Source(options, lambda key: key, typed=True)]
+    )
+    sources.check_consistency(asked)
     config = asked.resolve(asked.batch_size or DEFAULT_BATCH_SIZE)
     if any(getattr(config, name) != value for name, value in options.items()):
         raise ValueError("an option is left open")

@@ -11,7 +11,7 @@ from rich import filesize
 
 from mnist_cli.config.inference import ExportFormat
 from mnist_cli.config.options import Effect, names_where
-from mnist_cli.config.sources import shown
+from mnist_cli.config.sources import quote
 from mnist_cli.config.train import TrainConfig
 from mnist_cli.events import End, Epoch, Event, Exported, ProbeEvent, Resumed, Start, Step
 
@@ -84,7 +84,7 @@ def format_changes(event: Resumed) -> str:
     if not event.changes:
         return ""
     changes = (
-        f"{name} {shown(then)} → {shown(now)}" for name, (then, now) in event.changes.items()
+        f"{name} {quote(then)} → {quote(now)}" for name, (then, now) in event.changes.items()
     )
     message = f"Changed: {', '.join(changes)}"
     if rounding := [name for name in event.changes if name in ROUNDING]:

@@ -109,6 +109,6 @@ def check_same_options(
     theirs = json.loads(group.broadcast(json.dumps(own).encode()) or b"{}")
     for name, (there, here) in differences(theirs, own).items():
         raise UsageError(
-            f"{name} is {sources.shown(here)} here, and {sources.shown(there)} in the first "
+            f"{name} is {sources.quote(here)} here, and {sources.quote(there)} in the first "
             "rank; start all ranks with the same options, files and variables"
         )

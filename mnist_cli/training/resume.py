@@ -21,8 +21,10 @@ def check_unchanged(config: TrainConfig, before: TrainConfig) -> None:
         now, then = getattr(config, name), getattr(before, name)
         is_open = about.resolved_by and now is None and not isinstance(config, ResolvedConfig)
         if not about.changeable and now != then and not is_open:
-            was = sources.typed(name, then)
-            problems.append(f"{sources.typed(name, now)} differs from the checkpoint's {was}")
+            was = sources.flag_with_value(name, then)
+            problems.append(
+                f"{sources.flag_with_value(name, now)} differs from the checkpoint's {was}"
+            )
     if problems:
         more = f" (and {len(problems) - 2} more)" if problems[2:] else ""
         raise UsageError(

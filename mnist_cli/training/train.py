@@ -63,7 +63,7 @@ def train(
     group = group or ProcessGroup()
     config = sources.validate(config)
     if resume is None:
-        sources.check(config)
+        sources.check_consistency(config)
     with (lock_output(config) if group.is_main else None) or nullcontext() as lock:
         signals = StopSignals()
         run = _prepare(config, resume, lock, group, signals)
@@ -99,7 +99,7 @@ def _prepare(
     config = asked.resolve(len(samples))
     if resume is not None:
         check_unchanged(config, resume.config)
-        sources.check(config)
+        sources.check_consistency(config)
     saver = Saver(lock, config, resume, signals, writing=group.is_main)
     samples, val, test = (split.to(device) for split in (samples, val, dataset.test))
     state = TrainingState(config, device)

@@ -142,7 +142,7 @@ def test_damaged_data_is_a_problem(tmp_path: Path, mnist_dir: Path) -> None:
 
 
 def test_a_full_disk_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "_ENOUGH_DISK_MB", 10**12)
+    monkeypatch.setattr(doctor, "_MIN_DISK_MB", 10**12)
     assert {c.status for c in doctor.folders(DoctorConfig(str(tmp_path)))} == {WARNING}
 
 

@@ -1,4 +1,4 @@
-"""`--list-models` and `--list-presets` tell what there is, and what was measured of it."""
+"""Tests of `--list-models` and `--list-presets`."""
 
 import contextlib
 import json
@@ -12,42 +12,41 @@ from pathlib import Path
 
 import pytest
 
-from mnist_cli.cli.measured import Measured, load_figures, options_digest
+from mnist_cli.cli.measured import Measurement, load_measured_results, options_digest
 from mnist_cli.cli.options import PRESETS
 from mnist_cli.config.presets import COMPARE, TRAIN, preset_names, purpose_of
 from mnist_cli.config.registry import NETWORKS
-from mnist_cli.config.sources import build, toml_file
+from mnist_cli.config.sources import build_config, toml_file
 from mnist_cli.config.train import TrainConfig
 from mnist_cli.models.networks import build_model, count_parameters
 from tests.helpers.fork_server import PROGRAMS
 from tests.helpers.shell import BIN, Shell
 
-FIGURES = load_figures()
-AGAIN = "measure it anew: python -m benchmarks.figures"
+RESULTS = load_measured_results()
+AGAIN = "measure it again: python -m benchmarks.listings"
 
 
-def test_every_model_and_every_preset_of_training_has_figures_and_nothing_else() -> None:
-    assert set(FIGURES.models) == set(NETWORKS), AGAIN
-    assert set(FIGURES.presets) == set(preset_names(TRAIN)), AGAIN
+def test_every_model_and_every_preset_of_training_is_measured_and_nothing_else() -> None:
+    assert set(RESULTS.models) == set(NETWORKS), AGAIN
+    assert set(RESULTS.presets) == set(preset_names(TRAIN)), AGAIN
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_the_figures_of_a_model_are_of_its_present_defaults(name: str) -> None:
-    measured = FIGURES.models[name]
+def test_a_model_was_measured_with_its_present_defaults(name: str) -> None:
+    measured = RESULTS.models[name]
     assert measured.options == options_digest(TrainConfig(model=name)), AGAIN
     assert measured.parameters == count_parameters(build_model(name)), AGAIN
-    assert measured.about == NETWORKS[name].about, AGAIN
 
 
 @pytest.mark.parametrize("name", preset_names(TRAIN))
-def test_the_figures_of_a_preset_are_of_its_present_options(name: str) -> None:
-    config = build(TrainConfig, [toml_file(name, PRESETS, TrainConfig)])
-    assert FIGURES.presets[name].options == options_digest(config), AGAIN
-    assert FIGURES.presets[name].parameters == count_parameters(build_model(config.model)), AGAIN
+def test_a_preset_was_measured_with_its_present_options(name: str) -> None:
+    config = build_config(TrainConfig, [toml_file(name, PRESETS, TrainConfig)])
+    assert RESULTS.presets[name].options == options_digest(config), AGAIN
+    assert RESULTS.presets[name].parameters == count_parameters(build_model(config.model)), AGAIN
 
 
-@pytest.mark.parametrize("measured", [*FIGURES.models.values(), *FIGURES.presets.values()])
-def test_a_figure_can_be_one_of_mnist(measured: Measured) -> None:
+@pytest.mark.parametrize("measured", [*RESULTS.models.values(), *RESULTS.presets.values()])
+def test_a_measurement_can_be_one_of_mnist(measured: Measurement) -> None:
     assert len(measured.accuracies) == len(measured.seconds) > 0
     # softmax regression is the worst, and nothing so small is known to do better than 99.8 %
     assert 0.9 < min(measured.accuracies) <= max(measured.accuracies) < 0.998
@@ -83,7 +82,7 @@ def test_the_presets_are_listed_as_objects(shell: Shell) -> None:
         **dict.fromkeys(preset_names(COMPARE), COMPARE),
     }
     for entry in listed:
-        measured = FIGURES.presets.get(entry["name"])
+        measured = RESULTS.presets.get(entry["name"])
         assert entry["about"] == purpose_of(entry["name"])
         assert entry["seeds"] == (len(measured.accuracies) if measured else None)
 
@@ -143,7 +142,7 @@ def test_the_reference_lists_each_object_with_its_program_and_keys(
         keys = set(re.findall(r"^- \*?`(\w+)`", section, re.M))
         assert set(written) - {"seconds"} <= keys
         has_no_time = name in ("model", "preset", "config", "check")
-        assert has_no_time == (reference.index(section) > reference.index("\n## Answers\n"))
+        assert has_no_time == (reference.index(section) > reference.index("\n## Information\n"))
 
 
 def test_the_listings_belong_to_the_programs_that_take_presets(shell: Shell) -> None:
@@ -175,5 +174,5 @@ def test_on_a_terminal_of_eighty_columns_no_name_or_figure_is_cut(
     names = NETWORKS if networks else (*preset_names(TRAIN), *preset_names(COMPARE))
     for name in names:
         assert f" {name} " in text
-    for measured in (FIGURES.models if networks else FIGURES.presets).values():
+    for measured in (RESULTS.models if networks else RESULTS.presets).values():
         assert f"{100 * measured.accuracy:.2f} " in text

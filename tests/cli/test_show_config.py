@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from mnist_cli.cli.show_config import Setting, as_toml, resolved_training, settings_of
 from mnist_cli.config.presets import COMPARE, TRAIN, preset_names
-from mnist_cli.config.provenance import Setting, as_toml, resolved_training, settings_of
-from mnist_cli.config.sources import Layer, build, flag, toml_file
+from mnist_cli.config.sources import Source, build_config, flag, toml_file
 from mnist_cli.config.train import TrainConfig
 from tests.helpers.shell import Shell
 
@@ -132,8 +132,8 @@ def test_contradictions_are_told_as_usual(
 
 
 def test_batch_mode_shows_no_batch_size(tmp_path: Path) -> None:
-    layers = [Layer({"mode": "batch"}, flag, "flag"), Layer({"batch_size": 3}, str, "my.toml")]
-    asked = build(TrainConfig, layers)
+    layers = [Source({"mode": "batch"}, flag, "flag"), Source({"batch_size": 3}, str, "my.toml")]
+    asked = build_config(TrainConfig, layers)
     listed = {s.name: s for s in settings_of(asked, resolved_training(asked), layers, {})}
     assert listed["batch_size"] == Setting(
         "batch_size", None, "not set", "all samples, in batch mode"
@@ -144,6 +144,6 @@ def test_the_name_of_a_file_cannot_end_its_comment(tmp_path: Path) -> None:
     path = tmp_path / "a\nepochs = 9 #.toml"
     path.write_text("seed = 3\n")
     layer = toml_file(str(path), tmp_path / "none", TrainConfig)
-    asked = build(TrainConfig, [layer])
+    asked = build_config(TrainConfig, [layer])
     text = as_toml(settings_of(asked, asked, [layer], {}), "title")
     assert tomllib.loads(text)["epochs"] == TrainConfig().epochs

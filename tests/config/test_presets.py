@@ -8,7 +8,7 @@ import pytest
 
 from mnist_cli.cli.options import PRESETS
 from mnist_cli.config.program import Display
-from mnist_cli.config.sources import build, check, toml_file
+from mnist_cli.config.sources import build_config, check_consistency, toml_file
 from mnist_cli.config.train import TrainConfig
 from tests.helpers.shell import Shell
 
@@ -78,8 +78,8 @@ def test_a_preset_says_what_it_is_for(name: str) -> None:
 
 
 def test_the_default_preset_is_the_default() -> None:
-    config = build(TrainConfig, [toml_file("default", PRESETS, TrainConfig, Display)])
-    check(config)
+    config = build_config(TrainConfig, [toml_file("default", PRESETS, TrainConfig, Display)])
+    check_consistency(config)
     assert config.resolve(60_000) == TrainConfig().resolve(60_000)
 
 

@@ -6,31 +6,39 @@ import pytest
 
 from mnist_cli.cli.options import PRESETS
 from mnist_cli.config.program import Display
-from mnist_cli.config.sources import Layer, build, check, environment, flag, toml_file, validate
+from mnist_cli.config.sources import (
+    Source,
+    build_config,
+    check_consistency,
+    environment,
+    flag,
+    toml_file,
+    validate,
+)
 from mnist_cli.config.train import TrainConfig
 from mnist_cli.errors import UsageError
 from mnist_cli.training.train import train
 
 
 def from_flags(**given: object) -> TrainConfig:
-    return build(TrainConfig, [Layer(given, flag)])
+    return build_config(TrainConfig, [Source(given, flag)])
 
 
 def from_toml(folder: Path, text: str) -> TrainConfig:
     path = folder / "my.toml"
     path.write_text(text)
-    return build(TrainConfig, [toml_file(str(path), PRESETS, TrainConfig, Display)])
+    return build_config(TrainConfig, [toml_file(str(path), PRESETS, TrainConfig, Display)])
 
 
 def test_flag_then_environment_then_file_then_default(tmp_path: Path) -> None:
     path = tmp_path / "my.toml"
     path.write_text("batch_size = 3\nepochs = 3\nseed = 3\n")
     layers = [
-        Layer({"batch_size": "1"}, flag),
+        Source({"batch_size": "1"}, flag),
         environment({"MNIST_BATCH_SIZE": "2", "MNIST_EPOCHS": "2"}, TrainConfig),
         toml_file(str(path), PRESETS, TrainConfig),
     ]
-    config = build(TrainConfig, layers)
+    config = build_config(TrainConfig, layers)
     assert (config.batch_size, config.epochs, config.seed) == (1, 2, 3)
     assert config.log_interval == TrainConfig().log_interval
 
@@ -91,7 +99,7 @@ def test_two_problems_are_told_at_once_and_the_others_counted() -> None:
 
 def test_a_problem_names_where_the_value_came_from(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="^MNIST_EPOCHS: 'x'"):
-        build(TrainConfig, [environment({"MNIST_EPOCHS": "x"}, TrainConfig)])
+        build_config(TrainConfig, [environment({"MNIST_EPOCHS": "x"}, TrainConfig)])
     with pytest.raises(UsageError, match=r"my\.toml: epochs: 'x'"):
         from_toml(tmp_path, "epochs = 'x'")
 
@@ -122,13 +130,13 @@ def test_a_missing_or_unreadable_file_is_a_clear_error(tmp_path: Path) -> None:
 
 def test_batch_mode_contradicts_a_batch_size() -> None:
     with pytest.raises(UsageError, match="--batch-size 64 contradicts --mode batch"):
-        check(from_flags(mode="batch", batch_size="64"))
+        check_consistency(from_flags(mode="batch", batch_size="64"))
 
 
 def test_an_accuracy_to_reach_needs_validation_samples() -> None:
     with pytest.raises(UsageError, match="add --val-size"):
-        check(from_flags(until_accuracy="0.9"))
-    check(from_flags(until_accuracy="0.9", val_size="100"))
+        check_consistency(from_flags(until_accuracy="0.9"))
+    check_consistency(from_flags(until_accuracy="0.9", val_size="100"))
 
 
 @pytest.mark.parametrize(

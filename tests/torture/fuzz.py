@@ -207,9 +207,9 @@ def toml(draw: random.Random, folder: Path) -> Callable[[], object]:
             sources.environment(variables, kind, Display),
             sources.toml_file(str(path), PRESETS, kind, Display),
         ]
-        config = sources.build(kind, layers)
+        config = sources.build_config(kind, layers)
         if isinstance(config, TrainConfig):
-            sources.check(config)
+            sources.check_consistency(config)
             return config.resolve(60_000)
         return resolve_comparison(config)
 

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.figures`: the accuracies and times of `mnist-train --list-models`.
+"""`python -m benchmarks.listings`: measure the accuracies and times of `--list-models`.
 
 Trains every model with its defaults and every preset of mnist-train with several seeds, and writes
 `mnist_cli/cli/measured.json` after each. A result with the same options and seeds is kept,
@@ -11,7 +11,6 @@ import os
 import platform
 import tempfile
 import time
-import tomllib
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,10 +18,16 @@ import torch
 
 import mnist_cli
 from benchmarks.measure import Ran, run
-from mnist_cli.cli.measured import FILE, Figures, Measured, load_figures, options_digest
-from mnist_cli.cli.options import PRESETS
+from mnist_cli.cli.measured import (
+    FILE,
+    MeasuredResults,
+    Measurement,
+    load_measured_results,
+    options_digest,
+)
+from mnist_cli.config.presets import PRESETS, TRAIN, preset_names
 from mnist_cli.config.registry import NETWORKS
-from mnist_cli.config.sources import build, toml_file
+from mnist_cli.config.sources import build_config, toml_file
 from mnist_cli.config.train import TrainConfig
 from mnist_cli.runtime.device import processor, usable_cores
 
@@ -33,7 +38,7 @@ BUSY = 0.2  # cores used by other programs; with more, the seconds are not relia
 
 def main() -> None:
     """Measure what is missing, and write the file."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.figures", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.listings", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help="models or presets; else all")
     parser.add_argument("--seeds", type=int, default=3, help="trainings of most (default: 3)")
     parser.add_argument("--quick", action="store_true", help="one training of each")
@@ -45,13 +50,13 @@ def main() -> None:
     )
     options = parser.parse_args()
     jobs = {("models", name): ["--model", name] for name in NETWORKS}
-    jobs |= {("presets", name): ["--config", name] for name in train_presets()}
+    jobs |= {("presets", name): ["--config", name] for name in preset_names(TRAIN)}
     if unknown := set(options.names) - {name for _, name in jobs}:
         parser.error(f"no such model or preset: {', '.join(sorted(unknown))}")
-    found = load_figures() if FILE.exists() else Figures({}, {}, {})
-    twins: dict[str, Measured] = {}  # of the same options: the default model and preset
+    results = load_measured_results() if FILE.exists() else MeasuredResults({}, {}, {})
+    by_options: dict[str, Measurement] = {}  # the default model and preset have the same
     for (kind, name), arguments in jobs.items():
-        entries = getattr(found, kind)
+        entries = getattr(results, kind)
         before = entries.get(name)
         digest = options_digest(config_of(arguments))
         seeds = 1 if options.quick else SEEDS.get(name, options.seeds)
@@ -59,26 +64,19 @@ def main() -> None:
         done = before is not None and before.options == digest and len(before.accuracies) >= seeds
         if not wanted or (done and not options.again and options.only is None):
             if before is not None:
-                twins.setdefault(before.options, before)
+                by_options.setdefault(before.options, before)
             continue
-        if digest in twins and len(twins[digest].accuracies) >= seeds:
-            measured = twins[digest]
+        if digest in by_options and len(by_options[digest].accuracies) >= seeds:
+            measured = by_options[digest]
         elif options.only == "times" and before is not None:
             again = measure(arguments, digest, seeds)
             measured = replace(before, seconds=again.seconds, busy=again.busy)
         else:
             measured = measure(arguments, digest, seeds)
-        twins[digest] = measured
-        entries[name] = replace(measured, about=about(kind, name))
-        found = replace(found, machine=this_machine())
-        FILE.write_text(found.to_json())
-        print(f"{kind[:-1]} {name}: {entries[name]}", flush=True)
-
-
-def train_presets() -> list[str]:
-    """Return the names of the presets of mnist-train, sorted."""
-    paths = sorted(PRESETS.glob("*.toml"))
-    return [path.stem for path in paths if "batch_sizes" not in tomllib.loads(path.read_text())]
+        by_options[digest] = entries[name] = measured
+        results = replace(results, machine=this_machine())
+        FILE.write_text(results.to_json())
+        print(f"{kind[:-1]} {name}: {measured}", flush=True)
 
 
 def config_of(arguments: list[str]) -> TrainConfig:
@@ -86,11 +84,11 @@ def config_of(arguments: list[str]) -> TrainConfig:
     option, name = arguments
     if option == "--model":
         return TrainConfig(model=name)
-    return build(TrainConfig, [toml_file(name, PRESETS, TrainConfig)])
+    return build_config(TrainConfig, [toml_file(name, PRESETS, TrainConfig)])
 
 
-def measure(arguments: list[str], digest: str, seeds: int) -> Measured:
-    """Return what the installed program makes of the arguments with the seeds from 0 on."""
+def measure(arguments: list[str], digest: str, seeds: int) -> Measurement:
+    """Train with the installed program and the seeds 0, 1, …, and return the results."""
     before = others_seconds()
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
@@ -99,13 +97,13 @@ def measure(arguments: list[str], digest: str, seeds: int) -> Measured:
             run("mnist-train", *arguments, "--seed", seed, "-q", "--json", "-o", output)
             for seed in range(seeds)
         ]
-    share = (others_seconds() - before) / (time.perf_counter() - began)
+    busy_cores = (others_seconds() - before) / (time.perf_counter() - began)
     start = json.loads(runs[0].out.splitlines()[0])
-    return Measured(
+    return Measurement(
         options=digest,
         accuracies=tuple(run.last["test_accuracy"] for run in runs),
         seconds=tuple(round(run.seconds, 2) for run in runs),
-        busy=share > BUSY,
+        busy=busy_cores > BUSY,
         parameters=start["parameters"],
     )
 
@@ -123,7 +121,7 @@ def others_seconds() -> float:
 
 
 def this_machine() -> dict[str, object]:
-    """Return what the figures were measured on, and when."""
+    """Return the date and a description of this machine."""
     return {
         "date": time.strftime("%F"),
         "processor": processor(),
@@ -132,13 +130,6 @@ def this_machine() -> dict[str, object]:
         "torch": torch.__version__,
         "mnist_cli": mnist_cli.__version__,
     }
-
-
-def about(kind: str, name: str) -> str:
-    """Return what a model is, from its builder's docstring; a preset says it itself."""
-    if kind == "presets":
-        return ""
-    return NETWORKS[name].about
 
 
 if __name__ == "__main__":
