@@ -20,7 +20,7 @@ from mnist_cli.config.train import TrainConfig
 from mnist_cli.data import idx
 from mnist_cli.errors import DataError, UsageError
 from mnist_cli.models.checkpoint import load_checkpoint, save_checkpoint
-from mnist_cli.models.pickle_screening import follow, screen
+from mnist_cli.models.pickle_screening import check_pickle, screen
 from mnist_cli.prediction.decode import read_image
 from mnist_cli.runtime.files import write_atomic
 
@@ -117,7 +117,7 @@ def test_plain_values_and_tensors_pass_the_screen(values: dict[str, Any]) -> Non
 @given(st.binary(max_size=60))
 def test_any_pickle_is_followed_or_refused(program: bytes) -> None:
     with suppress(ValueError):
-        follow(b"\x80\x02" + program + b".", {"data/0": 4})
+        check_pickle(b"\x80\x02" + program + b".", {"data/0": 4})
 
 
 @quick

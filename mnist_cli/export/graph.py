@@ -76,7 +76,7 @@ def layers_of(model: nn.Module) -> list[Layer]:
 def _layers(module: nn.Module) -> list[Layer]:  # noqa: PLR0911 (a case for each layer)
     match module:
         case layers.Normalize():
-            return [Normalize(1 / (255 * layers.DEVIATION), float(module.offset))]
+            return [Normalize(1 / (255 * layers.STD), float(module.offset))]
         case layers.PairColumns():
             return [PairColumns()]
         case layers.CosinePatches():

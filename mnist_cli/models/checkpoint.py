@@ -1,9 +1,9 @@
-"""The checkpoint: one file that can rebuild its model and go on where the training stopped.
+"""The checkpoint: a file from which a model is rebuilt and a training is resumed.
 
-Format 2 is a dictionary saved by `torch.save`, made only of what `torch.load(weights_only=True)`
-loads: `format`, `format_version`, `model` (name, arguments), `weights`, `weights_sha256`,
-`config`, `optimizer`, `position`, `history` (an entry an epoch, and one each time that the training
-went on after a stop) and `versions` (of the programs, and what they computed on).
+Format 2 is a dictionary saved by `torch.save`, with values that `torch.load(weights_only=True)`
+accepts: `format`, `format_version`, `model` (name, arguments), `weights`, `weights_sha256`,
+`config`, `optimizer`, `position`, `history` (an entry for each epoch and each time that the
+training was resumed) and `versions` (of the programs and the device).
 """
 
 import io
@@ -32,7 +32,7 @@ from mnist_cli.models.pickle_screening import (
     MAX_MEMBERS,
     UnsafeError,
     UnsupportedFileError,
-    members_of,
+    count_members,
     screen,
 )
 from mnist_cli.runtime.files import FileVersion, write_atomic, write_standard_output
@@ -41,8 +41,9 @@ FORMAT, FORMAT_VERSION = "mnist_cli checkpoint", 2
 _MAX_BYTES = 1 << 26  # twenty times the largest network here, with its optimizer's state
 _HISTORY_BYTES = 1 << 21  # more than a history adds to a file while a training runs
 _MAX_COUNT = 1 << 53
-_MAX_TEXT = 200  # characters of a version
-_MISFITS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+_MAX_VERSION_LENGTH = 200
+# Errors that malformed values cause.
+_VALUE_ERRORS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 _PARTS = {
     "model": dict,
     "weights": dict,
@@ -61,10 +62,10 @@ class _NewerVersionError(Exception):
 
 @dataclass(frozen=True)
 class Position:
-    """Where a training stands: updates made, and the sums over the epoch that is under way.
+    """The position of a training: its updates, and the sums over the current epoch.
 
-    An epoch is under way until it has been scored; `samples` is what its sums are over. The probes
-    were run last after update `probed_update`, if they were.
+    An epoch is current until it has been evaluated; `samples` is the number of samples in its
+    sums. `probed_update` is the last update after which the probes ran, if they did.
     """
 
     update: int
@@ -74,7 +75,7 @@ class Position:
     probed_update: int | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what no training can have counted, with ValueError."""
+        """Raise ValueError if the values cannot be those of a training."""
         probed = 0 if self.probed_update is None else self.probed_update
         counts = (self.update, self.samples, self.correct, probed)
         if any(type(count) is not int or not 0 <= count < _MAX_COUNT for count in counts):
@@ -85,9 +86,9 @@ class Position:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The state of a training. `config` is resolved; `weights` is the network's state dict.
+    """The state of a training; `weights` is the network's state dict.
 
-    `origin` is the file that it was read from, if it was.
+    `origin` is the file from which it was read, if it was.
     """
 
     config: ResolvedConfig
@@ -106,7 +107,7 @@ class Checkpoint:
 
 
 def save_checkpoint(checkpoint: Checkpoint, path: str) -> None:
-    """Write a checkpoint to a file, whole or not at all, or to standard output for `-`.
+    """Write a checkpoint atomically to a file, or to standard output for `-`.
 
     Raises:
         OutputError: the file could not be written.
@@ -123,8 +124,8 @@ def encode(checkpoint: Checkpoint) -> bytes:
     """Return the contents of a checkpoint's file.
 
     Raises:
-        UsageError: the file would be refused when it is read. A training encodes its state once
-            before it begins, and so a network that is too large is never trained in vain.
+        UsageError: it is too large to be read again. A training encodes its state once before it
+            begins, so this is raised before any work is done.
 
     """
     buffer = io.BytesIO()
@@ -142,19 +143,19 @@ def encode(checkpoint: Checkpoint) -> bytes:
     }
     torch.save(parts, buffer)
     data = buffer.getvalue()
-    if len(data) > _MAX_BYTES - _HISTORY_BYTES or members_of(data) > MAX_MEMBERS:
+    if len(data) > _MAX_BYTES - _HISTORY_BYTES or count_members(data) > MAX_MEMBERS:
         raise UsageError(
             f"the model {checkpoint.config.model} is too large: its checkpoint would have "
-            f"{len(data):,} bytes in {members_of(data)} parts, and could not be read; at most "
+            f"{len(data):,} bytes in {count_members(data)} parts, and could not be read; at most "
             f"{_MAX_BYTES - _HISTORY_BYTES:,} bytes and {MAX_MEMBERS} parts are possible"
         )
     return data
 
 
 def load_checkpoint(path: str | Path) -> Checkpoint:
-    """Return the checkpoint in a file, or on standard input for `-`, after checking it whole.
+    """Return the checkpoint in a file, or on standard input for `-`, after validating it.
 
-    Nothing in the file is executed: it is screened, and read by `torch.load(weights_only=True)`.
+    Nothing in the file is executed: it is screened, then read by `torch.load(weights_only=True)`.
 
     Raises:
         CheckpointError: missing, damaged, of another format or version, or unsafe.
@@ -166,7 +167,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
 
 
 def decode(data: bytes, name: str) -> Checkpoint:
-    """Return the checkpoint in the contents of a file, which errors call `name`.
+    """Return the checkpoint in the contents of a file that error messages call `name`.
 
     Raises:
         CheckpointError: damaged, of another format or version, or unsafe.
@@ -191,7 +192,7 @@ def decode(data: bytes, name: str) -> Checkpoint:
         return _assemble(parts)
     except _NewerVersionError as error:
         raise CheckpointError(f"{name} cannot be read: {error}") from error
-    except (UsageError, MemoryError, RuntimeError, *_MISFITS) as error:
+    except (UsageError, MemoryError, RuntimeError, *_VALUE_ERRORS) as error:
         reason = " ".join(str(error).split())[:200]
         raise CheckpointError(f"{name} is damaged: {reason}") from error
 
@@ -201,7 +202,7 @@ def _number(value: object) -> str:
 
 
 def _kind_of(parts: dict[str, Any]) -> str:
-    """Return what a file of `torch.save` is that is not a checkpoint."""
+    """Return a description of a file of `torch.save` that is not a checkpoint."""
     if parts and all(isinstance(value, Tensor) for value in parts.values()):
         return "a plain state dict, weights without their network's name"
     return "a PyTorch file of another program"
@@ -250,22 +251,22 @@ def _parse(data: bytes, name: str) -> dict[str, Any]:
         raise CheckpointError(f"{name} is damaged or truncated: {error}") from error
     try:
         parts = torch.load(io.BytesIO(screened), map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever PyTorch may raise, in words that the file may have chosen
+    except Exception as error:  # of any type, and with a message that may quote the file
         raise CheckpointError(f"{name} is damaged: PyTorch cannot read it") from error
     return parts if isinstance(parts, dict) else {}
 
 
 def _other_kind(data: bytes) -> str:
-    """Return what a file is that `torch.save` did not write, as far as its start tells."""
+    """Return a description of a file that `torch.save` did not write, judged by its start."""
     if data.startswith(b"\x80"):
         return "a pickle, or of an old PyTorch; it could run commands and is not opened"
     if data[8:9] == b"{" and int.from_bytes(data[:8], "little") < len(data):
-        return "a safetensors file, which has weights but not how to go on"
+        return "a safetensors file, which has weights but no training state"
     return "not a checkpoint"
 
 
 def _assemble(parts: dict[str, Any]) -> Checkpoint:
-    """Return the checkpoint of the parts; ValueError and its like say what does not fit."""
+    """Return the checkpoint with these parts; raise one of `_VALUE_ERRORS` if they are invalid."""
     _check_plain(parts["history"], parts["versions"])
     config = _resolved(parts["config"], parts["versions"].get("mnist_cli", "of another version"))
     weights = parts["weights"]
@@ -291,10 +292,7 @@ def _assemble(parts: dict[str, Any]) -> Checkpoint:
 
 
 def _resolved(options: dict[str, object], version: str) -> ResolvedConfig:
-    """Return the config of a checkpoint that a version wrote.
-
-    An option that the checkpoint does not have, because it was added later, has its default.
-    """
+    """Return the config of a checkpoint written by `version`; missing options have defaults."""
     known = {field.name for field in fields(TrainConfig)}
     if unknown := sorted(str(name) for name in options if name not in known):
         raise _NewerVersionError(
@@ -313,7 +311,7 @@ def _resolved(options: dict[str, object], version: str) -> ResolvedConfig:
 
 
 def _check_plain(history: list[Any], versions: dict[Any, Any]) -> None:
-    """Raise ValueError unless these are what a training records."""
+    """Raise ValueError if the history or the versions are not those of a training."""
     known = {kind.name: {f.name for f in fields(kind)} | {"event"} for kind in (Epoch, Resumed)}
     for entry in history:
         kind = entry.get("event") if isinstance(entry, dict) else None
@@ -324,10 +322,10 @@ def _check_plain(history: list[Any], versions: dict[Any, Any]) -> None:
             raise ValueError("its history has malformed changes")
         values = [value for key, value in entry.items() if key != "changes"]
         if not all(_is_plain(value) for value in chain(values, *changes.values())):
-            raise ValueError("its history holds more than numbers and texts")
+            raise ValueError("its history has values other than numbers and strings")
     for text in chain(*versions.items()):
-        if not isinstance(text, str) or len(text) > _MAX_TEXT or not text.isprintable():
-            raise ValueError("its versions are not short texts")
+        if not isinstance(text, str) or len(text) > _MAX_VERSION_LENGTH or not text.isprintable():
+            raise ValueError("its versions are not short strings")
 
 
 def _is_plain(value: object) -> bool:

@@ -1,4 +1,4 @@
-"""The digest by which two sets of weights are told apart."""
+"""The digest of a network's weights."""
 
 import ctypes
 import hashlib
@@ -10,9 +10,9 @@ from torch import Tensor
 
 
 def weights_sha256(weights: Mapping[str, Tensor]) -> str:
-    """Return the SHA-256 over a state dict: for each key in order, its UTF-8 and its bytes.
+    """Return the SHA-256 over a state dict: for each key in order, the key in UTF-8 and the tensor.
 
-    The bytes are those of the contiguous tensor on the CPU, little-endian.
+    The tensor's bytes are contiguous and little-endian.
     """
     digest = hashlib.sha256()
     for key in sorted(weights):
@@ -22,7 +22,7 @@ def weights_sha256(weights: Mapping[str, Tensor]) -> str:
 
 
 def little_endian(tensor: Tensor) -> bytes:
-    """Return a tensor's values in the order of its indices, whatever its layout in memory."""
+    """Return the bytes of a tensor's values in the order of its indices, little-endian."""
     values = tensor.detach().cpu().contiguous()
     if sys.byteorder == "big":
         values = values.view(torch.uint8).view(-1, values.element_size()).flip(1).contiguous()

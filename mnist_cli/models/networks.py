@@ -1,9 +1,9 @@
 """The networks: raw pixels in, logits out.
 
 Every network takes images `[N, 28, 28]` or `[N, 1, 28, 28]`, values 0 to 255, `uint8` or floating,
-and returns logits `[N, 10]`. Its first layer normalises, so that training, evaluation and
-prediction cannot disagree. None has batch normalisation or dropout: the gradient of a sum over
-samples is the sum of their gradients, in whatever pieces it is computed.
+and returns logits `[N, 10]`. Its first layer normalises, so training, evaluation and prediction use
+the same input. None has batch normalisation or dropout, so the gradient over a batch is the sum of
+the gradients over its micro-batches.
 """
 
 import sys
@@ -113,9 +113,9 @@ def _he_normal(model: nn.Module) -> nn.Module:
 
 
 def build_model(name: str, seed: int = 0) -> nn.Module:
-    """Return a new network of the registry, its weights drawn from the seed alone.
+    """Return a new network of the registry, with weights drawn from the seed.
 
-    Convolutions are laid out with the channels last, in which they and pooling are faster.
+    Convolutions have the channels last in memory, which is faster.
     """
     if name not in NETWORKS:
         raise UsageError(f"model {name!r} is not one of {', '.join(NETWORKS)}")

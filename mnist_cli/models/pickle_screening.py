@@ -1,7 +1,8 @@
-"""The pickle of a checkpoint, followed without running it.
+"""Screening of the archive and the pickle in a checkpoint, before PyTorch reads it.
 
-A pickle is a program for a small machine that makes values. This machine makes only values like
-those of a checkpoint, with stand-ins for its tensors, and stops at everything else.
+A pickle is a program for a stack machine, whose opcodes build values. The checker interprets only
+the opcodes and calls that `torch.save` writes for a checkpoint, with placeholders for tensors, and
+rejects all others. Nothing in the file is executed.
 """
 
 import io
@@ -15,10 +16,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-_MAX_BYTES, _MAX_DEPTH = 1 << 20, 8  # four times a checkpoint's with a long history
-_MAX_REPEATED = 1 << 22  # characters, of texts that are used again
+_MAX_BYTES, _MAX_DEPTH = 1 << 20, 8  # four times the pickle of a checkpoint with a long history
+_MAX_REPEATED = 1 << 22  # characters of strings that are used again
 _PROTOCOL = 2  # of torch.save
-_WIDTHS = {
+_ITEM_SIZES = {
     "torch DoubleStorage": 8,
     "torch FloatStorage": 4,
     "torch HalfStorage": 2,
@@ -34,69 +35,69 @@ _REBUILD, _ORDERED = "torch._utils _rebuild_tensor_v2", "collections OrderedDict
 
 
 class UnsafeError(ValueError):
-    """A pickle that would call something, or change what it made."""
+    """A pickle would call a function or change an object."""
 
 
 class UnsupportedFileError(ValueError):
-    """A pickle that does no harm, and what no checkpoint's does."""
+    """A file is harmless, but not one that `save_checkpoint` writes."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Name:
-    """A function or class that the pickle names."""
+class _Global:
+    """Placeholder of a function or class."""
 
     name: str
 
 
 @dataclass(frozen=True, slots=True)
 class _Storage:
-    """Stands for the values of a tensor: so many, as checked against the bytes that are there."""
+    """Placeholder of a tensor's storage of `count` values, whose size was checked."""
 
     count: int
 
 
 @dataclass(frozen=True, slots=True)
 class _Tensor:
-    """Stands for a tensor."""
+    """Placeholder of a tensor."""
 
 
-class _Ordered(dict[str, Any]):
-    """Stands for an OrderedDict: the hooks of a tensor, which are empty, or a state dict."""
+class _OrderedDict(dict[str, Any]):
+    """Placeholder of an OrderedDict: the empty hooks of a tensor, or a state dict."""
 
 
 _MARK = object()
 
 
-def follow(program: bytes, sizes: dict[str, int]) -> None:
-    """Follow a pickle to its end; `sizes` has the bytes of the archive's members.
+def check_pickle(data: bytes, sizes: dict[str, int]) -> None:
+    """Check the opcodes of a pickle; `sizes` are the bytes of the archive's members by name.
 
     Raises:
-        UnsafeError: it would call something, or change what it made.
-        UnsupportedFileError: it does what a checkpoint's never does.
+        UnsafeError: it would call a function or change an object.
+        UnsupportedFileError: it has opcodes or values that no checkpoint has.
         ValueError: it is damaged.
 
     """
-    if len(program) > _MAX_BYTES:
+    if len(data) > _MAX_BYTES:
         raise UnsupportedFileError("its pickle is too large")
-    machine = _Machine(sizes)
+    checker = _PickleChecker(sizes)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of strange escapes in a text
-            for code, argument, _ in pickletools.genops(program):
-                if code.name == "PROTO" and argument != _PROTOCOL:
+            warnings.simplefilter("ignore")  # about invalid escapes in a string
+            for opcode, argument, _ in pickletools.genops(data):
+                if opcode.name == "PROTO" and argument != _PROTOCOL:
                     raise UnsupportedFileError(f"its pickle has protocol {argument}")
-                machine.step(code.name, argument)
-        (value,) = machine.stack
+                checker.check(opcode.name, argument)
+        (value,) = checker.stack
     except (IndexError, KeyError, TypeError, AttributeError) as error:
         raise ValueError("its pickle is malformed") from error
     _check_depth([value])
 
 
-class _Machine:
-    """Follows a pickle's instructions, one by one.
+class _PickleChecker:
+    """Stack machine that checks the opcodes of a pickle one by one.
 
-    Only texts and names are looked up again, so that values are trees; only texts are keys; no
-    tree is deep. So whatever is done with it takes time and memory in proportion to the file.
+    Only strings and globals may be used again, so values are trees; only strings are keys; trees
+    are not deep. So reading the pickle takes time and memory in proportion to its size.
     """
 
     def __init__(self, sizes: dict[str, int]) -> None:
@@ -105,49 +106,49 @@ class _Machine:
         self._memo: dict[int, Any] = {}
         self._repeated = 0
 
-    def step(self, code: str, argument: Any) -> None:  # noqa: ANN401
-        """Follow one instruction."""
-        if code in _PUSHED:
-            self.stack.append(_PUSHED[code](argument))
-        elif code == "GLOBAL":
-            self.stack.append(_known(argument))
-        elif code in {"BINPUT", "LONG_BINPUT"}:
+    def check(self, opcode: str, argument: Any) -> None:  # noqa: ANN401
+        """Check one opcode, and apply it to the stack."""
+        if opcode in _PUSHED:
+            self.stack.append(_PUSHED[opcode](argument))
+        elif opcode == "GLOBAL":
+            self.stack.append(_check_global(argument))
+        elif opcode in {"BINPUT", "LONG_BINPUT"}:
             self._memo[argument] = self.stack[-1]
-        elif code in {"BINGET", "LONG_BINGET"}:
-            self.stack.append(self._again(self._memo[argument]))
-        elif code in _TUPLES:
-            self.stack.append(_tuple(self._pop(_TUPLES[code])))
-        elif code in _FILLED:
-            values = self._pop(_FILLED[code])
-            _fill(self.stack[-1], values, pairs=code.startswith("SET"))
-        elif code == "BINPERSID":
-            self.stack.append(self._storage(*self.stack.pop()))
-        elif code == "REDUCE":
-            name, arguments = self._pop(2)
-            self.stack.append(_call(name, arguments))
-        elif code == "BUILD":
-            self._attach(self.stack.pop(), to=self.stack[-1])
-        elif code not in {"PROTO", "STOP"}:
-            raise UnsupportedFileError(f"its pickle has the instruction {code}")
+        elif opcode in {"BINGET", "LONG_BINGET"}:
+            self.stack.append(self._check_reuse(self._memo[argument]))
+        elif opcode in _TUPLES:
+            self.stack.append(_check_tuple(self._pop(_TUPLES[opcode])))
+        elif opcode in _FILLED:
+            values = self._pop(_FILLED[opcode])
+            _fill(self.stack[-1], values, pairs=opcode.startswith("SET"))
+        elif opcode == "BINPERSID":
+            self.stack.append(self._check_storage(self.stack.pop()))
+        elif opcode == "REDUCE":
+            function, arguments = self._pop(2)
+            self.stack.append(_check_call(function, arguments))
+        elif opcode == "BUILD":
+            _check_attributes(self.stack[-2], self.stack.pop())
+        elif opcode not in {"PROTO", "STOP"}:
+            raise UnsupportedFileError(f"its pickle has the opcode {opcode}")
 
-    def _again(self, value: object) -> object:
-        """Return a value that was made before: a name, or a text while that is not too much."""
-        if not isinstance(value, str | _Name):
+    def _check_reuse(self, value: object) -> object:
+        """Return a value from the memo, if it is a global, or a string within the limit."""
+        if not isinstance(value, str | _Global):
             raise UnsupportedFileError("its pickle uses a value twice")
         self._repeated += len(value) if isinstance(value, str) else 0
         if self._repeated > _MAX_REPEATED:
-            raise UnsupportedFileError("its pickle repeats long texts")
+            raise UnsupportedFileError("its pickle repeats long strings")
         return value
 
     def _pop(self, count: int | None) -> list[Any]:
-        """Take so many values off the stack, or all above the last mark."""
+        """Pop `count` values, or all above the last mark if it is None, together with the mark."""
         if count is None:
-            places = (n for n in reversed(range(len(self.stack))) if self.stack[n] is _MARK)
-            place = next(places, None)
-            if place is None:
+            marks = (n for n in reversed(range(len(self.stack))) if self.stack[n] is _MARK)
+            mark = next(marks, None)
+            if mark is None:
                 raise IndexError
-            values = self.stack[place + 1 :]
-            del self.stack[place:]
+            values = self.stack[mark + 1 :]
+            del self.stack[mark:]
             return values
         if len(self.stack) < count:
             raise IndexError
@@ -155,23 +156,14 @@ class _Machine:
         del self.stack[-count:]
         return values
 
-    def _attach(self, attributes: object, *, to: object) -> None:
-        """Take the one attribute that a plain state dict has, and other programs do without."""
-        if type(to) is not _Ordered or not isinstance(attributes, dict):
-            raise UnsafeError("its pickle sets attributes")
-        if set(attributes) != {"_metadata"}:
-            raise UnsafeError("its pickle sets attributes")
-        _check_depth([attributes])
-
-    def _storage(self, *what: object) -> _Storage:
-        if len(what) != 5:
-            raise ValueError("its pickle names something else than tensors")
-        kind, name, key, place, count = what
-        if kind != "storage" or not isinstance(name, _Name) or type(count) is not int:
-            raise ValueError("its pickle names something else than tensors")
-        if not isinstance(key, str) or place != "cpu":
+    def _check_storage(self, identifier: tuple[object, ...]) -> _Storage:
+        """Check the persistent identifier of a storage: it lies on the CPU and has its bytes."""
+        kind, name, key, device, count = identifier if len(identifier) == 5 else (None,) * 5
+        if kind != "storage" or not isinstance(name, _Global) or type(count) is not int:
+            raise ValueError("its pickle refers to something else than tensors")
+        if not isinstance(key, str) or device != "cpu":
             raise ValueError("a tensor is not on the CPU")
-        if count < 0 or count * _WIDTHS[name.name] != self._sizes[f"data/{key}"]:
+        if count < 0 or count * _ITEM_SIZES[name.name] != self._sizes[f"data/{key}"]:
             raise ValueError("a tensor has more or fewer values than bytes")
         return _Storage(count)
 
@@ -192,17 +184,25 @@ _TUPLES = {"TUPLE": None, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 _FILLED = {"SETITEM": 2, "SETITEMS": None, "APPEND": 1, "APPENDS": None}
 
 
-def _known(name: str) -> _Name:
-    if name not in {*_WIDTHS, _REBUILD, _ORDERED}:
+def _check_global(name: str) -> _Global:
+    if name not in {*_ITEM_SIZES, _REBUILD, _ORDERED}:
         raise UnsafeError(f"it holds the Python object {ascii(name.replace(' ', '.'))[:80]}")
-    return _Name(name)
+    return _Global(name)
 
 
-def _tuple(values: list[Any]) -> tuple[Any, ...]:
-    """Return a tuple: of a size, of a storage, or of a call, and so never deep."""
+def _check_attributes(target: object, attributes: object) -> None:
+    """Check that only the metadata of a state dict is set, as in those of other programs."""
+    is_metadata = isinstance(attributes, dict) and set(attributes) == {"_metadata"}
+    if type(target) is not _OrderedDict or not is_metadata:
+        raise UnsafeError("its pickle sets attributes")
+    _check_depth([attributes])
+
+
+def _check_tuple(values: list[Any]) -> tuple[Any, ...]:
+    """Return a tuple if it may be a size, a storage or the arguments of a call."""
     for value in values:
-        hooks = type(value) is _Ordered and not value
-        deep = isinstance(value, tuple) and any(isinstance(part, tuple) for part in value)
+        hooks = type(value) is _OrderedDict and not value
+        deep = isinstance(value, tuple) and any(isinstance(item, tuple) for item in value)
         if deep or (isinstance(value, dict | list) and not hooks):
             raise UnsupportedFileError("its pickle has nested tuples")
     return tuple(values)
@@ -211,7 +211,7 @@ def _tuple(values: list[Any]) -> tuple[Any, ...]:
 def _fill(container: object, values: list[Any], *, pairs: bool) -> None:
     if pairs and isinstance(container, dict) and len(values) % 2 == 0:
         if not all(type(key) is str for key in values[::2]):
-            raise UnsupportedFileError("a key in its pickle is not a text")
+            raise UnsupportedFileError("a key in its pickle is not a string")
         container.update(zip(values[::2], values[1::2], strict=True))
     elif not pairs and isinstance(container, list):
         container.extend(values)
@@ -219,19 +219,15 @@ def _fill(container: object, values: list[Any], *, pairs: bool) -> None:
         raise TypeError
 
 
-def _call(called: object, arguments: tuple[Any, ...]) -> _Tensor | _Ordered:
-    """Return what stands for the result of the only two calls that there are."""
-    if called == _Name(_ORDERED) and arguments == ():
-        return _Ordered()
-    if called != _Name(_REBUILD):
-        raise UnsafeError("its pickle calls something that it made itself")
+def _check_call(function: object, arguments: tuple[Any, ...]) -> _Tensor | _OrderedDict:
+    """Return the placeholder of the result of a call; only two functions may be called."""
+    if function == _Global(_ORDERED) and arguments == ():
+        return _OrderedDict()
+    if function != _Global(_REBUILD):
+        raise UnsafeError("its pickle calls a function other than those of tensors")
     storage, offset, size, stride, _, hooks = arguments
-    if (
-        not isinstance(storage, _Storage)
-        or type(hooks) is not _Ordered
-        or hooks
-        or len(size) != len(stride)
-    ):
+    has_hooks = type(hooks) is not _OrderedDict or hooks
+    if not isinstance(storage, _Storage) or has_hooks or len(size) != len(stride):
         raise ValueError("a tensor is malformed")
     if any(type(number) is not int or number < 0 for number in (offset, *size, *stride)):
         raise ValueError("a tensor is malformed")
@@ -244,13 +240,13 @@ def _call(called: object, arguments: tuple[Any, ...]) -> _Tensor | _Ordered:
 def _check_depth(level: list[Any]) -> None:
     for _ in range(_MAX_DEPTH):
         containers = [value for value in level if isinstance(value, dict | list | tuple)]
-        level = [part for v in containers for part in (v.values() if isinstance(v, dict) else v)]
+        level = [item for v in containers for item in (v.values() if isinstance(v, dict) else v)]
     if level:
         raise UnsupportedFileError("its values are nested too deeply")
 
 
 MAX_MEMBERS = 256
-_ENTRY = b"PK\1\2"  # begins each entry of an archive's directory
+_ENTRY = b"PK\1\2"  # the start of each entry in the directory of a zip archive
 _MEMBER = re.compile(
     r"data\.pkl|version|byteorder|\.format_version|\.storage_alignment|"
     r"\.data/serialization_id|data/\d{1,9}",
@@ -258,17 +254,17 @@ _MEMBER = re.compile(
 )
 
 
-def members_of(data: bytes) -> int:
-    """Return how many members an archive has, at most: chance may make values look like one."""
+def count_members(data: bytes) -> int:
+    """Return an upper bound of the number of members of a zip archive, without parsing it."""
     return data.count(_ENTRY)
 
 
 def screen(data: bytes) -> bytes:
-    """Return a file of `torch.save` packed anew, if it holds only tensors and plain values.
+    """Return a file of `torch.save`, packed again, if it has only tensors and plain values.
 
     Raises:
-        UnsafeError: its pickle would call something.
-        UnsupportedFileError: it is not like a checkpoint.
+        UnsafeError: its pickle would call a function or change an object.
+        UnsupportedFileError: it has members, opcodes or values that no checkpoint has.
         ValueError: it is damaged.
 
     """
@@ -276,7 +272,7 @@ def screen(data: bytes) -> bytes:
         members = _members(data)
     except (zipfile.BadZipFile, NotImplementedError, OSError, EOFError, zlib.error) as error:
         raise ValueError("its archive is not whole") from error
-    follow(members["data.pkl"], {name: len(contents) for name, contents in members.items()})
+    check_pickle(members["data.pkl"], {name: len(contents) for name, contents in members.items()})
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for name, contents in members.items():
@@ -285,8 +281,8 @@ def screen(data: bytes) -> bytes:
 
 
 def _members(data: bytes) -> dict[str, bytes]:
-    """Return the members of an archive, without the name of the folder that they are all in."""
-    if members_of(data) > MAX_MEMBERS:
+    """Return the members of an archive by their names inside its top folder."""
+    if count_members(data) > MAX_MEMBERS:
         raise UnsupportedFileError(f"it has more than {MAX_MEMBERS} members")
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         infos = archive.infolist()
@@ -296,7 +292,7 @@ def _members(data: bytes) -> dict[str, bytes]:
             raise UnsupportedFileError("its members overlap")
         names = [info.filename.partition("/")[2] for info in infos]
         if len(set(names)) < len(names) or "data.pkl" not in names:
-            raise UnsupportedFileError("a member is missing or there twice")
+            raise UnsupportedFileError("a member is missing or duplicated")
         if unknown := [name for name in names if not _MEMBER.fullmatch(name)]:
             raise UnsupportedFileError(f"it has a member {ascii(unknown[0])[:80]}")
         return {name: archive.read(info) for name, info in zip(names, infos, strict=True)}

@@ -164,8 +164,8 @@ def overlapping(data: bytes) -> bytes:
         (with_a_member("elsewhere/../9"), "it has a member"),
         (with_a_member("/etc/passwd"), "it has a member"),
         (with_a_member("archive/constants.pkl"), "it has a member"),
-        (renamed("data.pkl", "data/99"), "missing or there twice"),
-        (with_a_second_pickle, "there twice"),
+        (renamed("data.pkl", "data/99"), "missing or duplicated"),
+        (with_a_second_pickle, "duplicated"),
         (overlapping, "overlap"),
         (lambda data: packed(members_of(data), zipfile.ZIP_DEFLATED), "compressed"),
         (lambda data: packed({f"a/data/{n}": b"" for n in range(300)}), "more than 256 members"),
@@ -235,7 +235,7 @@ def test_pytorch_gets_what_was_screened_and_nothing_else(trained: Path, tmp_path
 def test_repeated_texts_do_not_add_up_to_gigabytes() -> None:
     """3,000 times a text of a megabyte are a small file, until somebody prints it."""
     once = b"(" + text("x" * 1_000_000) + b"q\x00" + b"h\x00" * 3000 + b"e"
-    with pytest.raises(UnsupportedFileError, match="repeats long texts"):
+    with pytest.raises(UnsupportedFileError, match="repeats long strings"):
         screen(program(b"]" + once.replace(b"q\x00", b"q\x01").replace(b"h\x00", b"h\x01") + b"."))
 
 
