@@ -69,7 +69,7 @@ NESTED = st.recursive(PLAIN, lambda inner: st.lists(inner, max_size=3), max_leav
 @given(st.dictionaries(NAMES, NESTED, max_size=3))
 def test_options_of_any_value_make_a_config_or_a_usage_error(values: dict[str, object]) -> None:
     try:
-        config = options.build_config(TrainConfig, [options.Layer(values, options.flag)])
+        config = options.build_config(TrainConfig, [options.Source(values, options.flag)])
         options.check_consistency(config)
     except UsageError as error:
         refusal = str(error)
