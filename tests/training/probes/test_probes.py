@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from mnist_cli.config.registry import NETWORKS
 from mnist_cli.config.train import TrainConfig
 from mnist_cli.data.datasets import Dataset, Split
+from mnist_cli.errors import UsageError
 from mnist_cli.models.layers import Flatten, Normalize
 from mnist_cli.models.networks import build_model
 from mnist_cli.runtime.seeding import stream
@@ -18,7 +19,7 @@ from mnist_cli.runtime.threads import ThreadPool
 from mnist_cli.training.probes.alignment import alignment
 from mnist_cli.training.probes.gradients import Objective, flat
 from mnist_cli.training.probes.noise import Noise, mean_of, noise_scale, two_batches
-from mnist_cli.training.probes.probes import Probes
+from mnist_cli.training.probes.probes import Probes, probe_class
 from mnist_cli.training.probes.sharpness import hessian_product, sharpness
 from tests.helpers.shell import Shell
 
@@ -217,6 +218,8 @@ def test_an_unknown_probe_is_a_usage_error_that_names_the_nearest(shell: Shell) 
     assert done.code == 2
     assert "did you mean 'sharpness'?" in done.err
     assert "Traceback" not in done.err
+    with pytest.raises(UsageError, match="sharpnes is not one of noise, alignment, sharpness"):
+        probe_class("sharpnes")
 
 
 def test_probes_are_lines_for_people(shell: Shell) -> None:
