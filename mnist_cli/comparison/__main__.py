@@ -1,7 +1,7 @@
-"""A further process of `mnist-compare --jobs N`: it trains runs and reports nothing.
+"""A worker process of `mnist-compare --jobs N`: it trains runs and prints nothing.
 
-It reads the options from standard input, and stops when that is closed: it does not outlive the
-process that started it.
+It reads the options from standard input, and stops when that is closed, so that it does not outlive
+the process that started it.
 """
 
 import json

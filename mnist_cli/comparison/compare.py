@@ -11,11 +11,11 @@ from mnist_cli import __version__
 from mnist_cli.comparison import plan
 from mnist_cli.comparison.events import CompareEnd, CompareStart
 from mnist_cli.comparison.findings import conclusions
-from mnist_cli.comparison.jobs import further_processes
+from mnist_cli.comparison.jobs import worker_processes
 from mnist_cli.comparison.lr_search import Search
 from mnist_cli.comparison.plan import TRIAL, Run
-from mnist_cli.comparison.results import Results
-from mnist_cli.comparison.worker import Worker, end_of
+from mnist_cli.comparison.results import Results, end_of
+from mnist_cli.comparison.worker import Worker
 from mnist_cli.config.compare import CompareConfig, resolve
 from mnist_cli.errors import DivergedError, ThresholdNotMetError
 from mnist_cli.events import Event
@@ -26,10 +26,10 @@ E = TypeVar("E", bound=Event)
 
 
 def compare(asked: CompareConfig, results: Results | None = None) -> Iterator[Event]:
-    """Train every batch size with every seed, and yield what happens; `results` collects it.
+    """Train every batch size with every seed, and yield the events; `results` collects them.
 
     Any number of processes may do this on one folder at once: each run is trained by one of them,
-    and all yield the same lasting events, but for clocks.
+    and all yield the same lasting events, except for times.
 
     Raises:
         UsageError: options contradict each other or the data.
@@ -42,7 +42,7 @@ def compare(asked: CompareConfig, results: Results | None = None) -> Iterator[Ev
     """
     signals = StopSignals()
     comparison = _Comparison(asked, Results() if results is None else results, signals)
-    with signals, further_processes(asked):
+    with signals, worker_processes(asked):
         yield from comparison.events()
     comparison.check_outcome()
 
@@ -99,7 +99,7 @@ class _Comparison:
         )
 
     def check_outcome(self) -> None:
-        """Raise the error that sets the exit code of a completed comparison, if there is one."""
+        """Raise DivergedError or ThresholdNotMetError if no run of the comparison succeeded."""
         ends = self.results.ends
         if all(end.reason == "diverged" for end in ends):
             raise DivergedError("every run diverged; use a smaller --lr, or --lr-rule tuned")
@@ -129,7 +129,7 @@ class _Comparison:
         )
 
     def _tune(self) -> Generator[Event, None, dict[int | None, float]]:
-        """Return the learning rates found by search, if the options ask for one."""
+        """Return the tuned learning rates, if the options require a search."""
         rates: dict[int | None, float] = {}
         if self.config.lr_rule != "tuned" and not self.config.lr_range:
             return rates
@@ -146,7 +146,7 @@ class _Comparison:
         return rates
 
     def _search(self, size: int | None) -> Search:
-        """Return the search for a batch size's rate; it trains with the first seed."""
+        """Return the search for the learning rate of a batch size, with the first seed."""
         trial = self.worker.plan_run(size, self.config.seed, self.rates[size], TRIAL)
         return Search(trial, find_range=self.config.lr_range)
 

@@ -1,8 +1,8 @@
-"""Events of a comparison, as frozen dataclasses.
+"""Events of a comparison, as frozen dataclasses whose fields are the JSON keys.
 
-A run is a batch size with a seed. In JSON, whose keys are the fields here, it is called an arm, and
-a standard deviation is called a deviation. `seconds` counts from the start of the comparison in
-which the event happened first; `train_seconds` counts the run's own updates, measuring left out.
+A run is a batch size with a seed. The keys call it an arm, and a standard deviation a deviation.
+`seconds` counts from the start of the comparison in which the event first happened; `train_seconds`
+is the time of the run's updates, without measurements.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ REASONS = ("completed", "until-accuracy", "gave-up", "diverged")  # why a run en
 
 @dataclass(frozen=True)
 class CompareStart(Event):
-    """The comparison is about to begin. `command` repeats it."""
+    """The comparison begins. `command` repeats it."""
 
     name: ClassVar[str] = "start"
     version: str
@@ -62,7 +62,7 @@ class RunProgress(Event):
 
 @dataclass(frozen=True)
 class Waiting(Event):
-    """Another process trains the run that comes next; meanwhile this one may train a later one."""
+    """Another process trains the next run; meanwhile this one may train a later run."""
 
     name: ClassVar[str] = "waiting"
     lasting: ClassVar[bool] = False
@@ -71,7 +71,7 @@ class Waiting(Event):
 
 @dataclass(frozen=True)
 class Point(Event):
-    """Losses and accuracies after so many updates, over whole splits."""
+    """Losses and accuracies after `update` updates, over whole splits."""
 
     name: ClassVar[str] = "point"
     arm: str
@@ -153,7 +153,7 @@ class Tuned(Event):
 
 @dataclass(frozen=True)
 class Trial:
-    """One learning rate that was tried, and how the run ended."""
+    """One learning rate that was tried, and the result of its run."""
 
     lr: float
     reason: str
@@ -200,7 +200,7 @@ class Summary(Event):
 
 @dataclass(frozen=True)
 class Diverged:
-    """So many of the runs of a batch size diverged."""
+    """The number of runs of a batch size that diverged."""
 
     batch_size: int | str
     lr: float
@@ -210,7 +210,7 @@ class Diverged:
 
 @dataclass(frozen=True)
 class TargetMissed:
-    """So many of the runs of a batch size never reached the target; `best` is their accuracy."""
+    """The number of runs of a batch size that missed the target; `best` is their best accuracy."""
 
     batch_size: int | str
     missed: int
@@ -227,9 +227,9 @@ class TargetsMissed:
 
 @dataclass(frozen=True)
 class Ranked:
-    """A batch size's estimate, and the probability that it differs from the best by chance.
+    """The estimate of a batch size, and the p-value of its difference from the best.
 
-    `p` is corrected for the number of tests; `None` if nothing can be said.
+    `p` is corrected for the number of tests; it is `None` if no test was possible.
     """
 
     batch_size: int | str
@@ -238,13 +238,16 @@ class Ranked:
 
     @property
     def is_significant(self) -> bool:
-        """Whether the difference from the best is significant."""
+        """True if the difference from the best is significant."""
         return self.p is not None and self.p < SIGNIFICANCE_LEVEL
 
 
 @dataclass(frozen=True)
 class Ranking:
-    """Batch sizes by a quantity, the best first; `at` is what was made equal, if anything was."""
+    """Batch sizes sorted by a quantity, the best first.
+
+    `at` is the value at which they are compared, such as an equal number of updates.
+    """
 
     quantity: str
     best: Ranked
@@ -253,7 +256,7 @@ class Ranking:
 
     @property
     def p(self) -> float | None:
-        """The smallest probability; `None` if every batch size has a single seed."""
+        """The smallest p-value; `None` if every batch size has a single seed."""
         if all(ranked.estimate.count < 2 for ranked in (self.best, *self.others)):
             return None
         return min(1.0 if ranked.p is None else ranked.p for ranked in self.others)
@@ -273,7 +276,7 @@ class CriticalBatchSize:
 
 @dataclass(frozen=True)
 class LossIncreases:
-    """By batch size: on how many monitored updates the full training loss increased."""
+    """By batch size: the updates on which the full training loss increased, and those monitored."""
 
     increases: dict[int | str, tuple[int, int]]
     evenly_spread: bool
@@ -290,9 +293,9 @@ class LearningRates:
 
 @dataclass(frozen=True)
 class Sharpness:
-    """The sharpness with which the runs of a batch size ended, measured on so many samples.
+    """The sharpness at the end of the runs of a batch size, measured on `samples` samples.
 
-    `edge` is the last edge of stability, and `near_edge` of the `probes` were close to their own.
+    `edge` is the last edge of stability; `near_edge` of the `probes` were close to theirs.
     """
 
     batch_size: int | str
@@ -349,7 +352,7 @@ Finding = (
 
 @dataclass(frozen=True)
 class Conclusions(Event):
-    """What follows from the numbers. As JSON it is written as a `Verdict`."""
+    """The findings of a comparison. As JSON they are written as a `Verdict`."""
 
     name: ClassVar[str] = "conclusions"
     lasting: ClassVar[bool] = False
@@ -366,7 +369,7 @@ class Verdict(Event):
 
 @dataclass(frozen=True)
 class Sentence:
-    """A sentence, what it is about, and the probability of the test that it rests on, if any."""
+    """A sentence, its topic, and the p-value of its test, if there is one."""
 
     about: str
     text: str

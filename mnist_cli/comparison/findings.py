@@ -1,6 +1,6 @@
-"""Draw conclusions from the numbers of a comparison: estimates and tests, as data.
+"""Conclusions from the results of a comparison: estimates and tests, as data.
 
-`mnist_cli.output.compare_findings` puts them into sentences.
+`mnist_cli.output.compare_findings` writes them as sentences.
 """
 
 import math
@@ -40,7 +40,7 @@ EDGE_TOLERANCE = 0.15  # of 2 / learning rate: what counts as being at the edge 
 
 
 def conclusions(seconds: float, config: CompareConfig, results: Results) -> Conclusions:
-    """Return the findings; they follow from the results alone."""
+    """Return the findings from the results of a comparison."""
     findings: list[Finding] = [
         *_divergence(results),
         *(_target(results) if config.until_accuracy is not None else _outcome(results)),
@@ -67,14 +67,14 @@ def _divergence(results: Results) -> Iterator[Diverged]:
 
 
 def _outcome(results: Results) -> Iterator[Ranking]:
-    """Compare accuracies at the end of the budget, if a batch size has one with every seed."""
+    """Rank the accuracies at the end of the budget, of the batch sizes that have all of them."""
     accuracies = results.end_values(lambda end: end.test_accuracy)
     if len(accuracies) > 1:
         yield rank("test accuracy", accuracies, higher=True)
 
 
 def _target(results: Results) -> Iterator[Finding]:
-    """Compare what the target cost."""
+    """Rank the updates, samples and seconds to the target."""
     missed = []
     for size in results.batch_sizes:
         ends = [run.end for run in results.runs_of(size)]
@@ -106,7 +106,7 @@ def _critical_batch_size(results: Results) -> Iterator[CriticalBatchSize]:
 
 
 def _equal_axes(config: CompareConfig, results: Results) -> Iterator[Ranking]:
-    """Compare training losses at equal updates, samples and seconds."""
+    """Rank the training losses at equal updates, samples and seconds."""
     if config.until_accuracy is not None:
         return
     for axis in ("updates", "samples", "seconds"):
@@ -158,7 +158,7 @@ def _gradient_exponent(results: Results) -> Iterator[GradientExponent]:
 
 
 def exponents(results: Results) -> list[float]:
-    """Return, for each state that was probed, the slope of log deviation against log B."""
+    """Return the slope of log gradient deviation against log batch size for each probed state."""
     states: dict[tuple[int, int, int | str], list[AlignmentProbe]] = {}
     for run in results.runs:
         for probe in run.alignment:
@@ -197,10 +197,10 @@ def rank(
 ) -> Ranking:
     """Rank batch sizes, and test the differences from the best.
 
-    Accuracies, of which the higher is better, are compared as they are. Costs and losses differ by
-    factors, and so do their standard deviations: their logarithms are compared. Values that were
-    read off a grid have steps of such a share of them. The correction is for the tests of all
-    pairs, since any batch size could have come out best.
+    Accuracies, of which the `higher` is better, are compared directly. Costs and losses vary by
+    factors, so their logarithms are compared. `steps` is the relative resolution of values that
+    were measured on a grid. The tests are corrected for the number of all pairs, since any batch
+    size could have been the best.
     """
     samples = {size: sample(numbers) for size, numbers in values.items()}
     best, *others = sorted(samples, key=lambda s: -samples[s].mean if higher else samples[s].mean)

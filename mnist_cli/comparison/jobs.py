@@ -1,4 +1,4 @@
-"""Further processes that work on a comparison's folder (`mnist-compare --jobs N`)."""
+"""Worker processes of a comparison (`mnist-compare --jobs N`)."""
 
 import json
 import subprocess
@@ -11,10 +11,10 @@ from mnist_cli.config.compare import CompareConfig
 
 
 @contextmanager
-def further_processes(config: CompareConfig) -> Iterator[None]:
-    """Have `config.jobs` - 1 further processes work on the folder; end them on leaving.
+def worker_processes(config: CompareConfig) -> Iterator[None]:
+    """Start `config.jobs` - 1 workers on the comparison's folder; terminate them on exit.
 
-    They are silent: if one fails, this process takes over its run, and reports what is wrong.
+    They print nothing. If one fails, this process trains its run and so reports the error.
     """
     processes: list[subprocess.Popen[str]] = []
     try:
@@ -28,7 +28,7 @@ def further_processes(config: CompareConfig) -> Iterator[None]:
                 start_new_session=True,  # Ctrl-C comes to this process, which passes it on once
             )
             processes.append(process)
-            if process.stdin:  # it stays open: its end tells the process that this one has ended
+            if process.stdin:  # left open: the worker stops when it is closed
                 with suppress(BrokenPipeError):
                     process.stdin.write(json.dumps(asdict(config)) + "\n")
                     process.stdin.flush()

@@ -24,11 +24,11 @@ def nearest(rate: float) -> int:
 
 @dataclass
 class Search:
-    """Trials of one run at rates of the grid, each a training to the run's own budget.
+    """A search over the grid of learning rates; each trial is a training with the run's budget.
 
-    Trials are judged by the loss on held-out samples, or by the updates that the target took. Then
-    a trial ends when it has made as many updates as the best took to the target, unless
-    `find_range` asks for the range of rates that train stably.
+    Trials are compared by the validation loss, or by the updates to the target accuracy. In the
+    latter case a trial ends after as many updates as the best trial took to the target, unless
+    `find_range` is set, which also searches the range of rates that train stably.
     """
 
     run: Run
@@ -43,7 +43,7 @@ class Search:
         return None if index in self.ends else self._trial(index)
 
     def add(self, end: RunEnd) -> None:
-        """Take in how a trial ended."""
+        """Add the end of a trial."""
         self.ends[nearest(end.lr)] = end
 
     def result(self) -> Tuned:
@@ -63,20 +63,20 @@ class Search:
         )
 
     def _climb(self) -> int:
-        """Return the index of the first rate still to be tried on the way up, or of the best."""
+        """Return the index of the next rate of the hill climb, or of the best if it is over."""
         best = nearest(self.run.config.lr)
         while True:
             around = [k for k in (best, best + 1, best - 1) if _LOWEST <= k <= _HIGHEST]
             untried = [k for k in around if k not in self.ends]
             if untried:
                 return untried[0]
-            better = min(around, key=self._badness)
+            better = min(around, key=self._rank)
             if better == best:
                 return best
             best = better
 
     def _extend(self, best: int) -> int:
-        """Return the index of the next rate to try beside the stable ones, or `best` if none is."""
+        """Return the index of an untried rate beside the stable ones, or `best` if none is left."""
         stable = self._stable_around(best)
         if not stable:
             return best
@@ -86,7 +86,7 @@ class Search:
         return best
 
     def _stable_around(self, best: int) -> set[int]:
-        """Return the indices of the rates tried around the best one, all of which are stable."""
+        """Return the indices of the contiguous stable rates around the best one."""
         stable: set[int] = set()
         for step in (1, -1):
             k = best
@@ -102,10 +102,11 @@ class Search:
             run = replace(run, end_updates=min(reached, default=None))
         return run
 
-    def _badness(self, index: int) -> tuple[float, float]:
+    def _rank(self, index: int) -> tuple[float, float]:
+        """Return a key by which trials are sorted, the best first."""
         end = self.ends[index]
         if end.reason == "diverged":
-            return (2, index)  # the smaller one, to come away from there
+            return (2, index)  # smaller rates first
         if end.reason == "until-accuracy":
             return (0, end.update)
         if self.run.config.until_accuracy is not None:
@@ -114,7 +115,7 @@ class Search:
 
 
 def is_stable(end: RunEnd) -> bool:
-    """Return True if a training got half of the way from guessing, ln 10, to no loss at all."""
+    """Return True if the training loss ended below half of that of guessing, ln 10."""
     return end.train_loss is not None and end.train_loss <= STABLE_LOSS
 
 

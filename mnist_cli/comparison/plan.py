@@ -1,4 +1,4 @@
-"""Plan the runs of a comparison from its options."""
+"""The runs of a comparison, planned from its options."""
 
 import hashlib
 import json
@@ -18,7 +18,7 @@ from mnist_cli.errors import UsageError
 
 WITHOUT_EFFECT = names_where(TrainConfig, lambda about: about.effect is Effect.PLACE)
 COMPARED, TRIAL = "arm", "trial"  # the purposes of runs, as JSON has them
-ENDLESS = 10**6  # epochs, where a clock or a number of updates ends the run
+ENDLESS = 10**6  # epochs, for a run that ends by time or by its number of updates
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def plan_run(
 ) -> Run:
     """Return the run of a batch size and a seed with a learning rate.
 
-    All runs descend the plain cross-entropy of the samples as they are.
+    All runs minimise the plain cross-entropy, without label smoothing and augmentation.
 
     Raises:
         UsageError: the batch is larger than the training set.
@@ -109,14 +109,14 @@ def plan_run(
 
 
 def learning_rate_of(config: CompareConfig, size: int | None, samples: int) -> float:
-    """Return what the rule gives for a batch size; where it is tuned, where the search begins."""
+    """Return the learning rate for a batch size, or the start of its search if it is tuned."""
     base = config.lr
     if base is None:
         base = rate_of(NETWORKS[config.model].comparison_lr, config.optimizer, scaled=True)
     ratio = (size or samples) / DEFAULT_BATCH_SIZE
     power = {"fixed": 0.0, "sqrt": 0.5, "linear": 1.0, "tuned": 0.5}[config.lr_rule]
     if config.lr_rule == "tuned":
-        ratio = min(ratio, 16.0)  # beyond, larger batches rarely bear larger rates
+        ratio = min(ratio, 16.0)  # even larger batches rarely train with larger rates
     return float(base * math.pow(ratio, power))
 
 
@@ -124,7 +124,7 @@ def check_sizes(config: CompareConfig, samples: int) -> list[int | None]:
     """Return the batch sizes of a comparison.
 
     Raises:
-        UsageError: one is no size, comes twice, or is larger than the training set.
+        UsageError: one is invalid, repeated, or larger than the training set.
 
     """
     sizes = sizes_in(config.batch_sizes)
@@ -143,7 +143,7 @@ def seeds_of(config: CompareConfig) -> range:
 
 
 def command_of(config: CompareConfig) -> str:
-    """Return the command that repeats a comparison, with every option that is not the default."""
+    """Return the command that repeats a comparison, with all options that are not the default."""
     return shlex.join(["mnist-compare", *_options_of(config)])
 
 

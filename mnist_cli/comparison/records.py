@@ -1,9 +1,9 @@
 """The folder of a comparison: the records of its runs, and the lock of each.
 
-A finished run is `NAME.jsonl`, an event a line. An interrupted one is `NAME.part.jsonl`, whose last
-line says how far it came, and `NAME.part.pt`, a checkpoint. `NAME.lock` is locked by the process
-that trains the run; the system drops the lock when that process ends, however it ends. A record
-that is damaged, or does not fit its checkpoint, is made again: that costs time, and no result.
+A finished run is `NAME.jsonl`, one event per line. An interrupted run is `NAME.part.jsonl`, whose
+last line is its position, and the checkpoint `NAME.part.pt`. `NAME.lock` is locked by the process
+that trains the run; the system releases the lock when the process ends, however it ends. A run
+whose record is damaged, or does not match its checkpoint, is trained again.
 """
 
 import json
@@ -32,13 +32,13 @@ from mnist_cli.training.state import TrainingState, versions_on
 
 _log = logging.getLogger(__name__)
 _MAX_BYTES = 1 << 30
-_MAX_LETTERS = 1000
-_NOT_FINITE = ("inf", "-inf", "nan")  # as they are written, since JSON has no numbers for them
+_MAX_STRING = 1000  # characters
+_NOT_FINITE = ("inf", "-inf", "nan")  # written as strings, since JSON has no such numbers
 
 
 @dataclass(frozen=True)
 class Saved(Event):
-    """How far an interrupted run came."""
+    """The position of an interrupted run."""
 
     name: ClassVar[str] = "saved"
     update: int
@@ -55,10 +55,10 @@ class RunFolder:
     """
 
     def __init__(self, folder: str) -> None:
-        """Make the folder if it does not exist.
+        """Create the folder if it does not exist.
 
         Raises:
-            OutputError: it cannot be made.
+            OutputError: it cannot be created.
 
         """
         self._folder = Path(folder)
@@ -94,13 +94,13 @@ class RunFolder:
         try:
             yield True
         finally:
-            if self.has_record(run):  # who takes the lock from now on finds the record
+            if self.has_record(run):  # nobody needs the lock any more
                 with suppress(OSError):  # Windows keeps a file that is open
                     self._path(run.name, ".lock").unlink()
             lock.release()
 
     def has_record(self, run: Run) -> bool:
-        """Return True if a run has a record, be it damaged."""
+        """Return True if a run has a record, which may be damaged."""
         return self._path(run.name, ".jsonl").exists()
 
     def finished(self, run: Run) -> list[Event] | None:
@@ -113,7 +113,7 @@ class RunFolder:
         return None
 
     def open(self, run: Run, data: SharedData) -> RunTraining:
-        """Return the training of a run, from where it was interrupted or from the beginning."""
+        """Return the training of a run, resumed where it was interrupted or new."""
         record = self._read(self._path(run.name, ".part.jsonl")) or []
         saved = record.pop() if record else None
         path = self._path(run.name, ".part.pt")
@@ -132,7 +132,7 @@ class RunFolder:
         return RunTraining(run, data, TrainingState(run.config, data.train.device), [], 0.0)
 
     def save(self, training: RunTraining) -> None:
-        """Write how far a run came: the checkpoint last, since the record counts only with it."""
+        """Save an interrupted run: the checkpoint last, since the record is useless without it."""
         name = training.run.name
         saved = Saved(training.clock(), training.state.update, training.train_seconds)
         self._write(self._path(name, ".part.jsonl"), [*training.record, saved])
@@ -192,10 +192,10 @@ def _to_json(event: Event) -> dict[str, Any]:
 
 
 def event_from_json(values: Any) -> Event:  # noqa: ANN401
-    """Return the event that a JSON object stands for.
+    """Return the event of a JSON object.
 
     Raises:
-        ArithmeticError, AttributeError, LookupError, TypeError, ValueError: it stands for none.
+        ArithmeticError, AttributeError, LookupError, TypeError, ValueError: it is invalid.
 
     """
     values = dict(values)
@@ -209,16 +209,16 @@ def event_from_json(values: Any) -> Event:  # noqa: ANN401
 
 
 def _checked(key: str, value: Any, hint: Any) -> Any:  # noqa: ANN401
-    """Return the value of a field, of the type that its annotation says.
+    """Return the value of a field, after checking it against the field's annotation.
 
     Raises:
-        ArithmeticError, TypeError, ValueError: it is of another type, or cannot be.
+        ArithmeticError, TypeError, ValueError: it has another type, or is out of range.
 
     """
     if get_origin(hint) in (UnionType, Union):
         if value is None and type(None) in get_args(hint):
             return None
-        hints = [part for part in get_args(hint) if part is not type(None)]
+        hints = [each for each in get_args(hint) if each is not type(None)]
         hint = str if str in hints and isinstance(value, str) else hints[0]
     if get_origin(hint) is list and isinstance(value, list):
         return [_checked(key, item, get_args(hint)[0]) for item in value]
@@ -229,7 +229,7 @@ def _checked(key: str, value: Any, hint: Any) -> Any:  # noqa: ANN401
         if 0 <= value < 2**63:  # all of them count something
             return value
     elif hint is str and isinstance(value, str):
-        if value.isprintable() and len(value) <= _MAX_LETTERS:
+        if value.isprintable() and len(value) <= _MAX_STRING:
             return value
     elif hint is bool and isinstance(value, bool):
         return value
@@ -237,7 +237,7 @@ def _checked(key: str, value: Any, hint: Any) -> Any:  # noqa: ANN401
 
 
 def _belongs_to(run: Run, record: list[Event]) -> bool:
-    """Return True if a record is complete and that of a run."""
+    """Return True if a record is complete and belongs to a run."""
     end = record[-1] if record else None
     if not isinstance(end, RunEnd) or end.reason not in REASONS:
         return False

@@ -1,4 +1,4 @@
-"""The results of a comparison so far, in the order of its batch sizes."""
+"""The results of a comparison, and quantities derived from them by batch size."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -32,7 +32,7 @@ AXES: dict[str, Callable[[Point], float]] = {
 
 @dataclass(frozen=True)
 class RunRecord:
-    """What was measured of a run."""
+    """The measurements of a run."""
 
     points: list[Point]
     changes: list[Change]
@@ -44,7 +44,7 @@ class RunRecord:
 
 @dataclass
 class Results:
-    """The runs that ended, and the other events of the comparison."""
+    """The finished runs and the other events of a comparison."""
 
     start: CompareStart | None = None
     runs: list[RunRecord] = field(default_factory=list)
@@ -53,7 +53,7 @@ class Results:
 
     @property
     def ends(self) -> list[RunEnd]:
-        """How the runs ended."""
+        """The last events of the runs."""
         return [run.end for run in self.runs]
 
     @property
@@ -71,7 +71,7 @@ class Results:
         return self.start.samples if batch_size == FULL else int(batch_size)
 
     def add(self, event: Event) -> None:
-        """Take in an event of the comparison."""
+        """Add an event of the comparison."""
         if isinstance(event, CompareStart):
             self.start = event
         elif isinstance(event, Tuned):
@@ -80,9 +80,7 @@ class Results:
             self.conclusions = event
 
     def add_run(self, record: Sequence[Event]) -> None:
-        """Take in the record of a finished run."""
-        end = record[-1]
-        assert isinstance(end, RunEnd)
+        """Add the record of a finished run."""
         self.runs.append(
             RunRecord(
                 points=[event for event in record if isinstance(event, Point)],
@@ -90,7 +88,7 @@ class Results:
                 noise=[event for event in record if isinstance(event, NoiseProbe)],
                 alignment=[event for event in record if isinstance(event, AlignmentProbe)],
                 sharpness=[event for event in record if isinstance(event, SharpnessProbe)],
-                end=end,
+                end=end_of(record),
             )
         )
 
@@ -102,8 +100,8 @@ class Results:
     def at_equal(self, axis: str, value: Callable[[Point], float]) -> tuple[float, Values]:
         """Return the last position on an axis that all runs reached, and a value of each there.
 
-        Batch sizes that diverged with any seed are left out. Between two points a curve is taken to
-        be straight where both scales are logarithmic.
+        Batch sizes that diverged with any seed are left out. Interpolation is linear on logarithmic
+        scales.
         """
         position = AXES[axis]
         runs = self._undiverged()
@@ -130,7 +128,7 @@ class Results:
         return lowest, values
 
     def highest_loss(self) -> float:
-        """Return the training loss above which a curve is merely one that diverges."""
+        """Return a training loss for the top of plots: three times the highest initial loss."""
         return 3 * max(run.points[0].train_loss for run in self.runs if run.points)
 
     def end_values(self, value: Callable[[RunEnd], float | None]) -> Values:
@@ -139,7 +137,7 @@ class Results:
         for size in self.batch_sizes:
             values = [value(run.end) for run in self.runs_of(size)]
             present = [v for v in values if v is not None]
-            if len(present) == len(values):  # or the lucky seeds would stand for all
+            if len(present) == len(values):  # the seeds that have a value would be biased
                 complete[size] = present
         return complete
 
@@ -157,7 +155,7 @@ class Results:
         return median(p[0].noise_scale for p in probes), median(p[-1].noise_scale for p in probes)
 
     def _undiverged(self) -> list[RunRecord]:
-        """Return the runs of the batch sizes of which none diverged."""
+        """Return the runs of the batch sizes without a diverged run."""
         diverged = {run.end.batch_size for run in self.runs if run.end.reason == "diverged"}
         return [run for run in self.runs if run.end.batch_size not in diverged]
 
@@ -196,6 +194,14 @@ class Results:
             sharpness=_mean([probe.sharpness for probe in sharp]),
             stable_up_to=sharp[-1].stable_up_to if sharp else None,
         )
+
+
+def end_of(record: Sequence[Event]) -> RunEnd:
+    """Return the last event of a finished run's record."""
+    end = record[-1]
+    if not isinstance(end, RunEnd):
+        raise TypeError(f"a record ends with {end!r}")
+    return end
 
 
 def _mean(values: Sequence[float | None]) -> Sample | None:

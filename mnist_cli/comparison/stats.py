@@ -1,4 +1,4 @@
-"""Means with their standard deviations, the test of a difference, and curves through points."""
+"""Statistics: samples, Welch's test, Holm's correction, interpolation, critical batch size."""
 
 import math
 from collections.abc import Sequence
@@ -30,11 +30,10 @@ def sample(values: Sequence[float]) -> Sample:
 
 
 def welch_test(a: Sample, b: Sample, resolution: float = 0.0) -> float | None:
-    """Return the probability of so large a difference of two means if the true ones were equal.
+    """Return the p-value of Welch's two-sided t-test (1947) for the difference of two means.
 
-    This is Welch's t-test (1947), two-sided. The values' steps of `resolution`, if any, hide a
-    variance of 1/12 of their square, which is added. `None` if nothing can be said: a mean is of
-    one value, or no value deviates beyond rounding.
+    Values that were rounded to steps of `resolution` have an additional variance of
+    `resolution`²/12. The result is None if a sample has one value, or both have no variance.
     """
     if min(a.count, b.count) < 2:
         return None
@@ -49,10 +48,10 @@ def welch_test(a: Sample, b: Sample, resolution: float = 0.0) -> float | None:
 
 
 def holm(probabilities: Sequence[float], tests: int | None = None) -> list[float]:
-    """Return the probabilities of several tests, corrected for their number (Holm 1979).
+    """Return the p-values of several tests, corrected for their number (Holm 1979).
 
-    `tests` is that number where there could have been more: had other values come out best. SciPy
-    has no such correction.
+    `tests` is the number of tests if it is larger than that of the p-values. SciPy has no such
+    correction.
     """
     number = len(probabilities) if tests is None else tests
     order = sorted(range(len(probabilities)), key=lambda k: probabilities[k])
@@ -65,9 +64,9 @@ def holm(probabilities: Sequence[float], tests: int | None = None) -> list[float
 
 
 def interpolate(points: Sequence[tuple[float, float]], x: float) -> float | None:
-    """Return the height of a curve at `x`, on the straight line between its neighbours.
+    """Return the linearly interpolated y at `x`, or None outside the points.
 
-    `points` are in order; `None` outside them. If there are several crossings, the first counts.
+    `points` are in the order of the curve. If it passes `x` several times, the first counts.
     """
     for (x0, y0), (x1, y1) in pairwise(points):
         if min(x0, x1) <= x <= max(x0, x1):
@@ -80,10 +79,10 @@ def fit_critical_batch_size(
 ) -> tuple[float, float] | None:
     """Return (S, C) of the curve S (1 + C / B) that fits updates to a target by batch size B.
 
-    With small batches each doubling halves the updates; far above the critical batch size C none
-    are saved (McCandlish et al. 2018, equation 2.11). Least squares of the logarithms, by C on a
-    fine grid, since S follows from C. `None` with fewer than three sizes, or if C is not among
-    them.
+    With small batches, doubling the batch halves the updates; far above the critical batch size C
+    it saves none (McCandlish et al. 2018, equation 2.11). The logarithms are fitted by least
+    squares, with C on a fine grid, since S follows from C. The result is None for fewer than three
+    sizes, or if C is outside their range.
     """
     if len(sizes) < 3 or min(updates) <= 0:
         return None

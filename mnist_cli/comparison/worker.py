@@ -1,4 +1,4 @@
-"""One process at work on a comparison's folder: it trains runs that no other process trains."""
+"""The worker of a comparison: it trains the runs that no other process is training."""
 
 import os
 import time
@@ -23,7 +23,7 @@ _POLL_EVERY = 0.1  # seconds
 
 
 class Worker:
-    """The samples, threads and folder that a process needs to train runs; `config` is resolved.
+    """The samples, threads and folder with which a process trains runs.
 
     Raises:
         UsageError, DataError, OutputError: see `pick_device`, `load_dataset` and `RunFolder`.
@@ -53,7 +53,7 @@ class Worker:
         self.samples = len(self.shared_data(config.seed).train)
 
     def shared_data(self, seed: int) -> SharedData:
-        """Return the samples as a seed splits them; those of the latest seed are kept."""
+        """Return the samples split by a seed; those of the latest seed are cached."""
         if seed not in self._shared:
             config = self.config
             train, val = train_val_split(
@@ -78,8 +78,8 @@ class Worker:
     ) -> Generator[Event, None, list[Event]]:
         """Yield the events of a run and return them, whichever process trains it.
 
-        While another process trains it, this one trains those of the `others` that are free. It is
-        the run with that `number` out of `runs`, if it has one.
+        While another process trains it, this one trains free runs of `others`. `number` out of
+        `runs` is the number of the run in the events.
 
         Raises:
             InterruptedRunError, TerminatedRunError: a signal came; what was trained is saved.
@@ -113,7 +113,7 @@ class Worker:
         )
 
     def _train(self, run: Run) -> Generator[Event, None, list[Event]]:
-        """Train a run that is locked, from its saved state if there is one, and record it."""
+        """Train a locked run, from its saved state if there is one, and write its record."""
         self._check(f"before the run {run.name}")
         self.folder.finished_before.discard(run.name)  # its record was damaged
         training = self.folder.open(run, self.shared_data(run.config.seed))
@@ -135,7 +135,7 @@ class Worker:
         return training.record
 
     def _train_another(self, others: Iterable[Run]) -> Iterator[Event]:
-        """Train the first free run of `others`, or wait a moment if there is none."""
+        """Train the first free run of `others`, or wait briefly if there is none."""
         for run in others:
             if self.folder.has_record(run):
                 continue
@@ -149,15 +149,7 @@ class Worker:
         time.sleep(_POLL_EVERY)
 
     def _check(self, where: str) -> None:
-        """Raise the error that stands for the signal that came, if one came."""
+        """Raise the error of the signal that was received, if one was."""
         if error := self._signals.error:
             kept = f"what is done is kept in {self.config.output}: the same command goes on"
             raise error(f"interrupted {where}; {kept}")
-
-
-def end_of(record: list[Event]) -> RunEnd:
-    """Return the last event of a finished run's record."""
-    end = record[-1]
-    if not isinstance(end, RunEnd):
-        raise TypeError(f"a record ends with {end!r}")
-    return end
