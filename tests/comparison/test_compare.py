@@ -146,7 +146,7 @@ def test_a_run_ends_at_its_target_or_says_how_far_it_came(asked: CompareConfig) 
         run(replace(config, until_accuracy=1.0, max_epochs=1))
 
 
-def test_arms_of_so_many_seconds_end_when_these_are_spent(asked: CompareConfig) -> None:
+def test_runs_with_a_time_budget_end_when_it_is_spent(asked: CompareConfig) -> None:
     ends = of(RunEnd, run(replace(asked, epochs=None, seconds=0.05, seeds=1)))
     assert all(end.train_seconds >= 0.05 for end in ends)
     assert {end.reason for end in ends} == {"completed"}
@@ -157,7 +157,7 @@ def test_batch_sizes_have_commas_between_and_full_is_all() -> None:
 
 
 @pytest.mark.parametrize("sizes", ["", ",", "0", "-1", "64,64", "ful", "1e3", "٣"])
-def test_what_is_no_batch_size_is_a_usage_error(sizes: str) -> None:
+def test_an_invalid_batch_size_is_a_usage_error(sizes: str) -> None:
     with pytest.raises(UsageError, match="--batch-sizes"):
         sizes_in(sizes)
 
@@ -166,7 +166,7 @@ def test_what_is_no_batch_size_is_a_usage_error(sizes: str) -> None:
     ("wrong", "words"),
     [
         ({"epochs": 1, "updates": 3}, "--epochs and --updates contradict"),
-        ({"seconds": 3.0, "schedule": "cosine"}, "--schedule cosine needs"),
+        ({"seconds": 3.0, "schedule": "cosine"}, "--schedule cosine depends"),
         ({"lr_rule": "tuned", "val_size": 0}, "--val-size 0"),
         ({"probe": "noisy"}, "did you mean 'noise'"),
         ({"report": "report.pdf"}, "has to end in .html"),
