@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from torch import Tensor
 
@@ -201,3 +202,24 @@ def calibrate(confidences: Tensor, is_correct: Tensor) -> Calibration:
             means = (float(values[inside].sum()) / count for values in columns)
             bins.append(Bin(number / BINS, (number + 1) / BINS, count, *means))
     return Calibration(tuple(bins))
+
+
+_MAX_IN_CURVES = {"loss": 1e6, "accuracy": 1.0}
+
+
+def learning_curves(entries: list[dict[str, Any]]) -> dict[str, list[tuple[int, float]]]:
+    """Return the curves in a checkpoint's history, such as `train_loss`, as (epoch, value) pairs.
+
+    Numbers that cannot be right are left out, since the checkpoint may come from somebody else.
+    """
+    curves: dict[str, list[tuple[int, float]]] = {}
+    for entry in entries:
+        epoch = entry.get("epoch")
+        if entry.get("event") != "epoch" or type(epoch) is not int or not 0 < epoch < 1 << 31:
+            continue
+        for metric, maximum in _MAX_IN_CURVES.items():
+            for split in ("train", "test", "val"):
+                value: Any = entry.get(f"{split}_{metric}")
+                if type(value) in (int, float) and 0 <= value <= maximum:
+                    curves.setdefault(f"{split}_{metric}", []).append((epoch, float(value)))
+    return curves

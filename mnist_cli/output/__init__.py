@@ -1,1 +1,1 @@
-"""What people read: terminal, pages, figures, log files."""
+"""Output for people and programs: terminal, JSON Lines, web pages, figures, log files."""

@@ -38,21 +38,21 @@ class _PlainLines(Renderer):
 
 
 class _Terminal(Renderer):
-    """A bar for the run under way, and a line that stays for every one that ended."""
+    """A progress bar for the current run, and a line above it for every finished run."""
 
     def __init__(self, stream: TextIO) -> None:
         self._console = Console(file=stream, highlight=False, markup=False, emoji=False)
         self._bar = Bar(
             TextColumn("{task.description}"),
             BarColumn(bar_width=None, complete_style="green", finished_style="green"),
-            TextColumn("{task.fields[figures]}", markup=False),
+            TextColumn("{task.fields[status]}", markup=False),
             TimeElapsedColumn(),
             console=self._console,
             transient=True,
             refresh_per_second=8,
-            redirect_stdout=False,  # what is written there is not for people
+            redirect_stdout=False,  # its data must not be changed
         )
-        self._task = self._bar.add_task("", total=None, figures="")
+        self._task = self._bar.add_task("", total=None, status="")
         self._run: RunStart | None = None
         self._last = 0.0
 
@@ -62,7 +62,7 @@ class _Terminal(Renderer):
             self._bar.start()
         if isinstance(event, RunStart):
             self._run = event
-            self._bar.reset(self._task, description=_title(event), total=None, figures="")
+            self._bar.reset(self._task, description=_title(event), total=None, status="")
         elif isinstance(event, RunProgress):
             if event.seconds - self._last > 0.05:
                 self._last = event.seconds
@@ -70,11 +70,11 @@ class _Terminal(Renderer):
                     self._task,
                     total=None if event.share is None else 1.0,
                     completed=event.share or 0.0,
-                    figures=f"update {event.update:,}  loss {event.loss:.4f}",
+                    status=f"update {event.update:,}  loss {event.loss:.4f}",
                 )
         elif isinstance(event, Waiting):
             title = f"Waiting for {event.arm}, which another process trains; meanwhile a later one"
-            self._bar.reset(self._task, description=title, total=None, figures="")
+            self._bar.reset(self._task, description=title, total=None, status="")
         elif not isinstance(event, ProbeEvent) and (line := _line(event, self._run)):
             self._console.print(line)
 
@@ -91,7 +91,7 @@ def _title(run: RunStart) -> str:
 
 
 def _line(event: Event, run: RunStart | None) -> str:
-    """Return the line that stays of an event, or nothing."""
+    """Return the line for an event, or an empty string."""
     if isinstance(event, CompareStart):
         config = event.config
         seeds = format_seeds(config["seeds"])

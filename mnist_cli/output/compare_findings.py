@@ -26,12 +26,12 @@ from mnist_cli.config.compare import FULL
 
 
 def verdict(conclusions: Conclusions) -> Verdict:
-    """Return the conclusions in sentences, as they are written as JSON."""
+    """Return the conclusions as sentences, the form in which JSON has them."""
     return Verdict(conclusions.seconds, [sentence(finding) for finding in conclusions.findings])
 
 
 def sentence(finding: Finding) -> Sentence:  # noqa: PLR0911 (one for each kind)
-    """Return a finding in words."""
+    """Return the sentence for a finding."""
     match finding:
         case Diverged():
             return Sentence("divergence", _divergence(finding))
@@ -62,19 +62,19 @@ def _divergence(finding: Diverged) -> str:
 
 
 def _missed(finding: TargetsMissed) -> str:
-    parts = [
+    sizes = [
         f"{batch_name(each.batch_size)} ({each.missed} of {each.seeds}, at {_percent(each.best)})"
         for each in finding.missed
     ]
-    return f"Never got to the target: {', '.join(parts)}."
+    return f"Never got to the target: {', '.join(sizes)}."
 
 
 def _ranking(finding: Ranking) -> str:
     title, form = _title(finding)
-    every = [finding.best, *finding.others]
-    spread = ", ".join(f"{batch_name(each.batch_size)} {form(each.estimate)}" for each in every)
-    if all(each.estimate.count < 2 for each in every):
-        return f"{title} (one seed, no test): {spread}."
+    ranked = [finding.best, *finding.others]
+    listed = ", ".join(f"{batch_name(each.batch_size)} {form(each.estimate)}" for each in ranked)
+    if all(each.estimate.count < 2 for each in ranked):
+        return f"{title} (one seed, no test): {listed}."
     behind = [batch_name(each.batch_size) for each in finding.others if each.is_significant]
     unclear = [
         batch_name(each.batch_size) + ("" if each.p is None else f" (p = {each.p:.2g})")
@@ -82,14 +82,14 @@ def _ranking(finding: Ranking) -> str:
         if not each.is_significant
     ]
     if not behind:
-        return f"{title}: no clear difference ({spread})."
+        return f"{title}: no clear difference ({listed})."
     best = f"{batch_name(finding.best.batch_size)}, {form(finding.best.estimate)}"
     text = f"{title}: {best}; clearly ahead of {_and(behind)}"
     return text + (f", no clear difference from {_and(unclear)}." if unclear else ".")
 
 
 def _title(finding: Ranking) -> tuple[str, Callable[[Sample], str]]:
-    """Return the words before a ranking, and the function that formats its estimates."""
+    """Return the title of a ranking, and the function that formats its estimates."""
     at = Sample(finding.at or 0.0, 0.0, 1)
     costs = {"updates": _count, "samples": _count, "seconds": _seconds}
     if finding.quantity == "test accuracy":
@@ -196,7 +196,7 @@ def _caveat(finding: SameLearningRate | SeveralMachines | FewSeeds) -> str:
 
 
 def batch_name(size: int | str) -> str:
-    """Return a batch size in words."""
+    """Return the name of a batch size in a sentence."""
     return "batch mode" if size == FULL else f"batches of {size:,}"
 
 

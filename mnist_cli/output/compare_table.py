@@ -49,7 +49,7 @@ _HEADINGS = {
 }
 
 
-# The first of two tables on a terminal, since one would not fit.
+# Columns of the first of two tables on a terminal, since one table would not fit.
 _COSTS = (
     "batch size",
     "learning rate",
@@ -63,9 +63,9 @@ _COSTS = (
 
 
 def table(results: Results) -> str:
-    """Return a table for programs: tabs between the columns, a heading, a row a batch size."""
+    """Return a tab-separated table with a heading and a row for each batch size."""
     names = ["batch_size", "lr", "seeds", "diverged", "reached"]
-    columns = [f"{name}{part}" for name in _QUANTITIES for part in ("", "_deviation")]
+    columns = [f"{name}{suffix}" for name in _QUANTITIES for suffix in ("", "_deviation")]
     lines = ["\t".join([*names, *columns, "stable_from", "stable_to", "tuning_seconds"])]
     for summary in results.summaries(0.0):
         row = [_plain(getattr(summary, name)) for name in names]
@@ -88,7 +88,7 @@ def cells(summary: Summary) -> dict[str, str]:
     for name, heading in _HEADINGS.items():
         value: Sample | None = getattr(summary, name)
         if value is not None:
-            row[heading] = _with_deviation(value, _FORMS.get(name, lambda v: f"{v:.4f}"))
+            row[heading] = _with_std(value, _FORMS.get(name, lambda v: f"{v:.4f}"))
     if summary.stable_from is not None:
         row["stable rates"] = f"{summary.stable_from:g} to {summary.stable_to:g}"
     return row
@@ -104,58 +104,58 @@ def print_results(results: Results, stream: TextIO) -> None:
     console = Console(file=stream, highlight=False, markup=False, emoji=False)
     rows = [cells(summary) for summary in results.summaries(0.0)]
     headings = list(dict.fromkeys(heading for row in rows for heading in row))
-    for wanted in (_COSTS, [h for h in headings if h == headings[0] or h not in _COSTS]):
-        present = [heading for heading in headings if heading in wanted]
-        shown = Table(box=box.SIMPLE_HEAD)
+    for columns in (_COSTS, [h for h in headings if h == headings[0] or h not in _COSTS]):
+        present = [heading for heading in headings if heading in columns]
+        grid = Table(box=box.SIMPLE_HEAD)
         for heading in present:
-            shown.add_column(heading, justify="right")
+            grid.add_column(heading, justify="right")
         for row in rows:
-            shown.add_row(*(row.get(heading, "-") for heading in present))
-        console.print(shown)
+            grid.add_row(*(row.get(heading, "-") for heading in present))
+        console.print(grid)
     colour = console.color_system is not None and not console.no_color
     stream.write(draw(results, console.width, colour=colour))
     print_conclusions(results, stream)
 
 
 def print_conclusions(results: Results, stream: TextIO) -> None:
-    """Print the conclusions, one a paragraph."""
+    """Print each conclusion as a paragraph."""
     console = Console(file=stream, highlight=False, markup=False, emoji=False)
     for finding in results.conclusions.findings if results.conclusions else ():
         console.print(f"- {sentence(finding).text}", soft_wrap=not stream.isatty())
 
 
-def _with_deviation(value: Sample, form: Callable[[float], str]) -> str:
+def _with_std(value: Sample, form: Callable[[float], str]) -> str:
     if value.count == 1 or not value.deviation:
         return form(value.mean)
-    mean, deviation = form(value.mean), form(value.deviation)
+    mean, std = form(value.mean), form(value.deviation)
     unit = " %" if mean.endswith(" %") else ""
-    return f"{mean.removesuffix(unit)} ± {deviation}"
+    return f"{mean.removesuffix(unit)} ± {std}"
 
 
 def _plain(value: object) -> str:
     return "" if value is None else str(value)
 
 
-# Of the terminal's own palette, so that they fit its background; readable on dark and on light.
+# Colours of the terminal's palette, which are readable on its background.
 _COLOURS = ("blue+", "red+", "green+", "magenta+", "cyan+", "yellow+", "white+")
-_SIGNS = "ox+*#%@"  # instead of colours
-_HEIGHT = 16  # or more, for the legend of many batch sizes
+_MARKERS = "ox+*#%@"  # instead of colours
+_MIN_HEIGHT = 16  # lines; the legend of many batch sizes needs more
 
 
 def draw(results: Results, width: int, *, axis: str = "samples", colour: bool) -> str:
     """Return the training loss of every run against an axis, both logarithmic."""
-    import plotext  # noqa: PLC0415 (only where there is a terminal)
+    import plotext  # noqa: PLC0415 (only needed on a terminal)
 
     figure = plotext.figure
     figure.clear()
-    figure.plot_size(min(width, 100), max(_HEIGHT, 2 * len(results.batch_sizes) + 7))
+    figure.plot_size(min(width, 100), max(_MIN_HEIGHT, 2 * len(results.batch_sizes) + 7))
     figure.theme("colorless")
     drawn: list[tuple[float, float]] = []
     for index, size in enumerate(results.batch_sizes):
         if colour:
             marker = plotext.marker("hd", _COLOURS[index % len(_COLOURS)])
         else:
-            marker = _SIGNS[index % len(_SIGNS)]
+            marker = _MARKERS[index % len(_MARKERS)]
         for number, run in enumerate(results.runs_of(size)):
             position = AXES[axis]
             points = [p for p in run.points if position(p) > 0 and p.train_loss > 0]

@@ -1,7 +1,7 @@
-"""The sentences that people read about events.
+"""Messages about events, for people.
 
-`format_event` is what the displays call; a new event's sentence is one more case of it. Only the
-result of a probe is worded elsewhere, in the probe's own class.
+The displays call `format_event`. The message for a new event is a new case there; only the result
+of a probe is worded elsewhere, in the class of the probe.
 """
 
 import shlex
@@ -51,7 +51,7 @@ def format_event(event: Event, start: Start) -> str:
 
 
 def format_start(start: Start) -> str:
-    """Return what is about to be trained; for short runs in batch mode, also a hint."""
+    """Return a description of the training; for short runs in batch mode, also a hint."""
     config = start.config
     each = f"{start.samples:,} samples → {_count(start.updates_per_epoch, 'update')} an epoch"
     where = start.device
@@ -80,7 +80,7 @@ def format_step(step: Step, start: Start) -> str:
 
 
 def format_changes(event: Resumed) -> str:
-    """Return what changed since the training was stopped, and whether the result can differ."""
+    """Return the options that changed since the training was stopped, and their consequence."""
     if not event.changes:
         return ""
     changes = (
@@ -143,7 +143,7 @@ def format_summary(end: End, start: Start) -> str:
 
 
 def format_export(event: Exported) -> str:
-    """Return what file was written, and what can be done with it."""
+    """Return the file that was written, and a hint how to use it."""
     checked = ""
     if event.largest_difference is not None:
         checked = f", with PyTorch's logits to within {event.largest_difference:.1g}"

@@ -11,7 +11,7 @@ from mnist_cli.runtime.files import write_standard_output
 
 
 class Renderer:
-    """Shows events. This base class shows none, as `--quiet` asks."""
+    """A renderer of events. This base class, used for `--quiet`, shows none."""
 
     def __enter__(self) -> "Renderer":
         return self
@@ -27,7 +27,7 @@ class Renderer:
 
 
 class JsonLines(Renderer):
-    """One JSON object a line on standard output, each flushed as it is written."""
+    """JSON Lines on standard output, each line flushed as it is written."""
 
     def show(self, event: Event) -> None:
         """Write the event if it is `lasting`."""
@@ -66,7 +66,7 @@ class PlainLines(Renderer):
 
 
 def can_animate(stream: TextIO, *, plain: bool) -> bool:
-    """Return True if a stream is a terminal that can move its cursor, unless `plain` is asked."""
+    """Return True if a stream is a terminal that can move its cursor, and `plain` is false."""
     return stream.isatty() and os.environ.get("TERM") != "dumb" and not plain
 
 

@@ -11,10 +11,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 def render_page(template: Path, **values: Any) -> str:  # noqa: ANN401 (a template takes anything)
     """Return a page: a template filled with values, which are escaped as HTML.
 
-    The template includes its style and its script from files of its own folder. Two filters are of
-    use there: `{{ data | tojson }}` is JSON that cannot end the script element it stands in, and
-    `{{ text | csp_hash }}` is the name that a Content-Security-Policy has for an inline script or
-    style. Characters that are not Unicode, as in a file name of other bytes, become escapes.
+    The template includes its style and its script from files in its folder. In it, `{{ data |
+    tojson }}` is JSON that is safe inside a script element, and `{{ text | csp_hash }}` is the hash
+    of an inline script or style for a Content-Security-Policy. Surrogates, which stand for
+    undecodable bytes of a file name, become escapes.
 
     Raises:
         UndefinedError: the template uses a value that is not given.

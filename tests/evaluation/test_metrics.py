@@ -6,8 +6,14 @@ from typing import Any
 import pytest
 import torch
 
-from mnist_cli.evaluation.metrics import BINS, Bin, Calibration, calibrate, wilson_interval
-from mnist_cli.output.history import history_of
+from mnist_cli.evaluation.metrics import (
+    BINS,
+    Bin,
+    Calibration,
+    calibrate,
+    learning_curves,
+    wilson_interval,
+)
 from mnist_cli.output.html.evaluation import describe_calibration
 
 
@@ -49,7 +55,7 @@ def test_a_strangers_history_is_drawn_only_as_far_as_it_is_one() -> None:
         {"event": "epoch", "epoch": 3, "train_loss": 10**400, "test_loss": True, "val_loss": 1e308},
         {"event": "resume", "epoch": 4, "train_loss": 0.1},
     ]
-    curves = history_of(entries)
+    curves = learning_curves(entries)
     assert curves == {"train_loss": [(1, 0.5)], "test_accuracy": [(1, 0.9)]}
 
 

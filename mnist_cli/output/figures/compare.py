@@ -1,4 +1,4 @@
-"""A comparison as a figure for papers, drawn by matplotlib, which is an optional extra."""
+"""Figures of a comparison, for papers."""
 
 import math
 from collections.abc import Callable
@@ -17,7 +17,7 @@ _UNITS = {"updates": "updates", "samples": "samples seen", "seconds": "seconds o
 
 
 def draw(results: Results, path: str, panel: str) -> bytes:
-    """Return the contents of a figure's file, of the format that the path's ending says.
+    """Return the file of a figure, in the format of the path's ending.
 
     Raises:
         UsageError: the comparison did not measure what the panel shows.
@@ -55,13 +55,13 @@ def _curves(results: Results, figure: Figure) -> bool:
     grid: Any = figure.subplots(2, 3, sharey="row", sharex="col")
     for row, (label, value) in zip(grid, rows, strict=True):
         for axes, (axis, at) in zip(row, AXES.items(), strict=True):
-            for place, size in enumerate(results.batch_sizes):
+            for index, size in enumerate(results.batch_sizes):
                 for number, run in enumerate(results.runs_of(size)):
                     points = [p for p in run.points if at(p) > 0 and value(p) > 0]
                     axes.plot(
                         [at(p) for p in points],
                         [value(p) for p in points],
-                        color=colour(place),
+                        color=colour(index),
                         linewidth=1.2,
                         alpha=0.8,
                         label=None if number else str(size),
@@ -77,7 +77,7 @@ def _curves(results: Results, figure: Figure) -> bool:
 
 
 def _target(results: Results, figure: Figure) -> bool:
-    """Draw what the target cost against the batch size: updates with their fit, and seconds."""
+    """Draw the updates to the target with their fit, and the seconds, against the batch size."""
     figure.set_size_inches(8, 3.4)
     left, right = figure.subplots(1, 2)
     reached = results.target_costs("update")
@@ -112,7 +112,7 @@ def _target(results: Results, figure: Figure) -> bool:
 
 
 def _noise(results: Results, figure: Figure) -> bool:
-    """Draw how far batch gradients stray from the full one, against the batch size."""
+    """Draw the deviation of batch gradients from the full one against the batch size."""
     figure.set_size_inches(8, 3.4)
     left, right = figure.subplots(1, 2)
     groups: dict[str, list[Any]] = {}
@@ -121,7 +121,7 @@ def _noise(results: Results, figure: Figure) -> bool:
             after = f"after {probe.update:,} updates of {run.end.batch_size}"
             if probe.gradient_norm:
                 groups.setdefault(after if probe.update else "at the start", []).append(probe)
-    for place, (label, probes) in enumerate(groups.items()):
+    for index, (label, probes) in enumerate(groups.items()):
         by_size: dict[int, list[Any]] = {}
         for probe in probes:
             by_size.setdefault(probe.batch_size, []).append(probe)
@@ -132,8 +132,8 @@ def _noise(results: Results, figure: Figure) -> bool:
         cosines = [sample([p.cosine_mean for p in by_size[b]]) for b in sizes]
         first = deviations[0].mean
         left.plot(sizes, [first * (sizes[0] / b) ** 0.5 for b in sizes], color="0.6", lw=0.8)
-        _bars(left, sizes, deviations, place, label)
-        _bars(right, sizes, cosines, place)
+        _bars(left, sizes, deviations, index, label)
+        _bars(right, sizes, cosines, index)
     left.set(xscale="log", yscale="log", xlabel="batch size B")
     left.set_ylabel("deviation from the full gradient\nrelative to it; grey: B to the power -1/2")
     right.set(xscale="log", xlabel="batch size B", ylabel="cosine with the full gradient")
@@ -147,14 +147,14 @@ def _sharpness(results: Results, figure: Figure) -> bool:
     figure.set_size_inches(8, 3.4)
     left, right = figure.subplots(1, 2)
     drawn = labelled = False
-    for place, size in enumerate(results.batch_sizes):
+    for index, size in enumerate(results.batch_sizes):
         for number, run in enumerate(results.runs_of(size)):
             probes = run.sharpness
             if not probes:
                 continue
             drawn = True
             text = None if number else "full batch" if size == FULL else f"batch size {size}"
-            shade = colour(place)
+            shade = colour(index)
             xs = [p.update for p in probes]
             left.plot(xs, [p.sharpness for p in probes], color=shade, lw=1, label=text)
             edges = [(p.update, p.stable_up_to) for p in probes if p.stable_up_to is not None]
@@ -179,8 +179,8 @@ def _rates(results: Results, figure: Figure) -> bool:
     """Draw the training loss at the end of every trial against its rate, by batch size."""
     figure.set_size_inches(8, 3.4)
     left, right = figure.subplots(1, 2)
-    for place, tuned in enumerate(results.tuned):
-        shade, size = colour(place), results.update_size(tuned.batch_size)
+    for index, tuned in enumerate(results.tuned):
+        shade, size = colour(index), results.update_size(tuned.batch_size)
         trials = [(t.lr, t.train_loss) for t in tuned.tried if t.train_loss is not None]
         if not trials:
             continue
@@ -209,7 +209,7 @@ def _bars(
     axes: Any,  # noqa: ANN401
     xs: list[int],
     ys: list[Sample],
-    place: int = 0,
+    index: int = 0,
     label: str | None = None,
 ) -> None:
     axes.errorbar(
@@ -219,7 +219,7 @@ def _bars(
         fmt="o",
         ms=4,
         capsize=2,
-        color=colour(place),
+        color=colour(index),
         label=label,
     )
 

@@ -6,19 +6,18 @@ from typing import Any
 
 from mnist_cli.config.inference import PANELS
 from mnist_cli.errors import UsageError
-from mnist_cli.evaluation.metrics import CheckpointEvaluation
+from mnist_cli.evaluation.metrics import CheckpointEvaluation, learning_curves
 from mnist_cli.output.figures.style import Figure, colour, drawn
-from mnist_cli.output.history import history_of
 
 _COLUMNS, _ROWS = 10, 6  # of the contact sheet
 _NOTHING = {
     "mistakes": "no sample is misclassified",
-    "history": "its training was recorded for no whole epoch",
+    "history": "its training has no complete epoch",
 }
 
 
 def panel_of(path: str, panel: str) -> str:
-    """Return what a figure shows: as asked for, or what its name says, or else the confusion."""
+    """Return the panel of a figure: the given one, or by the name of the file, or confusion."""
     if panel != "auto":
         return panel
     stem = Path(path).stem.lower()
@@ -26,10 +25,10 @@ def panel_of(path: str, panel: str) -> str:
 
 
 def draw(result: CheckpointEvaluation, path: str, panel: str) -> bytes:
-    """Return the contents of a figure's file, in the format of its name.
+    """Return the file of a figure, in the format of the path's ending.
 
     Raises:
-        UsageError: there is nothing that the panel could show.
+        UsageError: the panel would be empty.
 
     """
     name = panel_of(path, panel)
@@ -96,13 +95,13 @@ def _mistakes(result: CheckpointEvaluation, figure: Figure) -> bool:
 
 def _history(result: CheckpointEvaluation, figure: Figure) -> bool:
     """Draw loss and accuracy against the epoch."""
-    curves = history_of(result.checkpoint.history)
+    curves = learning_curves(result.checkpoint.history)
     figure.set_size_inches(7, 3)
     for axes, what in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
-        for place, split in enumerate(("train", "test", "val")):
+        for index, split in enumerate(("train", "test", "val")):
             points = curves.get(f"{split}_{what}")
             if points:
-                axes.plot(*zip(*points, strict=True), ".-", color=colour(place), label=split)
+                axes.plot(*zip(*points, strict=True), ".-", color=colour(index), label=split)
         axes.set(xlabel="epoch", ylabel=what)
         if axes.lines:
             axes.legend()

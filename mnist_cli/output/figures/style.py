@@ -1,4 +1,4 @@
-"""The style of figures, drawn by matplotlib, an optional extra; reruns give identical files."""
+"""Style of the figures, drawn by matplotlib, an optional extra; output is reproducible."""
 
 import io
 from collections.abc import Callable
@@ -32,7 +32,7 @@ _STYLE: Any = {
 
 
 def drawn(fill: Callable[[Figure], None], path: str) -> bytes:
-    """Return the contents of the file of a figure that `fill` draws, in the format of its name."""
+    """Return the file of a figure that `fill` draws, in the format of the path's ending."""
     kind = Path(path).suffix[1:].lower() or "svg"
     with mpl.rc_context(_STYLE):
         figure = Figure(layout="constrained", dpi=150)
@@ -46,6 +46,6 @@ def drawn(fill: Callable[[Figure], None], path: str) -> bytes:
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#6b6b6b", "#8a5a44")
 
 
-def colour(place: int) -> str:
-    """Return the colour of what has this place, from 0 on, in an order."""
-    return COLOURS[place % len(COLOURS)]
+def colour(index: int) -> str:
+    """Return the colour of the series with an index."""
+    return COLOURS[index % len(COLOURS)]

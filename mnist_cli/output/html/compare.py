@@ -1,4 +1,4 @@
-"""A comparison as one page that needs nothing else: no network, no other file."""
+"""The self-contained web page of a comparison."""
 
 import math
 from pathlib import Path
@@ -15,7 +15,7 @@ _TEMPLATE = Path(__file__).with_name("compare.html")
 
 
 def render(results: Results) -> str:
-    """Return the page: curves against updates, samples and seconds, table, verdict, command."""
+    """Return the page: curves, table, conclusions and command."""
     assert results.start
     start, config = results.start, results.start.config
     title = f"Batch sizes {config['batch_sizes'].replace(',', ', ')}: {config['model']}"
@@ -34,12 +34,12 @@ def render(results: Results) -> str:
 
 
 def _data(results: Results) -> dict[str, Any]:
-    """Return what the page's script draws."""
+    """Return the data that the page's script draws."""
     sizes = results.batch_sizes
     rows = [cells(summary) for summary in results.summaries(0.0)]
     headings = list(dict.fromkeys(heading for row in rows for heading in row))
     return {
-        "sizes": [{"name": str(s), "colour": colour(place)} for place, s in enumerate(sizes)],
+        "sizes": [{"name": str(s), "colour": colour(index)} for index, s in enumerate(sizes)],
         "runs": [
             {
                 "size": sizes.index(run.end.batch_size),

@@ -1,4 +1,4 @@
-"""An evaluation as one page that needs nothing else: no network, no other file."""
+"""The self-contained web page of an evaluation."""
 
 import base64
 from collections import Counter
@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from mnist_cli import __version__
-from mnist_cli.evaluation.metrics import Calibration, CheckpointEvaluation
+from mnist_cli.evaluation.metrics import Calibration, CheckpointEvaluation, learning_curves
 from mnist_cli.models.networks import count_parameters
-from mnist_cli.output.history import history_of
 from mnist_cli.runtime.html_templates import render_page
 
 _TEMPLATE = Path(__file__).with_name("evaluation.html")
-_MOST = 300  # mistakes in the page: a quarter of a megabyte of pixels
-_EACH = 3  # and of each cell of the matrix so many, even if they are less confident
+_MAX_MISTAKES = 300  # in the page: a quarter of a megabyte of pixels
+_MIN_PER_CELL = 3  # mistakes of each cell of the matrix, even if they are less confident
 _NOUNS = {"test": "test samples", "train": "samples trained on", "val": "samples held out"}
 
 
@@ -68,9 +67,9 @@ def describe_calibration(calibration: Calibration, *, smoothed: bool) -> str:
 def _shown(incorrect: int) -> str:
     if not incorrect:
         return "None: every prediction is correct."
-    if incorrect <= _MOST:
+    if incorrect <= _MAX_MISTAKES:
         return "All of them, the most confident first."
-    return f"The {_MOST} most confident of {incorrect:,}, the most confident first."
+    return f"The {_MAX_MISTAKES} most confident of {incorrect:,}, the most confident first."
 
 
 def _facts(result: CheckpointEvaluation) -> Iterator[str]:
@@ -145,7 +144,7 @@ def _select_mistakes(result: CheckpointEvaluation) -> list[int]:
     selected = []
     for order, index in enumerate(result.misclassified()):
         counts[pairs[index]] += 1
-        if order < _MOST or counts[pairs[index]] <= _EACH:
+        if order < _MAX_MISTAKES or counts[pairs[index]] <= _MIN_PER_CELL:
             selected.append(index)
     return selected
 
@@ -157,7 +156,7 @@ def _data(result: CheckpointEvaluation) -> dict[str, Any]:
     rows = result.probabilities[mistakes].tolist()
     return {
         "split": result.split,
-        "surest": _MOST,
+        "surest": _MAX_MISTAKES,
         "pixels": base64.b64encode(pixels).decode(),
         "mistakes": [
             {
@@ -172,5 +171,5 @@ def _data(result: CheckpointEvaluation) -> dict[str, Any]:
             [each.low, each.high, each.count, each.confidence, each.accuracy]
             for each in result.calibration.bins
         ],
-        "history": history_of(result.checkpoint.history),
+        "history": learning_curves(result.checkpoint.history),
     }

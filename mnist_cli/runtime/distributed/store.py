@@ -35,7 +35,7 @@ class RendezvousStore:
         elif isinstance(error, KeyboardInterrupt):
             code, text = int(ExitCode.INTERRUPTED), "interrupted"
         elif isinstance(error, SystemExit):
-            code, text = int(ExitCode.TERMINATED), "told to stop"
+            code, text = int(ExitCode.TERMINATED), "terminated"
         else:
             message = " ".join(f"{type(error).__name__}: {error}".split())
             code, text = int(ExitCode.BUG), message[:_MAX_MESSAGE]
