@@ -272,7 +272,7 @@ def _flock(handle: int, waiting_for: Path | None) -> bool:
 def _wait_for_lock(handle: int, path: Path) -> None:
     """Wait until another program releases the lock, and say so if that takes a while."""
     notice = f"Waiting for another program that is writing {_printable(path)}"
-    timer = threading.Timer(_NOTICE_AFTER, _log.warning, [notice])
+    timer = threading.Timer(_NOTICE_AFTER, _log.info, [notice])
     timer.daemon = True
     timer.start()
     try:

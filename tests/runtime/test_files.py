@@ -104,8 +104,9 @@ def test_a_place_that_cannot_hold_a_file_is_an_error_that_names_it(
 
 
 def test_waiting_for_a_lock_prints_a_notice(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO, "mnist_cli")
     path, notices = tmp_path / "file", []
     holder = OutputLock(path)
 
