@@ -83,6 +83,7 @@ def test_what_a_killed_process_was_training_is_taken_over(launcher: Launcher, fo
     wait_until(lambda: '"point"' in victim.stream(0))
     survivor = start(launcher, "-o", "both", *options)
     victim.children[0].kill(signal.SIGKILL)
+    victim.wait()
     (done,) = survivor.wait()
     (one,) = start(launcher, "-o", "one", *options).wait()
     assert done.code == 0, done.err

@@ -20,6 +20,7 @@ from mnist_cli.prediction.preprocess import to_mnist_image
 from tests.export.test_export import checkpoint_of
 from tests.helpers.browsing import VIEWS, OpenPage, check_self_contained
 from tests.helpers.shell import BIN, Shell
+from tests.torture.amount import count
 
 Stroke = list[tuple[float, float]]
 # In sides of the field, from the left and from the top.
@@ -127,12 +128,12 @@ def test_the_browsers_logits_are_pytorchs(
 ) -> None:
     checkpoint = checkpoint_of(name, tmp_path)
     assert shell("mnist-export", "-q", str(checkpoint), "digit.html").code == 0
-    images = mnist.test.images[:1000].view(-1, 28, 28)
+    images = mnist.test.images[: count(100, 1000)].view(-1, 28, 28)
     with torch.inference_mode():
         expected = load_checkpoint(checkpoint).build_model()(images)
     desk = Desk(browser, tmp_path / "digit.html")
     parts = []
-    for part in images.flatten(1).split(250):
+    for part in images.flatten(1).split(100):
         parts += desk.view.evaluate("(all) => all.map(mnist.logits)", part.tolist())
     milliseconds = desk.view.evaluate(
         """(image) => {

@@ -29,7 +29,7 @@ def results(mnist_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Result
         seeds=2,
         epochs=4,
         probe="sharpness,alignment",
-        probe_every=3,
+        probe_every=20,
         probe_samples=50,
         lr_range=True,
         val_size=100,
@@ -101,8 +101,8 @@ def test_without_matplotlib_a_figure_is_a_usage_error_that_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    for name in ("figure", "drawing"):
-        monkeypatch.delitem(sys.modules, f"mnist_cli.report.{name}", raising=False)
+    for name in ("compare", "style"):
+        monkeypatch.delitem(sys.modules, f"mnist_cli.output.figures.{name}", raising=False)
     with pytest.raises(UsageError, match="pip install"):
         importlib.import_module("mnist_cli.output.figures.compare")
 
