@@ -100,7 +100,7 @@ def _run(config: CompareConfig, display: Display) -> None:
     with ExitStack() as stack:
         stack.enter_context(log_to_stderr(quiet=display.quiet))
         progress = stack.enter_context(
-            compare_display.for_people(sys.stderr, quiet=display.quiet, plain=plain)
+            compare_display.human_renderer(sys.stderr, quiet=display.quiet, plain=plain)
         )
         data = JsonLines() if display.json else Renderer()
         try:

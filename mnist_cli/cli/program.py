@@ -34,7 +34,7 @@ def run_program(app: typer.Typer, name: str) -> None:
     """Run a program and exit with its exit code."""
     embedded = "torch" in sys.modules  # the interpreter also runs other code
     _open_closed_streams()
-    exit_on_signals()
+    raise_on_signals()
     if not sys.stdout.isatty():  # otherwise Typer writes colours to pipes on some CI hosts
         os.environ.setdefault("_TYPER_FORCE_DISABLE_TERMINAL", "1")
     if any(key.startswith("_MNIST_") and key.endswith("_COMPLETE") for key in os.environ):
@@ -81,7 +81,7 @@ def _encode_error(error: UnicodeError) -> tuple[str | bytes, int]:
         return codecs.lookup_error("backslashreplace")(error)
 
 
-def exit_on_signals() -> None:
+def raise_on_signals() -> None:
     """Make SIGINT and SIGTERM end the program by an exception, so that it cleans up."""
     with contextlib.suppress(ValueError):  # not in the main thread
         if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
@@ -152,7 +152,7 @@ def quick_imports() -> Iterator[None]:
         gc.freeze()
         gc.enable()
         if not embedded:
-            exit_on_signals()
+            raise_on_signals()
 
 
 def limit_openmp_spinning() -> None:
@@ -186,7 +186,7 @@ def process_group() -> Iterator["ProcessGroup | None"]:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)
     group = join(print_error)
-    exit_on_signals()
+    raise_on_signals()
     with group:
         yield group
 

@@ -179,7 +179,7 @@ def _run(
 ) -> None:
     with quick_imports():
         from mnist_cli.output.renderers import JsonLines, PathLine, Renderer  # noqa: PLC0415
-        from mnist_cli.output.train_display import for_people  # noqa: PLC0415 (--help is quick)
+        from mnist_cli.output.train_display import human_renderer  # noqa: PLC0415 (--help is quick)
         from mnist_cli.runtime.device import keep_freed_memory  # noqa: PLC0415 (torch)
         from mnist_cli.training.train import train as run  # noqa: PLC0415 (torch)
 
@@ -191,7 +191,7 @@ def _run(
     with ExitStack() as stack:
         stack.enter_context(log_to_stderr(quiet=display.quiet))
         progress = stack.enter_context(
-            for_people(
+            human_renderer(
                 sys.stderr, quiet=display.quiet or silent, plain=plain, shows_steps=shows_steps
             )
         )

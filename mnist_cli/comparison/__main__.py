@@ -15,7 +15,7 @@ from mnist_cli.config.compare import CompareConfig
 
 
 def _stop_with_parent() -> None:
-    sys.stdin.read()
+    os.read(0, 1)  # nothing but its end is to come
     os.kill(os.getpid(), signal.SIGTERM)
 
 

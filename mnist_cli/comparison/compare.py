@@ -16,6 +16,7 @@ from mnist_cli.comparison.lr_search import Search
 from mnist_cli.comparison.plan import TRIAL, Run
 from mnist_cli.comparison.results import Results, end_of
 from mnist_cli.comparison.worker import Worker
+from mnist_cli.config import sources
 from mnist_cli.config.compare import CompareConfig, resolve
 from mnist_cli.errors import DivergedError, ThresholdNotMetError
 from mnist_cli.events import Event
@@ -41,6 +42,7 @@ def compare(asked: CompareConfig, results: Results | None = None) -> Iterator[Ev
 
     """
     signals = StopSignals()
+    asked = sources.validate(asked)
     comparison = _Comparison(asked, Results() if results is None else results, signals)
     with signals, worker_processes(asked):
         yield from comparison.events()

@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
 
 from mnist_cli.config.compare import CompareConfig
@@ -16,25 +16,21 @@ def worker_processes(config: CompareConfig) -> Iterator[None]:
 
     They print nothing. If one fails, this process trains its run and so reports the error.
     """
-    processes: list[subprocess.Popen[str]] = []
-    try:
+    with ExitStack() as stack:  # each is waited for, and its standard input closed
         for _ in range(config.jobs - 1):
-            process = subprocess.Popen(
-                [sys.executable, "-m", "mnist_cli.comparison"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                text=True,
-                start_new_session=True,  # Ctrl-C comes to this process, which passes it on once
+            process = stack.enter_context(
+                subprocess.Popen(
+                    [sys.executable, "-m", "mnist_cli.comparison"],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    text=True,
+                    start_new_session=True,  # Ctrl-C comes to this process, which passes it on once
+                )
             )
-            processes.append(process)
+            stack.callback(process.terminate)
             if process.stdin:  # left open: the worker stops when it is closed
                 with suppress(BrokenPipeError):
                     process.stdin.write(json.dumps(asdict(config)) + "\n")
                     process.stdin.flush()
         yield
-    finally:
-        for process in processes:
-            process.terminate()
-        for process in processes:
-            process.wait()

@@ -6,6 +6,7 @@ that trains the run; the system releases the lock when the process ends, however
 whose record is damaged, or does not match its checkpoint, is trained again.
 """
 
+import errno
 import json
 import logging
 import math
@@ -31,6 +32,7 @@ from mnist_cli.training.probes.probes import probe_class
 from mnist_cli.training.state import TrainingState, versions_on
 
 _log = logging.getLogger(__name__)
+_NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP}  # of file systems that cannot lock
 _MAX_BYTES = 1 << 30
 _MAX_STRING = 1000  # characters
 _NOT_FINITE = ("inf", "-inf", "nan")  # written as strings, since JSON has no such numbers
@@ -80,13 +82,17 @@ class RunFolder:
             OutputError: the folder cannot be written to.
 
         """
-        lock = FileLock(self._path(run.name, ".lock"), timeout=0)
+        # Other users of a shared folder have to be able to lock the run.
+        lock = FileLock(self._path(run.name, ".lock"), timeout=0, mode=0o666)
         try:
             lock.acquire()
         except Timeout:
             yield False
             return
         except OSError as error:
+            if error.errno in _NO_LOCKS:  # this process trains the run, whatever others do
+                yield True
+                return
             raise OutputError(
                 f"--output {self._folder}: cannot write to this folder: {error.strerror}; "
                 "choose another one"
@@ -94,7 +100,7 @@ class RunFolder:
         try:
             yield True
         finally:
-            if self.has_record(run):  # nobody needs the lock any more
+            if self.finished(run) is not None:  # nobody needs the lock any more
                 with suppress(OSError):  # Windows keeps a file that is open
                     self._path(run.name, ".lock").unlink()
             lock.release()

@@ -24,7 +24,8 @@ from mnist_cli.training.trainer import Callback, Trainer
 E = TypeVar("E", bound=Event)
 
 SPREAD = 12  # points, evenly spread over a run whose end is known; closer at its start
-_GROWTH, CHECK_GROWTH = 1.5, 1.05  # from one point to the next otherwise; of checks of the target
+_GROWTH = 1.5  # from the update of a point to that of the next, if the end is unknown
+CHECK_GROWTH = 1.05  # likewise, from one check of the target accuracy to the next
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ class RunTraining(Callback):
         """Measure the network as it is at the start."""
         if not self.record:
             yield from self._measure()
-        self._look_ahead()
+        self._measure_loss_before_update()
 
     def after_micro_batch(self, progress: Progress) -> Iterator[Event]:
         """Report the progress."""
@@ -120,7 +121,7 @@ class RunTraining(Callback):
     def after_update(self, step: Step) -> Iterator[Event]:
         """Measure what is due, and the loss before the next update."""
         yield from self._measure()
-        self._look_ahead()
+        self._measure_loss_before_update()
 
     def after_epoch(self) -> Iterator[Event]:
         """Reset the running sums, which are not reported."""
@@ -151,7 +152,7 @@ class RunTraining(Callback):
                 yield from self._named(self._trainer.probe_if_due())
         self._record_is_complete = True
 
-    def _look_ahead(self) -> None:
+    def _measure_loss_before_update(self) -> None:
         """Measure the loss before the next update, if that is monitored."""
         monitored = self._is_monitored(self.state.update) and not self.run.is_trial
         self._loss_before = self._score("train").loss if monitored else None

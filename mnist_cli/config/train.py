@@ -270,7 +270,7 @@ class TrainConfig:
             size = min(DEFAULT_BATCH_SIZE, samples)
         lr, decay = self.lr, self.weight_decay
         if lr is None:
-            lr = rate_of(defaults.lr, self.optimizer, scaled=True) * _lr_factor(size)
+            lr = rate_of(defaults.lr, self.optimizer, scaled=True) * _batch_size_factor(size)
         if decay is None:
             decay = rate_of(defaults.weight_decay, self.optimizer)
         smoothing, augment = self.label_smoothing, self.augment
@@ -298,7 +298,7 @@ class ResolvedConfig(TrainConfig):
     augment: bool
 
 
-def _lr_factor(batch_size: int | None) -> float:
+def _batch_size_factor(batch_size: int | None) -> float:
     """Return the factor of the learning rate for a batch size: its square root, within bounds."""
     if batch_size is None:
         return 1.0

@@ -30,15 +30,15 @@ def unpack(names: list[str], data_dir: Path) -> None:
         for name in names:
             with OutputLock(folder / name, wait=True) as lock:
                 if not (folder / name).is_file():
-                    lock.write(_read(name))
+                    lock.write(_read_packed(name))
     except (OSError, OutputError) as error:
         raise DataError(
             f"cannot unpack MNIST to {folder}: {error}\nname a folder to write to with --data-dir"
         ) from error
 
 
-def _read(name: str) -> bytearray:
-    """Return the verified contents of a file of the archive."""
+def _read_packed(name: str) -> bytearray:
+    """Return the verified, unpacked contents of one of the files in the package."""
     packed = resources.files("mnist_cli.data") / "mnist" / f"{name}.xz"
     try:
         contents = _decompress(packed.read_bytes())

@@ -14,7 +14,7 @@ from mnist_cli.errors import CheckpointError, UsageError
 from mnist_cli.evaluation.metrics import CheckpointEvaluation, EvaluationResult
 from mnist_cli.models.checkpoint import Checkpoint, load_checkpoint
 from mnist_cli.runtime.device import pick_device, threads_for
-from mnist_cli.runtime.distributed.group import TAIL, ProcessGroup
+from mnist_cli.runtime.distributed.group import AGREED_ENTRIES, ProcessGroup
 from mnist_cli.runtime.threads import ThreadPool
 
 
@@ -44,9 +44,9 @@ def evaluate(
     starts = range(0, len(split), batch_size)
     own = group.shard(len(starts))
     # The loss of each batch, then the confusion matrix: as doubles, which hold counts exactly.
-    sums = torch.zeros(len(starts) + CLASSES * CLASSES + TAIL, dtype=torch.float64)
+    sums = torch.zeros(len(starts) + CLASSES * CLASSES + AGREED_ENTRIES, dtype=torch.float64)
     losses = sums[: len(starts)]
-    confusion = sums[len(starts) : -TAIL]
+    confusion = sums[len(starts) : -AGREED_ENTRIES]
 
     def evaluate_batch(start: int) -> tuple[Tensor, Tensor]:
         images, labels = split[start : start + batch_size]

@@ -39,7 +39,7 @@ from mnist_cli.runtime.files import FileVersion, write_atomic, write_standard_ou
 
 FORMAT, FORMAT_VERSION = "mnist_cli checkpoint", 2
 _MAX_BYTES = 1 << 26  # twenty times the largest network here, with its optimizer's state
-_HISTORY_BYTES = 1 << 21  # more than a history adds to a file while a training runs
+HISTORY_BYTES = 1 << 21  # more than a history adds to a file while a training runs
 _MAX_COUNT = 1 << 53
 _MAX_VERSION_LENGTH = 200
 # Errors that malformed values cause.
@@ -120,12 +120,12 @@ def save_checkpoint(checkpoint: Checkpoint, path: str) -> None:
         write_atomic(Path(path), data)
 
 
-def encode(checkpoint: Checkpoint) -> bytes:
+def encode(checkpoint: Checkpoint, *, spare: int = 0) -> bytes:
     """Return the contents of a checkpoint's file.
 
     Raises:
-        UsageError: it is too large to be read again. A training encodes its state once before it
-            begins, so this is raised before any work is done.
+        UsageError: with `spare` bytes more it would be too large to be read again. A training
+            encodes its state with `HISTORY_BYTES` to spare before it begins.
 
     """
     buffer = io.BytesIO()
@@ -143,11 +143,11 @@ def encode(checkpoint: Checkpoint) -> bytes:
     }
     torch.save(parts, buffer)
     data = buffer.getvalue()
-    if len(data) > _MAX_BYTES - _HISTORY_BYTES or count_members(data) > MAX_MEMBERS:
+    if len(data) > _MAX_BYTES - spare or count_members(data) > MAX_MEMBERS:
         raise UsageError(
             f"the model {checkpoint.config.model} is too large: its checkpoint would have "
             f"{len(data):,} bytes in {count_members(data)} parts, and could not be read; at most "
-            f"{_MAX_BYTES - _HISTORY_BYTES:,} bytes and {MAX_MEMBERS} parts are possible"
+            f"{_MAX_BYTES - spare:,} bytes and {MAX_MEMBERS} parts are possible"
         )
     return data
 

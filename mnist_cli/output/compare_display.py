@@ -14,7 +14,7 @@ from mnist_cli.output.messages import format_probe
 from mnist_cli.output.renderers import Renderer, can_animate
 
 
-def for_people(stream: TextIO, *, quiet: bool, plain: bool) -> Renderer:
+def human_renderer(stream: TextIO, *, quiet: bool, plain: bool) -> Renderer:
     """Return the renderer that fits a stream: animated only on a capable terminal."""
     if quiet:
         return Renderer()

@@ -35,7 +35,9 @@ _COLUMNS: tuple[tuple[str, int, Value], ...] = (
 )
 
 
-def for_people(stream: TextIO, *, quiet: bool, plain: bool, shows_steps: bool = False) -> Renderer:
+def human_renderer(
+    stream: TextIO, *, quiet: bool, plain: bool, shows_steps: bool = False
+) -> Renderer:
     """Return the renderer that fits a stream: animated only on a capable terminal.
 
     On a terminal the bar replaces the messages of single steps, unless `shows_steps`.

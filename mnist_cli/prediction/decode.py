@@ -63,10 +63,10 @@ def read_image(source: bytes, name: str) -> Pixels:
 
     """
     with pillow_silenced():
-        return decode_digit(source, name)
+        return read_digit(source, name)
 
 
-def decode_digit(source: bytes, name: str) -> Pixels:
+def read_digit(source: bytes, name: str) -> Pixels:
     """Return the digit in an image file as `read_image` does, within `pillow_silenced`.
 
     Any number of threads may do so at the same time.

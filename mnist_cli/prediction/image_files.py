@@ -6,6 +6,7 @@ that a pattern in quotes may match more files than fit into a command line.
 
 import glob
 import os
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,10 +68,12 @@ def _matches(pattern: str) -> Iterator[str]:
         return
     # glob's ** follows links, and never ends if two of them lead back to their folder.
     first = parts.index("**")
-    head, tail = os.path.join("", *parts[:first]), os.path.join(*parts[first:])  # noqa: PTH118
+    head = os.path.join("", *parts[:first])  # noqa: PTH118
+    named = [part if part == "**" else re.sub(r"\*+", "*", part) for part in parts[first:]]
     for base in glob.glob(head) if head else [""]:  # noqa: PTH207
-        for match in Path(base).glob(tail):
-            hidden = any(part.startswith(".") for part in match.relative_to(base).parts)
+        for match in Path(base).glob("/".join(named)):
+            found = set(match.relative_to(base).parts)
+            hidden = any(part.startswith(".") for part in found.difference(named))
             if not hidden and not (match.is_symlink() and match.is_dir()):
                 yield str(match)
 

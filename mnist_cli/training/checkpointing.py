@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mnist_cli.config.train import ResolvedConfig, TrainConfig
 from mnist_cli.errors import OutputError, UsageError
-from mnist_cli.models.checkpoint import Checkpoint, Position, encode
+from mnist_cli.models.checkpoint import HISTORY_BYTES, Checkpoint, Position, encode
 from mnist_cli.runtime.files import OutputLock, write_standard_output
 from mnist_cli.runtime.signals import StopSignals
 
@@ -50,9 +50,16 @@ class Saver:
         return None if self.saved is None else self._config.output
 
     def check_disk_space(self, checkpoint: Checkpoint) -> None:
-        """Raise OutputError if the disk has no space for a checkpoint of this size."""
-        if self._lock is not None and self._is_writing:
-            self._lock.check_disk_space(len(encode(checkpoint)))
+        """Raise OutputError if the disk has no space for a checkpoint of this size.
+
+        Raises:
+            UsageError: the checkpoint would be too large to be read again.
+
+        """
+        if self._is_writing:
+            size = len(encode(checkpoint, spare=HISTORY_BYTES))
+            if self._lock is not None:
+                self._lock.check_disk_space(size)
 
     def needs_save(self, checkpoint: Checkpoint, *, last: bool) -> bool:
         """Return True if `save` would write: a stream gets only the last checkpoint."""

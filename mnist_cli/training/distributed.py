@@ -17,7 +17,7 @@ from torch import Tensor, _foreach_copy_, nn
 from mnist_cli.config import sources
 from mnist_cli.config.options import names_where
 from mnist_cli.errors import UsageError
-from mnist_cli.runtime.distributed.group import TAIL, ProcessGroup
+from mnist_cli.runtime.distributed.group import AGREED_ENTRIES, ProcessGroup
 from mnist_cli.training.resume import differences
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class GradientAllReduce:
         self._group = group
         if group.size > 1:
             count = sum(parameter.numel() for parameter in parameters)
-            self._vector = parameters[0].new_zeros(count + 2 + TAIL)
+            self._vector = parameters[0].new_zeros(count + 2 + AGREED_ENTRIES)
             self._sums = self._vector[count : count + 2]
             self._gradient: Gradient = []
             start = 0

@@ -129,8 +129,8 @@ class Update:
         correct = log_likelihood.argmax(1).eq_(labels).sum()
         # The gradient of the cross-entropy by the logits: predicted less target probabilities.
         logit_gradient = log_likelihood.exp_().sub_(self.targets[labels]).div_(self.size)
-        # The gradient of this product by the logits is `logit_gradient`. Passed to `grad` directly,
-        # it would make PyTorch import its symbolic shapes, which takes a third of a second.
+        # The gradient of this product with respect to the logits is `logit_gradient`. Passing that
+        # as `grad_outputs` makes PyTorch import its symbolic shapes: a third of a second.
         product = torch.dot(logits.view(-1), logit_gradient.view(-1))
         gradient = torch.autograd.grad(product, self.parameters)
         return list(gradient), RunningSums(loss_sum.item(), int(correct.item()), len(labels))
@@ -151,7 +151,10 @@ def micro_batches(size: int, largest: int) -> list[slice]:
 
 
 def is_finite(gradient: Gradient) -> bool:
-    """Return True if every value is finite. The kernel was made for mixed precision: one pass."""
+    """Return True if every value is finite.
+
+    The kernel for mixed precision checks all tensors in one pass.
+    """
     found = gradient[0].new_zeros((), dtype=torch.float32)
     torch._amp_foreach_non_finite_check_and_unscale_(gradient, found, torch.ones_like(found))
     return not bool(found)
@@ -170,9 +173,9 @@ def _progress(
     samples = epoch_sums.samples + sums.samples
     samples_before = (plan.epoch - 1) * plan.shape.samples
     return Progress(
-        plan.clock(),
-        samples_before + epoch_sums.samples + sums.samples * ranks,
-        (epoch_sums.loss_sum + sums.loss_sum) / samples,
-        (epoch_sums.correct + sums.correct) / samples,
-        lr,
+        seconds=plan.clock(),
+        samples_seen=samples_before + epoch_sums.samples + sums.samples * ranks,
+        loss=(epoch_sums.loss_sum + sums.loss_sum) / samples,
+        accuracy=(epoch_sums.correct + sums.correct) / samples,
+        lr=lr,
     )

@@ -42,7 +42,7 @@ class Optimizer(ABC):
 
     @abstractmethod
     def _slot_names(self) -> tuple[str, ...]:
-        """Return the names of the slots; momentum and weight decay are known."""
+        """Return the names of the slots. Called when `_momentum` and `_weight_decay` are set."""
 
     def step(self, gradient: Sequence[Tensor], lr: float) -> None:
         """Make one update; `gradient` has one tensor per parameter, `lr` is the learning rate."""

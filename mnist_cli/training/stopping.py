@@ -1,4 +1,4 @@
-"""What decides that a run stops."""
+"""The limits that end a run. A signal or a divergence ends it by an exception instead."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

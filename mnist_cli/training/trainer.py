@@ -114,6 +114,8 @@ class Trainer:
         while True:
             if self.epoch_is_complete:
                 yield from callback.after_epoch()
+                if stop.has_reached_accuracy():  # even if a signal came meanwhile
+                    return "until-accuracy"
             self.group.check()
             if reason := stop.reason(self.state.update):
                 return reason

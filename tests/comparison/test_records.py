@@ -1,5 +1,6 @@
 """Records of a comparison: damaged ones are made again, interrupted runs resume exactly."""
 
+import errno
 import json
 import math
 import re
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 from mnist_cli.comparison import compare
 from mnist_cli.comparison.events import Change, CompareEnd, Conclusions, Point, RunEnd, RunStart
@@ -36,7 +38,19 @@ def test_a_finished_comparison_is_not_run_again_and_says_the_same(
     assert of(CompareEnd, more)[0].arms_run == 2
 
 
-def test_a_damaged_record_is_made_anew(asked: CompareConfig) -> None:
+def test_a_folder_that_cannot_be_locked_is_used_without_locks(
+    asked: CompareConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_lock: FileLock) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    config = replace(asked, batch_sizes="full", seeds=1)
+    alone = timeless(run(replace(config, output=f"{asked.output}-alone")))[1:]
+    monkeypatch.setattr(FileLock, "acquire", fail)
+    assert timeless(run(config))[1:] == alone
+
+
+def test_a_damaged_record_is_made_again(asked: CompareConfig) -> None:
     config = replace(asked, seeds=1)
     first = timeless(run(config))
     records = sorted(Path(asked.output).glob("*.jsonl"))

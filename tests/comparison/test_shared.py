@@ -11,12 +11,12 @@ import pytest
 from filelock import FileLock
 
 from mnist_cli.comparison.compare import compare
-from mnist_cli.comparison.events import Waiting
+from mnist_cli.comparison.events import RunEnd, Waiting
 from mnist_cli.comparison.records import RunFolder
 from mnist_cli.comparison.worker import Worker
 from mnist_cli.config.compare import CompareConfig, resolve
 from mnist_cli.runtime.signals import StopSignals
-from tests.helpers.comparisons import run, timeless
+from tests.helpers.comparisons import of, run, timeless
 from tests.helpers.launching import Launcher, Started, events, wait_until
 from tests.helpers.shell import Shell
 
@@ -89,6 +89,11 @@ def test_what_a_killed_process_was_training_is_taken_over(launcher: Launcher, fo
     assert done.code == 0, done.err
     assert timeless_json(records(done.out)) == timeless_json(records(one.out))
     assert len(list((folder / "both").iterdir())) == 4
+
+
+def test_jobs_take_the_options_of_the_python_api(asked: CompareConfig) -> None:
+    config = replace(asked, batch_sizes="full", seeds=2, output=Path(asked.output), jobs=2)
+    assert len(of(RunEnd, run(config))) == 2
 
 
 def test_while_another_process_trains_a_run_this_one_trains_the_others(

@@ -16,7 +16,7 @@ from torch import nn
 from mnist_cli.config.train import TrainConfig
 from mnist_cli.errors import CheckpointError, UsageError
 from mnist_cli.models import networks
-from mnist_cli.models.checkpoint import encode, load_checkpoint, save_checkpoint
+from mnist_cli.models.checkpoint import HISTORY_BYTES, encode, load_checkpoint, save_checkpoint
 from mnist_cli.models.digest import weights_sha256
 from mnist_cli.training.train import train
 from tests.helpers.trainings import Configure
@@ -256,14 +256,22 @@ def test_a_network_whose_checkpoint_could_not_be_read_is_not_trained(
         return nn.Sequential(*networks.linear(), *[nn.Linear(10, 10) for _ in range(150)])
 
     monkeypatch.setattr(networks, "mlp", deep)
-    with pytest.raises(UsageError, match="too large: its checkpoint would have"):
-        next(train(small(model="mlp")))
+    for output in ("checkpoint.pt", "-"):
+        with pytest.raises(UsageError, match="too large: its checkpoint would have"):
+            next(train(small(model="mlp", output=output)))
 
 
 def test_a_checkpoint_of_too_many_bytes_is_refused_before_it_is_written(trained: Path) -> None:
     huge = {"weight": torch.zeros(1 << 24)}
     with pytest.raises(UsageError, match="67,.* bytes"):
         encode(replace(load_checkpoint(trained), weights=huge))
+
+
+def test_a_training_begins_only_if_its_history_has_room_to_grow(trained: Path) -> None:
+    large = replace(load_checkpoint(trained), weights={"weight": torch.zeros(63 << 18)})
+    assert len(encode(large)) > 63 << 20
+    with pytest.raises(UsageError, match="too large"):
+        encode(large, spare=HISTORY_BYTES)
 
 
 def test_weights_that_are_not_finite_are_damage(trained: Path, tmp_path: Path) -> None:

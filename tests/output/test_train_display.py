@@ -14,7 +14,7 @@ import pyte
 import pytest
 
 from mnist_cli.events import End, Epoch, Event, Progress, Start, Step
-from mnist_cli.output.train_display import LossCurve, for_people, sparkline
+from mnist_cli.output.train_display import LossCurve, human_renderer, sparkline
 from tests.helpers.shell import SMALL, Shell
 
 ROWS = 100  # more than a run here prints: nothing scrolls away
@@ -168,7 +168,7 @@ def show(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Shown]:
         )
         screens: list[list[str]] = []
         file = TerminalFile(terminal)
-        with for_people(file, quiet=False, plain=False, **options) as display:
+        with human_renderer(file, quiet=False, plain=False, **options) as display:
             for event in events(start):
                 if narrow and event.seconds == 15:
                     terminal.resize(ROWS, 40)

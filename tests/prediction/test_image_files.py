@@ -35,6 +35,8 @@ def test_a_folder_stands_for_its_images_and_a_pattern_for_its_matches(paths: Pat
     assert paths("./scans/") == ["./scans/a.png", "./scans/b.PNG"]
     assert paths("sc*/*.png", "0.png", "-") == ["scans/a.png", "0.png", "-"]
     assert paths("scans/**/*.png") == ["scans/a.png", "scans/deeper/c.png"]
+    assert paths("**/d*/c**.png") == ["scans/deeper/c.png"], "** in a name is *"
+    assert paths("**/.cache/*.png") == ["scans/.cache/d.png"], "what a pattern names isn't hidden"
     assert paths("scans/deep*") == ["scans/deeper/c.png"], "a folder that matches is opened"
     assert paths("missing", "") == ["missing", ""]
     create("[0-9]*.png")

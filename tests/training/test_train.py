@@ -1,5 +1,6 @@
 """Whole trainings, in process: what is exact, and what stops them."""
 
+import signal
 import time
 from pathlib import Path
 
@@ -71,6 +72,16 @@ def test_a_reached_accuracy_ends_the_training(small: Configure) -> None:
     end = end_of(small(epochs=50, val_size=500, until_accuracy=0.5))
     assert end.reason == "until-accuracy"
     assert end.epoch < 50
+
+
+def test_a_signal_after_the_accuracy_was_reached_does_not_interrupt(small: Configure) -> None:
+    events = []
+    for event in train(small(epochs=50, val_size=500, until_accuracy=0.5)):
+        events.append(event)
+        if isinstance(event, Epoch) and (event.val_accuracy or 0) >= 0.5:
+            signal.raise_signal(signal.SIGTERM)
+    assert isinstance(events[-1], End)
+    assert events[-1].reason == "until-accuracy"
 
 
 def test_an_accuracy_that_is_never_reached_is_an_error_after_the_end(small: Configure) -> None:

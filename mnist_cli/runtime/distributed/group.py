@@ -15,7 +15,7 @@ from mnist_cli.runtime.distributed.ranks import RankInfo
 from mnist_cli.runtime.signals import StopSignals
 
 # Entries at the end of an all-reduced vector: SIGINT, SIGTERM, the clock of rank 0.
-TAIL = 3
+AGREED_ENTRIES = 3
 
 
 class ProcessGroup:
@@ -70,7 +70,7 @@ class ProcessGroup:
         return self._clock()
 
     def all_reduce(self, values: Tensor) -> None:
-        """Sum a vector over all ranks, in place. The last `TAIL` entries belong to the group.
+        """Sum a vector over all ranks in place. Its last `AGREED_ENTRIES` values are the group's.
 
         Raises:
             StopRequested: a rank received a signal.

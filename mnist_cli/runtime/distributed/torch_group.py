@@ -20,7 +20,7 @@ from mnist_cli.errors import (
     TerminatedRunError,
     UsageError,
 )
-from mnist_cli.runtime.distributed.group import TAIL, ProcessGroup
+from mnist_cli.runtime.distributed.group import AGREED_ENTRIES, ProcessGroup
 from mnist_cli.runtime.distributed.ranks import RankInfo
 from mnist_cli.runtime.distributed.store import (
     REPORT_TIMEOUT,
@@ -114,14 +114,14 @@ class TorchProcessGroup(ProcessGroup):
         return self._seconds
 
     def all_reduce(self, values: Tensor) -> None:
-        """Sum a vector over all ranks, in place. The last `TAIL` entries belong to the group."""
+        """Sum a vector over all ranks in place; its last `AGREED_ENTRIES` are the group's."""
         error = self._signals.error
         seconds = self._clock() if self.is_main else 0.0
         own = (error is InterruptedRunError, error is TerminatedRunError, seconds)
-        values[-TAIL:] = torch.tensor(own, dtype=values.dtype)
+        values[-AGREED_ENTRIES:] = torch.tensor(own, dtype=values.dtype)
         with self._peer_errors():
             self._dist.all_reduce(values)
-            interrupted, terminated, self._seconds = values[-TAIL:].tolist()
+            interrupted, terminated, self._seconds = values[-AGREED_ENTRIES:].tolist()
         if interrupted or terminated:
             self._signals.note(signal.SIGINT if interrupted else signal.SIGTERM)
             raise StopRequested

@@ -35,7 +35,7 @@ class AlignmentProbe(Probe):
     @classmethod
     def measure(cls, context: ProbeContext) -> Iterator[Self]:
         """Measure batches of several sizes, among them that of the training."""
-        population, full = context.samples, context.full_gradient
+        population, full = context.train_split, context.full_gradient
         own = context.config.batch_size
         sizes = {*_SIZES, *([own] if own else [])}
         for size in sorted(size for size in sizes if size < len(population)):

@@ -38,8 +38,8 @@ class NoiseProbe(Probe):
     @classmethod
     def measure(cls, context: ProbeContext) -> Iterator[Self]:
         """Measure the noise scale in two ways."""
-        objective, population = context.objective, context.samples
-        exact = noise_scale(objective, context.sample, context.full_gradient)
+        objective, population = context.objective, context.train_split
+        exact = noise_scale(objective, context.probe_split, context.full_gradient)
         generator = context.generator("two batches")
         small, big = (min(size, len(population)) for size in _BATCH_SIZES)
         sizes = (small, big) if small < big else (1, max(2, small))

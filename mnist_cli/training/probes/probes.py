@@ -32,7 +32,7 @@ class ProbeContext:
     """
 
     config: ResolvedConfig
-    samples: Split
+    train_split: Split
     objective: Objective
     clock: Callable[[], float]
     update: int
@@ -42,16 +42,16 @@ class ProbeContext:
     @cached_property
     def full_gradient(self) -> Tensor:
         """The gradient of the mean loss over all samples, `float64 [P]`."""
-        return self.objective.gradient(self.samples)
+        return self.objective.gradient(self.train_split)
 
     @cached_property
-    def sample(self) -> Split:
+    def probe_split(self) -> Split:
         """The `probe_samples` samples for costly probes: the same ones after every update."""
         count = self.config.probe_samples
-        if count >= len(self.samples):
-            return self.samples
-        order = torch.randperm(len(self.samples), generator=stream(self.config.seed, "probe"))
-        return Split(*self.samples[order[:count].sort().values.to(self.samples.device)])
+        if count >= len(self.train_split):
+            return self.train_split
+        order = torch.randperm(len(self.train_split), generator=stream(self.config.seed, "probe"))
+        return Split(*self.train_split[order[:count].sort().values.to(self.train_split.device)])
 
     def generator(self, purpose: str) -> torch.Generator:
         """Return a generator for a purpose, seeded by the training's seed and the update.
@@ -120,7 +120,7 @@ class Probes:
         """
         context = ProbeContext(
             config=self._config,
-            samples=self._samples,
+            train_split=self._samples,
             objective=Objective(model, self._config.label_smoothing, self._pool),
             clock=self._clock,
             update=update,

@@ -42,15 +42,15 @@ class SharpnessProbe(Probe):
     def measure(cls, context: ProbeContext) -> Iterator[Self]:
         """Measure the sharpness on the samples for costly probes."""
         config, lr = context.config, context.lr
-        found = sharpness(context.objective, context.sample, context.generator("sharpness"))
+        found = sharpness(context.objective, context.probe_split, context.generator("sharpness"))
         sgd = config.optimizer == "sgd"
         yield cls(
             **context.common(),
             sharpness=found.value,
             residual=found.residual,
             iterations=found.iterations,
-            samples=len(context.sample),
-            population=len(context.samples),
+            samples=len(context.probe_split),
+            population=len(context.train_split),
             lr=lr,
             two_over_lr=2 / lr if lr else None,
             stable_up_to=2 * (1 + config.momentum) / lr if sgd and lr else None,

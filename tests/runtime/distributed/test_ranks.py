@@ -9,7 +9,7 @@ from torch import nn
 from mnist_cli.config.registry import NETWORKS
 from mnist_cli.errors import UsageError
 from mnist_cli.models.networks import build_model
-from mnist_cli.runtime.distributed.group import TAIL, ProcessGroup
+from mnist_cli.runtime.distributed.group import AGREED_ENTRIES, ProcessGroup
 from mnist_cli.runtime.distributed.ranks import RankInfo, threads_per_rank
 from mnist_cli.runtime.distributed.torch_group import join
 from mnist_cli.training.distributed import GradientAllReduce, RunningSums, check_supports_ranks
@@ -113,10 +113,10 @@ def test_the_all_reduce_of_one_process_returns_its_arguments() -> None:
 def test_a_process_by_itself_is_a_group_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in SECOND:
         monkeypatch.delenv(name, raising=False)
-    values = torch.arange(5.0 + TAIL)
+    values = torch.arange(5.0 + AGREED_ENTRIES)
     with join(pytest.fail) as group:
         group.all_reduce(values)
         assert (type(group), group.size, group.is_main) == (ProcessGroup, 1, True)
         assert group.broadcast(b"data") == b"data"
         assert group.broadcast(None) is None
-    assert values.tolist() == list(range(5 + TAIL))
+    assert values.tolist() == list(range(5 + AGREED_ENTRIES))
