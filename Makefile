@@ -10,10 +10,10 @@ help:
 	@echo "make train   install if need be, and train: writes checkpoint.pt"
 	@echo "make eval    score checkpoint.pt on the test set"
 	@echo "make test    install if need be, and run the tests"
-	@echo "make test-quick  only the tests that start no program: in less than a minute"
+	@echo "make test-quick  only the tests that start no program"
 	@echo "make torture what make test does a little of: hundreds of kills, 80,000 damaged files, whole tutorials; prints counts"
 	@echo "make lint    ruff and mypy --strict"
-	@echo "make docs    write docs/reference.md anew, from the code"
+	@echo "make docs    write docs/reference.md from the code"
 	@echo "make bench   install what to compare with, and measure speed (bench-quick: in 3 minutes)"
 	@echo "make clean   remove the virtual environment and caches; data and checkpoints stay"
 
