@@ -1,6 +1,6 @@
 """`python -m benchmarks.scaling.measure`: time the parts of an update with two ranks.
 
-Takes about two minutes and writes `results/scaling.json`. Everything is measured in turn, several
+Writes `results/scaling.json`. Everything is measured in turn, several
 times. All-reduces and copies are means of many in a row, since a median would hide the few that
 take long.
 """

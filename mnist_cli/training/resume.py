@@ -29,7 +29,7 @@ def check_unchanged(config: TrainConfig, before: TrainConfig) -> None:
         more = f" (and {len(problems) - 2} more)" if problems[2:] else ""
         raise UsageError(
             f"{', '.join(problems[:2])}{more}: a resumed training goes on as it began; "
-            "leave such options out, or start anew"
+            "leave such options out, or train without --resume"
         )
 
 

@@ -89,7 +89,7 @@ def test_resume_auto_begins_where_there_is_no_output_and_goes_on_where_there_is(
     assert "Nothing is left to train" in third.err
 
 
-def test_resume_auto_does_not_begin_anew_over_a_damaged_output(shell: Shell) -> None:
+def test_resume_auto_does_not_start_over_a_damaged_output(shell: Shell) -> None:
     (shell.folder / "part.pt").write_bytes(b"damaged")
     done = shell.train("--resume", "auto", "-o", "part.pt")
     assert done.code == 4

@@ -65,7 +65,7 @@ def test_each_line_is_in_the_file_before_the_next_event_happens(
     assert lasting == 12, "a start, two epochs of four steps, an end"
 
 
-def test_a_new_training_begins_the_log_anew_and_a_resumed_one_appends(shell: Shell) -> None:
+def test_a_new_training_starts_a_new_log_and_a_resumed_one_appends(shell: Shell) -> None:
     log = shell.folder / "run.jsonl"
     log.write_text("of before\n")
     shell.train("-q", "--log-file", "run.jsonl", "--epochs", "2", "--max-updates", "5")

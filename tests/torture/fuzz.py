@@ -66,7 +66,7 @@ def _whole(data: bytes, draw: random.Random) -> bytes:
 
 
 def _member(data: bytes, draw: random.Random) -> bytes:
-    """Return the archive with a damaged member, its name or contents, packed anew."""
+    """Return the archive with a damaged member, its name or contents, packed again."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(buffer, "w") as new:
         names = old.namelist()
@@ -82,7 +82,7 @@ def _member(data: bytes, draw: random.Random) -> bytes:
 
 
 def _values(data: bytes, draw: random.Random) -> bytes:
-    """Return a checkpoint with other values somewhere, saved anew."""
+    """Return a checkpoint with other values somewhere, saved again."""
     import torch
 
     parts = torch.load(io.BytesIO(data), weights_only=True)
