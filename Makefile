@@ -39,10 +39,10 @@ test: $(READY)
 # Without the tests that start a program, a browser or several ranks, those of the documentation's
 # commands and those in tests/torture: for every edit, where `make test` is for every commit.
 test-quick: $(READY)
-	$(BIN)/pytest -n auto --dist worksteal -m "not slow"
+	$(BIN)/pytest -n auto --dist worksteal -m "not slow and not torture"
 
 torture: $(READY)
-	MNIST_TORTURE=1 $(BIN)/pytest -n auto -rP tests/torture tests/docs tests/runtime/test_file_faults.py tests/training/test_distributed.py
+	MNIST_TORTURE=1 $(BIN)/pytest -n auto --dist worksteal -rP -m ''
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -1,6 +1,5 @@
 """Many ranks train as one process does: losses and scores."""
 
-import os
 from pathlib import Path
 
 import pytest
@@ -33,7 +32,7 @@ def test_ranks_have_the_losses_of_one_process(
             assert difference(ours, theirs) <= most, (dtype, case.name, case.about)
 
 
-@pytest.mark.skipif(not os.environ.get("MNIST_TORTURE"), reason="takes minutes")
+@pytest.mark.torture
 def test_under_torchrun_ranks_have_the_losses_of_one_process_in_every_case(mnist_dir: Path) -> None:
     one = losses_with(1, str(mnist_dir))
     for ranks in (2, 3):
