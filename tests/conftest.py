@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from filelock import FileLock
 from PIL import Image
 
 from mnist_cli.config.compare import CompareConfig
@@ -22,7 +23,7 @@ from tests.helpers.launching import Launcher
 from tests.helpers.shell import BIN, Shell
 from tests.helpers.trainings import Configure
 
-SLOW_FIXTURES = {"fork_server", "trained", "browser", "rooms"}
+SLOW_FIXTURES = {"fork_server", "trained", "skilled", "browser"}
 SLOW_FOLDERS = {"torture"}
 
 
@@ -135,6 +136,18 @@ def trained(tmp_path_factory: pytest.TempPathFactory, mnist_dir: Path) -> Path:
         capture_output=True,
         timeout=120,
     )
+    return path
+
+
+@pytest.fixture(scope="session")
+def skilled(mnist_dir: Path) -> Path:
+    """Return a checkpoint that reads 98 % of the test images, shared as the data folder is."""
+    path = mnist_dir.parent / "skilled.pt"
+    options = ["-q", "--config", "fast", "--subset", "20000", "--threads", "1"]
+    with FileLock(path.with_suffix(".lock")):
+        if not path.exists():
+            command = [BIN / "mnist-train", *options, "--data-dir", mnist_dir, "-o", path]
+            subprocess.run(command, check=True, capture_output=True, timeout=600)
     return path
 
 

@@ -16,7 +16,8 @@ import sys
 # Variables that are read by the programs and not while they are imported.
 PREFIXES = ("MNIST_", "TORCH_", "TORCHELASTIC_", "NCCL_", "SLURM_", "LOCAL_", "GROUP_", "ROLE_")
 NAMES = "RANK WORLD_SIZE MASTER_ADDR MASTER_PORT RANKS PORT SRUN_CODE JOB_COMPLETION_INDEX".split()
-NAMES += "OMP_NUM_THREADS PATH HOME PWD OLDPWD SHLVL _ LC_CTYPE NO_COLOR TERM COLUMNS LINES".split()
+NAMES += "OMP_NUM_THREADS PATH HOME PWD OLDPWD SHLVL _ LC_CTYPE".split()
+NAMES += "TERM COLUMNS LINES NO_COLOR FORCE_COLOR".split()
 MODULES = ("mnist_cli", "mnist_cli.cli.torchrun")
 ABOUT = {"-h", "--help", "--version", "--install-completion", "--show-completion"}
 HERE = os.path.dirname(os.path.abspath(sys.argv[0]))

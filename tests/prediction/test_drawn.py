@@ -1,7 +1,4 @@
-"""The drawn test set, with the network that `mnist-train` makes without options.
-
-`make test` trains it less.
-"""
+"""The drawn test set, with a network that is trained fast, and with that of `mnist-train`."""
 
 import subprocess
 from pathlib import Path
@@ -10,16 +7,17 @@ import pytest
 
 from tests.drawn.sheet import IMAGES, DrawnResult, predict_drawn
 from tests.helpers.shell import BIN
-from tests.torture.amount import count
 
 
-@pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory, mnist_dir: Path) -> list[DrawnResult]:
-    path = tmp_path_factory.mktemp("default") / "checkpoint.pt"
-    # One thread: the parallel workers of a test run would fight over the cores.
-    command = [BIN / "mnist-train", "-q", "--data-dir", mnist_dir, "-o", path, "--threads", "1"]
-    command += ["--subset", str(count(12_000, 60_000)), "--epochs", str(count(3, 5))]
-    subprocess.run(command, check=True, capture_output=True, timeout=550)
+@pytest.fixture(
+    scope="module", params=["fast", pytest.param("default", marks=[pytest.mark.torture])]
+)
+def results(request: pytest.FixtureRequest, skilled: Path, mnist_dir: Path) -> list[DrawnResult]:
+    path = skilled
+    if request.param == "default":
+        path = skilled.with_name("default.pt")
+        command = [BIN / "mnist-train", "-q", "--data-dir", mnist_dir, "-o", path]
+        subprocess.run(command, check=True, capture_output=True, timeout=550)
     return list(predict_drawn(str(path)))
 
 
