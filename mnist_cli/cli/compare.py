@@ -85,7 +85,7 @@ def _check_outputs(config: CompareConfig, display: Display) -> None:
 def _run(config: CompareConfig, display: Display) -> None:
     with quick_imports():
         from mnist_cli.comparison.compare import compare as run  # noqa: PLC0415 (torch)
-        from mnist_cli.comparison.events import Conclusions  # noqa: PLC0415 (torch)
+        from mnist_cli.comparison.findings import Conclusions  # noqa: PLC0415 (torch)
         from mnist_cli.comparison.results import Results  # noqa: PLC0415 (torch)
         from mnist_cli.output import compare_display  # noqa: PLC0415 (--help is quick)
         from mnist_cli.output.compare_findings import verdict  # noqa: PLC0415 (--help is quick)

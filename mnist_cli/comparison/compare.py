@@ -1,29 +1,54 @@
-"""A comparison, from its options to its conclusions."""
+"""A comparison, from its options to its conclusions, trained by one or several processes."""
 
+import json
+import os
+import subprocess
+import sys
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, replace
 from functools import partial
 from math import fsum
-from typing import TypeVar
+
+import torch
 
 from mnist_cli import __version__
-from mnist_cli.comparison import plan
-from mnist_cli.comparison.events import CompareEnd, CompareStart
+from mnist_cli.comparison.events import (
+    CompareEnd,
+    CompareStart,
+    RunEnd,
+    RunProgress,
+    RunStart,
+    Waiting,
+)
 from mnist_cli.comparison.findings import conclusions
-from mnist_cli.comparison.jobs import worker_processes
 from mnist_cli.comparison.lr_search import Search
-from mnist_cli.comparison.plan import TRIAL, Run
+from mnist_cli.comparison.records import RunFolder
 from mnist_cli.comparison.results import Results, end_of
-from mnist_cli.comparison.worker import Worker
+from mnist_cli.comparison.run import (
+    COMPARED,
+    TRIAL,
+    Run,
+    check_sizes,
+    command_of,
+    learning_rate_of,
+    plan_run,
+    seeds_of,
+)
+from mnist_cli.comparison.run_training import SharedData
 from mnist_cli.config import sources
-from mnist_cli.config.compare import CompareConfig, resolve
+from mnist_cli.config.compare import CompareConfig, ResolvedComparison, resolve
+from mnist_cli.data.datasets import load_dataset, train_val_split
 from mnist_cli.errors import DivergedError, ThresholdNotMetError
 from mnist_cli.events import Event
 from mnist_cli.models.networks import build_model, count_parameters
-from mnist_cli.runtime.signals import StopSignals
+from mnist_cli.runtime.device import pick_device, processor, set_threads, threads_for, usable_cores
+from mnist_cli.runtime.signals import StopRequested, StopSignals
+from mnist_cli.runtime.threads import ThreadPool
 
-E = TypeVar("E", bound=Event)
+_SAVE_EVERY = 5.0  # seconds
+_POLL_EVERY = 0.1  # seconds
 
 
 def compare(asked: CompareConfig, results: Results | None = None) -> Iterator[Event]:
@@ -44,7 +69,7 @@ def compare(asked: CompareConfig, results: Results | None = None) -> Iterator[Ev
     signals = StopSignals()
     asked = sources.validate(asked)
     comparison = _Comparison(asked, Results() if results is None else results, signals)
-    with signals, worker_processes(asked):
+    with signals, _worker_processes(asked):
         yield from comparison.events()
     comparison.check_outcome()
 
@@ -58,6 +83,32 @@ def work(asked: CompareConfig) -> None:
             pass
 
 
+@contextmanager
+def _worker_processes(config: CompareConfig) -> Iterator[None]:
+    """Start `config.jobs` - 1 workers on the comparison's folder; terminate them on exit.
+
+    They print nothing. If one fails, this process trains its run and so reports the error.
+    """
+    with ExitStack() as stack:  # each is waited for, and its standard input closed
+        for _ in range(config.jobs - 1):
+            process = stack.enter_context(
+                subprocess.Popen(
+                    [sys.executable, "-m", "mnist_cli.comparison"],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    text=True,
+                    start_new_session=True,  # Ctrl-C comes to this process, which passes it on once
+                )
+            )
+            stack.callback(process.terminate)
+            if process.stdin:  # left open: the worker stops when it is closed
+                with suppress(BrokenPipeError):
+                    process.stdin.write(json.dumps(asdict(config)) + "\n")
+                    process.stdin.flush()
+        yield
+
+
 class _Comparison:
     """A comparison in progress."""
 
@@ -67,10 +118,10 @@ class _Comparison:
         self.config = config = resolve(asked)
         self.results = results
         self.worker = Worker(config, signals, self.clock)
-        self.sizes = plan.check_sizes(config, self.worker.samples)
-        self.seeds = plan.seeds_of(config)
+        self.sizes = check_sizes(config, self.worker.samples)
+        self.seeds = seeds_of(config)
         self.rates = {
-            size: plan.learning_rate_of(config, size, self.worker.samples) for size in self.sizes
+            size: learning_rate_of(config, size, self.worker.samples) for size in self.sizes
         }
 
     def clock(self) -> float:
@@ -79,7 +130,8 @@ class _Comparison:
 
     def events(self) -> Iterator[Event]:
         """Yield all events."""
-        yield self._keep(self._start())
+        self.results.start = self._start()
+        yield self.results.start
         tuned = yield from self._tune()
         rates = {**self.rates, **tuned}
         runs = [
@@ -91,11 +143,12 @@ class _Comparison:
             later = partial(iter, runs[number:])
             self.results.add_run((yield from self.worker.complete(run, later, number, len(runs))))
         yield from self.results.summaries(self.clock())
-        yield self._keep(conclusions(self.clock(), self.config, self.results))
+        self.results.conclusions = conclusions(self.clock(), self.config, self.results)
+        yield self.results.conclusions
         yield CompareEnd(
             self.clock(),
             arms=len(runs),
-            arms_run=sum(run.name not in self.worker.folder.finished_before for run in runs),
+            arms_run=sum(not self.worker.folder.finished_before(run) for run in runs),
             train_seconds=sum(end.train_seconds for end in self.results.ends),
             tuning_seconds=fsum(tuned.train_seconds for tuned in self.results.tuned),
         )
@@ -126,7 +179,7 @@ class _Comparison:
             arms=len(self.sizes) * len(self.seeds),
             world_size=1,
             machine=self.worker.machine,
-            command=plan.command_of(self.asked),
+            command=command_of(self.asked),
             config=asdict(self.config),
         )
 
@@ -141,7 +194,8 @@ class _Comparison:
             while (trial := search.next_trial()) is not None:
                 record = yield from self.worker.complete(trial, later)
                 search.add(end_of(record))
-            tuned = self._keep(replace(search.result(), seconds=self.clock()))
+            tuned = replace(search.result(), seconds=self.clock())
+            self.results.tuned.append(tuned)
             if self.config.lr_rule == "tuned":
                 rates[size] = tuned.lr
             yield tuned
@@ -163,6 +217,135 @@ class _Comparison:
                     break
                 search.add(end_of(record))
 
-    def _keep(self, event: E) -> E:
-        self.results.add(event)
-        return event
+
+class Worker:
+    """The samples, threads and folder with which a process trains runs.
+
+    Raises:
+        UsageError, DataError, OutputError: see `pick_device`, `load_dataset` and `RunFolder`.
+
+    """
+
+    def __init__(
+        self, config: ResolvedComparison, signals: StopSignals, clock: Callable[[], float]
+    ) -> None:
+        self.config = config
+        self.clock = clock
+        self.folder = RunFolder(config.output)
+        self._signals = signals
+        threads = config.threads
+        if threads is None and config.jobs > 1:
+            threads = max(1, usable_cores() // config.jobs)
+        set_threads(threads)
+        self._device = pick_device(config.device)
+        self._pool = ThreadPool(threads_for(self._device), signals.check)
+        each = f" in each of {config.jobs} processes" if config.jobs > 1 else ""
+        self.machine = (
+            f"{processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads{each}, "
+            f"on {self._device.type}, PyTorch {torch.__version__}"
+        )
+        self._dataset = load_dataset(config.dataset, config.data_dir)
+        self._shared: dict[int, SharedData] = {}
+        self.samples = len(self.shared_data(config.seed).train)
+
+    def shared_data(self, seed: int) -> SharedData:
+        """Return the samples split by a seed; those of the latest seed are cached."""
+        if seed not in self._shared:
+            config = self.config
+            train, val = train_val_split(
+                self._dataset.train, val_size=config.val_size, subset=config.subset, seed=seed
+            )
+            train, val, test = (s.to(self._device) for s in (train, val, self._dataset.test))
+            self._shared = {
+                seed: SharedData(train, val, test, self._pool, self.clock, self.machine)
+            }
+        return self._shared[seed]
+
+    def plan_run(self, size: int | None, seed: int, lr: float, purpose: str = COMPARED) -> Run:
+        """Return a run of this comparison."""
+        return plan_run(self.config, size, seed, lr, samples=self.samples, purpose=purpose)
+
+    def complete(
+        self,
+        run: Run,
+        others: Callable[[], Iterable[Run]],
+        number: int | None = None,
+        runs: int = 0,
+    ) -> Generator[Event, None, list[Event]]:
+        """Yield the events of a run and return them, whichever process trains it.
+
+        While another process trains it, this one trains free runs of `others`. `number` out of
+        `runs` is the number of the run in the events.
+
+        Raises:
+            InterruptedRunError, TerminatedRunError: a signal came; what was trained is saved.
+            OutputError: a record could not be written.
+
+        """
+        while (record := self.folder.finished(run)) is None:
+            with self.folder.lock(run) as locked:
+                if locked and self.folder.finished(run) is None:
+                    yield self._start(run, number, runs, finished_before=False)
+                    return (yield from self._train(run))
+            if not locked:
+                yield Waiting(self.clock(), run.name)
+                yield from self._train_another(others())
+        before = self.folder.finished_before(run)
+        yield self._start(run, number, runs, finished_before=before)
+        yield from record
+        return record
+
+    def _start(self, run: Run, number: int | None, runs: int, *, finished_before: bool) -> RunStart:
+        return RunStart(
+            self.clock(),
+            arm=run.name,
+            batch_size=run.batch_size,
+            seed=run.config.seed,
+            lr=run.config.lr,
+            purpose=run.purpose,
+            number=number,
+            arms=runs,
+            updates=run.end_updates,
+            finished_before=finished_before,
+        )
+
+    def _train(self, run: Run) -> Generator[Event, None, list[Event]]:
+        """Train a locked run, from its saved state if there is one, and write its record."""
+        self._check(f"before the run {run.name}")
+        training = self.folder.open(run, self.shared_data(run.config.seed))
+        saved = self.clock()
+        try:
+            for event in training.events(self._signals):
+                yield event
+                if isinstance(event, RunProgress) and self.clock() - saved > _SAVE_EVERY:
+                    self.folder.save(training)
+                    saved = self.clock()
+        except StopRequested:
+            self._check(f"while the run {run.name} was measured")
+        if self._signals.error and not (
+            training.record and isinstance(training.record[-1], RunEnd)
+        ):
+            self.folder.save(training)
+            self._check(f"at update {training.state.update} of the run {run.name}")
+        self.folder.finish(run.name, training.record)
+        return training.record
+
+    def _train_another(self, others: Iterable[Run]) -> Iterator[Event]:
+        """Train the first free run of `others`, or wait briefly if there is none."""
+        for run in others:
+            if self.folder.has_record(run):
+                continue
+            with self.folder.lock(run) as locked:
+                if locked and not self.folder.has_record(run):
+                    for event in self._train(run):
+                        if isinstance(event, RunProgress):
+                            yield event
+                    return
+        self._check("between two runs")
+        time.sleep(_POLL_EVERY)
+
+    def _check(self, where: str) -> None:
+        """Raise the error of the signal that was received, if one was."""
+        if error := self._signals.error:
+            kept = f"what is done is kept in {self.config.output}: the same command goes on"
+            raise error(f"interrupted {where}; {kept}")

@@ -1,6 +1,8 @@
 """Events of a comparison, as frozen dataclasses whose fields are the JSON keys.
 
-A run is a batch size with a seed. The keys call it an arm, and a standard deviation a deviation.
+A run is a batch size with a seed. Some keys have other words than the code: a run is an `arm`, a
+standard deviation a `deviation`, monitored updates are `watched`, and those on which the full
+training loss increased are `rises`.
 `seconds` counts from the start of the comparison in which the event first happened; `train_seconds`
 is the time of the run's updates, without measurements.
 """
@@ -8,7 +10,7 @@ is the time of the run's updates, without measurements.
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from mnist_cli.comparison.stats import SIGNIFICANCE_LEVEL, Sample
+from mnist_cli.comparison.stats import Sample
 from mnist_cli.events import SCHEMA, Event
 
 REASONS = ("completed", "until-accuracy", "gave-up", "diverged")  # why a run ended
@@ -103,10 +105,9 @@ class Change(Event):
 class RunEnd(Event):
     """A run ended. The losses are `None` if it diverged.
 
-    `reason` is `completed`, `until-accuracy`, `gave-up` or `diverged`. `watched` counts the
-    updates that were monitored, and `rises` those of them on which the full training loss
-    increased; `change_deviation` is the standard deviation of its changes, the large ones at the
-    beginning included. The seconds were measured on `machine`.
+    `reason` is one of `REASONS`. `change_deviation` is the standard deviation of the changes of
+    the full training loss, the large ones at the beginning included. The seconds were measured on
+    `machine`.
     """
 
     name: ClassVar[str] = "arm-end"
@@ -196,167 +197,6 @@ class Summary(Event):
     noise_scale: Sample | None = None
     sharpness: Sample | None = None
     stable_up_to: float | None = None
-
-
-@dataclass(frozen=True)
-class Diverged:
-    """The number of runs of a batch size that diverged."""
-
-    batch_size: int | str
-    lr: float
-    diverged: int
-    seeds: int
-
-
-@dataclass(frozen=True)
-class TargetMissed:
-    """The number of runs of a batch size that missed the target; `best` is their best accuracy."""
-
-    batch_size: int | str
-    missed: int
-    seeds: int
-    best: Sample
-
-
-@dataclass(frozen=True)
-class TargetsMissed:
-    """The batch sizes that did not reach the target with every seed."""
-
-    missed: list[TargetMissed]
-
-
-@dataclass(frozen=True)
-class Ranked:
-    """The estimate of a batch size, and the p-value of its difference from the best.
-
-    `p` is corrected for the number of tests; it is `None` if no test was possible.
-    """
-
-    batch_size: int | str
-    estimate: Sample
-    p: float | None = None
-
-    @property
-    def is_significant(self) -> bool:
-        """True if the difference from the best is significant."""
-        return self.p is not None and self.p < SIGNIFICANCE_LEVEL
-
-
-@dataclass(frozen=True)
-class Ranking:
-    """Batch sizes sorted by a quantity, the best first.
-
-    `at` is the value at which they are compared, such as an equal number of updates.
-    """
-
-    quantity: str
-    best: Ranked
-    others: list[Ranked]
-    at: float | None = None
-
-    @property
-    def p(self) -> float | None:
-        """The smallest p-value; `None` if every batch size has a single seed."""
-        if all(ranked.estimate.count < 2 for ranked in (self.best, *self.others)):
-            return None
-        return min(1.0 if ranked.p is None else ranked.p for ranked in self.others)
-
-
-@dataclass(frozen=True)
-class CriticalBatchSize:
-    """The fit of updates to the target, `updates` · (1 + `batch_size` / B); `None` without a fit.
-
-    `noise_scales` are the medians of those measured first and last in the runs.
-    """
-
-    updates: float | None = None
-    batch_size: float | None = None
-    noise_scales: tuple[float, float] | None = None
-
-
-@dataclass(frozen=True)
-class LossIncreases:
-    """By batch size: the updates on which the full training loss increased, and those monitored."""
-
-    increases: dict[int | str, tuple[int, int]]
-    evenly_spread: bool
-
-
-@dataclass(frozen=True)
-class LearningRates:
-    """The search of a batch size's learning rate."""
-
-    tuned: Tuned
-    is_used: bool
-    has_range: bool
-
-
-@dataclass(frozen=True)
-class Sharpness:
-    """The sharpness at the end of the runs of a batch size, measured on `samples` samples.
-
-    `edge` is the last edge of stability; `near_edge` of the `probes` were close to theirs.
-    """
-
-    batch_size: int | str
-    last: Sample
-    samples: int
-    edge: float | None
-    near_edge: int
-    probes: int
-    momentum: float
-
-
-@dataclass(frozen=True)
-class GradientExponent:
-    """The power of B with which the deviation of a batch's gradient from the full one falls."""
-
-    exponent: Sample
-
-
-@dataclass(frozen=True)
-class SameLearningRate:
-    """A caveat: all batch sizes had the same learning rate."""
-
-    lr: float
-
-
-@dataclass(frozen=True)
-class SeveralMachines:
-    """A caveat: the seconds were measured on several machines."""
-
-    machines: list[str]
-
-
-@dataclass(frozen=True)
-class FewSeeds:
-    """A caveat: there are too few seeds."""
-
-    seeds: int
-
-
-Finding = (
-    Diverged
-    | TargetsMissed
-    | Ranking
-    | CriticalBatchSize
-    | LossIncreases
-    | LearningRates
-    | Sharpness
-    | GradientExponent
-    | SameLearningRate
-    | SeveralMachines
-    | FewSeeds
-)
-
-
-@dataclass(frozen=True)
-class Conclusions(Event):
-    """The findings of a comparison. As JSON they are written as a `Verdict`."""
-
-    name: ClassVar[str] = "conclusions"
-    lasting: ClassVar[bool] = False
-    findings: list[Finding]
 
 
 @dataclass(frozen=True)

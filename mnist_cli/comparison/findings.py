@@ -5,38 +5,188 @@
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from statistics import linear_regression
+from typing import ClassVar
 
-from mnist_cli.comparison.events import (
-    Conclusions,
-    CriticalBatchSize,
-    Diverged,
-    FewSeeds,
-    Finding,
-    GradientExponent,
-    LearningRates,
-    LossIncreases,
-    Ranked,
-    Ranking,
-    SameLearningRate,
-    SeveralMachines,
-    Sharpness,
-    TargetMissed,
-    TargetsMissed,
-)
+from mnist_cli.comparison.events import Tuned
 from mnist_cli.comparison.lr_search import STABLE_LOSS
 from mnist_cli.comparison.results import Results, Values
-from mnist_cli.comparison.run import CHECK_GROWTH
+from mnist_cli.comparison.run_training import CHECK_GROWTH
 from mnist_cli.comparison.stats import (
+    SIGNIFICANCE_LEVEL,
+    Sample,
     fit_critical_batch_size,
     holm,
     sample,
     welch_test,
 )
 from mnist_cli.config.compare import CompareConfig
+from mnist_cli.events import Event
 from mnist_cli.training.probes.alignment import AlignmentProbe
 
 EDGE_TOLERANCE = 0.15  # of 2 / learning rate: what counts as being at the edge of stability
+
+
+@dataclass(frozen=True)
+class Diverged:
+    """The number of runs of a batch size that diverged."""
+
+    batch_size: int | str
+    lr: float
+    diverged: int
+    seeds: int
+
+
+@dataclass(frozen=True)
+class TargetMissed:
+    """The number of runs of a batch size that missed the target; `best` is their best accuracy."""
+
+    batch_size: int | str
+    missed: int
+    seeds: int
+    best: Sample
+
+
+@dataclass(frozen=True)
+class TargetsMissed:
+    """The batch sizes that did not reach the target with every seed."""
+
+    missed: list[TargetMissed]
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """The estimate of a batch size, and the p-value of its difference from the best.
+
+    `p` is corrected for the number of tests; it is `None` if no test was possible.
+    """
+
+    batch_size: int | str
+    estimate: Sample
+    p: float | None = None
+
+    @property
+    def is_significant(self) -> bool:
+        """True if the difference from the best is significant."""
+        return self.p is not None and self.p < SIGNIFICANCE_LEVEL
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Batch sizes sorted by a quantity, the best first.
+
+    `at` is the value at which they are compared, such as an equal number of updates.
+    """
+
+    quantity: str
+    best: Ranked
+    others: list[Ranked]
+    at: float | None = None
+
+    @property
+    def p(self) -> float | None:
+        """The smallest p-value; `None` if every batch size has a single seed."""
+        if all(ranked.estimate.count < 2 for ranked in (self.best, *self.others)):
+            return None
+        return min(1.0 if ranked.p is None else ranked.p for ranked in self.others)
+
+
+@dataclass(frozen=True)
+class CriticalBatchSize:
+    """The fit of updates to the target, `updates` · (1 + `batch_size` / B); `None` without a fit.
+
+    `noise_scales` are the medians of those measured first and last in the runs.
+    """
+
+    updates: float | None = None
+    batch_size: float | None = None
+    noise_scales: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class LossIncreases:
+    """By batch size: the updates on which the full training loss increased, and those monitored."""
+
+    increases: dict[int | str, tuple[int, int]]
+    evenly_spread: bool
+
+
+@dataclass(frozen=True)
+class LearningRates:
+    """The search of a batch size's learning rate."""
+
+    tuned: Tuned
+    is_used: bool
+    has_range: bool
+
+
+@dataclass(frozen=True)
+class Sharpness:
+    """The sharpness at the end of the runs of a batch size, measured on `samples` samples.
+
+    `edge` is the last edge of stability; `near_edge` of the `probes` were close to theirs.
+    """
+
+    batch_size: int | str
+    last: Sample
+    samples: int
+    edge: float | None
+    near_edge: int
+    probes: int
+    momentum: float
+
+
+@dataclass(frozen=True)
+class GradientExponent:
+    """The power of B with which the deviation of a batch's gradient from the full one falls."""
+
+    exponent: Sample
+
+
+@dataclass(frozen=True)
+class SameLearningRate:
+    """A caveat: all batch sizes had the same learning rate."""
+
+    lr: float
+
+
+@dataclass(frozen=True)
+class SeveralMachines:
+    """A caveat: the seconds were measured on several machines."""
+
+    machines: list[str]
+
+
+@dataclass(frozen=True)
+class FewSeeds:
+    """A caveat: there are too few seeds."""
+
+    seeds: int
+
+
+Finding = (
+    Diverged
+    | TargetsMissed
+    | Ranking
+    | CriticalBatchSize
+    | LossIncreases
+    | LearningRates
+    | Sharpness
+    | GradientExponent
+    | SameLearningRate
+    | SeveralMachines
+    | FewSeeds
+)
+
+
+@dataclass(frozen=True)
+class Conclusions(Event):
+    """The findings of a comparison. As JSON they are written as a `Verdict`."""
+
+    name: ClassVar[str] = "conclusions"
+    lasting: ClassVar[bool] = False
+    findings: list[Finding]
 
 
 def conclusions(seconds: float, config: CompareConfig, results: Results) -> Conclusions:
@@ -91,7 +241,7 @@ def _target(results: Results) -> Iterator[Finding]:
     ):
         costs = results.target_costs(name)
         if len(costs) > 1:
-            yield rank(quantity, costs, higher=False, steps=CHECK_GROWTH - 1)
+            yield rank(quantity, costs, higher=False, resolution=CHECK_GROWTH - 1)
     yield from _critical_batch_size(results)
 
 
@@ -193,21 +343,21 @@ def rank(
     *,
     higher: bool,
     at: float | None = None,
-    steps: float = 0.0,
+    resolution: float = 0.0,
 ) -> Ranking:
     """Rank batch sizes, and test the differences from the best.
 
     Accuracies, of which the `higher` is better, are compared directly. Costs and losses vary by
-    factors, so their logarithms are compared. `steps` is the relative resolution of values that
-    were measured on a grid. The tests are corrected for the number of all pairs, since any batch
-    size could have been the best.
+    factors, so their logarithms are compared. `resolution` is the relative distance of the steps at
+    which values were measured. The tests are corrected for the number of all pairs, since any
+    batch size could have been the best.
     """
     samples = {size: sample(numbers) for size, numbers in values.items()}
     best, *others = sorted(samples, key=lambda s: -samples[s].mean if higher else samples[s].mean)
     scaled = samples
     if not higher:
         scaled = {s: sample([math.log(v) for v in numbers]) for s, numbers in values.items()}
-    tests = [welch_test(scaled[best], scaled[size], steps) for size in others]
+    tests = [welch_test(scaled[best], scaled[size], resolution) for size in others]
     pairs = len(samples) * len(others) // 2
     corrected = holm([1.0 if p is None else p for p in tests], pairs)
     ranked = [

@@ -4,22 +4,22 @@ import math
 from dataclasses import dataclass, field, replace
 
 from mnist_cli.comparison.events import RunEnd, Trial, Tuned
-from mnist_cli.comparison.plan import Run
+from mnist_cli.comparison.run import Run
 from mnist_cli.data.catalogue import CLASSES
 
 STABLE_LOSS = math.log(CLASSES) / 2  # a training that gets below it is called stable
 _LOWEST, _HIGHEST = -18, 9  # indices on the grid: rates from 1e-6 to 1000
 
 
-def grid(index: int) -> float:
+def rate_at(index: int) -> float:
     """Return a rate of the grid … 0.1, 0.2, 0.5, 1, 2, 5 …; index 0 is 1."""
     return float(f"{(1, 2, 5)[index % 3]}e{index // 3}")
 
 
-def nearest(rate: float) -> int:
+def nearest_index(rate: float) -> int:
     """Return the index of the grid's rate that is nearest on a logarithmic scale."""
     indices = range(_LOWEST, _HIGHEST + 1)
-    return min(indices, key=lambda index: abs(math.log(grid(index) / max(rate, 1e-12))))
+    return min(indices, key=lambda index: abs(math.log(rate_at(index) / max(rate, 1e-12))))
 
 
 @dataclass
@@ -44,7 +44,7 @@ class Search:
 
     def add(self, end: RunEnd) -> None:
         """Add the end of a trial."""
-        self.ends[nearest(end.lr)] = end
+        self.ends[nearest_index(end.lr)] = end
 
     def result(self) -> Tuned:
         """Return the best rate, and the range of stable rates around it, of a complete search."""
@@ -54,17 +54,17 @@ class Search:
             seconds=0.0,
             batch_size=self.run.batch_size,
             seed=self.run.config.seed,
-            lr=grid(best),
-            tried=[_tried(grid(k), self.ends[k]) for k in sorted(self.ends)],
+            lr=rate_at(best),
+            tried=[_tried(rate_at(k), self.ends[k]) for k in sorted(self.ends)],
             train_seconds=sum(end.train_seconds for end in self.ends.values()),
-            stable_from=grid(stable[0]) if stable else None,
-            stable_to=grid(stable[-1]) if stable else None,
+            stable_from=rate_at(stable[0]) if stable else None,
+            stable_to=rate_at(stable[-1]) if stable else None,
             at_edge=best in (_LOWEST, _HIGHEST),
         )
 
     def _climb(self) -> int:
         """Return the index of the next rate of the hill climb, or of the best if it is over."""
-        best = nearest(self.run.config.lr)
+        best = nearest_index(self.run.config.lr)
         while True:
             around = [k for k in (best, best + 1, best - 1) if _LOWEST <= k <= _HIGHEST]
             untried = [k for k in around if k not in self.ends]
@@ -96,7 +96,7 @@ class Search:
         return stable
 
     def _trial(self, index: int) -> Run:
-        run = replace(self.run, config=replace(self.run.config, lr=grid(index)))
+        run = replace(self.run, config=replace(self.run.config, lr=rate_at(index)))
         if run.config.until_accuracy is not None and not self.find_range:
             reached = [e.update for e in self.ends.values() if e.reason == "until-accuracy"]
             run = replace(run, end_updates=min(reached, default=None))

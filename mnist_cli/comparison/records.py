@@ -20,14 +20,14 @@ from typing import Any, ClassVar, Union, get_args, get_origin, get_type_hints
 from filelock import FileLock, Timeout
 
 from mnist_cli.comparison.events import REASONS, Change, Point, RunEnd
-from mnist_cli.comparison.plan import WITHOUT_EFFECT, Run
-from mnist_cli.comparison.run import RunTraining, SharedData
+from mnist_cli.comparison.run import WITHOUT_EFFECT, Run
+from mnist_cli.comparison.run_training import RunTraining, SharedData
 from mnist_cli.config.registry import PROBES
 from mnist_cli.data.batches import epoch_shape
 from mnist_cli.errors import CheckpointError, OutputError
 from mnist_cli.events import Event, ProbeEvent, values_of
 from mnist_cli.models.checkpoint import load_checkpoint, save_checkpoint
-from mnist_cli.runtime.files import write_atomic
+from mnist_cli.runtime.files import FileVersion, write_atomic
 from mnist_cli.training.probes.probes import probe_class
 from mnist_cli.training.state import TrainingState, versions_on
 
@@ -51,10 +51,7 @@ _KINDS: dict[str, type[Event]] = {kind.name: kind for kind in (Point, Change, Ru
 
 
 class RunFolder:
-    """A folder with the records of runs, on which several processes may work at once.
-
-    `finished_before` has the names of the runs that were finished when this process began.
-    """
+    """A folder with the records of runs, on which several processes may work at once."""
 
     def __init__(self, folder: str) -> None:
         """Create the folder if it does not exist.
@@ -67,7 +64,9 @@ class RunFolder:
         self._reported: set[Path] = set()  # damaged records, each of which is reported once
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            self.finished_before = {path.stem for path in self._folder.glob("*.jsonl")}
+            self._initial = {  # the records that were there when this process began
+                path: FileVersion.of(path, path.stat()) for path in self._folder.glob("*.jsonl")
+            }
         except OSError as error:
             raise OutputError(
                 f"--output {self._folder}: cannot make this folder: {error.strerror}; "
@@ -117,6 +116,14 @@ class RunFolder:
             return record
         self._report(path, "it is not the record of its run")
         return None
+
+    def finished_before(self, run: Run) -> bool:
+        """Return True if a finished run was finished when this process began.
+
+        A record that was damaged then has been replaced since.
+        """
+        initial = self._initial.get(self._path(run.name, ".jsonl"))
+        return initial is not None and not initial.was_replaced()
 
     def open(self, run: Run, data: SharedData) -> RunTraining:
         """Return the training of a run, resumed where it was interrupted or new."""

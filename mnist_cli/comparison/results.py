@@ -4,22 +4,18 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from statistics import median
+from typing import TYPE_CHECKING
 
-from mnist_cli.comparison.events import (
-    Change,
-    CompareStart,
-    Conclusions,
-    Point,
-    RunEnd,
-    Summary,
-    Tuned,
-)
+from mnist_cli.comparison.events import Change, CompareStart, Point, RunEnd, Summary, Tuned
 from mnist_cli.comparison.stats import Sample, interpolate, sample
 from mnist_cli.config.compare import FULL
 from mnist_cli.events import Event
 from mnist_cli.training.probes.alignment import AlignmentProbe
 from mnist_cli.training.probes.noise import NoiseProbe
 from mnist_cli.training.probes.sharpness import SharpnessProbe
+
+if TYPE_CHECKING:
+    from mnist_cli.comparison.findings import Conclusions
 
 Values = dict[int | str, list[float]]  # by batch size, a value a seed
 
@@ -44,12 +40,12 @@ class RunRecord:
 
 @dataclass
 class Results:
-    """The finished runs and the other events of a comparison."""
+    """The finished runs and the other events of a comparison, from its start on."""
 
-    start: CompareStart | None = None
+    start: CompareStart = field(init=False)
     runs: list[RunRecord] = field(default_factory=list)
     tuned: list[Tuned] = field(default_factory=list)
-    conclusions: Conclusions | None = None
+    conclusions: "Conclusions | None" = None
 
     @property
     def ends(self) -> list[RunEnd]:
@@ -67,17 +63,7 @@ class Results:
 
     def update_size(self, batch_size: int | str) -> int:
         """Return the number of samples in an update."""
-        assert self.start
         return self.start.samples if batch_size == FULL else int(batch_size)
-
-    def add(self, event: Event) -> None:
-        """Add an event of the comparison."""
-        if isinstance(event, CompareStart):
-            self.start = event
-        elif isinstance(event, Tuned):
-            self.tuned.append(event)
-        elif isinstance(event, Conclusions):
-            self.conclusions = event
 
     def add_run(self, record: Sequence[Event]) -> None:
         """Add the record of a finished run."""
@@ -164,7 +150,6 @@ class Results:
         ends = [run.end for run in runs]
         finished = [end for end in ends if end.reason not in ("diverged", "gave-up")]
         scored = [end for end in ends if end.reason != "diverged"]
-        assert self.start
         target = self.start.config["until_accuracy"] is not None
         tuned = next((t for t in self.tuned if t.batch_size == batch_size), None)
         noise = [run.noise[-1].noise_scale for run in runs if run.noise]

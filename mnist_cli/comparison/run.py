@@ -1,273 +1,159 @@
-"""One run of a comparison: a training that is measured as it goes."""
+"""The runs of a comparison, planned from its options."""
 
+import hashlib
+import json
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from typing import TypeVar
+import shlex
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields, replace
 
-from mnist_cli.comparison.events import Change, Point, RunEnd, RunProgress
-from mnist_cli.comparison.plan import Run
-from mnist_cli.comparison.stats import sample
-from mnist_cli.data.datasets import Split
-from mnist_cli.errors import DivergedError
-from mnist_cli.evaluation.metrics import EvaluationResult
-from mnist_cli.events import Event, ProbeEvent, Progress, Step
-from mnist_cli.models.digest import weights_sha256
-from mnist_cli.runtime.distributed.group import ProcessGroup
-from mnist_cli.runtime.signals import StopRequested, StopSignals
-from mnist_cli.runtime.threads import ThreadPool
-from mnist_cli.training.distributed import RunningSums
-from mnist_cli.training.state import TrainingState
-from mnist_cli.training.stopping import StopReason, StopRule
-from mnist_cli.training.trainer import Callback, Trainer
+from mnist_cli import __version__
+from mnist_cli.config.compare import FULL, CompareConfig, ResolvedComparison, sizes_in
+from mnist_cli.config.options import DEFAULT_BATCH_SIZE, Effect, names_where
+from mnist_cli.config.registry import NETWORKS, rate_of
+from mnist_cli.config.sources import flag
+from mnist_cli.config.train import ResolvedConfig, TrainConfig
+from mnist_cli.data.batches import epoch_shape
+from mnist_cli.errors import UsageError
 
-E = TypeVar("E", bound=Event)
-
-SPREAD = 12  # points, evenly spread over a run whose end is known; closer at its start
-_GROWTH = 1.5  # from the update of a point to that of the next, if the end is unknown
-CHECK_GROWTH = 1.05  # likewise, from one check of the target accuracy to the next
+WITHOUT_EFFECT = names_where(TrainConfig, lambda about: about.effect is Effect.PLACE)
+COMPARED, TRIAL = "arm", "trial"  # the purposes of runs, as JSON has them
+ENDLESS = 10**6  # epochs, for a run that ends by time or by its number of updates
 
 
 @dataclass(frozen=True)
-class SharedData:
-    """The samples, the thread pool and the clock that the runs of a comparison share."""
+class Run:
+    """A batch size with a seed: a resolved config, whose limits are the budget of the comparison.
 
-    train: Split
-    val: Split
-    test: Split
-    pool: ThreadPool
-    clock: Callable[[], float]
-    machine: str = ""
+    `end_updates` is the number of updates at which it ends, if that is known. `probe_ends` asks
+    for the probes at the start and the end only.
+    """
 
-
-class RunTraining(Callback):
-    """The training of a run: its state, and the record of the events so far."""
-
-    def __init__(
-        self,
-        run: Run,
-        data: SharedData,
-        state: TrainingState,
-        record: list[Event],
-        train_seconds: float,
-    ) -> None:
-        self.run = run
-        self.state = state
-        self.record = record
-        self.clock = data.clock
-        self._data = data
-        self._group = ProcessGroup()
-        self._trainer = Trainer(
-            run.config,
-            state,
-            data.train,
-            pool=data.pool,
-            clock=data.clock,
-            group=self._group,
-            planned=run.end_updates,  # the schedule runs over the run's own updates
-            train_seconds=train_seconds,
-        )
-        self._stop = StopRule(
-            planned=self._trainer.planned,
-            max_updates=run.config.max_updates,
-            max_seconds=run.config.max_seconds,
-            until_accuracy=run.config.until_accuracy,
-            seconds=lambda: self._trainer.train_seconds,
-            val_accuracy=self._val_accuracy,
-        )
-        self._record_is_complete = True  # up to the state's update
-        # By update and split, of the last update only.
-        self._scores: dict[tuple[int, str], EvaluationResult] = {}
-        self._loss_before: float | None = None
-        self._grid, self._target_checks = _Grid(_GROWTH), _Grid(CHECK_GROWTH)
-        end = run.end_updates
-        self._spread = {k * end // SPREAD for k in range(SPREAD)} if end else None
+    config: ResolvedConfig
+    end_updates: int | None
+    purpose: str = COMPARED
+    probe_ends: bool = False
 
     @property
-    def train_seconds(self) -> float:
-        """The seconds that its updates took."""
-        return self._trainer.train_seconds
+    def is_trial(self) -> bool:
+        """True if the run only tries a learning rate."""
+        return self.purpose == TRIAL
 
-    def events(self, signals: StopSignals) -> Iterator[Event]:
-        """Train and measure to the end; yield a `RunEnd` last, unless a signal came first.
+    @property
+    def batch_size(self) -> int | str:
+        """The samples in an update, or `full`."""
+        return FULL if self.config.batch_size is None else self.config.batch_size
 
-        The events before an interruption come first, so that a resumed run yields all its events.
-
-        Raises:
-            StopRequested: a signal came while something was measured, and the record lacks it.
-
-        """
-        self._group.listen(signals, self.clock)
-        yield from list(self.record)
-        try:
-            reason = yield from self._trainer.run(self._stop, self)
-            yield from self._finish(reason)
-        except StopRequested:
-            if not self._record_is_complete:
-                raise
-        except DivergedError:
-            yield self._keep(self._end("diverged"))
-
-    def before_training(self) -> Iterator[Event]:
-        """Measure the network as it is at the start."""
-        if not self.record:
-            yield from self._measure()
-        self._measure_loss_before_update()
-
-    def after_micro_batch(self, progress: Progress) -> Iterator[Event]:
-        """Report the progress."""
-        yield self._progress(progress)
-
-    def after_update(self, step: Step) -> Iterator[Event]:
-        """Measure what is due, and the loss before the next update."""
-        yield from self._measure()
-        self._measure_loss_before_update()
-
-    def after_epoch(self) -> Iterator[Event]:
-        """Reset the running sums, which are not reported."""
-        self.state.sums = RunningSums()
-        yield from ()
-
-    def _val_accuracy(self) -> float | None:
-        """Return the validation accuracy, or `None` if the target is not checked now."""
-        update = self.state.update
-        if update and (self._target_checks.has(update) or update >= self._trainer.planned):
-            return self._score("val").accuracy
-        return None
-
-    def _measure(self) -> Iterator[Event]:
-        """Measure what is due after an update, or before the first one."""
-        self._record_is_complete = False
-        update = self.state.update
-        if self._loss_before is not None:
-            after = self._score("train").loss
-            yield self._keep(Change(self.clock(), self.run.name, update, self._loss_before, after))
-        if not self.run.is_trial and not self._stop.reason(update):
-            early = self.run.end_updates and update * SPREAD < self.run.end_updates
-            if self._is_monitored(update) or (early and update.bit_count() == 1):
-                yield self._keep(self._point())
-            if update == 0:
-                yield from self._probe()
-            elif not self.run.probe_ends:
-                yield from self._named(self._trainer.probe_if_due())
-        self._record_is_complete = True
-
-    def _measure_loss_before_update(self) -> None:
-        """Measure the loss before the next update, if that is monitored."""
-        monitored = self._is_monitored(self.state.update) and not self.run.is_trial
-        self._loss_before = self._score("train").loss if monitored else None
-
-    def _is_monitored(self, update: int) -> bool:
-        """Return True if the loss is measured after `update` updates and after one more."""
-        return self._grid.has(update) if self._spread is None else update in self._spread
-
-    def _finish(self, stop_reason: StopReason) -> Iterator[Event]:
-        """Measure the network at the end, and complete the record."""
-        self._record_is_complete = False
-        point = self._point()
-        if not self.run.is_trial:
-            yield self._keep(point)
-            yield from self._probe()
-        reason: str = stop_reason
-        if reason != "until-accuracy":
-            reason = "completed" if self.run.config.until_accuracy is None else "gave-up"
-        yield self._keep(self._end(reason, point))
-
-    def _probe(self) -> Iterator[Event]:
-        yield from self._named(self._trainer.probe())
-
-    def _named(self, probes: Iterator[ProbeEvent]) -> Iterator[Event]:
-        """Add the run's name to the probes' events, and keep them."""
-        for event in probes:
-            yield self._keep(replace(event, arm=self.run.name))
-
-    def _score(self, split: str) -> EvaluationResult:
-        """Evaluate the network on a whole split, once for every update.
-
-        Raises:
-            DivergedError: the loss is not finite.
-
-        """
-        key = (self.state.update, split)
-        if key not in self._scores:
-            score = self._trainer.evaluate(getattr(self._data, split), split)
-            others = {k: v for k, v in self._scores.items() if k[0] == key[0]}
-            self._scores = {**others, key: score}
-        return self._scores[key]
-
-    def _point(self) -> Point:
-        train, test = self._score("train"), self._score("test")
-        val = self._score("val") if len(self._data.val) else None
-        return Point(
-            seconds=self.clock(),
-            arm=self.run.name,
-            batch_size=self.run.batch_size,
-            seed=self.run.config.seed,
-            update=self.state.update,
-            samples_seen=self._trainer.samples_seen,
-            train_seconds=self.train_seconds,
-            train_loss=train.loss,
-            train_accuracy=train.accuracy,
-            test_loss=test.loss,
-            test_accuracy=test.accuracy,
-            val_loss=val.loss if val else None,
-            val_accuracy=val.accuracy if val else None,
-        )
-
-    def _end(self, reason: str, point: Point | None = None) -> RunEnd:
-        changes = [c.after - c.before for c in self.record if isinstance(c, Change)]
-        return RunEnd(
-            seconds=self.clock(),
-            arm=self.run.name,
-            batch_size=self.run.batch_size,
-            seed=self.run.config.seed,
-            lr=self.run.config.lr,
-            reason=reason,
-            update=self.state.update,
-            samples_seen=self._trainer.samples_seen,
-            train_seconds=self.train_seconds,
-            train_loss=point.train_loss if point else None,
-            train_accuracy=point.train_accuracy if point else None,
-            test_loss=point.test_loss if point else None,
-            test_accuracy=point.test_accuracy if point else None,
-            val_loss=point.val_loss if point else None,
-            val_accuracy=point.val_accuracy if point else None,
-            watched=len(changes),
-            rises=sum(change > 0 for change in changes),
-            change_deviation=sample(changes).deviation if changes[1:] else None,
-            weights_sha256=weights_sha256(self.state.model.state_dict()) if point else None,
-            machine=self._data.machine,
-        )
-
-    def _progress(self, event: Progress) -> RunProgress:
-        config, end = self.run.config, self.run.end_updates
-        share = None
-        if end:
-            share = event.samples_seen / self._trainer.shape.samples_seen(end)
-        elif config.max_seconds:
-            share = self.train_seconds / config.max_seconds
-        return RunProgress(
-            seconds=event.seconds,
-            update=self.state.update,
-            samples_seen=event.samples_seen,
-            loss=event.loss,
-            share=None if share is None else min(share, 1.0),
-        )
-
-    def _keep(self, event: E) -> E:
-        self.record.append(event)
-        return event
+    @property
+    def name(self) -> str:
+        """The name of its files, which depends on all that has an effect on its results."""
+        value = {k: v for k, v in asdict(self).items() if k != "config"}
+        options = {k: v for k, v in asdict(self.config).items() if k not in WITHOUT_EFFECT}
+        text = json.dumps([__version__, value, options], sort_keys=True)
+        digest = hashlib.sha256(text.encode()).hexdigest()[:10]
+        kind = "trial-" if self.is_trial else ""
+        return f"{kind}{self.batch_size}-seed{self.config.seed}-lr{self.config.lr:g}-{digest}"
 
 
-class _Grid:
-    """The numbers 0, 1, 2, … of which each is `growth` times the one before, rounded up."""
+def plan_run(
+    config: ResolvedComparison,
+    size: int | None,
+    seed: int,
+    lr: float,
+    *,
+    samples: int,
+    purpose: str = COMPARED,
+) -> Run:
+    """Return the run of a batch size and a seed with a learning rate.
 
-    def __init__(self, growth: float) -> None:
-        self._growth = growth
-        self._place = 0
+    All runs minimise the plain cross-entropy, without label smoothing and augmentation.
 
-    def has(self, number: int) -> bool:
-        """Return True if a number is one of them; numbers must not decrease from call to call."""
-        while self._place < number:
-            self._place = max(self._place + 1, math.ceil(self._place * self._growth))
-        return self._place == number
+    Raises:
+        UsageError: the batch is larger than the training set.
+
+    """
+    updates = config.updates
+    trained = ResolvedConfig(
+        mode="batch" if size is None else "mini-batch",
+        batch_size=size,
+        micro_batch_size=config.micro_batch_size,
+        epochs=config.epochs or ENDLESS,
+        max_updates=updates,
+        max_seconds=config.seconds,
+        until_accuracy=config.until_accuracy,
+        model=config.model,
+        optimizer=config.optimizer,
+        lr=lr,
+        momentum=config.momentum,
+        weight_decay=config.weight_decay,
+        schedule=config.schedule,
+        label_smoothing=0.0,
+        augment=False,
+        subset=config.subset,
+        val_size=config.val_size,
+        dataset=config.dataset,
+        data_dir=config.data_dir,
+        probe=None if purpose == TRIAL else config.probe,
+        probe_every=config.probe_every or TrainConfig.probe_every,
+        probe_samples=config.probe_samples,
+        seed=seed,
+        device=config.device,
+        threads=config.threads,
+    )
+    shape = epoch_shape(trained, samples)
+    if config.epochs is not None:
+        updates = config.epochs * shape.updates
+    elif config.until_accuracy is not None:
+        trained = replace(trained, epochs=config.max_epochs)
+    return Run(trained, updates, purpose, probe_ends=config.probe_every is None)
+
+
+def learning_rate_of(config: CompareConfig, size: int | None, samples: int) -> float:
+    """Return the learning rate for a batch size, or the start of its search if it is tuned."""
+    base = config.lr
+    if base is None:
+        base = rate_of(NETWORKS[config.model].comparison_lr, config.optimizer, scaled=True)
+    ratio = (size or samples) / DEFAULT_BATCH_SIZE
+    power = {"fixed": 0.0, "sqrt": 0.5, "linear": 1.0, "tuned": 0.5}[config.lr_rule]
+    if config.lr_rule == "tuned":
+        ratio = min(ratio, 16.0)  # even larger batches rarely train with larger rates
+    return float(base * math.pow(ratio, power))
+
+
+def check_sizes(config: CompareConfig, samples: int) -> list[int | None]:
+    """Return the batch sizes of a comparison.
+
+    Raises:
+        UsageError: one is invalid, repeated, or larger than the training set.
+
+    """
+    sizes = sizes_in(config.batch_sizes)
+    for size in sizes:
+        if size is not None and size > samples:
+            raise UsageError(
+                f"--batch-sizes {config.batch_sizes}: {size} is more than the {samples:,} training "
+                "samples; full takes all of them"
+            )
+    return sizes
+
+
+def seeds_of(config: CompareConfig) -> range:
+    """Return the seeds of a comparison."""
+    return range(config.seed, config.seed + config.seeds)
+
+
+def command_of(config: CompareConfig) -> str:
+    """Return the command that repeats a comparison, with all options that are not the default."""
+    return shlex.join(["mnist-compare", *_options_of(config)])
+
+
+def _options_of(config: CompareConfig) -> Iterator[str]:
+    places = names_where(CompareConfig, lambda about: about.effect is Effect.PLACE)
+    for field in fields(CompareConfig):
+        value = getattr(config, field.name)
+        if value == field.default or field.name in places:
+            continue
+        if isinstance(value, bool):
+            yield flag(field.name)
+        else:
+            yield from (flag(field.name), str(value))

@@ -3,7 +3,9 @@
 from collections.abc import Callable
 from typing import assert_never
 
-from mnist_cli.comparison.events import (
+from mnist_cli.comparison.events import Sentence, Verdict
+from mnist_cli.comparison.findings import (
+    EDGE_TOLERANCE,
     Conclusions,
     CriticalBatchSize,
     Diverged,
@@ -14,13 +16,10 @@ from mnist_cli.comparison.events import (
     LossIncreases,
     Ranking,
     SameLearningRate,
-    Sentence,
     SeveralMachines,
     Sharpness,
     TargetsMissed,
-    Verdict,
 )
-from mnist_cli.comparison.findings import EDGE_TOLERANCE
 from mnist_cli.comparison.stats import Sample
 from mnist_cli.config.compare import FULL
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from mnist_cli.comparison.compare import compare
-from mnist_cli.comparison.events import Change, Conclusions, Point, Ranking, RunEnd
-from mnist_cli.comparison.findings import conclusions
+from mnist_cli.comparison.events import Change, Point, RunEnd
+from mnist_cli.comparison.findings import Conclusions, Ranking, conclusions
 from mnist_cli.comparison.results import Results
 from mnist_cli.config.compare import CompareConfig, resolve, sizes_in
 from mnist_cli.config.train import TrainConfig

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from mnist_cli.comparison.events import CompareEnd, RunEnd, Tuned
-from mnist_cli.comparison.lr_search import STABLE_LOSS, Search, grid, nearest
-from mnist_cli.comparison.plan import learning_rate_of, plan_run
+from mnist_cli.comparison.lr_search import STABLE_LOSS, Search, nearest_index, rate_at
+from mnist_cli.comparison.run import learning_rate_of, plan_run
 from mnist_cli.config.compare import CompareConfig, resolve
 from tests.helpers.comparisons import of, run
 
@@ -19,9 +19,9 @@ def test_the_tuned_rate_is_better_on_held_out_samples_than_its_neighbours_which_
     events = run(replace(asked, lr_rule="tuned", val_size=300, seeds=1, batch_sizes="30,full"))
     for tuned in of(Tuned, events):
         tried = {trial.lr: trial for trial in tuned.tried}
-        place = nearest(tuned.lr)
+        place = nearest_index(tuned.lr)
         best = tried[tuned.lr].val_loss
-        for neighbour in (grid(place - 1), grid(place + 1)):
+        for neighbour in (rate_at(place - 1), rate_at(place + 1)):
             assert best <= tried[neighbour].val_loss
         assert tuned.train_seconds == pytest.approx(sum(t.train_seconds for t in tuned.tried))
         (end,) = [e for e in of(RunEnd, events) if e.batch_size == tuned.batch_size][-1:]
@@ -39,15 +39,15 @@ def test_the_stable_range_ends_where_the_next_rate_does_not_train(
     assert len(inside) >= 2
     assert all(t.stable and t.train_loss <= STABLE_LOSS for t in inside)
     tried = {trial.lr: trial for trial in tuned.tried}
-    assert not tried[grid(nearest(tuned.stable_from) - 1)].stable
-    assert not tried[grid(nearest(tuned.stable_to) + 1)].stable
+    assert not tried[rate_at(nearest_index(tuned.stable_from) - 1)].stable
+    assert not tried[rate_at(nearest_index(tuned.stable_to) + 1)].stable
 
 
 def test_the_grid_has_three_rates_a_decade() -> None:
-    assert [grid(place) for place in range(-4, 4)] == [0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10]
-    assert all(nearest(grid(place)) == place for place in range(-18, 9))
-    assert grid(nearest(0.03)) == 0.02
-    assert grid(nearest(0.04)) == 0.05
+    assert [rate_at(place) for place in range(-4, 4)] == [0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10]
+    assert all(nearest_index(rate_at(place)) == place for place in range(-18, 9))
+    assert rate_at(nearest_index(0.03)) == 0.02
+    assert rate_at(nearest_index(0.04)) == 0.05
 
 
 def climb(loss: Callable[[float], float], start: float, asked: CompareConfig) -> tuple[float, int]:
@@ -70,7 +70,7 @@ def climb(loss: Callable[[float], float], start: float, asked: CompareConfig) ->
 def test_the_search_climbs_to_the_best_from_anywhere(start: float, asked: CompareConfig) -> None:
     found, tried = climb(lambda lr: abs(math.log(lr / 0.2)), start, asked)
     assert found == 0.2
-    assert tried <= abs(nearest(start) - nearest(0.2)) + 3
+    assert tried <= abs(nearest_index(start) - nearest_index(0.2)) + 3
 
 
 @pytest.mark.parametrize("start", [0.05, 50])

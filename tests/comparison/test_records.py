@@ -14,10 +14,11 @@ import pytest
 from filelock import FileLock
 
 from mnist_cli.comparison import compare
-from mnist_cli.comparison.events import Change, CompareEnd, Conclusions, Point, RunEnd, RunStart
-from mnist_cli.comparison.plan import plan_run
+from mnist_cli.comparison.events import Change, CompareEnd, Point, RunEnd, RunStart
+from mnist_cli.comparison.findings import Conclusions
 from mnist_cli.comparison.records import RunFolder, event_from_json
-from mnist_cli.comparison.run import SharedData
+from mnist_cli.comparison.run import plan_run
+from mnist_cli.comparison.run_training import SharedData
 from mnist_cli.config.compare import CompareConfig, resolve
 from mnist_cli.errors import MnistError, TerminatedRunError, ThresholdNotMetError
 from mnist_cli.runtime.signals import StopRequested

@@ -10,10 +10,9 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
-from mnist_cli.comparison.compare import compare
-from mnist_cli.comparison.events import RunEnd, Waiting
+from mnist_cli.comparison.compare import Worker, compare
+from mnist_cli.comparison.events import CompareEnd, RunEnd, RunStart, Waiting
 from mnist_cli.comparison.records import RunFolder
-from mnist_cli.comparison.worker import Worker
 from mnist_cli.config.compare import CompareConfig, resolve
 from mnist_cli.runtime.signals import StopSignals
 from tests.helpers.comparisons import of, run, timeless
@@ -131,6 +130,26 @@ def test_further_processes_end_with_the_first(
         assert "the same command goes on" in done.err
         assert all(free(path) for path in locks)
     wait_until(lambda: all(free(path) for path in locks))
+
+
+def test_a_damaged_record_that_another_process_mends_is_not_from_before(
+    asked: CompareConfig,
+) -> None:
+    config = replace(asked, seeds=1)
+    run(config)
+    damaged = sorted(Path(asked.output).glob("*.jsonl"))[0]
+    whole = damaged.read_bytes()
+    damaged.write_text("{")
+    comparison = compare(config)
+    made = [next(comparison)]  # it has begun
+    replacement = damaged.with_suffix(".new")
+    replacement.write_bytes(whole)
+    replacement.replace(damaged)
+    made += comparison
+    assert [start.arm for start in of(RunStart, made) if not start.finished_before] == [
+        damaged.stem
+    ]
+    assert of(CompareEnd, made)[0].arms_run == 1
 
 
 def test_ranks_are_refused(shell: Shell) -> None:

@@ -33,7 +33,6 @@ def draw(results: Results, path: str, panel: str) -> bytes:
 
 
 def _default_panel(results: Results) -> str:
-    assert results.start
     if results.start.config["lr_range"]:
         return "rates"
     if results.target_costs("update"):

@@ -16,7 +16,6 @@ _TEMPLATE = Path(__file__).with_name("compare.html")
 
 def render(results: Results) -> str:
     """Return the page: curves, table, conclusions and command."""
-    assert results.start
     start, config = results.start, results.start.config
     title = f"Batch sizes {config['batch_sizes'].replace(',', ', ')}: {config['model']}"
     facts = [

@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from mnist_cli.comparison.compare import compare
-from mnist_cli.comparison.events import Conclusions, SeveralMachines
+from mnist_cli.comparison.findings import Conclusions, SeveralMachines
 from mnist_cli.comparison.results import Results
 from mnist_cli.config.compare import CompareConfig
 from mnist_cli.errors import UsageError
@@ -45,10 +46,9 @@ def test_a_page_has_no_address_to_load_anything_from(results: Results) -> None:
 
 
 def test_a_text_cannot_end_the_pages_script(results: Results) -> None:
-    assert results.start
-    changed = replace(results, start=replace(results.start, command="</script><b>{{ data }}"))
-    found = Conclusions(0.0, [SeveralMachines(["</script><b>", "other"])])
-    changed = replace(changed, conclusions=found)
+    changed = copy(results)
+    changed.start = replace(results.start, command="</script><b>{{ data }}")
+    changed.conclusions = Conclusions(0.0, [SeveralMachines(["</script><b>", "other"])])
     written = compare_page.render(changed)
     assert "<b>" not in written
     assert "&lt;/script&gt;&lt;b&gt;{{ data }}" in written

@@ -1,0 +1,278 @@
+"""One run of a comparison: a training that is measured as it goes."""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from mnist_cli.comparison.events import Change, Point, RunEnd, RunProgress
+from mnist_cli.comparison.run import Run
+from mnist_cli.comparison.stats import sample
+from mnist_cli.data.datasets import Split
+from mnist_cli.errors import DivergedError
+from mnist_cli.evaluation.metrics import EvaluationResult
+from mnist_cli.events import Event, ProbeEvent, Progress, Step
+from mnist_cli.models.digest import weights_sha256
+from mnist_cli.runtime.distributed.group import ProcessGroup
+from mnist_cli.runtime.signals import StopRequested, StopSignals
+from mnist_cli.runtime.threads import ThreadPool
+from mnist_cli.training.distributed import RunningSums
+from mnist_cli.training.state import TrainingState
+from mnist_cli.training.stopping import StopReason, StopRule
+from mnist_cli.training.trainer import Callback, Trainer
+
+E = TypeVar("E", bound=Event)
+
+SPREAD = 12  # points, evenly spread over a run whose end is known; closer at its start
+_GROWTH = 1.5  # from the update of a point to that of the next, if the end is unknown
+CHECK_GROWTH = 1.05  # likewise, from one check of the target accuracy to the next
+
+
+@dataclass(frozen=True)
+class SharedData:
+    """The samples, the thread pool and the clock that the runs of a comparison share."""
+
+    train: Split
+    val: Split
+    test: Split
+    pool: ThreadPool
+    clock: Callable[[], float]
+    machine: str = ""
+
+
+class RunTraining(Callback):
+    """The training of a run: its state, and the record of the events so far."""
+
+    def __init__(
+        self,
+        run: Run,
+        data: SharedData,
+        state: TrainingState,
+        record: list[Event],
+        train_seconds: float,
+    ) -> None:
+        self.run = run
+        self.state = state
+        self.record = record
+        self.clock = data.clock
+        self._data = data
+        self._group = ProcessGroup()
+        self._trainer = Trainer(
+            run.config,
+            state,
+            data.train,
+            pool=data.pool,
+            clock=data.clock,
+            group=self._group,
+            planned=run.end_updates,  # the schedule runs over the run's own updates
+            train_seconds=train_seconds,
+        )
+        self._stop = StopRule(
+            planned=self._trainer.planned,
+            max_updates=run.config.max_updates,
+            max_seconds=run.config.max_seconds,
+            until_accuracy=run.config.until_accuracy,
+            seconds=lambda: self._trainer.train_seconds,
+            val_accuracy=self._val_accuracy,
+        )
+        self._record_is_complete = True  # up to the state's update
+        # By update and split, of the last update only.
+        self._scores: dict[tuple[int, str], EvaluationResult] = {}
+        self._loss_before: float | None = None
+        self._growing_steps, self._target_checks = (
+            _GeometricSteps(_GROWTH),
+            _GeometricSteps(CHECK_GROWTH),
+        )
+        end = run.end_updates
+        self._spread = {k * end // SPREAD for k in range(SPREAD)} if end else None
+
+    @property
+    def train_seconds(self) -> float:
+        """The seconds that its updates took."""
+        return self._trainer.train_seconds
+
+    def events(self, signals: StopSignals) -> Iterator[Event]:
+        """Train and measure to the end; yield a `RunEnd` last, unless a signal came first.
+
+        The events before an interruption come first, so that a resumed run yields all its events.
+
+        Raises:
+            StopRequested: a signal came while something was measured, and the record lacks it.
+
+        """
+        self._group.listen(signals, self.clock)
+        yield from list(self.record)
+        try:
+            reason = yield from self._trainer.run(self._stop, self)
+            yield from self._finish(reason)
+        except StopRequested:
+            if not self._record_is_complete:
+                raise
+        except DivergedError:
+            yield self._keep(self._end("diverged"))
+
+    def before_training(self) -> Iterator[Event]:
+        """Measure the network as it is at the start."""
+        if not self.record:
+            yield from self._measure()
+        self._measure_loss_before_update()
+
+    def after_micro_batch(self, progress: Progress) -> Iterator[Event]:
+        """Report the progress."""
+        yield self._progress(progress)
+
+    def after_update(self, step: Step) -> Iterator[Event]:
+        """Measure what is due, and the loss before the next update."""
+        yield from self._measure()
+        self._measure_loss_before_update()
+
+    def after_epoch(self) -> Iterator[Event]:
+        """Reset the running sums, which are not reported."""
+        self.state.sums = RunningSums()
+        yield from ()
+
+    def _val_accuracy(self) -> float | None:
+        """Return the validation accuracy, or `None` if the target is not checked now."""
+        update = self.state.update
+        if update and (self._target_checks.includes(update) or update >= self._trainer.planned):
+            return self._score("val").accuracy
+        return None
+
+    def _measure(self) -> Iterator[Event]:
+        """Measure what is due after an update, or before the first one."""
+        self._record_is_complete = False
+        update = self.state.update
+        if self._loss_before is not None:
+            after = self._score("train").loss
+            yield self._keep(Change(self.clock(), self.run.name, update, self._loss_before, after))
+        if not self.run.is_trial and not self._stop.reason(update):
+            early = self.run.end_updates and update * SPREAD < self.run.end_updates
+            if self._is_monitored(update) or (early and update.bit_count() == 1):
+                yield self._keep(self._point())
+            if update == 0:
+                yield from self._probe()
+            elif not self.run.probe_ends:
+                yield from self._named(self._trainer.probe_if_due())
+        self._record_is_complete = True
+
+    def _measure_loss_before_update(self) -> None:
+        """Measure the loss before the next update, if that is monitored."""
+        monitored = self._is_monitored(self.state.update) and not self.run.is_trial
+        self._loss_before = self._score("train").loss if monitored else None
+
+    def _is_monitored(self, update: int) -> bool:
+        """Return True if the loss is measured after `update` updates and after one more."""
+        return (
+            self._growing_steps.includes(update) if self._spread is None else update in self._spread
+        )
+
+    def _finish(self, stop_reason: StopReason) -> Iterator[Event]:
+        """Measure the network at the end, and complete the record."""
+        self._record_is_complete = False
+        point = self._point()
+        if not self.run.is_trial:
+            yield self._keep(point)
+            yield from self._probe()
+        reason: str = stop_reason
+        if reason != "until-accuracy":
+            reason = "completed" if self.run.config.until_accuracy is None else "gave-up"
+        yield self._keep(self._end(reason, point))
+
+    def _probe(self) -> Iterator[Event]:
+        yield from self._named(self._trainer.probe())
+
+    def _named(self, probes: Iterator[ProbeEvent]) -> Iterator[Event]:
+        """Add the run's name to the probes' events, and keep them."""
+        for event in probes:
+            yield self._keep(replace(event, arm=self.run.name))
+
+    def _score(self, split: str) -> EvaluationResult:
+        """Evaluate the network on a whole split, once for every update.
+
+        Raises:
+            DivergedError: the loss is not finite.
+
+        """
+        key = (self.state.update, split)
+        if key not in self._scores:
+            score = self._trainer.evaluate(getattr(self._data, split), split)
+            others = {k: v for k, v in self._scores.items() if k[0] == key[0]}
+            self._scores = {**others, key: score}
+        return self._scores[key]
+
+    def _point(self) -> Point:
+        train, test = self._score("train"), self._score("test")
+        val = self._score("val") if len(self._data.val) else None
+        return Point(
+            seconds=self.clock(),
+            arm=self.run.name,
+            batch_size=self.run.batch_size,
+            seed=self.run.config.seed,
+            update=self.state.update,
+            samples_seen=self._trainer.samples_seen,
+            train_seconds=self.train_seconds,
+            train_loss=train.loss,
+            train_accuracy=train.accuracy,
+            test_loss=test.loss,
+            test_accuracy=test.accuracy,
+            val_loss=val.loss if val else None,
+            val_accuracy=val.accuracy if val else None,
+        )
+
+    def _end(self, reason: str, point: Point | None = None) -> RunEnd:
+        changes = [c.after - c.before for c in self.record if isinstance(c, Change)]
+        return RunEnd(
+            seconds=self.clock(),
+            arm=self.run.name,
+            batch_size=self.run.batch_size,
+            seed=self.run.config.seed,
+            lr=self.run.config.lr,
+            reason=reason,
+            update=self.state.update,
+            samples_seen=self._trainer.samples_seen,
+            train_seconds=self.train_seconds,
+            train_loss=point.train_loss if point else None,
+            train_accuracy=point.train_accuracy if point else None,
+            test_loss=point.test_loss if point else None,
+            test_accuracy=point.test_accuracy if point else None,
+            val_loss=point.val_loss if point else None,
+            val_accuracy=point.val_accuracy if point else None,
+            watched=len(changes),
+            rises=sum(change > 0 for change in changes),
+            change_deviation=sample(changes).deviation if changes[1:] else None,
+            weights_sha256=weights_sha256(self.state.model.state_dict()) if point else None,
+            machine=self._data.machine,
+        )
+
+    def _progress(self, event: Progress) -> RunProgress:
+        config, end = self.run.config, self.run.end_updates
+        share = None
+        if end:
+            share = event.samples_seen / self._trainer.shape.samples_seen(end)
+        elif config.max_seconds:
+            share = self.train_seconds / config.max_seconds
+        return RunProgress(
+            seconds=event.seconds,
+            update=self.state.update,
+            samples_seen=event.samples_seen,
+            loss=event.loss,
+            share=None if share is None else min(share, 1.0),
+        )
+
+    def _keep(self, event: E) -> E:
+        self.record.append(event)
+        return event
+
+
+class _GeometricSteps:
+    """The numbers 0, 1, 2, … of which each is `growth` times the one before, rounded up."""
+
+    def __init__(self, growth: float) -> None:
+        self._growth = growth
+        self._place = 0
+
+    def includes(self, number: int) -> bool:
+        """Return True if a number is one of them; numbers must not decrease from call to call."""
+        while self._place < number:
+            self._place = max(self._place + 1, math.ceil(self._place * self._growth))
+        return self._place == number
