@@ -21,7 +21,7 @@ from mnist_cli.export.graph import layers_of
 from mnist_cli.models.checkpoint import Checkpoint, Position, load_checkpoint, save_checkpoint
 from mnist_cli.models.digest import weights_sha256
 from mnist_cli.models.networks import build_model
-from tests.helpers.shell import BIN, Shell
+from tests.helpers.shell import Shell
 
 ENDINGS = ("html", "onnx", "safetensors")
 
@@ -134,7 +134,7 @@ def test_dashes_are_the_standard_streams(shell: Shell, trained: Path, ending: st
     shell("mnist-export", str(trained), f"a.{ending}")
     for output in ("-", "/dev/stdout"):
         piped = subprocess.run(
-            [BIN / "mnist-export", "-", output, "--format", ending],
+            ["mnist-export", "-", output, "--format", ending],
             input=trained.read_bytes(),
             capture_output=True,
             env=shell.env,
@@ -241,7 +241,7 @@ def test_a_broken_extra_is_told_as_a_missing_one_is(shell: Shell, trained: Path,
 def test_nothing_binary_goes_to_a_terminal(shell: Shell, trained: Path) -> None:
     leader, follower = os.openpty()
     done = subprocess.run(
-        [BIN / "mnist-export", trained, "-", "--format", "onnx"],
+        ["mnist-export", trained, "-", "--format", "onnx"],
         stdout=follower,
         stderr=subprocess.PIPE,
         env=shell.env,

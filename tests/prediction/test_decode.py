@@ -13,6 +13,7 @@ from PIL import Image
 from mnist_cli.errors import DataError
 from mnist_cli.prediction.decode import read_image
 from tests.helpers.hostile import HOSTILE, encoded, jpeg_with, tiff
+from tests.torture.amount import count
 
 # Reads the files named on the command line; prints the outcome of each and the memory it takes.
 READER = """
@@ -57,6 +58,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, obj
     return dict(zip(HOSTILE, map(json.loads, done.stdout.splitlines()), strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_malicious_file_is_refused_in_one_line_or_read(
     name: str, hostile: dict[str, dict[str, object]]
@@ -71,6 +73,7 @@ def test_a_malicious_file_is_refused_in_one_line_or_read(
         assert outcome == [28, 28]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
 def test_no_file_takes_more_than_300_mb(hostile: dict[str, dict[str, object]]) -> None:
     growths = [float(str(result["growth"])) for result in hostile.values()]
@@ -122,14 +125,14 @@ def test_a_truncated_file_is_refused(
 @pytest.mark.parametrize("name", SAMPLES)
 def test_damage_is_a_data_error_at_most(name: str, capfd: pytest.CaptureFixture[str]) -> None:
     random = Random(3)
-    read = 0
-    for _ in range(60):
+    cases, read = count(12, 60), 0
+    for _ in range(cases):
         source = bytearray(SAMPLES[name])
-        for _ in range(3):
+        for _ in range(9):
             source[random.randrange(200)] = random.randrange(256)
         with contextlib.suppress(DataError):
             read += read_image(bytes(source), "x").shape == (28, 28)
-    assert read < 60, "none was damaged"
+    assert read < cases, "none was damaged"
     assert capfd.readouterr() == ("", "")
 
 
