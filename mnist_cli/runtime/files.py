@@ -35,6 +35,10 @@ class OutputLockedError(OutputError):
     """Another program is writing the file."""
 
 
+class NoReaderError(OutputError):
+    """Nobody reads the FIFO."""
+
+
 class OutputLock:
     """An exclusive lock on an output file, which is written atomically while the lock is held.
 
@@ -102,18 +106,19 @@ class OutputLock:
         finally:
             _remove(self._temp)
 
-    def write(self, data: bytes | bytearray) -> None:
+    def write(self, data: bytes | bytearray, *, wait: bool = True) -> None:
         """Replace the contents of the file: a reader sees all of the old ones or all of the new.
 
-        The new contents are on the disk when this returns.
+        The new contents are on the disk when this returns. A FIFO waits for its reader.
 
         Raises:
             OutputError: the file could not be written; an earlier one is unchanged.
+            NoReaderError: with `wait=False`, nobody reads the FIFO.
 
         """
         try:
             if self.is_special:
-                self.path.write_bytes(data)
+                _write_special(self.path, data, wait=wait)
                 return
             try:
                 self._write_temp(data, sync=True)
@@ -289,6 +294,19 @@ def _check_special(path: Path) -> None:
         raise OutputError(f"{_printable(path)} is a socket; name a file")
     if not os.access(path, os.W_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+
+def _write_special(path: Path, data: bytes | bytearray, *, wait: bool) -> None:
+    """Write to a device or a FIFO."""
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_TRUNC | (0 if wait else os.O_NONBLOCK))
+    except OSError as error:
+        if not wait and error.errno == errno.ENXIO:
+            raise NoReaderError(f"nobody reads {_printable(path)}") from None
+        raise
+    os.set_blocking(handle, True)
+    with open(handle, "wb") as file:  # noqa: PTH123
+        file.write(data)
 
 
 def _is_at(handle: int, path: Path) -> bool:

@@ -63,7 +63,10 @@ class StopSignals:
 
     @contextmanager
     def default_handlers(self) -> Iterator[None]:
-        """Let signals end the program at once in the block, which may wait for ever."""
+        """Let signals end the program at once in the block, which may wait for ever.
+
+        A signal that was received before ends nothing: look at `error` within the block.
+        """
         self._restore()
         try:
             yield

@@ -9,8 +9,8 @@ from pathlib import Path
 from mnist_cli.config.train import ResolvedConfig, TrainConfig
 from mnist_cli.errors import OutputError, UsageError
 from mnist_cli.models.checkpoint import HISTORY_BYTES, Checkpoint, Position, encode
-from mnist_cli.runtime.files import OutputLock, write_standard_output
-from mnist_cli.runtime.signals import StopSignals
+from mnist_cli.runtime.files import NoReaderError, OutputLock, write_standard_output
+from mnist_cli.runtime.signals import StopRequested, StopSignals
 
 
 class Saver:
@@ -66,18 +66,27 @@ class Saver:
         return checkpoint.position != self.saved and (last or not self._is_stream)
 
     def save(self, checkpoint: Checkpoint) -> None:
-        """Write a checkpoint, and remember its position."""
+        """Write a checkpoint, and remember its position.
+
+        Raises:
+            StopRequested: there was a signal, and nobody reads the FIFO to write to.
+
+        """
         if self._is_writing:
-            self._write(encode(checkpoint))
+            try:
+                self._write(encode(checkpoint))
+            except NoReaderError:
+                raise StopRequested from None
         self.saved = checkpoint.position
 
     def _write(self, data: bytes) -> None:
-        # Opening a FIFO waits for a reader: a signal must be able to end that.
+        # Opening a FIFO waits for a reader: a signal must be able to end that, also one that was
+        # received just before the handlers were replaced.
         with self._signals.default_handlers() if self._is_stream else nullcontext():
             if self._lock is None:
                 write_standard_output(data)
             else:
-                self._lock.write(data)
+                self._lock.write(data, wait=self._signals.error is None)
 
     def resume_hint(self) -> str:
         """Return how to resume after an interruption."""

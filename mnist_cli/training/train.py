@@ -194,13 +194,12 @@ class _Run(Callback):
                 reason: str = yield from self._trainer.run(self._stop, self)
                 if self._trainer.state.sums.samples or self._test_score is None:
                     self._evaluate()
+                self._save(last=True)
             except StopRequested:
                 reason = "interrupted"
             except PeerError as error:
                 reason, lost = "interrupted", error
-            if reason != "interrupted":
-                self._save(last=True)
-            elif self._trainer.state.update > self._first_update:
+            if reason == "interrupted" and self._trainer.state.update > self._first_update:
                 self._save()
             yield self._end(reason)
         except DivergedError as error:

@@ -12,7 +12,7 @@ import pytest
 
 from mnist_cli.errors import OutputError
 from mnist_cli.runtime import files
-from mnist_cli.runtime.files import OutputLock, check_writable, write_atomic
+from mnist_cli.runtime.files import NoReaderError, OutputLock, check_writable, write_atomic
 
 BOTH: list[Callable[[Path], None]] = [lambda path: write_atomic(path, b"new"), check_writable]
 both = pytest.mark.parametrize("call", BOTH, ids=["write_atomic", "check_writable"])
@@ -167,3 +167,15 @@ def test_a_pipe_of_the_shell_is_written_to() -> None:
     finally:
         os.close(reading)
         os.close(writing)
+
+
+def test_a_fifo_that_nobody_reads_is_waited_for_only_if_told(tmp_path: Path) -> None:
+    path = tmp_path / "fifo"
+    os.mkfifo(path)
+    with OutputLock(path) as lock:
+        with pytest.raises(NoReaderError):
+            lock.write(b"data", wait=False)
+        reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        lock.write(b"data", wait=False)
+        assert os.read(reader, 10) == b"data"
+        os.close(reader)

@@ -11,10 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from mnist_cli.errors import TerminatedRunError
 from mnist_cli.models.checkpoint import load_checkpoint
+from mnist_cli.training import train as training
 from tests.helpers.fork_server import Child, ForkServer
 from tests.helpers.shell import Shell
-from tests.helpers.trainings import Configure, end_of
+from tests.helpers.trainings import Configure, SignalAt, end_of
 from tests.torture.amount import count
 
 OPTIONS = "--model linear --subset 640 --epochs 3 --save-every 4 --log-interval 3 --json".split()
@@ -185,3 +187,13 @@ def test_one_signal_is_enough_where_nobody_reads(shell: Shell) -> None:
     _, err = process.communicate(timeout=60)
     assert process.returncode == 143
     assert b"Traceback" not in err
+
+
+def test_a_signal_just_before_the_save_is_enough_too(
+    small: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    monkeypatch.setattr(training, "StopSignals", SignalAt)
+    SignalAt.place, SignalAt.looks = 5, 0
+    with pytest.raises(TerminatedRunError, match="nothing new was written"):
+        list(training.train(small(model="linear", output=str(tmp_path / "fifo"))))
