@@ -25,9 +25,8 @@ from mnist_cli.cli.measured import (
     load_measured_results,
     options_digest,
 )
-from mnist_cli.config.presets import PRESETS, TRAIN, preset_names
 from mnist_cli.config.registry import NETWORKS
-from mnist_cli.config.sources import build_config, toml_file
+from mnist_cli.config.sources import PRESETS, TRAIN, build_config, preset_names, toml_file
 from mnist_cli.config.train import TrainConfig
 from mnist_cli.runtime.device import processor, usable_cores
 

@@ -10,10 +10,9 @@ from typing import Any
 from torch.utils.data import DataLoader
 
 from benchmarks.references import torchvision_mnist
-from mnist_cli.data.augment import ShiftAugmented
-from mnist_cli.data.batches import epoch_updates
+from mnist_cli.data.batches import ShiftAugmented, epoch_updates
 from mnist_cli.data.datasets import load_dataset
-from mnist_cli.models.layers import Normalize
+from mnist_cli.models.networks import Normalize
 
 
 def samples_per_second(batches: Iterable[Any], most: int | None) -> float:

@@ -18,8 +18,8 @@ from mnist_cli.cli.doctor import Check
 from mnist_cli.cli.listings import Entry, models_of, presets_of
 from mnist_cli.cli.measured import Measurement, load_measured_results
 from mnist_cli.comparison import events as comparison_events
-from mnist_cli.config.presets import COMPARE, PRESETS, TRAIN
 from mnist_cli.config.registry import NETWORKS, PROBES
+from mnist_cli.config.sources import COMPARE, PRESETS, TRAIN
 from mnist_cli.errors import MEANINGS
 from mnist_cli.events import Event, ProbeEvent
 from mnist_cli.training.probes.probes import probe_class

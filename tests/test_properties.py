@@ -17,10 +17,10 @@ from PIL import Image
 from mnist_cli.config import sources as options
 from mnist_cli.config.options import Option
 from mnist_cli.config.train import TrainConfig
-from mnist_cli.data import idx
+from mnist_cli.data.datasets import parse_idx
 from mnist_cli.errors import DataError, UsageError
 from mnist_cli.models.checkpoint import load_checkpoint, save_checkpoint
-from mnist_cli.models.pickle_screening import check_pickle, screen
+from mnist_cli.models.pickle_screening import _check_pickle, screen
 from mnist_cli.prediction.decode import read_image
 from mnist_cli.runtime.files import write_atomic
 
@@ -42,7 +42,7 @@ def test_an_idx_file_is_read_as_it_was_written(
     size = math.prod(shape)
     values = data.draw(st.lists(st.integers(low, high), min_size=size, max_size=size))
     header = struct.pack(f">HBB{len(shape)}I", 0, code, len(shape), *shape)
-    found = idx.parse(bytearray(header + struct.pack(f">{size}{kind}", *values)), "here")
+    found = parse_idx(bytearray(header + struct.pack(f">{size}{kind}", *values)), "here")
     assert list(found.shape) == shape
     assert found.flatten().tolist() == values
 
@@ -54,7 +54,7 @@ def test_an_idx_file_is_read_as_it_was_written(
 )
 def test_any_bytes_are_an_idx_file_or_a_data_error(data: bytes) -> None:
     try:
-        values = idx.parse(bytearray(data), "here")
+        values = parse_idx(bytearray(data), "here")
     except DataError:
         return
     assert 4 + 4 * values.ndim + values.numel() * values.element_size() == len(data)
@@ -117,7 +117,7 @@ def test_plain_values_and_tensors_pass_the_screen(values: dict[str, Any]) -> Non
 @given(st.binary(max_size=60))
 def test_any_pickle_is_followed_or_refused(program: bytes) -> None:
     with suppress(ValueError):
-        check_pickle(b"\x80\x02" + program + b".", {"data/0": 4})
+        _check_pickle(b"\x80\x02" + program + b".", {"data/0": 4})
 
 
 @quick

@@ -7,9 +7,9 @@ import torch
 from mnist_cli.config.train import TrainConfig
 from mnist_cli.data.datasets import Dataset, train_val_split
 from mnist_cli.events import Step
+from mnist_cli.runtime.device import ThreadPool
 from mnist_cli.runtime.distributed.group import ProcessGroup
-from mnist_cli.runtime.threads import ThreadPool
-from mnist_cli.training.distributed import RunningSums
+from mnist_cli.training.loop import RunningSums
 from mnist_cli.training.optim import build_optimizer
 from mnist_cli.training.state import TrainingState
 from mnist_cli.training.trainer import Trainer

@@ -22,12 +22,11 @@ from benchmarks.scaling.model import ALL, EXTRA, NETWORKS, RESULT, What
 from mnist_cli.config.train import TrainConfig
 from mnist_cli.data.datasets import Dataset, load_dataset, train_val_split
 from mnist_cli.models.networks import build_model, count_parameters
-from mnist_cli.runtime.device import keep_freed_memory, processor
+from mnist_cli.runtime.device import ThreadPool, keep_freed_memory, processor
 from mnist_cli.runtime.distributed.group import ProcessGroup
 from mnist_cli.runtime.distributed.ranks import RankInfo
 from mnist_cli.runtime.distributed.torch_group import TorchProcessGroup, join
-from mnist_cli.runtime.threads import ThreadPool
-from mnist_cli.training.distributed import GradientAllReduce, RunningSums
+from mnist_cli.training.loop import GradientAllReduce, RunningSums
 from mnist_cli.training.state import TrainingState
 from mnist_cli.training.trainer import Trainer
 

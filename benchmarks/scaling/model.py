@@ -18,7 +18,7 @@ from scipy.optimize import nnls
 RESULT = Path(__file__).parents[1] / "results" / "scaling.json"
 NETWORKS = ("linear", "mlp", "cnn")
 ALL = 60_000  # samples of MNIST: an update in batch mode
-EXTRA = 5  # floats in the vector beside the gradient: see `mnist_cli.training.distributed`
+EXTRA = 5  # floats in the vector beside the gradient: see `mnist_cli.training.loop`
 BYTES = 4  # of a float32
 MAX_RANKS = 1024
 

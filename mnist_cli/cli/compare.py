@@ -18,9 +18,8 @@ from mnist_cli.cli.options import (
 from mnist_cli.cli.program import exit_unless_main, log_to_stderr, quick_imports, run_program
 from mnist_cli.cli.show_config import show_config
 from mnist_cli.config.compare import CompareConfig, resolve, sizes_in
-from mnist_cli.config.presets import COMPARE
-from mnist_cli.config.program import Display
-from mnist_cli.config.sources import build_config
+from mnist_cli.config.programs import Display
+from mnist_cli.config.sources import COMPARE, build_config
 from mnist_cli.errors import MnistError, UsageError
 from mnist_cli.runtime.distributed.ranks import RankInfo
 from mnist_cli.runtime.files import check_writable, write_atomic, write_standard_output

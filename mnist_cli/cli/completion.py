@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mnist_cli.config.options import Option
-from mnist_cli.config.presets import COMPARE, TRAIN, preset_names
+from mnist_cli.config.sources import COMPARE, TRAIN, preset_names
 
 Completer = Callable[[str], list[str]]
 _MAX_FILES = 200

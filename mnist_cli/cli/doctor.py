@@ -26,7 +26,7 @@ from mnist_cli.cli.environment import unknown_variables
 from mnist_cli.cli.options import add_command, command_sources
 from mnist_cli.cli.program import exit_unless_main
 from mnist_cli.config.options import option
-from mnist_cli.config.program import Display
+from mnist_cli.config.programs import Display
 from mnist_cli.config.sources import build_config
 from mnist_cli.data.catalogue import CATALOGUE, MNIST_SHA256
 from mnist_cli.errors import ExitCode

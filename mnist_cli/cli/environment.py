@@ -7,8 +7,14 @@ from collections.abc import Mapping
 from dataclasses import fields
 
 from mnist_cli.config.compare import CompareConfig
-from mnist_cli.config.inference import EvalConfig, ExportConfig, PredictConfig
-from mnist_cli.config.program import Display, Recording, Resume
+from mnist_cli.config.programs import (
+    Display,
+    EvalConfig,
+    ExportConfig,
+    PredictConfig,
+    Recording,
+    Resume,
+)
 from mnist_cli.config.suggestions import nearest_option
 from mnist_cli.config.train import TrainConfig
 from mnist_cli.errors import MnistError

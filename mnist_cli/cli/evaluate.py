@@ -12,8 +12,7 @@ import typer
 
 from mnist_cli.cli.options import add_command, checkpoint_argument, command_sources
 from mnist_cli.cli.program import exit_unless_main, log_to_stderr, quick_imports, run_program
-from mnist_cli.config.inference import EvalConfig
-from mnist_cli.config.program import Display
+from mnist_cli.config.programs import Display, EvalConfig
 from mnist_cli.config.sources import build_config
 from mnist_cli.errors import OutputError, ThresholdNotMetError, UsageError
 from mnist_cli.runtime.files import check_writable, write_atomic, write_standard_output

@@ -9,10 +9,9 @@ from typing import Any
 from mnist_cli.cli.measured import MeasuredResults, Measurement, load_measured_results
 from mnist_cli.cli.options import InfoFlags, TrainInfoFlags, command_sources
 from mnist_cli.cli.program import exit_unless_main
-from mnist_cli.config.presets import COMPARE, TRAIN, preset_names, purpose_of
-from mnist_cli.config.program import Display
+from mnist_cli.config.programs import Display
 from mnist_cli.config.registry import NETWORKS
-from mnist_cli.config.sources import build_config, flag
+from mnist_cli.config.sources import COMPARE, TRAIN, build_config, flag, preset_names, purpose_of
 from mnist_cli.errors import UsageError
 from mnist_cli.runtime.files import write_standard_output
 

@@ -13,8 +13,7 @@ from mnist_cli import __version__
 from mnist_cli.cli.completion import COMPLETERS, checkpoints, completer_of
 from mnist_cli.cli.environment import warn_about_unknown_variables
 from mnist_cli.config.options import Option, option
-from mnist_cli.config.presets import PRESETS, check_preset
-from mnist_cli.config.sources import Source, environment, flag, toml_file
+from mnist_cli.config.sources import PRESETS, Source, check_preset, environment, flag, toml_file
 from mnist_cli.runtime.files import write_standard_output
 
 AUTO = "auto"

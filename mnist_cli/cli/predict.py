@@ -14,8 +14,7 @@ from mnist_cli.cli.program import (
     quick_imports,
     run_program,
 )
-from mnist_cli.config.inference import PredictConfig
-from mnist_cli.config.program import Display
+from mnist_cli.config.programs import Display, PredictConfig
 from mnist_cli.config.sources import build_config
 from mnist_cli.errors import ExitCode
 from mnist_cli.events import Unreadable

@@ -6,7 +6,7 @@ from dataclasses import Field, dataclass, fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from mnist_cli.config.options import Option, options_of
-from mnist_cli.config.program import Display
+from mnist_cli.config.programs import Display
 from mnist_cli.config.sources import Source, deciding_sources
 from mnist_cli.config.train import ResolvedConfig, TrainConfig
 from mnist_cli.runtime.files import write_standard_output

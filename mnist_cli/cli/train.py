@@ -26,9 +26,8 @@ from mnist_cli.cli.program import (
 )
 from mnist_cli.cli.show_config import DEFAULT, resolved_training, show_config
 from mnist_cli.config.options import names_where
-from mnist_cli.config.presets import TRAIN
-from mnist_cli.config.program import Display, Recording, Resume
-from mnist_cli.config.sources import Source, build_config, check_consistency
+from mnist_cli.config.programs import Display, Recording, Resume
+from mnist_cli.config.sources import TRAIN, Source, build_config, check_consistency
 from mnist_cli.config.train import TrainConfig
 from mnist_cli.errors import UsageError
 

@@ -4,8 +4,8 @@ import re
 import sys
 from typing import Any
 
-from mnist_cli.config.presets import COMPARE, TRAIN, preset_names
 from mnist_cli.config.registry import NETWORKS
+from mnist_cli.config.sources import COMPARE, TRAIN, preset_names
 from mnist_cli.config.suggestions import nearest, nearest_option
 
 

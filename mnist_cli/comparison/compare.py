@@ -43,9 +43,15 @@ from mnist_cli.data.datasets import load_dataset, train_val_split
 from mnist_cli.errors import DivergedError, ThresholdNotMetError
 from mnist_cli.events import Event
 from mnist_cli.models.networks import build_model, count_parameters
-from mnist_cli.runtime.device import pick_device, processor, set_threads, threads_for, usable_cores
+from mnist_cli.runtime.device import (
+    ThreadPool,
+    pick_device,
+    processor,
+    set_threads,
+    threads_for,
+    usable_cores,
+)
 from mnist_cli.runtime.signals import StopRequested, StopSignals
-from mnist_cli.runtime.threads import ThreadPool
 
 _SAVE_EVERY = 5.0  # seconds
 _POLL_EVERY = 0.1  # seconds

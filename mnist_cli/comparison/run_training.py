@@ -12,14 +12,13 @@ from mnist_cli.data.datasets import Split
 from mnist_cli.errors import DivergedError
 from mnist_cli.evaluation.metrics import EvaluationResult
 from mnist_cli.events import Event, ProbeEvent, Progress, Step
-from mnist_cli.models.digest import weights_sha256
+from mnist_cli.models.networks import weights_sha256
+from mnist_cli.runtime.device import ThreadPool
 from mnist_cli.runtime.distributed.group import ProcessGroup
 from mnist_cli.runtime.signals import StopRequested, StopSignals
-from mnist_cli.runtime.threads import ThreadPool
-from mnist_cli.training.distributed import RunningSums
+from mnist_cli.training.loop import RunningSums
 from mnist_cli.training.state import TrainingState
-from mnist_cli.training.stopping import StopReason, StopRule
-from mnist_cli.training.trainer import Callback, Trainer
+from mnist_cli.training.trainer import Callback, StopReason, StopRule, Trainer
 
 E = TypeVar("E", bound=Event)
 

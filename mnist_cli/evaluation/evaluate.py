@@ -7,15 +7,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mnist_cli.config.inference import EvalConfig
+from mnist_cli.config.programs import EvalConfig
 from mnist_cli.data.catalogue import CLASSES
 from mnist_cli.data.datasets import Split, load_dataset, load_test, train_val_split
 from mnist_cli.errors import CheckpointError, UsageError
 from mnist_cli.evaluation.metrics import CheckpointEvaluation, EvaluationResult
 from mnist_cli.models.checkpoint import Checkpoint, load_checkpoint
-from mnist_cli.runtime.device import pick_device, threads_for
+from mnist_cli.runtime.device import ThreadPool, pick_device, threads_for
 from mnist_cli.runtime.distributed.group import AGREED_ENTRIES, ProcessGroup
-from mnist_cli.runtime.threads import ThreadPool
 
 
 def evaluate(

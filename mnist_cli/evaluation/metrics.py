@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mnist_cli.events import ClassMetrics, Evaluated
 from mnist_cli.models.checkpoint import Checkpoint
-from mnist_cli.models.digest import weights_sha256
+from mnist_cli.models.networks import weights_sha256
 
 BINS = 15
 _Z = 1.959964  # the normal quantile of a level of 95 %

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from mnist_cli.models import layers
+from mnist_cli.models import networks
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Normalize:
 
 @dataclass(frozen=True)
 class PairColumns:
-    """Turn pairs of neighbouring columns into channels: see `models.layers.PairColumns`."""
+    """Turn pairs of neighbouring columns into channels: see `models.networks.PairColumns`."""
 
 
 @dataclass(frozen=True)
@@ -75,13 +75,13 @@ def layers_of(model: nn.Module) -> list[Layer]:
 
 def _layers(module: nn.Module) -> list[Layer]:  # noqa: PLR0911 (a case for each layer)
     match module:
-        case layers.Normalize():
-            return [Normalize(1 / (255 * layers.STD), float(module.offset))]
-        case layers.PairColumns():
+        case networks.Normalize():
+            return [Normalize(1 / (255 * networks.STD), float(module.offset))]
+        case networks.PairColumns():
             return [PairColumns()]
-        case layers.CosinePatches():
+        case networks.CosinePatches():
             return [Convolution(module.filters, None, (2, 1), (0, 0)), Relu()]
-        case layers.Flatten():
+        case networks.Flatten():
             return [Flatten()]
         case nn.Conv2d() if module.groups == 1 and set(module.dilation) == {1}:
             return [_convolution(module)]

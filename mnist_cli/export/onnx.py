@@ -25,7 +25,7 @@ from mnist_cli.export.graph import (
     Relu,
     layers_of,
 )
-from mnist_cli.models.digest import little_endian
+from mnist_cli.models.networks import little_endian
 
 _OPSET, _IR_VERSION = 17, 8  # of 2022: every current runtime reads them
 _TOLERANCE = 1e-4  # relative to the largest logit, at least 1

@@ -19,8 +19,7 @@ from mnist_cli.export.graph import (
     layers_of,
 )
 from mnist_cli.models.checkpoint import Checkpoint
-from mnist_cli.models.digest import little_endian
-from mnist_cli.models.networks import count_parameters
+from mnist_cli.models.networks import count_parameters, little_endian
 from mnist_cli.runtime.html_templates import render_page
 
 _TEMPLATE = Path(__file__).with_name("playground.html")

@@ -26,8 +26,7 @@ from mnist_cli.config.registry import NETWORKS
 from mnist_cli.config.train import ResolvedConfig, TrainConfig
 from mnist_cli.errors import CheckpointError, UsageError
 from mnist_cli.events import Epoch, Resumed
-from mnist_cli.models.digest import weights_sha256
-from mnist_cli.models.networks import build_model
+from mnist_cli.models.networks import build_model, weights_sha256
 from mnist_cli.models.pickle_screening import (
     MAX_MEMBERS,
     UnsafeError,

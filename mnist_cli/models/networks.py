@@ -6,16 +6,88 @@ the same input. None has batch normalisation or dropout, so the gradient over a 
 the gradients over its micro-batches.
 """
 
+import ctypes
+import hashlib
+import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from mnist_cli.config.registry import NETWORKS
 from mnist_cli.errors import UsageError
-from mnist_cli.models.layers import CosinePatches, Flatten, Normalize, PairColumns
 from mnist_cli.runtime.seeding import stream_seed
+
+# Mean and standard deviation of the pixels of MNIST's 60,000 training images, scaled to 0 to 1.
+MEAN, STD = 0.1307, 0.3081
+
+
+class Normalize(nn.Module):
+    """Normalise pixels of 0 to 255 to mean 0 and std 1: `[N, (1,) 28, 28]` → `[N, 1, 28, 28]`."""
+
+    offset: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("offset", torch.tensor(-MEAN / STD))
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Return the normalised images, in the dtype of the buffer."""
+        if pixels.is_floating_point():
+            pixels = pixels.to(self.offset.dtype)
+        images = pixels.view(-1, 1, 28, 28)
+        return torch.add(self.offset, images, alpha=1 / (255 * STD))  # in a single pass
+
+
+class PairColumns(nn.Module):
+    """Stack pairs of neighbouring columns as channels: `[N, C, H, W]` → `[N, 2C, H, W / 2]`.
+
+    With channels last this is a view of the same memory. A 4x4 convolution of stride 2 becomes a
+    4x2 convolution of stride (2, 1): the same sums over contiguous memory, a fifth faster on CPUs.
+    """
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the images with pairs of columns as channels."""
+        samples, channels, height, width = images.shape
+        pairs = images.permute(0, 2, 3, 1).reshape(samples, height, width // 2, 2 * channels)
+        return pairs.permute(0, 3, 1, 2)
+
+
+class Flatten(nn.Module):
+    """Flatten each image with its channels last: `[N, C, H, W]` → `[N, H * W * C]`."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return a row for each sample, a view if the channels are last in memory."""
+        return images.permute(0, 2, 3, 1).flatten(1)
+
+
+class CosinePatches(nn.Module):
+    """A fixed convolution and a ReLU: `[N, 2, 28, 14]` → `[N, 16, 12, 12]`.
+
+    The 6x6 filters, of stride 2, are the eight lowest frequencies of the discrete cosine transform
+    and their negatives. They resemble what a first layer learns; not training them saves a third
+    of the time.
+    """
+
+    filters: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        at = torch.arange(6) + 0.5
+        waves = torch.stack([torch.cos(math.pi * k * at / 6) for k in range(3)])
+        waves /= waves.norm(dim=1, keepdim=True)
+        slowest = [(0, 0), (0, 1), (1, 0), (1, 1), (0, 2), (2, 0), (1, 2), (2, 1)]
+        patches = torch.stack([torch.outer(waves[down], waves[right]) for down, right in slowest])
+        patches *= 0.3  # outputs have a standard deviation of about 1
+        pairs = torch.cat([patches, -patches]).view(16, 6, 3, 2).permute(0, 3, 1, 2)
+        self.register_buffer("filters", pairs)
+
+    def forward(self, pairs: Tensor) -> Tensor:
+        """Return the filtered images."""
+        with torch.no_grad():
+            return F.conv2d(pairs, self.filters, stride=(2, 1)).relu_()
 
 
 def linear() -> nn.Module:
@@ -129,3 +201,23 @@ def build_model(name: str, seed: int = 0) -> nn.Module:
 def count_parameters(model: nn.Module) -> int:
     """Return the number of trainable values."""
     return sum(parameter.numel() for parameter in model.parameters())
+
+
+def weights_sha256(weights: Mapping[str, Tensor]) -> str:
+    """Return the SHA-256 over a state dict: for each key in order, the key in UTF-8 and the tensor.
+
+    The tensor's bytes are contiguous and little-endian.
+    """
+    digest = hashlib.sha256()
+    for key in sorted(weights):
+        digest.update(key.encode())
+        digest.update(little_endian(weights[key]))
+    return digest.hexdigest()
+
+
+def little_endian(tensor: Tensor) -> bytes:
+    """Return the bytes of a tensor's values in the order of its indices, little-endian."""
+    values = tensor.detach().cpu().contiguous()
+    if sys.byteorder == "big":
+        values = values.view(torch.uint8).view(-1, values.element_size()).flip(1).contiguous()
+    return ctypes.string_at(values.data_ptr(), values.nbytes)

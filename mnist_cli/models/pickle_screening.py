@@ -68,7 +68,7 @@ class _OrderedDict(dict[str, Any]):
 _MARK = object()
 
 
-def check_pickle(data: bytes, sizes: dict[str, int]) -> None:
+def _check_pickle(data: bytes, sizes: dict[str, int]) -> None:
     """Check the opcodes of a pickle; `sizes` are the bytes of the archive's members by name.
 
     Raises:
@@ -272,7 +272,7 @@ def screen(data: bytes) -> bytes:
         members = _members(data)
     except (zipfile.BadZipFile, NotImplementedError, OSError, EOFError, zlib.error) as error:
         raise ValueError("its archive is not whole") from error
-    check_pickle(members["data.pkl"], {name: len(contents) for name, contents in members.items()})
+    _check_pickle(members["data.pkl"], {name: len(contents) for name, contents in members.items()})
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for name, contents in members.items():

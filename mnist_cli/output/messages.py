@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 from rich import filesize
 
-from mnist_cli.config.inference import ExportFormat
 from mnist_cli.config.options import Effect, names_where
+from mnist_cli.config.programs import ExportFormat
 from mnist_cli.config.sources import quote
 from mnist_cli.config.train import TrainConfig
 from mnist_cli.events import End, Epoch, Event, Exported, ProbeEvent, Resumed, Start, Step

@@ -1,6 +1,7 @@
 """Predict the digits in image files with the network of a checkpoint."""
 
 import contextvars
+import io
 import os
 import stat
 import sys
@@ -8,22 +9,24 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import nn
 
-from mnist_cli.config.inference import PredictConfig
+from mnist_cli.config.programs import PredictConfig
 from mnist_cli.config.registry import NETWORKS
-from mnist_cli.errors import CheckpointError, DataError, UsageError
+from mnist_cli.errors import CheckpointError, DataError, OutputError, UsageError
 from mnist_cli.events import Prediction, Unreadable
 from mnist_cli.models.checkpoint import load_checkpoint
 from mnist_cli.prediction.decode import pillow_silenced, read_digit
 from mnist_cli.prediction.image_files import ImageFile, find_image_files
 from mnist_cli.prediction.limits import MAX_BYTES
 from mnist_cli.prediction.preprocess import Pixels
-from mnist_cli.prediction.save_inputs import InputFolder
 from mnist_cli.runtime.device import pick_device
+from mnist_cli.runtime.files import check_writable, write_atomic
 
 _BATCH_SIZE = 64  # images in one forward pass; results are shown after each batch
 _READERS = 4  # the maximum number of files that are decoded at the same time
@@ -176,3 +179,64 @@ def _read_bytes(path: str, name: str) -> bytes:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise DataError(f"cannot read {name}: {reason}; give the path of an image") from error
+
+
+_MAX_STEM = 200  # bytes: a name may have 255, and the temporary file has a longer one
+
+
+class InputFolder:
+    """A folder of network inputs, named after the images that they were made from."""
+
+    def __init__(self, folder: str) -> None:
+        """Create the folder if it does not exist.
+
+        Raises:
+            OutputError: it cannot be created, or is not writable.
+
+        """
+        self._folder = Path(folder)
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise OutputError(
+                f"--save-seen {folder!r}: cannot be made: {reason}; name a folder"
+            ) from error
+        check_writable(self._folder / "seen.png")
+        self._taken: set[str] = set()
+
+    def save(self, image: Pixels, path: str) -> None:
+        """Write `[28, 28]` to NAME.png for an image NAME, or else to NAME-2.png and so on.
+
+        No file is replaced. A file that already holds this input is kept.
+
+        Raises:
+            OutputError: it could not be written.
+
+        """
+        file = io.BytesIO()
+        Image.fromarray(image).save(file, "PNG")
+        stem = "stdin" if path == "-" else Path(path).stem
+        while len(os.fsencode(stem)) > _MAX_STEM:
+            stem = stem[:-1]
+        name, number = f"{stem}.png", 1
+        while name.casefold() in self._taken or self._is_other(name, file.getvalue()):
+            number += 1
+            name = f"{stem}-{number}.png"
+        self._taken.add(name.casefold())
+        if not os.path.lexists(self._folder / name):
+            write_atomic(self._folder / name, file.getvalue())
+
+    def _is_other(self, name: str, data: bytes) -> bool:
+        """Return True if the name is taken by anything but a file that holds `data`."""
+        path = self._folder / name
+        try:
+            status = path.lstat()
+            same = stat.S_ISREG(status.st_mode) and status.st_size == len(data)
+            return not same or path.read_bytes() != data
+        except FileNotFoundError:
+            return False
+        except PermissionError:  # so it belongs to another user
+            return True
+        except OSError:  # an impossible name: writing it reports why
+            return False

@@ -1,22 +1,38 @@
 """The training loop: a generator of events, the same for batch and mini-batch."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, _foreach_copy_, nn
 from torch.nn import functional as F
 
 from mnist_cli.data.batches import Batch, EpochShape
 from mnist_cli.data.catalogue import CLASSES
 from mnist_cli.errors import DivergedError
 from mnist_cli.events import Progress, Step
-from mnist_cli.runtime.distributed.group import ProcessGroup
-from mnist_cli.runtime.threads import ThreadPool
-from mnist_cli.training.distributed import Gradient, GradientAllReduce, RunningSums
+from mnist_cli.runtime.device import ThreadPool
+from mnist_cli.runtime.distributed.group import AGREED_ENTRIES, ProcessGroup
 from mnist_cli.training.optim import Optimizer
+
+Gradient = list[Tensor]
+
+
+@dataclass
+class RunningSums:
+    """The sums of loss, correct predictions and samples over the samples trained on so far."""
+
+    loss_sum: float = 0.0
+    correct: int = 0
+    samples: int = 0
+
+    def add(self, other: "RunningSums") -> None:
+        """Add the sums over other samples."""
+        self.loss_sum += other.loss_sum
+        self.correct += other.correct
+        self.samples += other.samples
 
 
 @dataclass(frozen=True)
@@ -134,6 +150,53 @@ class Update:
         product = torch.dot(logits.view(-1), logit_gradient.view(-1))
         gradient = torch.autograd.grad(product, self.parameters)
         return list(gradient), RunningSums(loss_sum.item(), int(correct.item()), len(labels))
+
+
+class GradientAllReduce:
+    """Sums the gradients of all ranks in one vector, together with the running sums.
+
+    `torch.nn.parallel.DistributedDataParallel` would average the ranks' gradients, which is wrong
+    where their shards differ by a sample; it would send them in several buckets, at every
+    micro-batch unless told otherwise; and it hooks into `loss.backward()`, which the loop does not
+    call. Here one vector is summed once an update; it also holds the loss and what the ranks must
+    agree on.
+    """
+
+    def __init__(self, group: ProcessGroup, parameters: Sequence[Tensor]) -> None:
+        self._group = group
+        if group.size > 1:
+            count = sum(parameter.numel() for parameter in parameters)
+            self._vector = parameters[0].new_zeros(count + 2 + AGREED_ENTRIES)
+            self._sums = self._vector[count : count + 2]
+            self._gradient: Gradient = []
+            start = 0
+            for parameter in parameters:  # with the strides of the parameter
+                self._gradient.append(
+                    self._vector.as_strided(parameter.shape, parameter.stride(), start)
+                )
+                start += parameter.numel()
+
+    def all_reduce(
+        self, gradient: Gradient, sums: RunningSums, size: int
+    ) -> tuple[Gradient, RunningSums]:
+        """Return the gradient and the sums over all ranks, for an update of `size` samples.
+
+        A rank without samples passes empty ones. The gradient is valid until the next call.
+
+        Raises:
+            StopRequested, PeerError: see `ProcessGroup.all_reduce`.
+
+        """
+        if self._group.size == 1:
+            return gradient, sums
+        if gradient:
+            _foreach_copy_(self._gradient, gradient)
+        else:
+            self._vector.zero_()
+        self._sums.copy_(self._sums.new_tensor([sums.loss_sum, sums.correct]))
+        self._group.all_reduce(self._vector)
+        loss_sum, correct = self._sums.tolist()
+        return self._gradient, RunningSums(loss_sum, int(correct), size)
 
 
 def target_probabilities(label_smoothing: float) -> Tensor:

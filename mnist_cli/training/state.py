@@ -11,7 +11,7 @@ from mnist_cli.data.batches import EpochShape
 from mnist_cli.errors import CheckpointError, DivergedError
 from mnist_cli.models.checkpoint import Checkpoint, Position
 from mnist_cli.models.networks import build_model
-from mnist_cli.training.distributed import RunningSums
+from mnist_cli.training.loop import RunningSums
 from mnist_cli.training.optim import build_optimizer
 
 MAX_EPOCHS, MAX_RESUMPTIONS = 2000, 100  # that the history keeps

@@ -23,19 +23,22 @@ from mnist_cli.errors import (
 from mnist_cli.evaluation.metrics import EvaluationResult
 from mnist_cli.events import End, Epoch, Event, Progress, Resumed, Start, Step, to_dict
 from mnist_cli.models.checkpoint import Checkpoint
-from mnist_cli.models.digest import weights_sha256
-from mnist_cli.models.networks import count_parameters
-from mnist_cli.runtime.device import pick_device, set_threads, threads_for
+from mnist_cli.models.networks import count_parameters, weights_sha256
+from mnist_cli.runtime.device import ThreadPool, pick_device, set_threads, threads_for
 from mnist_cli.runtime.distributed.group import ProcessGroup
 from mnist_cli.runtime.files import OutputLock
 from mnist_cli.runtime.signals import StopRequested, StopSignals
-from mnist_cli.runtime.threads import ThreadPool
 from mnist_cli.training.checkpointing import Saver, lock_output
-from mnist_cli.training.distributed import RunningSums, check_same_options, check_supports_ranks
-from mnist_cli.training.resume import changed_options, check_unchanged, differences
+from mnist_cli.training.compatibility import (
+    changed_options,
+    check_same_options,
+    check_supports_ranks,
+    check_unchanged,
+    differences,
+)
+from mnist_cli.training.loop import RunningSums
 from mnist_cli.training.state import TrainingState, versions_on
-from mnist_cli.training.stopping import StopRule
-from mnist_cli.training.trainer import Callback, Trainer
+from mnist_cli.training.trainer import Callback, StopRule, Trainer
 
 _log = logging.getLogger(__name__)
 

@@ -3,22 +3,60 @@
 import math
 import time
 from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass
+from typing import Literal
 
 from mnist_cli.config.train import ResolvedConfig
-from mnist_cli.data.augment import ShiftAugmented
-from mnist_cli.data.batches import epoch_shape, epoch_updates, full_batch
+from mnist_cli.data.batches import ShiftAugmented, epoch_shape, epoch_updates, full_batch
 from mnist_cli.data.datasets import Split
 from mnist_cli.errors import DivergedError
 from mnist_cli.evaluation.evaluate import evaluate
 from mnist_cli.evaluation.metrics import EvaluationResult
 from mnist_cli.events import Event, ProbeEvent, Progress, Step
+from mnist_cli.runtime.device import ThreadPool
 from mnist_cli.runtime.distributed.group import ProcessGroup
-from mnist_cli.runtime.threads import ThreadPool
 from mnist_cli.training.loop import EpochPlan, fit
 from mnist_cli.training.optim import learning_rate
 from mnist_cli.training.probes.probes import Probes
 from mnist_cli.training.state import TrainingState
-from mnist_cli.training.stopping import StopReason, StopRule
+
+StopReason = Literal["completed", "max-updates", "max-seconds", "until-accuracy"]
+
+
+@dataclass(frozen=True)
+class StopRule:
+    """Stops a run at the first of its limits; a limit of `None` is none.
+
+    `planned` is the number of updates after which the run is complete. `seconds` returns the time
+    that counts against `max_seconds`. `val_accuracy` returns the validation accuracy after the last
+    update, or `None` where it was not measured. Both are called only if there is such a limit.
+    """
+
+    planned: int
+    max_updates: int | None
+    max_seconds: float | None
+    until_accuracy: float | None
+    seconds: Callable[[], float]
+    val_accuracy: Callable[[], float | None]
+
+    def reason(self, update: int) -> StopReason | None:
+        """Return why a run stops after `update` updates, or `None` if it goes on."""
+        if self.has_reached_accuracy():
+            return "until-accuracy"
+        if update >= self.planned:
+            return "completed"
+        if self.max_updates is not None and update >= self.max_updates:
+            return "max-updates"
+        if self.max_seconds is not None and self.seconds() >= self.max_seconds:
+            return "max-seconds"
+        return None
+
+    def has_reached_accuracy(self) -> bool:
+        """Return True if there is a target, and the validation accuracy has reached it."""
+        if self.until_accuracy is None:
+            return False
+        accuracy = self.val_accuracy()
+        return accuracy is not None and accuracy >= self.until_accuracy
 
 
 class Callback:

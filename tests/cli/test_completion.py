@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from mnist_cli.config.options import DATASETS, DEVICES, MODES, SCHEDULES
-from mnist_cli.config.presets import COMPARE, TRAIN, preset_names
 from mnist_cli.config.registry import NETWORKS, OPTIMIZERS
+from mnist_cli.config.sources import COMPARE, TRAIN, preset_names
 from tests.helpers.fork_server import PROGRAMS
 from tests.helpers.shell import BIN
 

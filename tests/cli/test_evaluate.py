@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mnist_cli.models.checkpoint import load_checkpoint
-from mnist_cli.models.digest import weights_sha256
+from mnist_cli.models.networks import weights_sha256
 from tests.cli.test_streams import in_terminal
 from tests.helpers.shell import Shell
 

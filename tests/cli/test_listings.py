@@ -14,9 +14,15 @@ import pytest
 
 from mnist_cli.cli.measured import Measurement, load_measured_results, options_digest
 from mnist_cli.cli.options import PRESETS
-from mnist_cli.config.presets import COMPARE, TRAIN, preset_names, purpose_of
 from mnist_cli.config.registry import NETWORKS
-from mnist_cli.config.sources import build_config, toml_file
+from mnist_cli.config.sources import (
+    COMPARE,
+    TRAIN,
+    build_config,
+    preset_names,
+    purpose_of,
+    toml_file,
+)
 from mnist_cli.config.train import TrainConfig
 from mnist_cli.models.networks import build_model, count_parameters
 from tests.helpers.fork_server import PROGRAMS

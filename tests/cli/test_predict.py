@@ -13,7 +13,7 @@ from PIL import Image
 from mnist_cli.config.registry import NETWORKS
 from mnist_cli.data.datasets import Dataset
 from mnist_cli.models.checkpoint import load_checkpoint
-from mnist_cli.models.digest import weights_sha256
+from mnist_cli.models.networks import weights_sha256
 from tests.helpers.hostile import HOSTILE, encoded
 from tests.helpers.shell import Shell
 
@@ -256,7 +256,7 @@ def test_the_memory_does_not_grow_with_the_number_of_large_files(
         "    status = Path('/proc/self/status').read_text()\n"
         "    return int(re.search(r'VmHWM:\\s+(\\d+)', status)[1]) // 1024\n"
         "from mnist_cli.prediction.predict import predict\n"
-        "from mnist_cli.config.inference import PredictConfig\n"
+        "from mnist_cli.config.programs import PredictConfig\n"
         "checkpoint, first, *rest = sys.argv[1:]\n"
         "list(predict(checkpoint, [first], PredictConfig()))\n"
         "before = peak()\n"

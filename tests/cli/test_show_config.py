@@ -8,8 +8,15 @@ from typing import Any
 import pytest
 
 from mnist_cli.cli.show_config import Setting, as_toml, resolved_training, settings_of
-from mnist_cli.config.presets import COMPARE, TRAIN, preset_names
-from mnist_cli.config.sources import Source, build_config, flag, toml_file
+from mnist_cli.config.sources import (
+    COMPARE,
+    TRAIN,
+    Source,
+    build_config,
+    flag,
+    preset_names,
+    toml_file,
+)
 from mnist_cli.config.train import TrainConfig
 from tests.helpers.shell import Shell
 

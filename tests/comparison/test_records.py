@@ -158,7 +158,7 @@ class StopAfter:
 @pytest.fixture
 def data(asked: CompareConfig) -> SharedData:
     from mnist_cli.data.datasets import Split, load_dataset, train_val_split
-    from mnist_cli.runtime.threads import ThreadPool
+    from mnist_cli.runtime.device import ThreadPool
 
     data = load_dataset("mnist", asked.data_dir)
     train, val = train_val_split(data.train, val_size=100, subset=300, seed=0)

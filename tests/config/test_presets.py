@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mnist_cli.cli.options import PRESETS
-from mnist_cli.config.program import Display
+from mnist_cli.config.programs import Display
 from mnist_cli.config.sources import build_config, check_consistency, toml_file
 from mnist_cli.config.train import TrainConfig
 from tests.helpers.shell import Shell

@@ -8,12 +8,17 @@ import pytest
 from mnist_cli.cli.environment import known_variables, unknown_variables
 from mnist_cli.config import suggestions
 from mnist_cli.config.compare import CompareConfig
-from mnist_cli.config.inference import EvalConfig, ExportConfig, PredictConfig
 from mnist_cli.config.options import DEVICES, MODES
-from mnist_cli.config.presets import COMPARE, TRAIN, preset_names
-from mnist_cli.config.program import Display, Recording, Resume
+from mnist_cli.config.programs import (
+    Display,
+    EvalConfig,
+    ExportConfig,
+    PredictConfig,
+    Recording,
+    Resume,
+)
 from mnist_cli.config.registry import NETWORKS, OPTIMIZERS
-from mnist_cli.config.sources import flag
+from mnist_cli.config.sources import COMPARE, TRAIN, flag, preset_names
 from mnist_cli.config.suggestions import nearest, nearest_option
 from mnist_cli.config.train import TrainConfig
 from tests.helpers.fork_server import PROGRAMS

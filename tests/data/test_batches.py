@@ -2,8 +2,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mnist_cli.data.augment import SHIFTS, ShiftAugmented
-from mnist_cli.data.batches import EpochShape, epoch_updates
+from mnist_cli.data.batches import SHIFTS, EpochShape, ShiftAugmented, epoch_updates
 from mnist_cli.data.datasets import Split
 
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from mnist_cli.data import bundled
 from mnist_cli.data.catalogue import MNIST_SHA256
 from mnist_cli.data.datasets import Dataset, load_dataset
+from mnist_cli.data.download import unpack
 from mnist_cli.errors import DataError
 
 
@@ -120,7 +120,9 @@ def test_a_folder_with_gz_files_is_used_as_it_is(
     for name, contents in mnist_raw.items():
         (raw / f"{name}.gz").write_bytes(gzip.compress(contents, compresslevel=1))
     before = everything_below(tmp_path)
-    monkeypatch.setattr(bundled, "unpack", lambda *_: pytest.fail("unpacked what is there"))
+    monkeypatch.setattr(
+        "mnist_cli.data.datasets.unpack", lambda *_: pytest.fail("unpacked what is there")
+    )
     dataset = load_dataset("mnist", tmp_path)
     assert everything_below(tmp_path) == before
     for loaded, expected in ((dataset.train, mnist.train), (dataset.test, mnist.test)):
@@ -151,7 +153,7 @@ def test_a_full_disk_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(DataError, match="No space left"):
-        bundled.unpack(["t10k-labels-idx1-ubyte"], tmp_path)
+        unpack(["t10k-labels-idx1-ubyte"], tmp_path)
     assert everything_below(tmp_path) == ["MNIST", "MNIST/raw"]
 
 
@@ -168,5 +170,5 @@ def test_a_damaged_package_is_never_unpacked(
         (tmp_path / "mnist" / "t10k-labels-idx1-ubyte.xz").write_bytes(packed)
     monkeypatch.setattr("importlib.resources.files", lambda _: tmp_path)
     with pytest.raises(DataError, match="installed package"):
-        bundled.unpack(["t10k-labels-idx1-ubyte"], tmp_path / "data")
+        unpack(["t10k-labels-idx1-ubyte"], tmp_path / "data")
     assert everything_below(tmp_path / "data") == ["MNIST", "MNIST/raw"]

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mnist_cli.data import idx
-from mnist_cli.data.datasets import load_dataset, load_test
+from mnist_cli.data.datasets import load_dataset, load_test, parse_idx
 from mnist_cli.errors import DataError
 
 UBYTE, INT = 0x08, 0x0C
@@ -22,7 +21,7 @@ def idx_file(kind: int, sizes: tuple[int, ...], values: bytes) -> bytearray:
 
 
 def test_real_files_have_the_shapes_of_mnist(mnist_raw: dict[str, bytes]) -> None:
-    found = {name: idx.parse(bytearray(data), name) for name, data in mnist_raw.items()}
+    found = {name: parse_idx(bytearray(data), name) for name, data in mnist_raw.items()}
     assert {name: (values.dtype, tuple(values.shape)) for name, values in found.items()} == {
         "train-images-idx3-ubyte": (torch.uint8, (60_000, 28, 28)),
         "train-labels-idx1-ubyte": (torch.uint8, (60_000,)),
@@ -38,12 +37,12 @@ def test_real_files_have_the_shapes_of_mnist(mnist_raw: dict[str, bytes]) -> Non
 
 
 def test_values_are_in_c_order_and_integers_are_big_endian() -> None:
-    assert idx.parse(idx_file(UBYTE, (2, 3), bytes(range(6))), "f").tolist() == [
+    assert parse_idx(idx_file(UBYTE, (2, 3), bytes(range(6))), "f").tolist() == [
         [0, 1, 2],
         [3, 4, 5],
     ]
     numbers = [1, -2, 2**31 - 1, -(2**31), 258, 0]  # both ends of the range, and two bytes
-    parsed = idx.parse(idx_file(INT, (3, 2), struct.pack(">6i", *numbers)), "f")
+    parsed = parse_idx(idx_file(INT, (3, 2), struct.pack(">6i", *numbers)), "f")
     assert parsed.dtype == torch.int32
     assert parsed.flatten().tolist() == numbers
     assert parsed.shape == (3, 2)
@@ -78,7 +77,7 @@ GOOD = idx_file(UBYTE, (2, 2), b"1234")
 )
 def test_what_is_not_whole_is_refused_by_name(data: bytes, words: str) -> None:
     with pytest.raises(DataError, match=words) as raised:
-        idx.parse(bytearray(data), "the/file")
+        parse_idx(bytearray(data), "the/file")
     assert str(raised.value).startswith("the/file ")
     assert "replace or delete it" in str(raised.value)
 

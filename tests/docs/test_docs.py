@@ -13,8 +13,7 @@ import pytest
 import torch
 
 from mnist_cli.config.compare import CompareConfig
-from mnist_cli.config.inference import EvalConfig, ExportConfig, PredictConfig
-from mnist_cli.config.program import Recording
+from mnist_cli.config.programs import EvalConfig, ExportConfig, PredictConfig, Recording
 from mnist_cli.config.sources import flag
 from mnist_cli.config.train import TrainConfig
 from mnist_cli.data.datasets import Dataset, Split

@@ -22,7 +22,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from mnist_cli.config.program import Display, Resume
+from mnist_cli.config.programs import Display, Resume
 from mnist_cli.config.sources import flag
 from mnist_cli.config.train import TrainConfig
 from mnist_cli.errors import ExitCode

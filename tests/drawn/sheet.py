@@ -13,7 +13,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageOps
 
-from mnist_cli.config.inference import PredictConfig
+from mnist_cli.config.programs import PredictConfig
 from mnist_cli.events import Prediction
 from mnist_cli.prediction.predict import ImagePrediction, predict
 

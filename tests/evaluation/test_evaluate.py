@@ -4,14 +4,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from mnist_cli.config.inference import EvalConfig
+from mnist_cli.config.programs import EvalConfig
 from mnist_cli.data.datasets import Dataset, Split
 from mnist_cli.evaluation.evaluate import evaluate, evaluate_checkpoint
 from mnist_cli.evaluation.metrics import EvaluationResult
 from mnist_cli.events import ClassMetrics
 from mnist_cli.models.checkpoint import load_checkpoint, save_checkpoint
 from mnist_cli.models.networks import build_model
-from mnist_cli.runtime.threads import ThreadPool
+from mnist_cli.runtime.device import ThreadPool
 from tests.helpers.shell import Shell
 
 

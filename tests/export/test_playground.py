@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from mnist_cli.config.inference import ExportConfig
+from mnist_cli.config.programs import ExportConfig
 from mnist_cli.config.registry import NETWORKS
 from mnist_cli.data.datasets import Dataset
 from mnist_cli.export.export import export_checkpoint

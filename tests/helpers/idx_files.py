@@ -5,7 +5,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from mnist_cli.data.split import Split
+from mnist_cli.data.datasets import Split
 
 
 def idx_bytes(values: Tensor) -> bytes:

@@ -11,7 +11,7 @@ import torch
 
 from benchmarks.scaling.cases import CASES, TOLERANCE, Case, losses_of
 from mnist_cli.config.train import TrainConfig
-from mnist_cli.data import bundled
+from mnist_cli.data import datasets
 from mnist_cli.data.datasets import load_dataset
 from mnist_cli.evaluation.evaluate import evaluate
 from mnist_cli.models.checkpoint import load_checkpoint
@@ -66,7 +66,7 @@ def score(group: ProcessGroup, path: str) -> list[object]:
 def unpacked(group: ProcessGroup, data_dir: str) -> int:
     """Train a little, and return how often this rank has unpacked the data for that."""
     config = TrainConfig(model="linear", subset=100, epochs=1, data_dir=data_dir)
-    with patch.object(bundled, "unpack", wraps=bundled.unpack) as unpack:
+    with patch.object(datasets, "unpack", wraps=datasets.unpack) as unpack:
         list(train(config, group=group))
     return unpack.call_count
 

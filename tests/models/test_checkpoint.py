@@ -17,7 +17,7 @@ from mnist_cli.config.train import TrainConfig
 from mnist_cli.errors import CheckpointError, UsageError
 from mnist_cli.models import networks
 from mnist_cli.models.checkpoint import HISTORY_BYTES, encode, load_checkpoint, save_checkpoint
-from mnist_cli.models.digest import weights_sha256
+from mnist_cli.models.networks import weights_sha256
 from mnist_cli.training.train import train
 from tests.helpers.trainings import Configure
 

@@ -6,8 +6,7 @@ from torch.nn import functional as F
 
 from mnist_cli.config.registry import NETWORKS
 from mnist_cli.data.datasets import Split
-from mnist_cli.models.digest import weights_sha256
-from mnist_cli.models.networks import build_model
+from mnist_cli.models.networks import build_model, weights_sha256
 
 
 @pytest.mark.parametrize("name", NETWORKS)

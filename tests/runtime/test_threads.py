@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from mnist_cli.runtime.threads import ThreadPool
+from mnist_cli.runtime.device import ThreadPool
 
 
 @pytest.mark.parametrize("size", [1, 2, 3])

@@ -23,7 +23,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from mnist_cli.config.program import Display
+from mnist_cli.config.programs import Display
 from mnist_cli.errors import CheckpointError, DataError, MnistError, UsageError
 from tests.torture.damage import NUMBERS, damaged
 

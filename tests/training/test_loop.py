@@ -14,9 +14,8 @@ from mnist_cli.data.batches import EpochShape, epoch_updates
 from mnist_cli.data.datasets import Split
 from mnist_cli.errors import DivergedError
 from mnist_cli.events import Progress, Step
-from mnist_cli.models.digest import weights_sha256
-from mnist_cli.models.networks import build_model
-from mnist_cli.runtime.threads import ThreadPool
+from mnist_cli.models.networks import build_model, weights_sha256
+from mnist_cli.runtime.device import ThreadPool
 from mnist_cli.training.loop import EpochPlan, RunningSums, fit, micro_batches
 from mnist_cli.training.optim import SGD, AdamW
 

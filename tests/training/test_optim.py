@@ -11,8 +11,7 @@ from mnist_cli.config.registry import NETWORKS, OPTIMIZERS
 from mnist_cli.config.train import TrainConfig
 from mnist_cli.data.datasets import Split
 from mnist_cli.errors import UsageError
-from mnist_cli.models.digest import weights_sha256
-from mnist_cli.models.networks import build_model
+from mnist_cli.models.networks import build_model, weights_sha256
 from mnist_cli.training.optim import (
     BETA2,
     SGD,

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mnist_cli.config.inference import PANELS
+from mnist_cli.config.programs import PANELS
 from mnist_cli.errors import UsageError
 from mnist_cli.evaluation.metrics import CheckpointEvaluation, learning_curves
 from mnist_cli.output.figures.style import Figure, colour, drawn

@@ -8,8 +8,7 @@ from typing import Self
 import torch
 
 from mnist_cli.data.datasets import Split
-from mnist_cli.training.probes.gradients import Objective
-from mnist_cli.training.probes.probes import Probe, ProbeContext
+from mnist_cli.training.probes.probes import Objective, Probe, ProbeContext
 
 _SIZES = (1, 4, 16, 64, 256, 1024, 4096)
 # A few samples have most of the gradient: a handful of small batches would miss them.

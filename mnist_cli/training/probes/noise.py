@@ -7,8 +7,7 @@ from typing import Self
 import torch
 
 from mnist_cli.data.datasets import Split
-from mnist_cli.training.probes.gradients import Objective
-from mnist_cli.training.probes.probes import Probe, ProbeContext
+from mnist_cli.training.probes.probes import Objective, Probe, ProbeContext
 
 _BATCH_SIZES, _DRAWS = (64, 1024), 20  # of the two-batch estimate
 

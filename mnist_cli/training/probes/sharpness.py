@@ -11,8 +11,7 @@ from torch.nn import functional as F
 from mnist_cli.data.datasets import Split
 from mnist_cli.errors import DivergedError
 from mnist_cli.training.loop import micro_batches
-from mnist_cli.training.probes.gradients import Objective, flat
-from mnist_cli.training.probes.probes import Probe, ProbeContext
+from mnist_cli.training.probes.probes import Objective, Probe, ProbeContext, flat
 
 _MICRO_BATCH = 500
 _MAX_ITERATIONS = 40

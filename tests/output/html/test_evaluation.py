@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 
-from mnist_cli.config.inference import EvalConfig
+from mnist_cli.config.programs import EvalConfig
 from mnist_cli.evaluation.evaluate import evaluate_checkpoint
 from mnist_cli.evaluation.metrics import CheckpointEvaluation
 from mnist_cli.output import eval_table

@@ -12,7 +12,8 @@ from mnist_cli.models.networks import build_model
 from mnist_cli.runtime.distributed.group import AGREED_ENTRIES, ProcessGroup
 from mnist_cli.runtime.distributed.ranks import RankInfo, threads_per_rank
 from mnist_cli.runtime.distributed.torch_group import join
-from mnist_cli.training.distributed import GradientAllReduce, RunningSums, check_supports_ranks
+from mnist_cli.training.compatibility import check_supports_ranks
+from mnist_cli.training.loop import GradientAllReduce, RunningSums
 
 WHERE = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
 SECOND = {**WHERE, "RANK": "1", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}

@@ -12,14 +12,12 @@ from mnist_cli.config.registry import NETWORKS
 from mnist_cli.config.train import TrainConfig
 from mnist_cli.data.datasets import Dataset, Split
 from mnist_cli.errors import UsageError
-from mnist_cli.models.layers import Flatten, Normalize
-from mnist_cli.models.networks import build_model
+from mnist_cli.models.networks import Flatten, Normalize, build_model
+from mnist_cli.runtime.device import ThreadPool
 from mnist_cli.runtime.seeding import stream
-from mnist_cli.runtime.threads import ThreadPool
 from mnist_cli.training.probes.alignment import alignment
-from mnist_cli.training.probes.gradients import Objective, flat
 from mnist_cli.training.probes.noise import Noise, mean_of, noise_scale, two_batches
-from mnist_cli.training.probes.probes import Probes, probe_class
+from mnist_cli.training.probes.probes import Objective, Probes, flat, probe_class
 from mnist_cli.training.probes.sharpness import hessian_product, sharpness
 from tests.helpers.shell import Shell
 

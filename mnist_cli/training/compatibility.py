@@ -1,12 +1,21 @@
-"""Compare the options of a resumed training with those of its checkpoint."""
+"""Compare options: of a resumed training with its checkpoint, and of all ranks."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
 
 from mnist_cli.config import sources
 from mnist_cli.config.options import names_where, options_of
 from mnist_cli.config.train import ResolvedConfig, TrainConfig
 from mnist_cli.errors import UsageError
+from mnist_cli.runtime.distributed.group import ProcessGroup
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 _MAX_LENGTH = 100  # of a text, such as a path, in the history
 
@@ -57,3 +66,36 @@ def _shorten(value: object) -> object:
     """Return a value; a long text is cut."""
     is_long = isinstance(value, str) and len(value) > _MAX_LENGTH
     return f"{str(value)[:_MAX_LENGTH]}…" if is_long else value
+
+
+def check_supports_ranks(model: nn.Module, ranks: int) -> None:
+    """Raise UsageError if the result of a network would depend on the number of ranks.
+
+    Batch normalisation takes means over the samples that are computed together, so each rank would
+    have means of its own, over fewer samples. None of the networks has it.
+    """
+    norms = (nn.modules.batchnorm._BatchNorm,)
+    if ranks > 1 and any(isinstance(layer, norms) for layer in model.modules()):
+        raise UsageError(
+            f"this network has batch normalisation, and would be another one with {ranks} ranks; "
+            "train it with one process, or give it another normalisation"
+        )
+
+
+def check_same_options(
+    config: "DataclassInstance", device: torch.device, group: ProcessGroup
+) -> None:
+    """Raise UsageError in a rank whose options differ from those of the first rank.
+
+    An environment variable or a file on one machine is enough for that. Options that may differ,
+    such as folders, are not compared.
+    """
+    own = {"device type": device.type, **asdict(config)}
+    may_differ = names_where(type(config), lambda about: about.per_rank)
+    own = {name: value for name, value in own.items() if name not in may_differ}
+    theirs = json.loads(group.broadcast(json.dumps(own).encode()) or b"{}")
+    for name, (there, here) in differences(theirs, own).items():
+        raise UsageError(
+            f"{name} is {sources.quote(here)} here, and {sources.quote(there)} in the first "
+            "rank; start all ranks with the same options, files and variables"
+        )
