@@ -7,9 +7,10 @@ import typer
 
 from mnist_cli.cli.options import add_command, checkpoint_argument, command_sources, parameter
 from mnist_cli.cli.program import exit_unless_main, log_to_stderr, quick_imports, run_program
-from mnist_cli.config.programs import Display, ExportConfig, resolve_format
+from mnist_cli.config.programs import Display, ExportConfig
 from mnist_cli.config.sources import build_config
 from mnist_cli.errors import UsageError
+from mnist_cli.export.formats import resolve_format
 from mnist_cli.runtime.files import write_standard_output
 
 _log = logging.getLogger(__name__)

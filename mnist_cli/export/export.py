@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from mnist_cli import __version__
-from mnist_cli.config.programs import ExportConfig, ExportFormat, resolve_format
+from mnist_cli.config.programs import ExportConfig, ExportFormat
 from mnist_cli.errors import OutputError, UsageError
 from mnist_cli.events import Exported
+from mnist_cli.export.formats import resolve_format
 from mnist_cli.models.checkpoint import Checkpoint, load_checkpoint
 from mnist_cli.models.networks import count_parameters, little_endian, weights_sha256
 from mnist_cli.runtime.files import OutputLock, write_standard_output

@@ -40,8 +40,10 @@ _CURVES = {
     ),
     "end": ("test_accuracy", "train_seconds"),
 }
-# These options say where and how often something is written: they are no hyperparameters.
-_OUTPUT_OPTIONS = names_where(TrainConfig, lambda about: about.effect is Effect.PLACE)
+# These options say what is measured and written, where and how often: they are no hyperparameters.
+_OUTPUT_OPTIONS = names_where(
+    TrainConfig, lambda about: about.effect in (Effect.RECORD, Effect.PLACE)
+)
 
 
 class TensorBoard(Recorder):

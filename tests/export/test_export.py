@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 import torch
 
-from mnist_cli.config.programs import resolve_format
 from mnist_cli.config.registry import NETWORKS
 from mnist_cli.config.train import TrainConfig
 from mnist_cli.data.datasets import Dataset
 from mnist_cli.errors import UsageError
+from mnist_cli.export.formats import resolve_format
 from mnist_cli.export.graph import layers_of
 from mnist_cli.models.checkpoint import Checkpoint, Position, load_checkpoint, save_checkpoint
 from mnist_cli.models.networks import build_model, weights_sha256

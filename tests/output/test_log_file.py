@@ -221,7 +221,7 @@ def test_tensorboard_has_the_hyperparameters_of_a_run(shell: Shell) -> None:
     told = metadata.parse_session_start_info_plugin_data(content).hparams
     assert (told["lr"].number_value, told["seed"].number_value) == (0.25, 7)
     assert (told["model"].string_value, told["shuffle"].bool_value) == ("linear", True)
-    assert not {"output", "data_dir"} & set(told), "no places"
+    assert not {"output", "data_dir", "save_every", "probe_every"} & set(told)
     content = found.SummaryMetadata(metadata.SESSION_END_INFO_TAG).plugin_data.content
     assert metadata.parse_session_end_info_plugin_data(content).status == 1, "success"
 

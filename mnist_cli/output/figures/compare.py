@@ -11,7 +11,8 @@ from mnist_cli.comparison.stats import Sample, fit_critical_batch_size, sample
 from mnist_cli.config.compare import FULL
 from mnist_cli.data.catalogue import CLASSES
 from mnist_cli.errors import UsageError
-from mnist_cli.output.figures.style import Figure, LogLocator, NullFormatter, colour, drawn
+from mnist_cli.output.figures import colour
+from mnist_cli.output.figures.style import Figure, LogLocator, NullFormatter, drawn
 
 _UNITS = {"updates": "updates", "samples": "samples seen", "seconds": "seconds of training"}
 

@@ -7,7 +7,8 @@ from typing import Any
 from mnist_cli.config.programs import PANELS
 from mnist_cli.errors import UsageError
 from mnist_cli.evaluation.metrics import CheckpointEvaluation, learning_curves
-from mnist_cli.output.figures.style import Figure, colour, drawn
+from mnist_cli.output.figures import colour
+from mnist_cli.output.figures.style import Figure, drawn
 
 _COLUMNS, _ROWS = 10, 6  # of the contact sheet
 _NOTHING = {

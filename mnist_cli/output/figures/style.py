@@ -41,11 +41,3 @@ def drawn(fill: Callable[[Figure], None], path: str) -> bytes:
         metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind)
         figure.savefig(buffer, format=kind, metadata=metadata)
     return buffer.getvalue()
-
-
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#6b6b6b", "#8a5a44")
-
-
-def colour(index: int) -> str:
-    """Return the colour of the series with an index."""
-    return COLOURS[index % len(COLOURS)]

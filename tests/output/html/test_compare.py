@@ -118,6 +118,16 @@ def test_without_matplotlib_a_figure_is_a_usage_error_that_says_what_to_install(
         importlib.import_module("mnist_cli.output.figures.compare")
 
 
+def test_without_matplotlib_there_is_a_page(
+    results: Results, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    for name in ("html.compare", "figures.style", "figures"):
+        monkeypatch.delitem(sys.modules, f"mnist_cli.output.{name}", raising=False)
+    page = importlib.import_module("mnist_cli.output.html.compare")
+    assert "<html" in page.render(results)
+
+
 def test_curves_in_characters_fit_the_terminal(results: Results) -> None:
     for width in (40, 80, 200):
         lines = compare_table.draw(results, width, colour=False).splitlines()
