@@ -31,6 +31,7 @@ from mnist_cli.runtime.files import check_writable, write_atomic
 _BATCH_SIZE = 64  # images in one forward pass; results are shown after each batch
 _READERS = 4  # the maximum number of files that are decoded at the same time
 _SMALL_FILE = 1 << 23  # bytes: larger files are read one after another
+_MAX_STEM = 200  # bytes: a name may have 255, and the temporary file has a longer one
 
 
 @dataclass(frozen=True)
@@ -179,9 +180,6 @@ def _read_bytes(path: str, name: str) -> bytes:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise DataError(f"cannot read {name}: {reason}; give the path of an image") from error
-
-
-_MAX_STEM = 200  # bytes: a name may have 255, and the temporary file has a longer one
 
 
 class InputFolder:
