@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from mnist_cli.cli.options import PRESETS
+from mnist_cli.config.compare import CompareConfig, resolve
 from mnist_cli.config.programs import Display
 from mnist_cli.config.sources import build_config, check_consistency, toml_file
 from mnist_cli.config.train import TrainConfig
@@ -43,7 +44,16 @@ def test_the_promised_experiments_are_there() -> None:
     }
 
 
-SHORT = ("--batch-sizes", "100,full", "--subset", "300", "--seeds", "1", "--updates", "2")
+@pytest.mark.parametrize("name", COMPARISONS)
+def test_an_experiment_is_a_valid_config(name: str) -> None:
+    config = build_config(CompareConfig, [toml_file(name, PRESETS, CompareConfig, Display)])
+    resolve(config)
+    wanted = tomllib.loads(CONTENTS[name])
+    listed = {key: ",".join(map(str, v)) for key, v in wanted.items() if isinstance(v, list)}
+    assert {key: getattr(config, key) for key in wanted} == wanted | listed
+
+
+SHORT = "--model linear --batch-sizes 100,full --subset 300 --seeds 1 --updates 2".split()
 
 
 @pytest.mark.parametrize("name", COMPARISONS)
@@ -53,7 +63,7 @@ def test_an_experiment_compares(name: str, shell: Shell) -> None:
     assert done.code == 0, done.err
     start, *_, end = [json.loads(line) for line in done.out.splitlines()]
     wanted = tomllib.loads(CONTENTS[name])
-    shortened = {"subset", "seeds", "batch_sizes", "probe_samples", "val_size"}
+    shortened = {"model", "subset", "seeds", "batch_sizes", "probe_samples", "val_size"}
     budgets = {"epochs", "updates", "seconds", "until_accuracy"}
     kept = {k: v for k, v in wanted.items() if k not in shortened | budgets}
     assert {key: start["config"][key] for key in kept} == kept

@@ -20,7 +20,7 @@ def losses_of_one(
     return found
 
 
-@pytest.mark.parametrize("ranks", [2, 3])
+@pytest.mark.parametrize("ranks", [pytest.param(2, marks=pytest.mark.torture), 3])
 def test_ranks_have_the_losses_of_one_process(
     ranks: int, losses_of_one: Losses, launcher: Launcher
 ) -> None:
