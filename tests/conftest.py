@@ -15,6 +15,7 @@ from PIL import Image
 from mnist_cli.config.compare import CompareConfig
 from mnist_cli.config.train import TrainConfig
 from mnist_cli.data.datasets import Dataset, Split, load_dataset
+from mnist_cli.runtime.device import keep_freed_memory
 from tests.helpers.browsing import started_browser
 from tests.helpers.fork_server import ForkServer
 from tests.helpers.hostile import encoded
@@ -36,6 +37,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 torch.set_num_threads(1)  # also for fixtures that are made before `one_thread`
+keep_freed_memory()  # as the programs do
 
 
 @pytest.fixture(scope="session")
@@ -157,16 +159,17 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.fixture
-def asked(mnist_dir: Path, tmp_path: Path) -> CompareConfig:
+def asked(few_dir: Path, tmp_path: Path) -> CompareConfig:
     """Return a comparison of softmax regressions on 300 samples: 20, 6 and 2 updates a run."""
     return CompareConfig(
+        dataset="kmnist",
         model="linear",
         subset=300,
         batch_sizes="30,100,full",
         seeds=2,
         epochs=2,
         lr=0.02,
-        data_dir=str(mnist_dir),
+        data_dir=str(few_dir),
         output=str(tmp_path / "comparison"),
     )
 

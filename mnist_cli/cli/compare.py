@@ -89,10 +89,12 @@ def _run(config: CompareConfig, display: Display) -> None:
         from mnist_cli.output import compare_display  # noqa: PLC0415 (--help is quick)
         from mnist_cli.output.compare_findings import verdict  # noqa: PLC0415 (--help is quick)
         from mnist_cli.output.renderers import JsonLines, Renderer  # noqa: PLC0415 (--help is quick)
+        from mnist_cli.runtime.device import keep_freed_memory  # noqa: PLC0415 (torch)
 
         if config.plot is not None:  # fails now, not after the training, without matplotlib
             import mnist_cli.output.figures.compare  # noqa: F401, PLC0415
 
+    keep_freed_memory()
     results = Results()
     plain = display.json and sys.stdout.isatty()
     failure = None

@@ -12,6 +12,7 @@ import threading
 
 from mnist_cli.comparison.compare import work
 from mnist_cli.config.compare import CompareConfig
+from mnist_cli.runtime.device import keep_freed_memory
 
 
 def _stop_with_parent() -> None:
@@ -22,4 +23,5 @@ def _stop_with_parent() -> None:
 if __name__ == "__main__":
     config = CompareConfig(**json.loads(sys.stdin.readline()))
     threading.Thread(target=_stop_with_parent, daemon=True).start()
+    keep_freed_memory()
     work(config)

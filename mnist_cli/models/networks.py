@@ -35,10 +35,10 @@ class Normalize(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Return the normalised images, in the dtype of the buffer."""
-        if pixels.is_floating_point():
-            pixels = pixels.to(self.offset.dtype)
-        images = pixels.view(-1, 1, 28, 28)
-        return torch.add(self.offset, images, alpha=1 / (255 * STD))  # in a single pass
+        images = pixels.view(-1, 1, 28, 28).to(self.offset.dtype)
+        # In a single pass, and where the images are a copy, without memory for another one.
+        out = None if pixels.is_floating_point() else images
+        return torch.add(self.offset, images, alpha=1 / (255 * STD), out=out)
 
 
 class PairColumns(nn.Module):

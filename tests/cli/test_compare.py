@@ -7,24 +7,27 @@ import shlex
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.helpers.shell import BIN, Done, Shell
+from tests.helpers.shell import Done, Shell
 
-SMALL = {
-    "MNIST_MODEL": "linear",
-    "MNIST_SUBSET": "300",
-    "MNIST_BATCH_SIZES": "30,100,full",
-    "MNIST_SEEDS": "2",
-    "MNIST_EPOCHS": "2",
-}
+SMALL = {"MNIST_DATASET": "kmnist", "MNIST_MODEL": "linear", "MNIST_SUBSET": "300"}
+RUNS = {"MNIST_BATCH_SIZES": "30,100,full", "MNIST_SEEDS": "2", "MNIST_EPOCHS": "2"}
 
 
-def compare(shell: Shell, *options: str, env: dict[str, str] | None = None) -> Done:
-    return shell("mnist-compare", *options, env={**SMALL, **(env or {})})
+@pytest.fixture
+def shell(shell: Shell, few_dir: Path) -> Shell:
+    """Return a shell whose comparisons are small."""
+    return replace(shell, env={**shell.env, **SMALL, "MNIST_DATA_DIR": str(few_dir)})
+
+
+def compare(shell: Shell, *options: str) -> Done:
+    """Compare three batch sizes with two seeds for two epochs, unless told otherwise."""
+    return shell("mnist-compare", *options, env=RUNS)
 
 
 def events(done: Done) -> list[dict[str, Any]]:
@@ -72,18 +75,14 @@ def test_the_command_of_the_report_repeats_the_comparison(shell: Shell) -> None:
 
 def test_a_comparison_can_come_from_a_file_and_a_flag_comes_first(shell: Shell) -> None:
     (shell.folder / "mine.toml").write_text('seeds = 1\nbatch_sizes = "full"\nlr_range = false\n')
-    done = shell(
-        "mnist-compare", "--config", "mine.toml", "--seeds", "2", "--json", "-q",
-        env={"MNIST_SUBSET": "300", "MNIST_MODEL": "linear"},
-    )  # fmt: skip
+    done = shell("mnist-compare", "--config", "mine.toml", "--seeds", "2", "--json", "-q")
     start = events(done)[0]
     assert (start["config"]["seeds"], start["config"]["batch_sizes"]) == (2, "full")
 
 
 def test_a_budget_on_the_command_line_replaces_the_files(shell: Shell) -> None:
     (shell.folder / "mine.toml").write_text('epochs = 5\nbatch_sizes = "full"\nseeds = 1\n')
-    env = {"MNIST_SUBSET": "300", "MNIST_MODEL": "linear"}
-    done = shell("mnist-compare", "--config", "mine.toml", "--updates", "3", "--json", env=env)
+    done = shell("mnist-compare", "--config", "mine.toml", "--updates", "3", "--json")
     assert events(done)[0]["config"]["epochs"] is None
     assert events(done)[0]["config"]["updates"] == 3
 
@@ -123,7 +122,7 @@ def test_a_target_that_no_run_reaches_is_shown_and_exits_with_5(shell: Shell) ->
 
 
 def test_a_reader_that_goes_away_ends_it_quietly(shell: Shell) -> None:
-    done = shell.bash("mnist-compare --json | head -1; echo ${PIPESTATUS[0]}", env=SMALL)
+    done = shell.bash("mnist-compare --json | head -1; echo ${PIPESTATUS[0]}", env=RUNS)
     assert done.out.splitlines()[-1] == "141"
     assert "Traceback" not in done.err
 
@@ -140,12 +139,12 @@ def test_an_interrupted_comparison_goes_on_by_the_same_command_to_the_same_resul
             if event["event"] in names
         ]
 
-    env = {**SMALL, "MNIST_MODEL": "mlp", "MNIST_EPOCHS": "40", "MNIST_BATCH_SIZES": "10,full"}
-    whole = events(compare(shell, "--json", "-q", "-o", "whole", env=env))
+    options = ("--json", "-q", "--epochs", "20", "--batch-sizes", "3,full")
+    whole = events(compare(shell, *options, "-o", "whole"))
     with subprocess.Popen(
-        [BIN / "mnist-compare", "-q", "--json", "-o", "cut"],
+        [shell.fork_server.folder / "mnist-compare", *options, "-o", "cut"],
         cwd=shell.folder,
-        env={**shell.env, **env},
+        env={**shell.env, **RUNS},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -163,7 +162,7 @@ def test_an_interrupted_comparison_goes_on_by_the_same_command_to_the_same_resul
     assert "the same command goes on" in words
     assert "Traceback" not in words
     assert len(list((tmp_path / "cut").glob("*.part.pt"))) == 1
-    rest = events(compare(shell, "--json", "-q", "-o", "cut", env=env))
+    rest = events(compare(shell, *options, "-o", "cut"))
     assert rest[-1]["arms_run"] <= 2  # the two of the first seed had ended
     assert kept(rest) == kept(whole)
     assert not list((tmp_path / "cut").glob("*.part.*"))
@@ -197,11 +196,12 @@ def on_a_terminal(shell: Shell, *command: str, env: dict[str, str]) -> str:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no pseudo-terminals")
 def test_a_terminal_gets_a_table_curves_and_the_verdict(shell: Shell) -> None:
-    shown = on_a_terminal(shell, str(BIN / "mnist-compare"), env=SMALL)
+    program = str(shell.fork_server.folder / "mnist-compare")
+    shown = on_a_terminal(shell, program, env=RUNS)
     for words in ("test accuracy", "training loss against samples", "┌"):
         assert words in shown
     assert "Highest test accuracy" in shown
-    plain = on_a_terminal(shell, str(BIN / "mnist-compare"), env={**SMALL, "NO_COLOR": "1"})
+    plain = on_a_terminal(shell, program, env={**RUNS, "NO_COLOR": "1"})
     assert "\x1b[3" not in plain
 
 
@@ -214,9 +214,10 @@ def test_help_teaches(shell: Shell) -> None:
 
 
 def test_a_file_may_have_lists_where_the_command_line_has_commas(shell: Shell) -> None:
-    (shell.folder / "mine.toml").write_text('batch_sizes = [30, "full"]\nprobe = ["sharpness"]\n')
-    env = {k: v for k, v in SMALL.items() if k != "MNIST_BATCH_SIZES"}
-    done = shell("mnist-compare", "--config", "mine.toml", "--json", "-q", env=env)
+    (shell.folder / "mine.toml").write_text(
+        'seeds = 1\nbatch_sizes = [30, "full"]\nprobe = ["sharpness"]\n'
+    )
+    done = shell("mnist-compare", "--config", "mine.toml", "--json", "-q")
     assert done.code == 0, done.err
     config = events(done)[0]["config"]
     assert (config["batch_sizes"], config["probe"]) == ("30,full", "sharpness")

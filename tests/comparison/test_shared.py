@@ -20,6 +20,7 @@ from tests.helpers.launching import Launcher, Started, events, wait_until
 from tests.helpers.shell import Shell
 
 SMALL = {
+    "MNIST_DATASET": "kmnist",
     "MNIST_MODEL": "linear",
     "MNIST_SUBSET": "600",
     "MNIST_BATCH_SIZES": "10,100,full",
@@ -44,8 +45,14 @@ def records(out: str) -> list[dict[str, Any]]:
     return [e for e in events(out) if e["event"] in ("point", "change", "arm-end")]
 
 
+@pytest.fixture
+def launcher(launcher: Launcher, few_dir: Path) -> Launcher:
+    """Return a launcher whose comparisons are small."""
+    return replace(launcher, env={**launcher.env, **SMALL, "MNIST_DATA_DIR": str(few_dir)})
+
+
 def start(launcher: Launcher, *options: str) -> Started:
-    return launcher.start("mnist-compare", "-q", "--json", *options, ranks=1, env=SMALL)
+    return launcher.start("mnist-compare", "-q", "--json", *options, ranks=1)
 
 
 def free(path: Path) -> bool:
@@ -59,10 +66,10 @@ def free(path: Path) -> bool:
     return True
 
 
-@pytest.mark.parametrize("options", [(), ("--lr-rule", "tuned", "--lr-range")])
 def test_two_processes_make_each_run_once_and_report_what_one_would(
-    launcher: Launcher, folder: Path, options: tuple[str, ...]
+    launcher: Launcher, folder: Path
 ) -> None:
+    options = ("--lr-rule", "tuned", "--lr-range")
     both = [start(launcher, "-o", "both", *options) for _ in range(2)]
     jobs = start(launcher, "-o", "jobs", "--jobs", "2", *options)
     (one,) = start(launcher, "-o", "one", *options).wait()
@@ -77,10 +84,12 @@ def test_two_processes_make_each_run_once_and_report_what_one_would(
 
 
 def test_what_a_killed_process_was_training_is_taken_over(launcher: Launcher, folder: Path) -> None:
-    options = ("--epochs", "40", "--batch-sizes", "10,full")
+    options = ("--epochs", "10", "--batch-sizes", "10,full")
     victim = start(launcher, "-o", "both", *options)
     wait_until(lambda: '"point"' in victim.stream(0))
+    victim.children[0].kill(signal.SIGSTOP)
     survivor = start(launcher, "-o", "both", *options)
+    wait_until(lambda: len([*(folder / "both").glob("*.jsonl")]) >= 3)  # all but the victim's
     victim.children[0].kill(signal.SIGKILL)
     victim.wait()
     (done,) = survivor.wait()
@@ -154,7 +163,7 @@ def test_a_damaged_record_that_another_process_mends_is_not_from_before(
 
 def test_ranks_are_refused(shell: Shell) -> None:
     ranks = {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29999"}
-    done = shell("mnist-compare", env={**SMALL, **ranks})
+    done = shell("mnist-compare", env=ranks)
     assert done.code == 2
     assert "--jobs 2" in done.err
     assert not os.listdir(shell.folder)  # noqa: PTH208

@@ -36,6 +36,7 @@ MODULES = (
     "mnist_cli.output.compare_table",
     "mnist_cli.output.compare_display",
     "torch.distributed.run",
+    "torch._dynamo",  # two seconds, for the gradients of single samples
 )
 PROGRAMS = {
     "mnist-train": "train",

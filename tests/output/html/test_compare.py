@@ -22,9 +22,10 @@ from tests.helpers.browsing import VIEWS, OpenPage, check_self_contained
 
 
 @pytest.fixture(scope="module")
-def results(mnist_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Results:
+def results(few_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Results:
     found = Results()
     config = CompareConfig(
+        dataset="kmnist",
         model="linear",
         subset=300,
         batch_sizes="30,100,full",
@@ -35,7 +36,7 @@ def results(mnist_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Result
         probe_samples=50,
         lr_range=True,
         val_size=100,
-        data_dir=str(mnist_dir),
+        data_dir=str(few_dir),
         output=str(tmp_path_factory.mktemp("report") / "comparison"),
     )
     with pytest.MonkeyPatch.context() as patch:  # of the 1,110 gradients that a probe takes
