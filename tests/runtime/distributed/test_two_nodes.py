@@ -1,17 +1,16 @@
 """Tests of two launchers, as on two machines: folders of their own, and addresses that differ."""
 
-import json
 import os
 import shutil
 import signal
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
-from tests.helpers.launching import wait_until
+from tests.helpers.fork_server import ForkServer
+from tests.helpers.launching import Launcher, events, wait_until
 
 # Ranks are numbered in the order of addresses, so that the first node stays the first.
 ADDRESSES = ("127.0.0.1", "127.0.0.2")
@@ -20,42 +19,33 @@ HEARTBEATS = "keep_alive_interval=1,keep_alive_max_attempt=5"
 TIMEOUT = 180.0
 # 235 updates, with a checkpoint every 20.
 OPTIONS = (
-    *("train", "--model", "mlp", "--batch-size", "256", "--epochs", "1", "--save-every", "20"),
+    *("--model", "mlp", "--batch-size", "256", "--epochs", "1", "--save-every", "20"),
     *("--log-interval", "20", "--resume", "auto", "--threads", "1", "--json", "--quiet"),
 )
 
 
+@dataclass
 class Node:
-    """A launcher with a folder of its own, and the ranks that it starts."""
+    """A launcher with a folder of its own, and the rank that it starts."""
 
-    def __init__(self, folder: Path, command: list[str]) -> None:
-        self.folder, self._command = folder, command
-        self.start()
+    folder: Path
+    command: list[str]
+    fork_server: ForkServer
 
     def start(self) -> None:
-        with (self.folder / "out").open("ab") as out, (self.folder / "err").open("ab") as err:
-            self.process = subprocess.Popen(
-                self._command,
-                cwd=self.folder,
-                env=os.environ | {"OMP_NUM_THREADS": "1"},
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=err,
-                start_new_session=True,
-            )
+        self.launcher = self.fork_server.start(
+            *self.command, folder=self.folder, out=Path("out"), err=Path("err")
+        )
 
     def kill(self) -> None:
-        """Kill the launcher and its ranks at the same moment, as a power cut would."""
-        if self.process.poll() is None:
-            family = descendants(self.process.pid)
+        """Kill the launcher and its rank at the same moment, as a power cut would."""
+        if not self.launcher.has_ended():
+            family = descendants(self.launcher.number)
             for number in (signal.SIGSTOP, signal.SIGKILL):
                 for pid in family:
                     with suppress(ProcessLookupError):
                         os.kill(pid, number)
-        self.process.wait()
-
-    def events(self) -> list[dict[str, object]]:
-        return [json.loads(line) for line in (self.folder / "out").read_text().splitlines()]
+        self.launcher.wait()
 
 
 def descendants(pid: int) -> list[int]:
@@ -67,23 +57,24 @@ def descendants(pid: int) -> list[int]:
 
 
 @contextmanager
-def started(number: int, folder: Path, data_dir: Path) -> Iterator[list[Node]]:
-    """Start a training with two ranks on a number of nodes."""
+def started(fork_server: ForkServer, folder: Path, data_dir: Path) -> Iterator[list[Node]]:
+    """Start a training on two nodes of one rank each."""
     with socket.create_server((ADDRESSES[0], 0)) as server:
         port = server.getsockname()[1]
     with ExitStack() as stack:
         nodes = []
-        for address in ADDRESSES[:number]:
+        for address in ADDRESSES:
             own = folder / f"node{address[-1]}"
             shutil.copytree(data_dir, own / "data")
             is_host = str(address == ADDRESSES[0]).lower()
             launcher = [
-                *(sys.executable, "-m", "mnist_cli.cli.torchrun", "--nnodes", str(number)),
-                *("--nproc-per-node", str(2 // number), "--max-restarts", "3"),
+                *("python", "-m", "mnist_cli.cli.torchrun", "--nnodes", "2"),
+                *("--nproc-per-node", "1", "--max-restarts", "3"),
                 *("--rdzv-backend", "c10d", "--rdzv-endpoint", f"{ADDRESSES[0]}:{port}"),
                 *("--rdzv-conf", f"is_host={is_host},{HEARTBEATS}", "--local-addr", address),
             ]
-            node = Node(own, [*launcher, "-m", "mnist_cli", *OPTIONS])
+            node = Node(own, [*launcher, "-m", "mnist_cli", "train", *OPTIONS], fork_server)
+            node.start()
             stack.callback(node.kill)
             nodes.append(node)
         yield nodes
@@ -91,28 +82,26 @@ def started(number: int, folder: Path, data_dir: Path) -> Iterator[list[Node]]:
 
 def outcome(nodes: list[Node]) -> tuple[str, list[int]]:
     """Wait for the end; return the weights, and the updates from which the training resumed."""
+    wait_until(lambda: all(node.launcher.has_ended() for node in nodes), TIMEOUT)
     for node in nodes:
-        code = node.process.wait(TIMEOUT)
-        assert code == 0, (node.folder / "err").read_text()
-    events = nodes[0].events()
-    assert events[-1]["reason"] == "completed"
-    resumed = [int(str(event["update"])) for event in events if event["event"] == "resume"]
-    return str(events[-1]["weights_sha256"]), resumed
+        assert node.launcher.wait() == 0, (node.folder / "err").read_text()
+    told = events((nodes[0].folder / "out").read_text())
+    assert told[-1]["reason"] == "completed"
+    resumed = [event["update"] for event in told if event["event"] == "resume"]
+    return told[-1]["weights_sha256"], resumed
 
 
-def test_two_nodes_train_as_one_does_even_if_one_is_lost(tmp_path: Path, mnist_dir: Path) -> None:
-    with started(1, tmp_path / "one", mnist_dir) as nodes:
-        weights, resumed = outcome(nodes)
-        assert resumed == []
-    with started(2, tmp_path / "two", mnist_dir) as nodes:
-        assert outcome(nodes) == (weights, [])
-    with started(2, tmp_path / "lost", mnist_dir) as nodes:
+def test_a_training_on_two_nodes_goes_on_when_one_was_lost(
+    tmp_path: Path, mnist_dir: Path, launcher: Launcher
+) -> None:
+    on_one_node = events(launcher.train(*OPTIONS, ranks=2)[0].out)
+    with started(launcher.fork_server, tmp_path, mnist_dir) as nodes:
         first, second = nodes
         checkpoint = first.folder / "checkpoint.pt"
-        wait_until(lambda: checkpoint.exists() or first.process.poll() is not None, TIMEOUT)
+        wait_until(lambda: checkpoint.exists() or first.launcher.has_ended(), TIMEOUT)
         second.kill()
         second.start()
-        again, (update,) = outcome(nodes)
-    assert again == weights
+        weights, (update,) = outcome(nodes)
+    assert weights == on_one_node[-1]["weights_sha256"]
     assert 20 <= update < 235
     assert not (second.folder / "checkpoint.pt").exists()  # rank 0 broadcast it
