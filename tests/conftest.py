@@ -175,16 +175,17 @@ def asked(few_dir: Path, tmp_path: Path) -> CompareConfig:
 
 
 @pytest.fixture
-def small(mnist_dir: Path, tmp_path: Path) -> Configure:
+def small(few_dir: Path, tmp_path: Path) -> Configure:
     """Return a maker of configs: 200 samples, 4 updates an epoch, 2 epochs, every step told."""
 
     def make(**changes: Any) -> TrainConfig:
         batch = {} if changes.get("mode") == "batch" else {"batch_size": 50}
         base = TrainConfig(
+            dataset="kmnist",
             subset=200,
             epochs=2,
             log_interval=1,
-            data_dir=str(mnist_dir),
+            data_dir=str(few_dir),
             output=str(tmp_path / "checkpoint.pt"),
         )
         return replace(base, **{**batch, **changes})
