@@ -9,7 +9,7 @@ from unittest.mock import patch
 
 import torch
 
-from benchmarks.scaling.cases import CASES, TOLERANCE, Case, losses_of
+from benchmarks.scaling.cases import CASES, Case, losses_of
 from mnist_cli.config.train import TrainConfig
 from mnist_cli.data import datasets
 from mnist_cli.data.datasets import load_dataset
@@ -39,12 +39,12 @@ QUICK = [
 ]
 
 
-def all_losses(group: ProcessGroup) -> dict[str, list[list[float]]]:
-    """Return the losses of each case in the precisions that it is judged in."""
+def all_losses(group: ProcessGroup, *dtypes: str) -> dict[str, list[list[float]]]:
+    """Return the losses of each case that is judged in these precisions."""
     dataset = load_dataset("mnist", os.environ["MNIST_DATA_DIR"])
     return {
         dtype: [losses_of(case.config, dtype, dataset, group) for case in judged_in(dtype)]
-        for dtype in TOLERANCE
+        for dtype in dtypes
     }
 
 

@@ -39,7 +39,7 @@ def test_a_pipe_that_closes_at_any_line_is_no_error(
     lines = (tmp_path / "out").read_text().splitlines()
     assert len(lines) > 10
     codes: list[int] = []
-    for taken in range(len(lines)):
+    for taken in range(0, len(lines), count(3, 1)):
         shutil.rmtree(folder)
         folder.mkdir()
         end, out = os.pipe()
@@ -62,8 +62,8 @@ def test_a_pipe_that_closes_at_any_line_is_no_error(
         assert {path.name for path in folder.iterdir()} <= {"checkpoint.pt"}
         if (folder / "checkpoint.pt").exists():
             load_checkpoint(folder / "checkpoint.pt")
-    assert codes.count(141) >= len(lines) - 3  # hardly ever had it written all of them
-    print(f"a pipe closed at each of {len(lines)} lines: exit code 141, files whole")
+    assert codes.count(141) >= len(codes) - 3  # hardly ever had it written all of them
+    print(f"a pipe closed at {len(codes)} of {len(lines)} lines: exit code 141, files whole")
 
 
 def test_head_takes_a_line_and_nobody_is_told(shell: Shell) -> None:
@@ -128,7 +128,7 @@ def test_one_of_two_runs_with_one_output_is_refused(shell: Shell) -> None:
 
 
 def test_many_programs_that_start_at_once_share_an_empty_data_folder(shell: Shell) -> None:
-    starts = count(8, 50)
+    starts = count(4, 50)
     command = (
         "mnist-train --json -q --model linear --subset 640 --epochs 1 --data-dir data -o".split()
     )

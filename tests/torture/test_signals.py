@@ -29,7 +29,7 @@ def test_a_signal_at_any_moment_loses_nothing(name: str, mode: str, shell: Shell
     options = ["--json", "-q", *MODES[mode].split()]
     draw = random.Random(f"{name}/{mode}")
     waits, saved = [], 0
-    for point in range(count(2, 10)):
+    for point in range(count(1, 10)):
         path = shell.folder / f"{point}.pt"
         process = start(shell, ["mnist-train", *options, "-o", path.name])
         assert process.stdout
@@ -83,7 +83,7 @@ def test_signals_while_it_unpacks_scores_and_probes(shell: Shell, tmp_path: Path
     slow = ["--model", "mlp", "--max-updates", "1", "--probe", "noise,sharpness,alignment"]
     probing = ["mnist-train", *slow, "--probe-samples", "60000", "-o", "p.pt"]
     unpacking = ["mnist-train", "--model", "linear", "--data-dir", "new", "-o", "u.pt"]
-    for command, after in ((probing, 4.0), (unpacking, 2.0)):
+    for command, after in ((probing, 1.5), (unpacking, 0.5)):
         process = start(shell, command)
         time.sleep(after)
         took = stop(process, signal.SIGTERM, 143)

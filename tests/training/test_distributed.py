@@ -9,6 +9,10 @@ from benchmarks.scaling.equivalence import Losses, difference, losses_with
 from tests.helpers.fork_server import ForkServer
 from tests.helpers.launching import Launcher
 from tests.helpers.rank_script import judged_in
+from tests.torture.amount import LONG
+
+# The stricter precision, and both in `make torture`.
+DTYPES = [*TOLERANCE] if LONG else ["float64"]
 
 
 @pytest.fixture(scope="module")
@@ -16,7 +20,7 @@ def losses_of_one(
     fork_server: ForkServer, clean_env: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> Losses:
     launcher = Launcher(fork_server, clean_env, tmp_path_factory.mktemp("one"))
-    [found] = launcher.script("losses", ranks=1)
+    [found] = launcher.script("losses", *DTYPES, ranks=1)
     return found
 
 
@@ -24,10 +28,10 @@ def losses_of_one(
 def test_ranks_have_the_losses_of_one_process(
     ranks: int, losses_of_one: Losses, launcher: Launcher
 ) -> None:
-    found = launcher.script("losses", ranks=ranks)
+    found = launcher.script("losses", *DTYPES, ranks=ranks)
     assert all(other == found[0] for other in found)  # what one rank decides by, all do
-    for dtype, most in TOLERANCE.items():
-        cases = judged_in(dtype)
+    for dtype in DTYPES:
+        most, cases = TOLERANCE[dtype], judged_in(dtype)
         for case, ours, theirs in zip(cases, found[0][dtype], losses_of_one[dtype], strict=True):
             assert difference(ours, theirs) <= most, (dtype, case.name, case.about)
 

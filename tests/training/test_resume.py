@@ -193,13 +193,13 @@ def without_times(events: list[Event]) -> list[dict[str, Any]]:
 def test_wherever_a_signal_comes_the_rest_can_follow(
     options: dict[str, Any], small: Configure, few: Split, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """At every fifth look for a signal, or each: in updates, evaluations and probes."""
+    """At every eleventh look for a signal, or each: in updates, evaluations and probes."""
     monkeypatch.setattr(training, "load_dataset", lambda *_: Dataset(few, few))
     config = replace(small(**options), subset=None)
     config = config if config.mode == "batch" else replace(config, batch_size=30)
     whole = without_times(list(train(config)))[1:]
     monkeypatch.setattr(training, "StopSignals", SignalAt)
-    for place in itertools.count(1, count(5, 1)):
+    for place in itertools.count(1, count(11, 1)):
         Path(config.output).unlink()
         SignalAt.place, SignalAt.looks = place, 0
         events: list[Event] = []
@@ -216,7 +216,7 @@ def test_wherever_a_signal_comes_the_rest_can_follow(
         # Probes of the state that the training stops in are made again.
         again = [e for n, e in enumerate(told) if e["event"] == "probe" and e in told[:n]]
         assert [e for n, e in enumerate(told) if e not in again or e not in told[:n]] == whole
-    assert place > 10
+    assert place > 20
 
 
 def test_a_second_signal_ends_the_run_at_once(small: Configure) -> None:
