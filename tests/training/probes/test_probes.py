@@ -1,7 +1,9 @@
 """Probes: exact where they say so, estimates within their error, and harmless to the training."""
 
-import json
 import math
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -12,14 +14,19 @@ from mnist_cli.config.registry import NETWORKS
 from mnist_cli.config.train import TrainConfig
 from mnist_cli.data.datasets import Dataset, Split
 from mnist_cli.errors import UsageError
+from mnist_cli.events import End, Event, ProbeEvent, to_dict
+from mnist_cli.models.checkpoint import load_checkpoint
 from mnist_cli.models.networks import Flatten, Normalize, build_model
 from mnist_cli.runtime.device import ThreadPool
 from mnist_cli.runtime.seeding import stream
+from mnist_cli.training.probes import alignment as alignment_module
 from mnist_cli.training.probes.alignment import alignment
 from mnist_cli.training.probes.noise import Noise, mean_of, noise_scale, two_batches
 from mnist_cli.training.probes.probes import Objective, Probes, flat, probe_class
 from mnist_cli.training.probes.sharpness import hessian_product, sharpness
+from mnist_cli.training.train import train
 from tests.helpers.shell import Shell
+from tests.helpers.trainings import Configure, end_of, objects
 
 
 def independent_noise(samples: Split) -> tuple[float, float]:
@@ -149,6 +156,7 @@ def test_batches_stray_as_far_as_the_noise_says(mnist: Dataset) -> None:
         assert found.cosine_mean == pytest.approx(cosine, abs=0.05)
 
 
+@pytest.mark.usefixtures("few_draws")
 def test_networks_with_batch_norm_and_dropout_are_probed_in_evaluation_mode(few: Split) -> None:
     model = small_network(nn.BatchNorm1d(10), nn.Dropout(0.5)).float()
     model(few.images)  # moves the running means from their start
@@ -169,44 +177,57 @@ def test_a_noise_scale_without_a_gradient_is_infinite() -> None:
     assert Noise(1.0, 0.0, 1).scale == math.inf
 
 
-def events(shell: Shell, *options: str) -> list[dict[str, object]]:
-    done = shell.train("--json", "-q", *options)
-    assert done.code == 0, done.err
-    return [json.loads(line) for line in done.out.splitlines()]
+@pytest.fixture
+def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the alignment probe take a few gradients, not 1,400."""
+    monkeypatch.setattr(alignment_module, "_MIN_DRAWS", 4)
+    monkeypatch.setattr(alignment_module, "_MIN_SAMPLES", 4)
 
 
-PROBED = ("--probe", "noise,alignment,sharpness", "--probe-every", "4", "--probe-samples", "100")
+PROBED: dict[str, Any] = {
+    "model": "linear",
+    "probe": "noise,alignment,sharpness",
+    "probe_every": 4,
+    "probe_samples": 100,
+}
 
 
-def test_probing_changes_nothing_of_the_training(shell: Shell) -> None:
-    plain = events(shell)
-    probed = events(shell, *PROBED)
-    assert probed[-1]["weights_sha256"] == plain[-1]["weights_sha256"]
-    found = [event for event in probed if event["event"] == "probe"]
+def probed(events: Iterable[Event]) -> list[dict[str, Any]]:
+    """Return the results of probes, without their clocks."""
+    found = [to_dict(event) for event in events if isinstance(event, ProbeEvent)]
+    return [{k: v for k, v in event.items() if k != "seconds"} for event in found]
+
+
+@pytest.mark.usefixtures("few_draws")
+def test_probing_changes_nothing_of_the_training(small: Configure) -> None:
+    plain = end_of(small(model="linear"))
+    *events, end = train(small(**PROBED))
+    assert isinstance(end, End)
+    assert end.weights_sha256 == plain.weights_sha256
+    found = probed(events)
     assert {event["probe"] for event in found} == {"noise", "alignment", "sharpness"}
     assert {event["update"] for event in found} == {0, 4, 8}
     (noise, *_) = [event for event in found if event["probe"] == "noise"]
     assert noise["exact"] is False
-    assert (noise["samples"], noise["population"]) == (100, 640)
+    assert (noise["samples"], noise["population"]) == (100, 200)
     assert all(event["network_mode"] == "evaluation" for event in found)
     assert not any(key == "arm" for event in found for key in event)
 
 
-def test_a_resumed_training_probes_what_an_uninterrupted_one_does(shell: Shell) -> None:
-    def of(events: list[dict[str, object]]) -> list[dict[str, object]]:
-        kept = [event for event in events if event["event"] == "probe"]
-        return [{k: v for k, v in event.items() if k != "seconds"} for event in kept]
-
-    whole = of(events(shell, *PROBED))
-    part = of(events(shell, *PROBED, "--max-updates", "5", "-o", "part.pt"))
-    rest = of(events(shell, *PROBED, "--resume", "part.pt"))
+@pytest.mark.usefixtures("few_draws")
+def test_a_resumed_training_probes_what_an_uninterrupted_one_does(small: Configure) -> None:
+    config = small(**PROBED)
+    whole = probed(train(config))
+    part = probed(train(replace(config, max_updates=5)))
+    checkpoint = load_checkpoint(config.output)
+    rest = probed(train(replace(checkpoint.config, max_updates=None), checkpoint))
     assert part + rest == whole
 
 
 def test_the_sharpness_comes_with_the_edge_of_stability(shell: Shell) -> None:
     options = ("--optimizer", "sgd", "--lr", "0.05", "--momentum", "0.5", "--schedule", "constant")
-    found = events(shell, *options, "--probe", "sharpness")
-    (probe,) = [event for event in found if event["event"] == "probe"]
+    done = shell.train("--json", "-q", *options, "--probe", "sharpness")
+    (probe,) = [event for event in objects(done.out) if event["event"] == "probe"]
     assert probe["two_over_lr"] == pytest.approx(40)
     assert probe["stable_up_to"] == pytest.approx(60)
 
@@ -221,8 +242,9 @@ def test_an_unknown_probe_is_a_usage_error_that_names_the_nearest(shell: Shell) 
 
 
 def test_probes_are_lines_for_people(shell: Shell) -> None:
-    done = shell.train(*PROBED)
-    assert "Probe at update 4, noise scale: " in done.err
+    probes = ("--probe", "noise,alignment,sharpness", "--probe-every", "4")
+    done = shell.train("--subset", "64", *probes)
+    assert "Probe at update 0, noise scale: " in done.err
     assert "two-batch estimate" in done.err
     assert "Probe at update 0, alignment of batches of 16: cosine " in done.err
-    assert "Probe at update 8, sharpness: " in done.err
+    assert "Probe at update 0, sharpness: " in done.err
