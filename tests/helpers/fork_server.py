@@ -36,6 +36,12 @@ MODULES = (
     "mnist_cli.output.compare_table",
     "mnist_cli.output.compare_display",
     "torch.distributed.run",
+    # What the programs import when they need it, and what that imports in its turn.
+    "mnist_cli.output.train_display",
+    "mnist_cli.output.log_file",
+    "mnist_cli.output.figures.style",
+    "jinja2",
+    "typer._adapters",
     "torch._dynamo",  # two seconds, for the gradients of single samples
 )
 PROGRAMS = {
