@@ -18,7 +18,7 @@ import torch
 
 import mnist_cli
 from benchmarks.measure import Ran, run
-from mnist_cli.cli.measured import (
+from mnist_cli.cli.listings import (
     FILE,
     MeasuredResults,
     Measurement,

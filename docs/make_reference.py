@@ -15,8 +15,7 @@ import typer
 
 from mnist_cli import events
 from mnist_cli.cli.doctor import Check
-from mnist_cli.cli.listings import Entry, models_of, presets_of
-from mnist_cli.cli.measured import Measurement, load_measured_results
+from mnist_cli.cli.listings import Entry, Measurement, load_measured_results, models_of, presets_of
 from mnist_cli.comparison import events as comparison_events
 from mnist_cli.config.registry import NETWORKS, PROBES
 from mnist_cli.config.sources import COMPARE, PRESETS, TRAIN

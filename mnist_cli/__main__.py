@@ -5,7 +5,7 @@ import inspect
 import typer
 
 from mnist_cli.cli import compare, doctor, evaluate, export, predict, train
-from mnist_cli.cli.options import Group, version
+from mnist_cli.cli.parameters import Group, version
 from mnist_cli.cli.program import run_program
 
 app = typer.Typer(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from mnist_cli.cli.listings import print_requested_list
-from mnist_cli.cli.options import (
+from mnist_cli.cli.parameters import (
     InfoFlags,
     add_command,
     command_sources,
@@ -122,17 +122,17 @@ def _run(config: CompareConfig, display: Display) -> None:
 
 def _show_results(results: "Results", config: CompareConfig, display: Display) -> None:
     """Write the table, and the page and the figure if they are requested."""
-    from mnist_cli.output import compare_table  # noqa: PLC0415 (--help is quick)
+    from mnist_cli.output import compare_display  # noqa: PLC0415 (--help is quick)
 
     streamed = "-" in (config.report, config.plot)
     if not display.json and not streamed:
         if sys.stdout.isatty():
-            compare_table.print_results(results, sys.stdout)
+            compare_display.print_results(results, sys.stdout)
         else:
-            write_standard_output(compare_table.table(results))
+            write_standard_output(compare_display.table(results))
             if not display.quiet:
                 with suppress(OSError):
-                    compare_table.print_conclusions(results, sys.stderr)
+                    compare_display.print_conclusions(results, sys.stderr)
     if config.report is not None:
         from mnist_cli.output.html import compare as page  # noqa: PLC0415 (jinja2)
 

@@ -22,9 +22,9 @@ from typing import Any
 import typer
 
 from mnist_cli import __version__
-from mnist_cli.cli.environment import unknown_variables
-from mnist_cli.cli.options import add_command, command_sources
+from mnist_cli.cli.parameters import add_command, command_sources
 from mnist_cli.cli.program import exit_unless_main
+from mnist_cli.cli.usage_errors import unknown_variables
 from mnist_cli.config.options import option
 from mnist_cli.config.programs import Display
 from mnist_cli.config.sources import build_config

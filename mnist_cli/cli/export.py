@@ -5,7 +5,7 @@ from typing import Any
 
 import typer
 
-from mnist_cli.cli.options import add_command, checkpoint_argument, command_sources, parameter
+from mnist_cli.cli.parameters import add_command, checkpoint_argument, command_sources, parameter
 from mnist_cli.cli.program import exit_unless_main, log_to_stderr, quick_imports, run_program
 from mnist_cli.config.programs import Display, ExportConfig
 from mnist_cli.config.sources import build_config

@@ -6,7 +6,7 @@ from typing import Any
 
 import typer
 
-from mnist_cli.cli.options import add_command, checkpoint_argument, command_sources, parameter
+from mnist_cli.cli.parameters import add_command, checkpoint_argument, command_sources, parameter
 from mnist_cli.cli.program import (
     exit_unless_main,
     log_to_stderr,

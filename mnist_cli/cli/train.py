@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from mnist_cli.cli.listings import print_requested_list
-from mnist_cli.cli.options import (
+from mnist_cli.cli.parameters import (
     AUTO,
     TrainInfoFlags,
     add_command,
@@ -33,7 +33,7 @@ from mnist_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from mnist_cli.models.checkpoint import Checkpoint
-    from mnist_cli.output.log_file import Recorder
+    from mnist_cli.output.renderers import Recorder
     from mnist_cli.runtime.distributed.group import ProcessGroup
 
 app = typer.Typer(pretty_exceptions_enable=False)
@@ -211,7 +211,7 @@ def _run(
 def _recorders(recording: Recording, config: TrainConfig, *, resumed: bool) -> "list[Recorder]":
     """Return the log file and the TensorBoard writer, if they are requested, opened."""
     with quick_imports():
-        from mnist_cli.output.log_file import LogFile  # noqa: PLC0415 (--help is quick)
+        from mnist_cli.output.renderers import LogFile  # noqa: PLC0415 (--help is quick)
 
         recorders: list[Recorder] = []
         if recording.tensorboard is not None:

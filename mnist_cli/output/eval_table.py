@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mnist_cli.evaluation.metrics import CheckpointEvaluation, EvaluationResult
-from mnist_cli.output.terminal_image import half_blocks
+from mnist_cli.output.predict_display import half_blocks
 
 _PICTURE, _GAP = 28, 2
 _CORRECT, _INCORRECT = (26, 127, 75), (194, 65, 12)

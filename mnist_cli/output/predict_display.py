@@ -1,15 +1,16 @@
-"""Draw the network's input on a terminal, beside its prediction."""
+"""Draw small grayscale images as text, and the network's input beside its prediction."""
 
 import io
 from contextlib import suppress
 from typing import TextIO
 
+import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
+from rich.style import Style
 from rich.text import Text
 
 from mnist_cli.events import Prediction
-from mnist_cli.output.terminal_image import half_blocks
-from mnist_cli.prediction.preprocess import Pixels
 
 _PICTURE, _GAP = 28, 2
 _LABEL = len("7 0.9987 ")
@@ -25,7 +26,7 @@ class PredictionDisplay:
         self._stream = stream
         self._console = Console(file=stream, highlight=False, markup=False, emoji=False)
 
-    def show(self, event: Prediction, image: Pixels) -> None:
+    def show(self, event: Prediction, image: NDArray[np.uint8]) -> None:
         """Draw the network's input, `[28, 28]`, and the prediction.
 
         Errors of writing are ignored, so that the data on standard output continue.
@@ -55,7 +56,7 @@ class PredictionDisplay:
             self._stream.flush()
 
 
-def _describe(event: Prediction, image: Pixels, width: int) -> list[Text]:
+def _describe(event: Prediction, image: NDArray[np.uint8], width: int) -> list[Text]:
     """Return 12 lines of text, at most `width` cells wide."""
     path = Text(_printable(event.path), "bold")
     path.truncate(max(width, 1), overflow="ellipsis")
@@ -75,7 +76,7 @@ def _describe(event: Prediction, image: Pixels, width: int) -> list[Text]:
     return [path, result, *rows]
 
 
-def explain_uncertain(event: Prediction, image: Pixels, threshold: float) -> str:
+def explain_uncertain(event: Prediction, image: NDArray[np.uint8], threshold: float) -> str:
     """Return a line that says why a prediction is uncertain."""
     name = "standard input" if event.path == "-" else repr(event.path)
     if not image.any():
@@ -91,3 +92,39 @@ def explain_uncertain(event: Prediction, image: Pixels, threshold: float) -> str
 def _printable(path: str) -> str:
     """Return a path without control characters."""
     return "".join(c if c.isprintable() else "?" for c in path)
+
+
+_UPPER = "▀"
+_SHADES = " ░▒▓█"  # from dark to light, as on a dark terminal
+
+
+def half_blocks(image: NDArray[np.uint8], *, colour: bool = True) -> list[Text]:
+    """Return an image `[height, width]`, light on dark, as lines of text: 14 of 28 cells for MNIST.
+
+    In colour each cell is an upper half-block: its foreground is the upper pixel, its background
+    the lower one, in 24-bit grays, for which a console of fewer colours takes its nearest. Without
+    colour each cell is one of five shades, by the mean of its two pixels. An odd number of rows is
+    completed by a black one.
+    """
+    rows = [[int(value) for value in row] for row in image.tolist()]
+    if len(rows) % 2:
+        rows.append([0] * len(rows[0]))
+    draw = _coloured if colour else _shaded
+    return [draw(upper, lower) for upper, lower in zip(rows[::2], rows[1::2], strict=True)]
+
+
+def _coloured(upper: list[int], lower: list[int]) -> Text:
+    line = Text(no_wrap=True)
+    for above, below in zip(upper, lower, strict=True):
+        line.append(_UPPER, Style(color=_grey(above), bgcolor=_grey(below)))
+    return line
+
+
+def _grey(value: int) -> str:
+    return f"#{value:02x}{value:02x}{value:02x}"
+
+
+def _shaded(upper: list[int], lower: list[int]) -> Text:
+    top = len(_SHADES) - 1
+    pairs = zip(upper, lower, strict=True)
+    return Text("".join(_SHADES[round(sum(pair) / 510 * top)] for pair in pairs), no_wrap=True)

@@ -1,10 +1,15 @@
-"""Renderers of events: plain lines for people, JSON Lines and paths for programs."""
+"""Renderers of events: lines for people, JSON Lines and paths for programs, log files."""
 
+import contextlib
 import json
+import logging
 import os
+import stat
 import sys
+from pathlib import Path
 from typing import TextIO
 
+from mnist_cli.errors import OutputError
 from mnist_cli.events import End, Event, Start, to_dict
 from mnist_cli.output.messages import format_event
 from mnist_cli.runtime.files import write_standard_output
@@ -75,3 +80,131 @@ def has_colour() -> bool:
     if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
         return False
     return bool(os.environ.get("FORCE_COLOR")) or sys.stdout.isatty()
+
+
+_log = logging.getLogger(__name__)
+_BLOCK = 1 << 16  # bytes; a line is shorter
+
+
+class Recorder(Renderer):
+    """Records events until that fails; `failure` is then the error."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.failure: OutputError | None = None
+
+    def show(self, event: Event) -> None:
+        """Record the event if it is `lasting` and recording has not failed."""
+        if not event.lasting or self.failure is not None:
+            return
+        try:
+            self.record(event)
+        except OSError as error:
+            reason = f"cannot write {self.name}: {error.strerror or error}"
+            self.failure = OutputError(f"{reason}; it ends before the training did")
+            _log.warning("%s; the training goes on without it", reason)
+
+    def check(self) -> None:
+        """Raise OutputError if recording has failed."""
+        if self.failure is not None:
+            raise self.failure
+
+    def record(self, event: Event) -> None:
+        """Write an event immediately; raise OSError if that fails."""
+        raise NotImplementedError
+
+
+class LogFile(Recorder):
+    """The JSON Lines of `--json` in a file, each a whole line that is written when it happens.
+
+    A new training truncates the file when it begins, so one that is refused leaves the file alone.
+    A resumed training appends, after removing the incomplete line that a killed program may leave.
+    """
+
+    def __init__(self, name: str, *, appending: bool, no_clobber: bool = False) -> None:
+        """Open the file; create it if it does not exist.
+
+        Raises:
+            OutputError: it cannot be written, or exists and `no_clobber` keeps it.
+
+        """
+        super().__init__(name)
+        path = Path(name)
+        if not name or name.endswith("/"):
+            raise OutputError(f"--log-file '{name}' is not the name of a file")
+        if path.is_dir():
+            raise OutputError(f"--log-file {name} is a folder; name a file in it")
+        if no_clobber and not appending and _size_of(path):
+            raise OutputError(
+                f"{name} exists, and --no-clobber keeps it; choose another --log-file"
+            )
+        self._path, self._appending = path, appending
+        self._is_new = not os.path.lexists(path)
+        self._began = False
+        try:
+            self._handle: int | None = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+        except OSError as error:
+            raise OutputError(
+                f"cannot write {name}: {error.strerror or error}; choose another --log-file"
+            ) from error
+        self._is_regular = stat.S_ISREG(os.fstat(self._handle).st_mode)
+
+    def record(self, event: Event) -> None:
+        """Append the event's line; a line that does not fit on the disk leaves nothing."""
+        assert self._handle is not None
+        if isinstance(event, Start):
+            self._began = True
+            if self._is_regular:
+                os.ftruncate(self._handle, _whole_lines(self._path) if self._appending else 0)
+                self._end_last_line()
+        before = os.fstat(self._handle).st_size
+        rest = memoryview(json_line(event).encode())
+        try:
+            while rest:
+                rest = rest[os.write(self._handle, rest) :]
+        except OSError:
+            if self._is_regular:
+                with contextlib.suppress(OSError):
+                    os.ftruncate(self._handle, before)
+            raise
+
+    def _end_last_line(self) -> None:
+        """Append a newline if the file does not end with one."""
+        assert self._handle is not None
+        with contextlib.suppress(OSError), self._path.open("rb") as file:
+            if file.seek(0, os.SEEK_END):
+                file.seek(-1, os.SEEK_END)
+                if file.read(1) != b"\n":
+                    os.write(self._handle, b"\n")
+
+    def close(self) -> None:
+        """Close the file; remove it if it is new and the training did not begin."""
+        if self._handle is None:
+            return
+        os.close(self._handle)
+        self._handle = None
+        if self._is_new and not self._began and self._is_regular and not _size_of(self._path):
+            with contextlib.suppress(OSError):
+                self._path.unlink()
+
+
+def _size_of(path: Path) -> int:
+    """Return the size of a file in bytes, 0 if there is none."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def _whole_lines(path: Path) -> int:
+    """Return the size of a log in bytes without an incomplete JSON object at its end."""
+    size = _size_of(path)
+    try:
+        with path.open("rb") as file:
+            start = max(size - _BLOCK, 0)
+            file.seek(start)
+            tail = file.read(_BLOCK)
+    except OSError:  # the file is writable but not readable
+        return size
+    end = tail.rfind(b"\n") + 1
+    return start + end if tail[end:].startswith(b"{") else size

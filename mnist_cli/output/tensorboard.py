@@ -18,7 +18,7 @@ from mnist_cli.config.options import Effect, names_where
 from mnist_cli.config.train import TrainConfig
 from mnist_cli.errors import OutputError, UsageError
 from mnist_cli.events import End, Event, ProbeEvent, Start, to_dict
-from mnist_cli.output.log_file import Recorder
+from mnist_cli.output.renderers import Recorder
 
 try:
     from tensorboard.compat.proto.summary_pb2 import Summary

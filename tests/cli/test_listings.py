@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from mnist_cli.cli.measured import Measurement, load_measured_results, options_digest
-from mnist_cli.cli.options import PRESETS
+from mnist_cli.cli.listings import Measurement, load_measured_results, options_digest
+from mnist_cli.cli.parameters import PRESETS
 from mnist_cli.config.registry import NETWORKS
 from mnist_cli.config.sources import (
     COMPARE,

@@ -15,7 +15,7 @@ from mnist_cli.config.compare import CompareConfig, resolve, sizes_in
 from mnist_cli.config.train import TrainConfig
 from mnist_cli.errors import DivergedError, ThresholdNotMetError, UsageError
 from mnist_cli.events import End
-from mnist_cli.output import compare_table
+from mnist_cli.output import compare_display
 from mnist_cli.output.compare_findings import sentence
 from mnist_cli.output.figures import compare as compare_figure
 from mnist_cli.output.html import compare as compare_page
@@ -122,11 +122,11 @@ def test_a_batch_size_that_diverged_is_named_and_ranked_nowhere(asked: CompareCo
     assert texts[0].startswith("Diverged with 1 of 3 seeds: batches of 100")
     assert not any(isinstance(finding, Ranking) for finding in found.findings)  # one is left
     results.conclusions = found
-    (_, row) = [compare_table.cells(summary) for summary in results.summaries(0.0)]
+    (_, row) = [compare_display.cells(summary) for summary in results.summaries(0.0)]
     assert row["diverged"] == "1 of 3"
     assert "Diverged with 1 of 3" in compare_page.render(results)
     assert compare_figure.draw(results, "a.svg", "curves").startswith(b"<?xml")
-    assert "100" in compare_table.table(results)
+    assert "100" in compare_display.table(results)
 
 
 def test_a_run_ends_at_its_target_or_says_how_far_it_came(asked: CompareConfig) -> None:

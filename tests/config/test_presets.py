@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mnist_cli.cli.options import PRESETS
+from mnist_cli.cli.parameters import PRESETS
 from mnist_cli.config.compare import CompareConfig, resolve
 from mnist_cli.config.programs import Display
 from mnist_cli.config.sources import build_config, check_consistency, toml_file

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from mnist_cli.cli.options import PRESETS
+from mnist_cli.cli.parameters import PRESETS
 from mnist_cli.config.programs import Display
 from mnist_cli.config.sources import (
     Source,

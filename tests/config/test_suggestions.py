@@ -5,7 +5,7 @@ from dataclasses import fields
 
 import pytest
 
-from mnist_cli.cli.environment import known_variables, unknown_variables
+from mnist_cli.cli.usage_errors import known_variables, unknown_variables
 from mnist_cli.config import suggestions
 from mnist_cli.config.compare import CompareConfig
 from mnist_cli.config.options import DEVICES, MODES

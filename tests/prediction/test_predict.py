@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from mnist_cli.data.datasets import Dataset
-from mnist_cli.output.terminal_image import half_blocks
+from mnist_cli.output.predict_display import half_blocks
 from tests.helpers.shell import Shell
 
 

@@ -187,7 +187,7 @@ def _idx_header(contents: bytes, draw: random.Random) -> bytes:
 
 def toml(draw: random.Random, folder: Path) -> Callable[[], object]:
     """A TOML file: of strange values, of bits of syntax, or a damaged one; and as a variable."""
-    from mnist_cli.cli.options import PRESETS
+    from mnist_cli.cli.parameters import PRESETS
     from mnist_cli.config import sources
     from mnist_cli.config.compare import CompareConfig
     from mnist_cli.config.compare import resolve as resolve_comparison

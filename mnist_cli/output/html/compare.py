@@ -6,8 +6,8 @@ from typing import Any
 
 from mnist_cli.comparison.events import Point
 from mnist_cli.comparison.results import Results
+from mnist_cli.output.compare_display import cells, format_seeds
 from mnist_cli.output.compare_findings import sentence
-from mnist_cli.output.compare_table import cells, format_seeds
 from mnist_cli.output.figures import colour
 from mnist_cli.runtime.html_templates import render_page
 

@@ -11,8 +11,7 @@ from tensorboard.plugins.hparams import metadata
 
 from mnist_cli.errors import UsageError
 from mnist_cli.events import Event
-from mnist_cli.output.log_file import LogFile
-from mnist_cli.output.renderers import json_line
+from mnist_cli.output.renderers import LogFile, json_line
 from mnist_cli.training.train import train
 from tests.helpers.shell import SMALL, Shell
 from tests.helpers.trainings import Configure, objects
@@ -162,7 +161,7 @@ def test_a_log_that_is_full_ends_with_a_whole_line(shell: Shell) -> None:
     code = (
         "import resource, signal, sys\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-        "from mnist_cli.output.log_file import LogFile\n"
+        "from mnist_cli.output.renderers import LogFile\n"
         "from mnist_cli.events import Step\n"
         "log = LogFile('run.jsonl', appending=True)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"

@@ -3,7 +3,7 @@
 from rich.style import Style
 
 from mnist_cli.data.datasets import Dataset
-from mnist_cli.output.terminal_image import half_blocks
+from mnist_cli.output.predict_display import half_blocks
 
 
 def test_half_blocks_have_two_pixels_in_each_cell(mnist: Dataset) -> None:
