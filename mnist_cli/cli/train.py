@@ -205,7 +205,7 @@ def _run(
                 progress.show(event)
             data.show(event)
         for recorder in recorders:
-            recorder.check()
+            recorder.raise_failure()
 
 
 def _recorders(recording: Recording, config: TrainConfig, *, resumed: bool) -> "list[Recorder]":

@@ -244,28 +244,28 @@ class Worker:
             threads = max(1, usable_cores() // config.jobs)
         set_threads(threads)
         self._device = pick_device(config.device)
-        self._pool = ThreadPool(threads_for(self._device), signals.check)
+        self._pool = ThreadPool(threads_for(self._device), signals.check_stop)
         each = f" in each of {config.jobs} processes" if config.jobs > 1 else ""
         self.machine = (
             f"{processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads{each}, "
             f"on {self._device.type}, PyTorch {torch.__version__}"
         )
         self._dataset = load_dataset(config.dataset, config.data_dir)
-        self._shared: dict[int, SharedData] = {}
+        self._cached_data: dict[int, SharedData] = {}
         self.samples = len(self.shared_data(config.seed).train)
 
     def shared_data(self, seed: int) -> SharedData:
         """Return the samples split by a seed; those of the latest seed are cached."""
-        if seed not in self._shared:
+        if seed not in self._cached_data:
             config = self.config
             train, val = train_val_split(
                 self._dataset.train, val_size=config.val_size, subset=config.subset, seed=seed
             )
             train, val, test = (s.to(self._device) for s in (train, val, self._dataset.test))
-            self._shared = {
+            self._cached_data = {
                 seed: SharedData(train, val, test, self._pool, self.clock, self.machine)
             }
-        return self._shared[seed]
+        return self._cached_data[seed]
 
     def plan_run(self, size: int | None, seed: int, lr: float, purpose: str = COMPARED) -> Run:
         """Return a run of this comparison."""
@@ -317,7 +317,7 @@ class Worker:
 
     def _train(self, run: Run) -> Generator[Event, None, list[Event]]:
         """Train a locked run, from its saved state if there is one, and write its record."""
-        self._check(f"before the run {run.name}")
+        self._raise_if_interrupted(f"before the run {run.name}")
         training = self.folder.open(run, self.shared_data(run.config.seed))
         saved = self.clock()
         try:
@@ -327,12 +327,12 @@ class Worker:
                     self.folder.save(training)
                     saved = self.clock()
         except StopRequested:
-            self._check(f"while the run {run.name} was measured")
+            self._raise_if_interrupted(f"while the run {run.name} was measured")
         if self._signals.error and not (
             training.record and isinstance(training.record[-1], RunEnd)
         ):
             self.folder.save(training)
-            self._check(f"at update {training.state.update} of the run {run.name}")
+            self._raise_if_interrupted(f"at update {training.state.update} of the run {run.name}")
         self.folder.finish(run.name, training.record)
         return training.record
 
@@ -347,10 +347,10 @@ class Worker:
                         if isinstance(event, RunProgress):
                             yield event
                     return
-        self._check("between two runs")
+        self._raise_if_interrupted("between two runs")
         time.sleep(_POLL_EVERY)
 
-    def _check(self, where: str) -> None:
+    def _raise_if_interrupted(self, where: str) -> None:
         """Raise the error of the signal that was received, if one was."""
         if error := self._signals.error:
             kept = f"what is done is kept in {self.config.output}: the same command goes on"

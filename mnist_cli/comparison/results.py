@@ -42,10 +42,21 @@ class RunRecord:
 class Results:
     """The finished runs and the other events of a comparison, from its start on."""
 
-    start: CompareStart = field(init=False)
     runs: list[RunRecord] = field(default_factory=list)
     tuned: list[Tuned] = field(default_factory=list)
     conclusions: "Conclusions | None" = None
+    _start: CompareStart | None = None
+
+    @property
+    def start(self) -> CompareStart:
+        """The first event of the comparison."""
+        if self._start is None:
+            raise RuntimeError("the comparison has not started")
+        return self._start
+
+    @start.setter
+    def start(self, event: CompareStart) -> None:
+        self._start = event
 
     @property
     def ends(self) -> list[RunEnd]:

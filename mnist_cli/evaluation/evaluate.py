@@ -58,7 +58,7 @@ def evaluate(
     was_training = model.training
     model.eval()
     try:
-        with group.defer_interrupt():
+        with group.defer_stop():
             results = (pool or ThreadPool()).map(evaluate_batch, starts[own])
             for number, (loss, counts) in enumerate(results, start=own.start):
                 losses[number] = loss

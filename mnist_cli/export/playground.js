@@ -2,7 +2,7 @@
 const data = JSON.parse(document.getElementById("data").textContent);
 const logitsOf = buildNetwork(data);
 const $ = (id) => document.getElementById(id);
-const field = $("field"), pen = field.getContext("2d"), seen = $("seen").getContext("2d");
+const field = $("field"), pen = field.getContext("2d"), input = $("input").getContext("2d");
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 const PACE = 0.03; /* of the field, with each press of an arrow */
 const PAUSE = 700; /* milliseconds without a change, until the reading is spoken */
@@ -10,7 +10,7 @@ const PAUSE = 700; /* milliseconds without a change, until the reading is spoken
 let strokes = [], past = []; /* lists are never changed once they are in `past` */
 let drawing = null; /* the pointer whose stroke is under way */
 let cursor = { x: 0.5, y: 0.3, down: false, shown: false };
-let frame = 0, speaking = 0, seenPixels = null;
+let frame = 0, speaking = 0, inputPixels = null;
 
 const rows = data.labels.map((label) => {
   const row = document.createElement("li"), name = document.createElement("b"), bar = document.createElement("i"), share = document.createElement("span");
@@ -68,11 +68,11 @@ function show() {
   $("hint").hidden = strokes.length > 0 || cursor.shown;
   $("undo").disabled = !past.length;
   $("clear").disabled = !strokes.length;
-  seenPixels = strokes.length ? prepared(inkOf(strokes)) : null;
-  const image = seen.createImageData(28, 28);
-  for (let n = 0; n < 784; n++) image.data.set([0, 0, 0, 255].fill(seenPixels ? seenPixels[n] : 0, 0, 3), 4 * n);
-  seen.putImageData(image, 0, 0);
-  tell(seenPixels && softmax(logitsOf(seenPixels)));
+  inputPixels = strokes.length ? prepared(inkOf(strokes)) : null;
+  const image = input.createImageData(28, 28);
+  for (let n = 0; n < 784; n++) image.data.set([0, 0, 0, 255].fill(inputPixels ? inputPixels[n] : 0, 0, 3), 4 * n);
+  input.putImageData(image, 0, 0);
+  tell(inputPixels && softmax(logitsOf(inputPixels)));
 }
 
 function showCursor(size, colour) {
@@ -158,5 +158,5 @@ new ResizeObserver(() => {
 }).observe(field);
 
 /* For tests, and for whoever is curious: window.mnist.logits(pixels) in the console. */
-window.mnist = { logits: logitsOf, prepare: prepared, picture: () => Array.from(inkOf(strokes)), seen: () => seenPixels && Array.from(seenPixels) };
+window.mnist = { logits: logitsOf, prepare: prepared, picture: () => Array.from(inkOf(strokes)), input: () => inputPixels && Array.from(inputPixels) };
 show();

@@ -86,7 +86,7 @@ def _check_pickle(data: bytes, sizes: dict[str, int]) -> None:
             for opcode, argument, _ in pickletools.genops(data):
                 if opcode.name == "PROTO" and argument != _PROTOCOL:
                     raise UnsupportedFileError(f"its pickle has protocol {argument}")
-                checker.check(opcode.name, argument)
+                checker.check_opcode(opcode.name, argument)
         (value,) = checker.stack
     except (IndexError, KeyError, TypeError, AttributeError) as error:
         raise ValueError("its pickle is malformed") from error
@@ -106,7 +106,7 @@ class _PickleChecker:
         self._memo: dict[int, Any] = {}
         self._repeated = 0
 
-    def check(self, opcode: str, argument: Any) -> None:  # noqa: ANN401
+    def check_opcode(self, opcode: str, argument: Any) -> None:  # noqa: ANN401
         """Check one opcode, and apply it to the stack."""
         if opcode in _PUSHED:
             self.stack.append(_PUSHED[opcode](argument))

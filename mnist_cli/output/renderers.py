@@ -104,7 +104,7 @@ class Recorder(Renderer):
             self.failure = OutputError(f"{reason}; it ends before the training did")
             _log.warning("%s; the training goes on without it", reason)
 
-    def check(self) -> None:
+    def raise_failure(self) -> None:
         """Raise OutputError if recording has failed."""
         if self.failure is not None:
             raise self.failure

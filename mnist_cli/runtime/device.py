@@ -112,7 +112,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-def _no_check() -> None:
+def _never_stop() -> None:
     """Do nothing: the check of a pool that nothing interrupts."""
 
 
@@ -123,12 +123,12 @@ class ThreadPool:
     single operation, so that all threads wait for the slowest dozens of times in an update. With
     enough micro-batches it is faster if each thread computes whole ones.
 
-    `check` is called before each item of a computation, and may raise to abandon it.
+    `check_stop` is called before each item of a computation, and may raise to abandon it.
     """
 
-    def __init__(self, size: int = 1, check: Callable[[], None] = _no_check) -> None:
+    def __init__(self, size: int = 1, check_stop: Callable[[], None] = _never_stop) -> None:
         self.size = size
-        self.check = check
+        self.check_stop = check_stop
         self._threads = ThreadPoolExecutor(
             size, "pool", initializer=torch.set_num_threads, initargs=(1,)
         )
@@ -140,15 +140,15 @@ class ThreadPool:
         """
         if self.size == 1 or len(items) < self.size:
             for item in items:
-                self.check()
+                self.check_stop()
                 yield function(item)
             return
         tasks: deque[Future[R]] = deque()
         for item in items:
             tasks.append(self._threads.submit(function, item))
             if len(tasks) > self.size:
-                self.check()
+                self.check_stop()
                 yield tasks.popleft().result()
         while tasks:
-            self.check()
+            self.check_stop()
             yield tasks.popleft().result()

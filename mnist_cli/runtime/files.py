@@ -64,7 +64,7 @@ class OutputLock:
 
         """
         self.path = path
-        self._lock: int | None = None
+        self._lock_handle: int | None = None
         try:
             self.is_special = is_special(path)
             if self.is_special:
@@ -74,7 +74,7 @@ class OutputLock:
             name = self.target.name
             self._lock_path = self.target.with_name(f".{name}.lock")
             self._temp = self.target.with_name(f".{name}.{os.getpid()}.tmp")
-            self._lock, is_locked = _lock(self._lock_path, path if wait else None)
+            self._lock_handle, is_locked = _open_locked(self._lock_path, path if wait else None)
             try:
                 if is_locked:
                     self._remove_stale()
@@ -132,14 +132,14 @@ class OutputLock:
 
     def close(self) -> None:
         """Remove the temporary files and release the lock."""
-        if self._lock is not None:
+        if self._lock_handle is not None:
             try:
                 _remove(self._temp)
-                if _is_at(self._lock, self._lock_path):
+                if _is_at(self._lock_handle, self._lock_path):
                     _remove(self._lock_path)  # before the release: then nobody else holds it
             finally:
-                os.close(self._lock)
-                self._lock = None
+                os.close(self._lock_handle)
+                self._lock_handle = None
 
     def _remove_stale(self) -> None:
         """Remove the temporary files of killed programs."""
@@ -237,7 +237,7 @@ def write_standard_output(data: str | bytes) -> None:
         raise OutputError(f"cannot write standard output: {error.strerror or error}") from error
 
 
-def _lock(path: Path, waiting_for: Path | None) -> tuple[int, bool]:
+def _open_locked(path: Path, waiting_for: Path | None) -> tuple[int, bool]:
     """Open the lock file and lock it; return its handle, and whether the file system has locks.
 
     `waiting_for` names the output that a notice mentions while another program holds the lock.
@@ -249,7 +249,7 @@ def _lock(path: Path, waiting_for: Path | None) -> tuple[int, bool]:
     while True:
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            if not _flock(handle, waiting_for):
+            if not _lock_open_file(handle, waiting_for):
                 return handle, False
             if _is_at(handle, path):
                 return handle, True
@@ -259,7 +259,7 @@ def _lock(path: Path, waiting_for: Path | None) -> tuple[int, bool]:
         os.close(handle)  # the program that held it removed the file; lock the new one
 
 
-def _flock(handle: int, waiting_for: Path | None) -> bool:
+def _lock_open_file(handle: int, waiting_for: Path | None) -> bool:
     """Lock an open file exclusively; return False if its file system has no locks."""
     if fcntl is None:
         return False

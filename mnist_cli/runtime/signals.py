@@ -56,7 +56,7 @@ class StopSignals:
         if self._received is None:
             self._received = number
 
-    def check(self) -> None:
+    def check_stop(self) -> None:
         """Raise StopRequested if a signal was received."""
         if self._received is not None:
             raise StopRequested

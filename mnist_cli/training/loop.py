@@ -88,7 +88,7 @@ def fit(
         update = Update(model, parameters, images, labels, size, targets)
         gradient: Gradient = []
         sums = RunningSums()
-        with group.defer_interrupt():
+        with group.defer_stop():
             for addend, micro_sums in pool.map(
                 update.gradient_of, micro_batches(len(labels), plan.micro_batch_size)
             ):

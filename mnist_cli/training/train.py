@@ -93,7 +93,7 @@ def _prepare(
     set_threads(asked.threads, group.rank_info)
     device = pick_device(asked.device, group.rank_info)
     check_same_options(asked, device, group)
-    pool = ThreadPool(threads_for(device), signals.check)
+    pool = ThreadPool(threads_for(device), signals.check_stop)
     with group.local_main_first():
         dataset = load_dataset(asked.dataset, asked.data_dir)
     samples, val = train_val_split(
@@ -224,7 +224,7 @@ class _Run(Callback):
         if config.mode == "batch" or step.update % config.log_interval == 0:
             yield step
         every = config.save_every
-        if every and step.update % every == 0 and not self._trainer.epoch_is_complete:
+        if every and step.update % every == 0 and not self._trainer.is_at_epoch_end:
             self._save()
         yield from self._trainer.probe_if_due()
 

@@ -125,8 +125,8 @@ class Trainer:
         return self.shape.samples_seen(self.state.update)
 
     @property
-    def epoch_is_complete(self) -> bool:
-        """True if all updates of an epoch are made, and the callback has yet to measure it."""
+    def is_at_epoch_end(self) -> bool:
+        """True between the last update of an epoch and its evaluation."""
         return self.state.sums.samples == self.shape.samples
 
     @property
@@ -144,17 +144,17 @@ class Trainer:
 
         Raises:
             DivergedError: the loss, the gradient or the weights are not finite.
-            StopRequested, PeerError: see `ProcessGroup.check` and `ProcessGroup.all_reduce`. The
+            StopRequested, PeerError: see `ProcessGroup.check_stop` and `ProcessGroup.all_reduce`. The
                 state is that after the last whole update.
 
         """
         yield from callback.before_training()
         while True:
-            if self.epoch_is_complete:
+            if self.is_at_epoch_end:
                 yield from callback.after_epoch()
                 if stop.has_reached_accuracy():  # even if a signal came meanwhile
                     return "until-accuracy"
-            self.group.check()
+            self.group.check_stop()
             if reason := stop.reason(self.state.update):
                 return reason
             yield from self._train_epoch(stop, callback)
@@ -166,8 +166,8 @@ class Trainer:
                 yield from callback.after_update(event)
                 continue
             yield from callback.after_micro_batch(event)
-            if not self.epoch_is_complete:
-                self.group.check()
+            if not self.is_at_epoch_end:
+                self.group.check_stop()
                 if stop.reason(self.state.update):
                     return
 
@@ -250,7 +250,7 @@ class Trainer:
             return
         self.check_finite()
         if self.group.is_main:
-            with self.group.defer_interrupt():
+            with self.group.defer_stop():
                 yield from self._probes.measure(
                     self.state.model,
                     update=self.state.update,

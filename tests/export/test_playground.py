@@ -161,7 +161,7 @@ def test_without_ink_there_are_no_probabilities(desk: Desk) -> None:
     view = desk.view
     assert desk.answer() == "Draw a digit"
     assert desk.shares() == []
-    assert view.evaluate("mnist.seen()") is None
+    assert view.evaluate("mnist.input()") is None
     assert view.get_by_role("button", name="Undo").is_disabled()
     assert view.get_by_role("button", name="Clear").is_disabled()
 
@@ -244,7 +244,7 @@ def test_the_page_prepares_a_drawing_as_predict_does(desk: Desk, skilled: Path) 
         desk.view.locator("#width").fill(str(pen))
         desk.draw(DIGITS[digit])
         ink = np.array(desk.view.evaluate("mnist.picture()"), np.uint8).reshape(280, 280)
-        seen = np.array(desk.view.evaluate("mnist.seen()")).reshape(28, 28)
+        seen = np.array(desk.view.evaluate("mnist.input()")).reshape(28, 28)
         expected = read_image(encoded(Image.fromarray(255 - ink), "PNG"), "the drawing")
         # Where the centre of mass lies halfway between pixels, rounding may put it in either.
         differences = {
@@ -263,7 +263,7 @@ def test_the_page_prepares_a_drawing_as_predict_does(desk: Desk, skilled: Path) 
 def test_thin_strokes_are_seen_as_wide_as_mnists(desk: Desk) -> None:
     desk.view.locator("#width").fill("4")
     desk.draw(ONE)
-    seen = torch.tensor(desk.view.evaluate("mnist.seen()")).view(28, 28)
+    seen = torch.tensor(desk.view.evaluate("mnist.input()")).view(28, 28)
     widths = (seen / 255).sum(1)[8:20]
     assert float(widths.min()) > 1.9  # pixels; 4 % of the field alone would be 1.1
 

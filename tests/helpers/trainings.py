@@ -28,11 +28,11 @@ class SignalAt(StopSignals):
 
     place, looks = 0, 0
 
-    def check(self) -> None:
+    def check_stop(self) -> None:
         type(self).looks += 1
         if self.looks == self.place:
             signal.raise_signal(signal.SIGTERM)
-        super().check()
+        super().check_stop()
 
 
 def objects(out: str) -> list[dict[str, Any]]:

@@ -11,6 +11,7 @@ from mnist_cli.output.figures import colour
 from mnist_cli.output.figures.style import Figure, drawn
 
 _COLUMNS, _ROWS = 10, 6  # of the contact sheet
+_CELL_HEIGHT, _CELL_WIDTH, _GAP = 37, 30, 1  # pixels: an image of 28 × 28 below its title
 _NOTHING = {
     "mistakes": "no sample is misclassified",
     "history": "its training has no complete epoch",
@@ -82,15 +83,20 @@ def _mistakes(result: CheckpointEvaluation, figure: Figure) -> bool:
     if not indices:
         return False
     rows = -(-len(indices) // _COLUMNS)
-    figure.set_size_inches(8, 0.98 * rows + 0.1)
-    grid: Any = figure.subplots(rows, _COLUMNS, squeeze=False)
-    for axes in grid.flat:
-        axes.axis("off")
-    for axes, index in zip(grid.flat, indices, strict=False):
-        axes.imshow(result.images[index].tolist(), cmap="gray_r", vmin=0, vmax=255)
+    sheet = result.images.new_zeros(rows * _CELL_HEIGHT, _COLUMNS * _CELL_WIDTH)
+    figure.set_layout_engine("none")
+    figure.set_size_inches(8, 8 * sheet.shape[0] / sheet.shape[1])
+    axes: Any = figure.add_axes((0, 0, 1, 1))
+    axes.axis("off")
+    for order, index in enumerate(indices):
+        row, column = divmod(order, _COLUMNS)
+        bottom = (row + 1) * _CELL_HEIGHT - _GAP
+        left = column * _CELL_WIDTH + _GAP
+        sheet[bottom - 28 : bottom, left : left + 28] = result.images[index]
         label, predicted = int(result.labels[index]), int(result.predictions[index])
-        confidence = float(result.confidences[index])
-        axes.set_title(f"{label} as {predicted}, {confidence:.2f}", fontsize=6, pad=2)
+        title = f"{label} as {predicted}, {float(result.confidences[index]):.2f}"
+        axes.text(left + 14, bottom - 29.5, title, fontsize=6, ha="center")
+    axes.imshow(sheet.tolist(), cmap="gray_r", vmin=0, vmax=255)
     return True
 
 

@@ -25,7 +25,7 @@ function bar(digit, probability, key) {
 }
 
 function showMistakes() {
-  const fitting = data.mistakes.map((_, place) => place).filter((place) => chosen ? (data.mistakes[place].true === chosen[0] && data.mistakes[place].read === chosen[1]) : place < data.surest);
+  const fitting = data.mistakes.map((_, place) => place).filter((place) => chosen ? (data.mistakes[place].true === chosen[0] && data.mistakes[place].read === chosen[1]) : place < data.shownAtFirst);
   const list = $("mistakes");
   list.replaceChildren();
   for (const place of fitting.slice(0, most)) {
@@ -36,7 +36,7 @@ function showMistakes() {
   }
   $("more").hidden = fitting.length <= most;
   $("more").textContent = `Show all ${fitting.length}`;
-  const which = chosen && (chosen[2] === fitting.length ? (chosen[2] === 1 ? "once" : `all ${chosen[2]} times`) : `the ${fitting.length} surest of ${chosen[2]} times`);
+  const which = chosen && (chosen[2] === fitting.length ? (chosen[2] === 1 ? "once" : `all ${chosen[2]} times`) : `the ${fitting.length} most confident of ${chosen[2]} times`);
   if (chosen) $("which").textContent = `${chosen[0]} read as ${chosen[1]}: ${which}. Choose the number again for all mistakes.`;
   else $("which").textContent = shownAtFirst;
 }
@@ -47,7 +47,7 @@ function drawCalibration() {
   const left = 52, right = width - 12, top = 14, bottom = height - 42;
   const X = (v) => left + v * (right - left), Y = (v) => bottom - v * (bottom - top);
   const svg = element("svg", { viewBox: `0 0 ${width} ${height}`, role: "img" });
-  svg.append(element("title", {}, data.bins.map((b) => `readings of ${(100 * b[3]).toFixed(0)} %: ${(100 * b[4]).toFixed(0)} % right of ${b[2]}`).join("; ")));
+  svg.append(element("title", {}, data.bins.map((b) => `predictions of ${(100 * b[3]).toFixed(0)} %: ${(100 * b[4]).toFixed(0)} % correct of ${b[2]}`).join("; ")));
   for (const tick of [0, 0.25, 0.5, 0.75, 1]) {
     svg.append(element("line", { class: "grid", x1: left, x2: right, y1: Y(tick), y2: Y(tick) }));
     svg.append(element("text", { x: left - 8, y: Y(tick) + 4, "text-anchor": "end" }, 100 * tick + " %"));
@@ -64,7 +64,7 @@ function drawCalibration() {
   }
   svg.append(element("line", { class: "ideal", x1: X(0), y1: Y(0), x2: X(1), y2: Y(1) }));
   svg.append(element("line", { class: "axis", x1: left, x2: right, y1: bottom, y2: bottom }));
-  svg.append(element("text", { x: (left + right) / 2, y: height - 4, "text-anchor": "middle" }, "probability of the reading"));
+  svg.append(element("text", { x: (left + right) / 2, y: height - 4, "text-anchor": "middle" }, "probability of the prediction"));
   place.replaceChildren(svg);
 }
 

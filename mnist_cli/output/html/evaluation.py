@@ -156,7 +156,7 @@ def _data(result: CheckpointEvaluation) -> dict[str, Any]:
     rows = result.probabilities[mistakes].tolist()
     return {
         "split": result.split,
-        "surest": _MAX_MISTAKES,
+        "shownAtFirst": _MAX_MISTAKES,
         "pixels": base64.b64encode(pixels).decode(),
         "mistakes": [
             {

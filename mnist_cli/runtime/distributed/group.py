@@ -56,12 +56,12 @@ class ProcessGroup:
         rank, size = self.rank_info.rank, self.rank_info.size
         return slice(rank * count // size, (rank + 1) * count // size)
 
-    def check(self) -> None:
+    def check_stop(self) -> None:
         """Raise StopRequested if a signal came; in a group of several, all_reduce does that."""
-        self._signals.check()
+        self._signals.check_stop()
 
     @contextmanager
-    def defer_interrupt(self) -> Iterator[None]:
+    def defer_stop(self) -> Iterator[None]:
         """Suppress StopRequested in the block if the all-reduce that follows raises it anyway."""
         yield
 

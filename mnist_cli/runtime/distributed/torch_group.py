@@ -34,8 +34,8 @@ _POLL_INTERVAL = 0.02
 _MAX_MESSAGE = 300  # characters of a message that PyTorch wrote
 
 
-class RendezvousStore:
-    """Messages between ranks in a `torch.distributed` store.
+class MessageStore:
+    """The messages of ranks to each other, in a `torch.distributed` store.
 
     Its methods raise RuntimeError when the connection to the store is lost.
     """
@@ -149,7 +149,7 @@ class TorchProcessGroup(ProcessGroup):
         try:
             store, _, _ = next(dist.rendezvous("env://"))  # type: ignore[attr-defined]
             store = prefixed(f"mnist_cli/{rendezvous(store, rank_info)}", store)
-            self._store = RendezvousStore(prefixed("messages", store))
+            self._store = MessageStore(prefixed("messages", store))
             dist.init_process_group(
                 "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo",
                 store=prefixed("collectives", store),
@@ -199,11 +199,11 @@ class TorchProcessGroup(ProcessGroup):
         with suppress(RuntimeError):
             self._dist.destroy_process_group()
 
-    def check(self) -> None:
+    def check_stop(self) -> None:
         """Do nothing: the next all-reduce raises StopRequested in all ranks."""
 
     @contextmanager
-    def defer_interrupt(self) -> Iterator[None]:
+    def defer_stop(self) -> Iterator[None]:
         """Suppress StopRequested: the all-reduce that follows raises it in all ranks."""
         with suppress(StopRequested):
             yield

@@ -78,7 +78,7 @@ class Objective:
         dtype = next(iter(parameters.values())).dtype
         norms = []
         for part in micro_batches(len(split), max(1, _MAX_VALUES // size)):
-            self.pool.check()
+            self.pool.check_stop()
             images, labels = split[part]
             gradients = each(parameters, images.to(dtype), labels.long())
             squares = [

@@ -117,7 +117,7 @@ def hessian_product(objective: Objective, split: Split, vector: Tensor) -> Tenso
     direction = [piece.view(p.shape).to(p) for piece, p in zip(pieces, parameters, strict=True)]
     total = torch.zeros_like(vector)
     for part in micro_batches(len(split), _MICRO_BATCH):
-        objective.pool.check()
+        objective.pool.check_stop()
         images, labels = split[part]
         loss = F.cross_entropy(
             objective.model(images),

@@ -122,7 +122,7 @@ def test_the_page_works_in_a_browser(
     assert captions
     assert all(text.startswith(f"{true} read as {read}") for text in captions)
     told = view.locator("#which").inner_text()
-    assert re.match(rf"{true} read as {read}: the \d+ surest of {count} times\.", told)
+    assert re.match(rf"{true} read as {read}: the \d+ most confident of {count} times\.", told)
     view.keyboard.press("Enter")
     assert items.count() == at_first
     view.locator("#more").click()
