@@ -144,8 +144,8 @@ class Trainer:
 
         Raises:
             DivergedError: the loss, the gradient or the weights are not finite.
-            StopRequested, PeerError: see `ProcessGroup.check_stop` and `ProcessGroup.all_reduce`. The
-                state is that after the last whole update.
+            StopRequested, PeerError: see `ProcessGroup.check_stop` and `ProcessGroup.all_reduce`.
+                The state is that after the last whole update.
 
         """
         yield from callback.before_training()

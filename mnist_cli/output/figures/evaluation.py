@@ -11,7 +11,7 @@ from mnist_cli.output.figures import colour
 from mnist_cli.output.figures.style import Figure, drawn
 
 _COLUMNS, _ROWS = 10, 6  # of the contact sheet
-_CELL_HEIGHT, _CELL_WIDTH, _GAP = 37, 30, 1  # pixels: an image of 28 × 28 below its title
+_CELL_HEIGHT, _CELL_WIDTH, _GAP = 37, 30, 1  # pixels: an image of 28 by 28 below its title
 _NOTHING = {
     "mistakes": "no sample is misclassified",
     "history": "its training has no complete epoch",
