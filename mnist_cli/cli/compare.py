@@ -11,6 +11,7 @@ from mnist_cli.cli.listings import print_requested_list
 from mnist_cli.cli.parameters import (
     InfoFlags,
     add_command,
+    check_outputs,
     command_sources,
     config_file_source,
     config_parameter,
@@ -22,7 +23,7 @@ from mnist_cli.config.programs import Display
 from mnist_cli.config.sources import COMPARE, build_config
 from mnist_cli.errors import MnistError, UsageError
 from mnist_cli.runtime.distributed.ranks import RankInfo
-from mnist_cli.runtime.files import check_writable, write_atomic, write_standard_output
+from mnist_cli.runtime.files import check_writable, write_output, write_standard_output
 
 if TYPE_CHECKING:
     from mnist_cli.comparison.results import Results
@@ -54,11 +55,12 @@ def compare(given: dict[str, Any], config: str | None) -> None:
     sources = command_sources(given, *types) + config_file_source(config, COMPARE, *types)
     display = build_config(Display, sources)
     options = build_config(CompareConfig, sources)
-    if "panel" in given and options.plot is None:
-        raise UsageError(f"--panel {options.panel} says what --plot shows; add --plot figure.svg")
+    check_outputs(given, options, json=display.json)
     resolved = resolve(options)
     sizes_in(options.batch_sizes)
-    _check_outputs(options, display)
+    for path in (options.report, options.plot):
+        if path is not None and path != "-":
+            check_writable(Path(path))
     if info.show_config:
         exit_unless_main()
         show_config(COMPARE, sources, display, (options, resolved))
@@ -69,16 +71,6 @@ def compare(given: dict[str, Any], config: str | None) -> None:
             "same command several times on one --output"
         )
     _run(options, display)
-
-
-def _check_outputs(config: CompareConfig, display: Display) -> None:
-    """Raise an error if the page or the figure could not be written."""
-    streamed = [p for p in (config.report, config.plot) if p == "-"]
-    if len(streamed) + display.json > 1:
-        raise UsageError("--report -, --plot - and --json all want standard output; choose one")
-    for path in (config.report, config.plot):
-        if path is not None and path != "-":
-            check_writable(Path(path))
 
 
 def _run(config: CompareConfig, display: Display) -> None:
@@ -136,18 +128,11 @@ def _show_results(results: "Results", config: CompareConfig, display: Display) -
     if config.report is not None:
         from mnist_cli.output.html import compare as page  # noqa: PLC0415 (jinja2)
 
-        _write(config.report, page.render(results).encode())
+        write_output(config.report, page.render(results).encode())
     if config.plot is not None:
         from mnist_cli.output.figures import compare as figure  # noqa: PLC0415 (matplotlib)
 
-        _write(config.plot, figure.draw(results, config.plot, config.panel))
-
-
-def _write(path: str, data: bytes) -> None:
-    if path == "-":
-        write_standard_output(data)
-    else:
-        write_atomic(Path(path), data)
+        write_output(config.plot, figure.draw(results, config.plot, config.panel))
 
 
 add_command(

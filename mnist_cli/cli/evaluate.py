@@ -10,12 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from mnist_cli.cli.parameters import add_command, checkpoint_argument, command_sources
+from mnist_cli.cli.parameters import (
+    add_command,
+    check_outputs,
+    checkpoint_argument,
+    command_sources,
+)
 from mnist_cli.cli.program import exit_unless_main, log_to_stderr, quick_imports, run_program
 from mnist_cli.config.programs import Display, EvalConfig
 from mnist_cli.config.sources import build_config
 from mnist_cli.errors import OutputError, ThresholdNotMetError, UsageError
-from mnist_cli.runtime.files import check_writable, write_atomic, write_standard_output
+from mnist_cli.runtime.files import check_writable, write_output, write_standard_output
 
 if TYPE_CHECKING:
     from mnist_cli.evaluation.metrics import CheckpointEvaluation
@@ -42,9 +47,8 @@ def evaluate(given: dict[str, Any], checkpoint: str) -> None:
     sources = command_sources(given, EvalConfig, Display)
     config = build_config(EvalConfig, sources)
     display = build_config(Display, sources)
-    if "panel" in given and config.plot is None:
-        raise UsageError(f"--panel {config.panel} says what --plot shows; add --plot figure.svg")
-    report = _check_outputs(config, display)
+    check_outputs(given, config, json=display.json)
+    report = _check_names(config)
 
     with quick_imports():
         from mnist_cli.evaluation.evaluate import evaluate_checkpoint  # noqa: PLC0415 (torch)
@@ -67,17 +71,14 @@ def evaluate(given: dict[str, Any], checkpoint: str) -> None:
         )
 
 
-def _check_outputs(config: EvalConfig, display: Display) -> str | None:
+def _check_names(config: EvalConfig) -> str | None:
     """Return the path of the page, if one is requested.
 
     Raises:
         OutputError: the page or the figure could not be written.
-        UsageError: a name has a wrong ending, or two outputs would go to standard output.
+        UsageError: a name has a wrong ending.
 
     """
-    streamed = [option for option in (config.report, config.plot) if option == "-"]
-    if len(streamed) + display.json > 1:
-        raise UsageError("--report -, --plot - and --json all want standard output; choose one")
     if config.plot is not None and config.plot != "-":
         kind = Path(config.plot).suffix.lower()
         if kind not in _FIGURE_ENDINGS:
@@ -148,17 +149,17 @@ def _files(
 
 
 def _write(path: str, data: bytes) -> None:
-    if path == "-":
-        write_standard_output(data)
-        return
-    try:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(
-            f"cannot make the folder of {path}: {error.strerror}; name another"
-        ) from error
-    write_atomic(Path(path), data)
-    _log.info("Wrote %s", path)
+    """Write a page or figure, and make its folder if there is none."""
+    if path != "-":
+        try:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(
+                f"cannot make the folder of {path}: {error.strerror}; name another"
+            ) from error
+    write_output(path, data)
+    if path != "-":
+        _log.info("Wrote %s", path)
 
 
 add_command(

@@ -13,7 +13,9 @@ from typer.core import TyperCommand, TyperGroup
 
 from mnist_cli import __version__
 from mnist_cli.cli.usage_errors import warn_about_unknown_variables
+from mnist_cli.config.compare import CompareConfig
 from mnist_cli.config.options import Option, option
+from mnist_cli.config.programs import EvalConfig
 from mnist_cli.config.sources import (
     COMPARE,
     PRESETS,
@@ -25,6 +27,7 @@ from mnist_cli.config.sources import (
     preset_names,
     toml_file,
 )
+from mnist_cli.errors import UsageError
 from mnist_cli.runtime.files import write_standard_output
 
 AUTO = "auto"
@@ -67,6 +70,16 @@ def config_file_source(config: str | None, program: str, *config_types: type) ->
         return []
     check_preset(name, program)
     return [toml_file(name, PRESETS, *config_types)]
+
+
+def check_outputs(
+    given: Mapping[str, Any], config: EvalConfig | CompareConfig, *, json: bool
+) -> None:
+    """Raise UsageError if `--report`, `--plot`, `--panel` and `--json` contradict each other."""
+    if "panel" in given and config.plot is None:
+        raise UsageError(f"--panel {config.panel} says what --plot shows; add --plot figure.svg")
+    if [config.report, config.plot, "-" if json else None].count("-") > 1:
+        raise UsageError("--report -, --plot - and --json all want standard output; choose one")
 
 
 def config_parameter(program: str) -> inspect.Parameter:

@@ -34,7 +34,7 @@ from mnist_cli.models.pickle_screening import (
     count_members,
     screen,
 )
-from mnist_cli.runtime.files import FileVersion, write_atomic, write_standard_output
+from mnist_cli.runtime.files import FileVersion, write_output
 
 FORMAT, FORMAT_VERSION = "mnist_cli checkpoint", 2
 _MAX_BYTES = 1 << 26  # twenty times the largest network here, with its optimizer's state
@@ -112,11 +112,7 @@ def save_checkpoint(checkpoint: Checkpoint, path: str) -> None:
         OutputError: the file could not be written.
 
     """
-    data = encode(checkpoint)
-    if path == "-":
-        write_standard_output(data)
-    else:
-        write_atomic(Path(path), data)
+    write_output(path, encode(checkpoint))
 
 
 def encode(checkpoint: Checkpoint, *, spare: int = 0) -> bytes:

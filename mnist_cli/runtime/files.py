@@ -177,6 +177,19 @@ def write_atomic(path: Path, data: bytes) -> None:
         lock.write(data)
 
 
+def write_output(path: str, data: bytes) -> None:
+    """Write `data` to standard output if `path` is `-`, else to the file, atomically.
+
+    Raises:
+        OutputError, ReaderGoneError: see `write_atomic` and `write_standard_output`.
+
+    """
+    if path == "-":
+        write_standard_output(data)
+    else:
+        write_atomic(Path(path), data)
+
+
 def check_writable(path: Path) -> None:
     """Raise OutputError if `write_atomic` could not write to `path` now."""
     OutputLock(path, wait=True).close()
