@@ -105,6 +105,13 @@ def shell(tmp_path: Path, clean_env: dict[str, str], fork_server: ForkServer) ->
 
 
 @pytest.fixture
+def few_shell(shell: Shell, few_dir: Path) -> Shell:
+    """Return a shell whose programs have a data set with only 1,000 test samples."""
+    data = {"MNIST_DATASET": "kmnist", "MNIST_DATA_DIR": str(few_dir)}
+    return replace(shell, env=shell.env | data)
+
+
+@pytest.fixture
 def launcher(shell: Shell) -> Launcher:
     return Launcher(shell.fork_server, shell.env, shell.folder)
 

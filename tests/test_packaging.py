@@ -1,6 +1,5 @@
 """The wheel and the sdist are complete, and what they install works from anywhere."""
 
-import os
 import re
 import shutil
 import subprocess
@@ -10,6 +9,9 @@ import zipfile
 from pathlib import Path
 
 import pytest
+
+from tests.helpers import copied_package
+from tests.helpers.fork_server import ForkServer
 
 ROOT = Path(__file__).parents[1]
 IGNORED = shutil.ignore_patterns("__pycache__")
@@ -76,38 +78,24 @@ def test_an_sdist_builds_the_same_wheel(wheel: Path, tmp_path: Path) -> None:
         }
 
 
-def test_what_the_wheel_installs_trains_from_an_empty_folder(wheel: Path, tmp_path: Path) -> None:
+def test_what_the_wheel_installs_trains_from_an_empty_folder(
+    wheel: Path, tmp_path: Path, fork_server: ForkServer
+) -> None:
     site, empty = tmp_path / "site", tmp_path / "empty"
     empty.mkdir()
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(site)
-    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(site), "HOME": "/nonexistent"}
-    run = [sys.executable, "-P", "-m", "mnist_cli"]
+    program = str(Path(copied_package.__file__))
+    environment = {key: fork_server.env[key] for key in ("PATH", "HOME", "OMP_NUM_THREADS")}
     for arguments in (
         ["train", "-q", "--config", "fast", "--subset", "500"],
         ["eval", "checkpoint.pt", "--report", "report.html"],
         ["export", "-q", "checkpoint.pt", "digit.html"],
     ):
-        done = subprocess.run(
-            [*run, *arguments],
-            cwd=empty,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
+        code = fork_server.run(
+            *("python", program, str(site), *arguments), folder=empty, env=environment
         )
-        assert done.returncode == 0, done.stderr
-    code = "import mnist_cli; print(mnist_cli.__file__)"
-    where = subprocess.run(
-        [sys.executable, "-P", "-c", code],
-        cwd=empty,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
-    assert where.startswith(str(site)), "and not the checkout"
+        assert code == 0, (tmp_path / "err").read_text()
 
 
 def test_the_dockerfile_copies_all_that_the_build_needs(wheel: Path, tmp_path: Path) -> None:

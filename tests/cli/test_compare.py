@@ -15,14 +15,14 @@ import pytest
 
 from tests.helpers.shell import Done, Shell
 
-SMALL = {"MNIST_DATASET": "kmnist", "MNIST_MODEL": "linear", "MNIST_SUBSET": "300"}
+SMALL = {"MNIST_MODEL": "linear", "MNIST_SUBSET": "300"}
 RUNS = {"MNIST_BATCH_SIZES": "30,100,full", "MNIST_SEEDS": "2", "MNIST_EPOCHS": "2"}
 
 
 @pytest.fixture
-def shell(shell: Shell, few_dir: Path) -> Shell:
+def shell(few_shell: Shell) -> Shell:
     """Return a shell whose comparisons are small."""
-    return replace(shell, env={**shell.env, **SMALL, "MNIST_DATA_DIR": str(few_dir)})
+    return replace(few_shell, env=few_shell.env | SMALL)
 
 
 def compare(shell: Shell, *options: str) -> Done:

@@ -20,7 +20,6 @@ from tests.helpers.launching import Launcher, Started, events, wait_until
 from tests.helpers.shell import Shell
 
 SMALL = {
-    "MNIST_DATASET": "kmnist",
     "MNIST_MODEL": "linear",
     "MNIST_SUBSET": "600",
     "MNIST_BATCH_SIZES": "10,100,full",
@@ -46,9 +45,9 @@ def records(out: str) -> list[dict[str, Any]]:
 
 
 @pytest.fixture
-def launcher(launcher: Launcher, few_dir: Path) -> Launcher:
+def launcher(launcher: Launcher, few_shell: Shell) -> Launcher:
     """Return a launcher whose comparisons are small."""
-    return replace(launcher, env={**launcher.env, **SMALL, "MNIST_DATA_DIR": str(few_dir)})
+    return replace(launcher, env=few_shell.env | SMALL)
 
 
 def start(launcher: Launcher, *options: str) -> Started:

@@ -3,9 +3,7 @@
 import json
 import re
 import shutil
-import subprocess
-import sys
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from runpy import run_path
 
@@ -17,12 +15,14 @@ from mnist_cli.config.programs import EvalConfig, ExportConfig, PredictConfig, R
 from mnist_cli.config.sources import flag
 from mnist_cli.config.train import TrainConfig
 from mnist_cli.data.datasets import Dataset, Split
+from tests.helpers.fork_server import ForkServer
 from tests.helpers.idx_files import write_raw
 from tests.helpers.pages import FEW, blocks, commands_of, shortened
-from tests.helpers.shell import Shell
+from tests.helpers.shell import Done, Shell
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
+HELPERS = ROOT / "tests" / "helpers"
 TUTORIALS = (
     "first-classifier.md",
     "what-is-a-batch.md",
@@ -46,7 +46,7 @@ def test_every_command_of_a_tutorial_works_as_printed(
 def test_the_cells_of_the_notebook_follow_on_one_another(shell: Shell, mnist_dir: Path) -> None:
     cells = blocks((DOCS / "notebook.md").read_text(), "python")
     assert len(cells) >= 5
-    (shell.folder / "data").symlink_to(mnist_dir)
+    (shell.copy.folder / "data").symlink_to(mnist_dir)
     script = shortened("\n".join(cells)).replace("epochs=1,", "epochs=1, subset=2000,")
     done = shell("python", "-c", script, env={"MPLBACKEND": "agg"})
     assert done.code == 0, done.err
@@ -83,11 +83,27 @@ def test_every_link_leads_somewhere() -> None:
                 assert heading in slugs, f"{page.name}: {link}"
 
 
-def copy_of_the_package(folder: Path) -> Path:
+@dataclass(frozen=True)
+class Copy:
+    """A copy of the package, to be changed and run."""
+
+    folder: Path
+    fork_server: ForkServer
+
+    def __call__(self, *options: str) -> Done:
+        """Run `python -m mnist_cli` of the copy."""
+        program = ("python", str(HELPERS / "copied_package.py"), str(self.folder), *options)
+        out, err = self.folder / "out", self.copy.folder / "err"
+        code = self.fork_server.run(*program, folder=self.folder, out=out, err=err)
+        return Done(code, out.read_text(), err.read_text())
+
+
+@pytest.fixture
+def copy(tmp_path: Path, fork_server: ForkServer) -> Copy:
     for name in ("mnist_cli", "configs"):
         ignored = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(ROOT / name, folder / name, ignore=ignored)
-    return folder
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=ignored)
+    return Copy(tmp_path, fork_server)
 
 
 def apply(diff: str, folder: Path) -> int:
@@ -106,17 +122,6 @@ def apply(diff: str, folder: Path) -> int:
     return len(re.findall(r"^\+(?!\+)", diff, re.M))
 
 
-def run_copy(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "mnist_cli", *options],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-
-
 def diff_of(path: str) -> str:
     """Return the diff of the page that touches a file of the package."""
     page = (DOCS / "contributing.md").read_text()
@@ -124,26 +129,24 @@ def diff_of(path: str) -> str:
     return diff
 
 
-def test_an_option_is_added_as_the_page_says(tmp_path: Path, trained: Path) -> None:
-    folder = copy_of_the_package(tmp_path)
+def test_an_option_is_added_as_the_page_says(copy: Copy, trained: Path) -> None:
     diff = diff_of("config/train.py")
     assert re.findall(r"^--- (.*)", diff, re.M) == ["mnist_cli/config/train.py"]
-    apply(diff, folder)
-    assert "--note" in run_copy(folder, "train", "--help").stdout
+    apply(diff, copy.folder)
+    assert "--note" in copy("train", "--help").out
     asked = ("--resume", str(trained), "--note", "second try", "--show-config")
-    done = run_copy(folder, "train", *asked)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert re.search(r'^note = "second try" +# flag$', done.stdout, re.M)
+    done = copy("train", *asked)
+    assert (done.code, done.err) == (0, "")
+    assert re.search(r'^note = "second try" +# flag$', done.out, re.M)
 
 
-def test_a_model_is_added_as_the_page_says(tmp_path: Path, mnist_dir: Path) -> None:
+def test_a_model_is_added_as_the_page_says(copy: Copy, mnist_dir: Path) -> None:
     model = diff_of("models/networks.py")
-    folder = copy_of_the_package(tmp_path)
-    assert apply(model, folder) <= 13
+    assert apply(model, copy.folder) <= 13
     options = ("--model", "wide", "--subset", "200", "--epochs", "1", "-q")
-    done = run_copy(folder, "train", *options, "--data-dir", str(mnist_dir))
-    assert (done.returncode, done.stdout) == (0, "checkpoint.pt\n"), done.stderr
-    (folder / "seven.pgm").write_text("P2 5 7 1 1 1 1 1 1 " + "1 0 0 0 1 " + "1 1 1 0 1 " * 5)
+    done = copy("train", *options, "--data-dir", str(mnist_dir))
+    assert (done.code, done.out) == (0, "checkpoint.pt\n"), done.err
+    (copy.folder / "seven.pgm").write_text("P2 5 7 1 1 1 1 1 1 " + "1 0 0 0 1 " + "1 1 1 0 1 " * 5)
     for command in (
         ("eval", "checkpoint.pt", "--data-dir", str(mnist_dir)),
         ("predict", "checkpoint.pt", "seven.pgm"),
@@ -151,53 +154,51 @@ def test_a_model_is_added_as_the_page_says(tmp_path: Path, mnist_dir: Path) -> N
         ("compare", "--model", "wide", "--data-dir", str(mnist_dir), *COMPARED),
         ("train", "--list-models"),
     ):
-        done = run_copy(folder, *command)
-        assert (done.returncode, bool(done.stdout)) == (0, True), done.stderr
-    assert "wide" in done.stdout
+        done = copy(*command)
+        assert (done.code, bool(done.out)) == (0, True), done.err
+    assert "wide" in done.out
 
 
-def test_an_optimizer_is_added_as_the_page_says(tmp_path: Path, mnist_dir: Path) -> None:
-    folder = copy_of_the_package(tmp_path)
-    apply(diff_of("training/optim.py"), folder)
+def test_an_optimizer_is_added_as_the_page_says(copy: Copy, mnist_dir: Path) -> None:
+    apply(diff_of("training/optim.py"), copy.folder)
     options = ("--optimizer", "sign-sgd", "--model", "linear", "--subset", "500", "--json", "-q")
-    done = run_copy(folder, "train", *options, "--data-dir", str(mnist_dir))
-    assert done.returncode == 0, done.stderr
-    end = json.loads(done.stdout.splitlines()[-1])
+    done = copy("train", *options, "--data-dir", str(mnist_dir))
+    assert done.code == 0, done.err
+    end = json.loads(done.out.splitlines()[-1])
     assert end["test_accuracy"] > 0.6, "it trains"
 
 
-def test_a_probe_is_added_as_the_page_says(tmp_path: Path, mnist_dir: Path) -> None:
-    folder = copy_of_the_package(tmp_path)
-    apply(diff_of("training/probes/weights.py"), folder)
+def test_a_probe_is_added_as_the_page_says(copy: Copy, mnist_dir: Path) -> None:
+    apply(diff_of("training/probes/weights.py"), copy.folder)
     options = ("--model", "mlp", "--probe", "weight-norm,noise", "--data-dir", str(mnist_dir))
-    done = run_copy(folder, "train", *options, "--subset", "200", "--epochs", "1", "--json")
-    assert done.returncode == 0, done.stderr
-    events = [json.loads(line) for line in done.stdout.splitlines()]
+    done = copy("train", *options, "--subset", "200", "--epochs", "1", "--json")
+    assert done.code == 0, done.err
+    events = [json.loads(line) for line in done.out.splitlines()]
     noise, weights = [event for event in events if event["event"] == "probe"]
     assert (noise["probe"], weights["probe"]) == ("noise", "weight-norm")
     assert weights["norm"] > 0
-    assert f"Probe at update 0, norm of the weights: {weights['norm']:.3f}\n" in done.stderr
+    assert f"Probe at update 0, norm of the weights: {weights['norm']:.3f}\n" in done.err
     compare = ("compare", *options, *COMPARED, "--json", "--output", "runs")
-    first, again = run_copy(folder, *compare), run_copy(folder, *compare)
-    assert (first.returncode, again.returncode) == (0, 0), first.stderr + again.stderr
+    first, again = copy(*compare), copy(*compare)
+    assert (first.code, again.code) == (0, 0), first.err + again.err
     norms = [
-        [event["norm"] for event in map(json.loads, done.stdout.splitlines()) if "norm" in event]
+        [event["norm"] for event in map(json.loads, done.out.splitlines()) if "norm" in event]
         for done in (first, again)
     ]
     assert len(norms[0]) == 2, "at the start and the end"
     assert norms[1] == norms[0], "read from the record of the finished run"
 
 
-def test_a_data_set_is_added_as_the_page_says(tmp_path: Path, mnist: Dataset) -> None:
+def test_a_data_set_is_added_as_the_page_says(copy: Copy, mnist: Dataset) -> None:
     data = diff_of("data/catalogue.py")
-    folder = copy_of_the_package(tmp_path)
-    apply(data, folder)
+    apply(data, copy.folder)
     train = ("train", "--dataset", "house-numbers", "--model", "linear", "--epochs", "1", "-q")
-    done = run_copy(folder, *train)
-    assert done.returncode == 3
-    assert "train-images-idx3-ubyte" in done.stderr, "it says what to put where"
+    train += ("--data-dir", "data")
+    done = copy(*train)
+    assert done.code == 3
+    assert "train-images-idx3-ubyte" in done.err, "it says what to put where"
     samples = torch.arange(300)
     train_set, test_set = Split(*mnist.train[samples]), Split(*mnist.test[samples])
-    write_raw(folder / "data" / "HouseNumbers" / "raw", train_set, test_set)
-    done = run_copy(folder, *train)
-    assert (done.returncode, done.stdout) == (0, "checkpoint.pt\n"), done.stderr
+    write_raw(copy.folder / "data" / "HouseNumbers" / "raw", train_set, test_set)
+    done = copy(*train)
+    assert (done.code, done.out) == (0, "checkpoint.pt\n"), done.err

@@ -1,0 +1,17 @@
+"""Run the programs of a copy of the package, in a process that has imported this package.
+
+`copied_package.py FOLDER ARGUMENTS` is `python -m mnist_cli ARGUMENTS` with the `mnist_cli` in a
+folder.
+"""
+
+import sys
+from runpy import run_module
+
+if __name__ == "__main__":
+    folder, *arguments = sys.argv[1:]
+    for name in [*sys.modules]:
+        if name.partition(".")[0] == "mnist_cli":
+            del sys.modules[name]
+    sys.path.insert(0, folder)
+    sys.argv = ["mnist_cli", *arguments]
+    run_module("mnist_cli", run_name="__main__", alter_sys=True)
