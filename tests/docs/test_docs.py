@@ -15,14 +15,13 @@ from mnist_cli.config.programs import EvalConfig, ExportConfig, PredictConfig, R
 from mnist_cli.config.sources import flag
 from mnist_cli.config.train import TrainConfig
 from mnist_cli.data.datasets import Dataset, Split
-from tests.helpers.fork_server import ForkServer
+from tests.helpers import copied_package
 from tests.helpers.idx_files import write_raw
 from tests.helpers.pages import FEW, blocks, commands_of, shortened
 from tests.helpers.shell import Done, Shell
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-HELPERS = ROOT / "tests" / "helpers"
 TUTORIALS = (
     "first-classifier.md",
     "what-is-a-batch.md",
@@ -33,12 +32,10 @@ COMPARED = ("--subset", "200", "--batch-sizes", "64", "--epochs", "1", "--seeds"
 
 
 @pytest.mark.parametrize("name", TUTORIALS)
-def test_every_command_of_a_tutorial_works_as_printed(
-    name: str, shell: Shell, few_dir: Path
-) -> None:
+def test_every_command_of_a_tutorial_works_as_printed(name: str, few_shell: Shell) -> None:
     script = shortened("\n".join(commands_of((DOCS / name).read_text())))
     assert script.count("mnist") >= 4
-    done = shell.bash(f"set -e\n{script}", env={**FEW, "MNIST_DATA_DIR": str(few_dir)})
+    done = few_shell.bash(f"set -e\n{script}", env=FEW)
     assert done.code == 0, done.err
     assert "error: " not in done.err.replace("error: test accuracy", "")
 
@@ -46,7 +43,7 @@ def test_every_command_of_a_tutorial_works_as_printed(
 def test_the_cells_of_the_notebook_follow_on_one_another(shell: Shell, mnist_dir: Path) -> None:
     cells = blocks((DOCS / "notebook.md").read_text(), "python")
     assert len(cells) >= 5
-    (shell.copy.folder / "data").symlink_to(mnist_dir)
+    (shell.folder / "data").symlink_to(mnist_dir)
     script = shortened("\n".join(cells)).replace("epochs=1,", "epochs=1, subset=2000,")
     done = shell("python", "-c", script, env={"MPLBACKEND": "agg"})
     assert done.code == 0, done.err
@@ -87,23 +84,27 @@ def test_every_link_leads_somewhere() -> None:
 class Copy:
     """A copy of the package, to be changed and run."""
 
-    folder: Path
-    fork_server: ForkServer
+    shell: Shell
+
+    @property
+    def folder(self) -> Path:
+        return self.shell.folder
 
     def __call__(self, *options: str) -> Done:
         """Run `python -m mnist_cli` of the copy."""
-        program = ("python", str(HELPERS / "copied_package.py"), str(self.folder), *options)
-        out, err = self.folder / "out", self.copy.folder / "err"
-        code = self.fork_server.run(*program, folder=self.folder, out=out, err=err)
+        program = ("python", copied_package.__file__, str(self.folder), *options)
+        out, err = self.folder / "out", self.folder / "err"
+        started = {"folder": self.folder, "env": self.shell.env, "out": out, "err": err}
+        code = self.shell.fork_server.run(*program, **started)
         return Done(code, out.read_text(), err.read_text())
 
 
 @pytest.fixture
-def copy(tmp_path: Path, fork_server: ForkServer) -> Copy:
+def copy(few_shell: Shell) -> Copy:
     for name in ("mnist_cli", "configs"):
         ignored = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(ROOT / name, tmp_path / name, ignore=ignored)
-    return Copy(tmp_path, fork_server)
+        shutil.copytree(ROOT / name, few_shell.folder / name, ignore=ignored)
+    return Copy(few_shell)
 
 
 def apply(diff: str, folder: Path) -> int:
@@ -140,18 +141,18 @@ def test_an_option_is_added_as_the_page_says(copy: Copy, trained: Path) -> None:
     assert re.search(r'^note = "second try" +# flag$', done.out, re.M)
 
 
-def test_a_model_is_added_as_the_page_says(copy: Copy, mnist_dir: Path) -> None:
+def test_a_model_is_added_as_the_page_says(copy: Copy) -> None:
     model = diff_of("models/networks.py")
     assert apply(model, copy.folder) <= 13
     options = ("--model", "wide", "--subset", "200", "--epochs", "1", "-q")
-    done = copy("train", *options, "--data-dir", str(mnist_dir))
+    done = copy("train", *options)
     assert (done.code, done.out) == (0, "checkpoint.pt\n"), done.err
     (copy.folder / "seven.pgm").write_text("P2 5 7 1 1 1 1 1 1 " + "1 0 0 0 1 " + "1 1 1 0 1 " * 5)
     for command in (
-        ("eval", "checkpoint.pt", "--data-dir", str(mnist_dir)),
+        ("eval", "checkpoint.pt"),
         ("predict", "checkpoint.pt", "seven.pgm"),
         ("export", "checkpoint.pt", "digit.html"),
-        ("compare", "--model", "wide", "--data-dir", str(mnist_dir), *COMPARED),
+        ("compare", "--model", "wide", *COMPARED),
         ("train", "--list-models"),
     ):
         done = copy(*command)
@@ -159,18 +160,18 @@ def test_a_model_is_added_as_the_page_says(copy: Copy, mnist_dir: Path) -> None:
     assert "wide" in done.out
 
 
-def test_an_optimizer_is_added_as_the_page_says(copy: Copy, mnist_dir: Path) -> None:
+def test_an_optimizer_is_added_as_the_page_says(copy: Copy) -> None:
     apply(diff_of("training/optim.py"), copy.folder)
     options = ("--optimizer", "sign-sgd", "--model", "linear", "--subset", "500", "--json", "-q")
-    done = copy("train", *options, "--data-dir", str(mnist_dir))
+    done = copy("train", *options)
     assert done.code == 0, done.err
     end = json.loads(done.out.splitlines()[-1])
     assert end["test_accuracy"] > 0.6, "it trains"
 
 
-def test_a_probe_is_added_as_the_page_says(copy: Copy, mnist_dir: Path) -> None:
+def test_a_probe_is_added_as_the_page_says(copy: Copy) -> None:
     apply(diff_of("training/probes/weights.py"), copy.folder)
-    options = ("--model", "mlp", "--probe", "weight-norm,noise", "--data-dir", str(mnist_dir))
+    options = ("--model", "mlp", "--probe", "weight-norm,noise")
     done = copy("train", *options, "--subset", "200", "--epochs", "1", "--json")
     assert done.code == 0, done.err
     events = [json.loads(line) for line in done.out.splitlines()]
