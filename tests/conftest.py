@@ -28,6 +28,11 @@ SLOW_FIXTURES = {"fork_server", "trained", "skilled", "browser"}
 SLOW_FOLDERS = {"torture"}
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Return how many workers `-n auto` starts: more than cores, as many tests wait."""
+    return len(os.sched_getaffinity(0)) * 3 // 2
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark as slow what starts programs or browsers."""
     for item in items:

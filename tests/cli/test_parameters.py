@@ -15,7 +15,7 @@ from mnist_cli.config.options import DATASETS, DEVICES, MODES, SCHEDULES
 from mnist_cli.config.registry import NETWORKS, OPTIMIZERS
 from mnist_cli.config.sources import COMPARE, TRAIN, preset_names
 from tests.helpers.fork_server import PROGRAMS
-from tests.helpers.shell import BIN
+from tests.helpers.shell import BIN, Shell
 
 SHELLS = ("bash", "zsh", "fish")
 
@@ -24,7 +24,7 @@ def variable(program: str) -> str:
     return f"_{program.replace('-', '_').upper()}_COMPLETE"
 
 
-def completed(program: str, line: str, folder: Path, env: dict[str, str]) -> list[str]:
+def completed(shell: Shell, program: str, line: str) -> list[str]:
     """Return what bash is offered at the end of a command line."""
     words = [program, *line.split(" ")]
     asked = {
@@ -32,18 +32,9 @@ def completed(program: str, line: str, folder: Path, env: dict[str, str]) -> lis
         "COMP_CWORD": str(len(words) - 1),
         variable(program): "complete_bash",
     }
-    done = subprocess.run(
-        [BIN / program],
-        cwd=folder,
-        env=env | asked,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
-    return done.stdout.split()
+    done = shell(program, env=asked)
+    assert (done.code, done.err) == (0, "")
+    return done.out.split()
 
 
 @pytest.mark.parametrize(
@@ -80,12 +71,12 @@ def completed(program: str, line: str, folder: Path, env: dict[str, str]) -> lis
     ],
 )
 def test_a_value_is_completed(
-    program: str, line: str, offered: tuple[str, ...], tmp_path: Path, clean_env: dict[str, str]
+    program: str, line: str, offered: tuple[str, ...], shell: Shell
 ) -> None:
     for name in ("first.pt", ".hidden.pt", "mine.toml", "other.txt", "runs/second.pt"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-    assert set(completed(program, line, tmp_path, clean_env)) == set(offered)
+        (shell.folder / name).parent.mkdir(exist_ok=True)
+        (shell.folder / name).touch()
+    assert set(completed(shell, program, line)) == set(offered)
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
@@ -118,18 +109,13 @@ def test_completion_does_not_import_torch(program: str, clean_env: dict[str, str
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_each_option_is_a_line_for_fish_however_long_its_help(
-    program: str, clean_env: dict[str, str]
-) -> None:
+def test_each_option_is_a_line_for_fish_however_long_its_help(program: str, shell: Shell) -> None:
     asked = {
         "_TYPER_COMPLETE_ARGS": f"{program} --",
         "_TYPER_COMPLETE_FISH_ACTION": "get-args",
         variable(program): "complete_fish",
     }
-    done = subprocess.run(
-        [BIN / program], env=clean_env | asked, capture_output=True, text=True, check=True
-    )
-    lines = done.stdout.splitlines()
+    lines = shell(program, env=asked).out.splitlines()
     assert len(lines) > 5
     assert all(line.startswith("--") and "\t" in line for line in lines)
 

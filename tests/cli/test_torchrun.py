@@ -1,8 +1,6 @@
 """Tests of the programs with several ranks: the output is that of one process, once."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -81,17 +79,9 @@ def test_under_torchrun_a_usage_error_has_its_code_and_is_reported_once(shell: S
     program = (
         "-m mnist_cli.cli.torchrun --nproc-per-node 2 -m mnist_cli train --batch-size 0".split()
     )
-    done = subprocess.run(
-        [sys.executable, *program],
-        cwd=shell.folder,
-        env=shell.env,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.count("--batch-size") == done.stderr.count("\n") == 1
+    done = shell("python", *program)
+    assert (done.code, done.out) == (2, "")
+    assert done.err.count("--batch-size") == done.err.count("\n") == 1
 
 
 def test_resume_auto_goes_on_from_the_file_that_any_rank_has(

@@ -56,7 +56,7 @@ def test_the_python_example_works_as_printed(shell: Shell, mnist_dir: Path) -> N
     assert len(example.strip().splitlines()) <= 10
     (shell.folder / "data").symlink_to(mnist_dir)
     example = example.replace("epochs=1", "epochs=1, subset=2000")
-    done = shell("python", "-c", example)
+    done = shell("python", "-c", f"# forked\n{example}")
     assert done.code == 0, done.err
     assert done.out.startswith("Start(")
     assert "Progress(" not in done.out

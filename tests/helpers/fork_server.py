@@ -257,6 +257,9 @@ def run(name: str, *arguments: str) -> None:
     if name in PROGRAMS:
         sys.argv = [name, *arguments]
         getattr(import_module("mnist_cli.cli.entry_points"), PROGRAMS[name])()
+    elif arguments[0] == "-c":
+        sys.argv = ["-c", *arguments[2:]]
+        exec(compile(arguments[1], "<string>", "exec"), sys.modules["__main__"].__dict__)
     elif arguments[0] == "-m":
         sys.argv = [*arguments[1:]]
         sys.path.insert(0, "")

@@ -14,11 +14,24 @@ import socket
 import sys
 
 # Variables that are read by the programs and not while they are imported.
-PREFIXES = ("MNIST_", "TORCH_", "TORCHELASTIC_", "NCCL_", "SLURM_", "LOCAL_", "GROUP_", "ROLE_")
+PREFIXES = (
+    "_MNIST_",
+    "COMP_",
+    "_TYPER_",
+    "MNIST_",
+    "TORCH_",
+    "TORCHELASTIC_",
+    "NCCL_",
+    "SLURM_",
+    "LOCAL_",
+    "GROUP_",
+    "ROLE_",
+)
 NAMES = "RANK WORLD_SIZE MASTER_ADDR MASTER_PORT RANKS PORT SRUN_CODE JOB_COMPLETION_INDEX".split()
 NAMES += "OMP_NUM_THREADS PATH HOME PWD OLDPWD SHLVL _ LC_CTYPE".split()
 NAMES += "TERM COLUMNS LINES NO_COLOR FORCE_COLOR".split()
 MODULES = ("mnist_cli", "mnist_cli.cli.torchrun")
+FORKED = "# forked\n"  # what `python -c` may begin with
 ABOUT = {"-h", "--help", "--version", "--install-completion", "--show-completion"}
 HERE = os.path.dirname(os.path.abspath(sys.argv[0]))
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGWINCH, signal.SIGUSR1)
@@ -26,7 +39,12 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGWINCH, signal
 
 def is_ordinary(name: str, arguments: list[str], env: dict[str, str]) -> bool:
     """Return True if a forked process does what one that begins from scratch does."""
-    is_ours = not name.startswith("python") or (arguments[:1] == ["-m"] and arguments[1] in MODULES)
+    first, second = [*arguments, "", ""][:2]
+    is_ours = (
+        not name.startswith("python")
+        or (first == "-m" and second in MODULES)
+        or (first == "-c" and second.startswith(FORKED))
+    )
     return (
         is_ours
         and not ABOUT & {*arguments}

@@ -21,7 +21,8 @@ ROWS = 100  # more than a run here prints: nothing scrolls away
 
 # The training, in which something happens after the first drawing: at no other moment, however
 # busy the machine.
-DISTURBED = """
+DISTURBED = """\
+# forked
 import os, signal, termios
 from mnist_cli.output import train_display as display
 from mnist_cli.cli.train import main
