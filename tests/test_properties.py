@@ -23,9 +23,10 @@ from mnist_cli.models.checkpoint import load_checkpoint, save_checkpoint
 from mnist_cli.models.pickle_screening import _check_pickle, screen
 from mnist_cli.prediction.decode import read_image
 from mnist_cli.runtime.files import write_atomic
+from tests.torture.amount import count
 
 quick = settings(
-    max_examples=200,
+    max_examples=count(50, 500),
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],

@@ -70,16 +70,20 @@ CASES = [
 
 
 def losses_of(
-    config: TrainConfig, dtype: str, dataset: Dataset, group: ProcessGroup
+    config: TrainConfig,
+    dtype: str,
+    dataset: Dataset,
+    group: ProcessGroup,
+    updates: int = UPDATES,
 ) -> list[float]:
-    """Return the loss before each of `UPDATES` updates."""
+    """Return the loss before each of the first updates."""
     samples, _ = train_val_split(dataset.train, val_size=0, subset=config.subset, seed=config.seed)
     state = TrainingState(config, torch.device("cpu"))
     state.model.to(getattr(torch, dtype))
     state.optimizer = build_optimizer(state.model, config)
     trainer = Trainer(config, state, samples, pool=ThreadPool(), clock=float, group=group)
     losses: list[float] = []
-    while len(losses) < UPDATES:
+    while len(losses) < updates:
         losses += [event.loss for event in trainer.finish_epoch() if isinstance(event, Step)]
         state.sums = RunningSums()
-    return losses[:UPDATES]
+    return losses[:updates]

@@ -45,7 +45,7 @@ class Results:
     runs: list[RunRecord] = field(default_factory=list)
     tuned: list[Tuned] = field(default_factory=list)
     conclusions: "Conclusions | None" = None
-    _start: CompareStart | None = None
+    _start: CompareStart | None = field(default=None, init=False)
 
     @property
     def start(self) -> CompareStart:

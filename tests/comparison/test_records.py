@@ -150,7 +150,7 @@ class StopAfter:
     def error(self) -> type[MnistError] | None:
         return ThresholdNotMetError if self.looks < 0 else None
 
-    def check(self) -> None:
+    def check_stop(self) -> None:
         self.looks -= 1
         if self.error:
             raise StopRequested

@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
+from tests.torture.amount import LONG
+
 BROWSER = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
 )
-VIEWS = [(1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")]
+VIEWS = [(1280, "dark"), (390, "light"), *([(1280, "light"), (390, "dark")] if LONG else [])]
 
 
 def started_browser() -> Iterator[Any]:

@@ -7,7 +7,12 @@ from tests.torture.amount import LONG
 # Every command runs as printed, but on fewer samples and for one epoch, unless the amount is LONG.
 FEW = {"MNIST_SUBSET": "2000"}
 if not LONG:
-    FEW |= {"MNIST_EPOCHS": "1", "MNIST_SEEDS": "1", "MNIST_DATASET": "kmnist"}
+    FEW |= {
+        "MNIST_SUBSET": "640",
+        "MNIST_EPOCHS": "1",
+        "MNIST_SEEDS": "1",
+        "MNIST_DATASET": "kmnist",
+    }
 
 
 def blocks(page: str, *languages: str) -> list[str]:

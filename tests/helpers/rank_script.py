@@ -19,6 +19,7 @@ from mnist_cli.runtime.distributed.group import ProcessGroup
 from mnist_cli.runtime.distributed.torch_group import join
 from mnist_cli.training.state import TrainingState
 from mnist_cli.training.train import train
+from tests.torture.amount import count
 
 # What makes each case quicker, where it takes seconds; its sizes stay as odd.
 LESS: list[dict[str, object]] = [
@@ -43,7 +44,10 @@ def all_losses(group: ProcessGroup, *dtypes: str) -> dict[str, list[list[float]]
     """Return the losses of each case that is judged in these precisions."""
     dataset = load_dataset("mnist", os.environ["MNIST_DATA_DIR"])
     return {
-        dtype: [losses_of(case.config, dtype, dataset, group) for case in judged_in(dtype)]
+        dtype: [
+            losses_of(case.config, dtype, dataset, group, updates=count(20, 50))
+            for case in judged_in(dtype)
+        ]
         for dtype in dtypes
     }
 

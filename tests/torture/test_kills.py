@@ -15,12 +15,12 @@ from tests.torture.amount import count
 
 # Trainings of about a second that save all the time, with the ways that a training can differ.
 TRAININGS = {
+    "linear": "--model linear --subset 5000 --val-size 500 --epochs 3 --save-every 5 "
+    "--batch-size 30 --no-shuffle --schedule constant",
     "cnn": "--model cnn --subset 2560 --epochs 2 --save-every 4 --batch-size 64",
     "batch": "--model mlp --mode batch --subset 2000 --micro-batch-size 100 --epochs 15",
     "lenet": "--model lenet --subset 960 --epochs 2 --save-every 1 --optimizer sgd "
     "--schedule cosine --batch-size 32",
-    "linear": "--model linear --subset 5000 --val-size 500 --epochs 3 --save-every 5 "
-    "--batch-size 30 --no-shuffle --schedule constant",
     "quick": "--model quick --subset 5120 --epochs 2 --save-every 2 --batch-size 128",
 }
 LAST = "t10k-labels-idx1-ubyte"  # of the files that are unpacked

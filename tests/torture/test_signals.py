@@ -16,8 +16,8 @@ from tests.helpers.shell import Shell
 from tests.torture.amount import count
 
 MODES = {
-    "mini-batch": "--model cnn --epochs 1000 --batch-size 256 --subset 2560",
-    "batch": "--model cnn --mode batch --epochs 1000 --subset 2560",
+    "mini-batch": "--model mlp --epochs 1000 --batch-size 256 --subset 2560",
+    "batch": "--model mlp --mode batch --epochs 1000 --subset 2560",
 }
 
 

@@ -70,7 +70,7 @@ def peak_mb(mnist_dir: Path, tmp_path: Path, samples: int) -> float:
 def test_the_memory_of_batch_mode_hardly_grows_with_the_set(
     mnist_dir: Path, tmp_path: Path
 ) -> None:
-    most = count(30_000, 60_000)
+    most = count(12_000, 60_000)
     # How far two threads run ahead of the sum is chance, some 15 MB of it.
     few, all_of_them = (
         min(peak_mb(mnist_dir, tmp_path, samples) for _ in range(count(1, 3)))

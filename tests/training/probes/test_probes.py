@@ -46,10 +46,11 @@ def independent_noise(samples: Split) -> tuple[float, float]:
 def test_the_exact_noise_of_softmax_regression_at_zero_is_that_of_its_formula(
     mnist: Dataset,
 ) -> None:
+    samples = Split(*mnist.train[:6000])
     objective = Objective(build_model("linear"))
-    found = noise_scale(objective, mnist.train, objective.gradient(mnist.train))
-    trace, gradient_square = independent_noise(mnist.train)
-    assert found.samples == 60000
+    found = noise_scale(objective, samples, objective.gradient(samples))
+    trace, gradient_square = independent_noise(samples)
+    assert found.samples == 6000
     assert found.trace == pytest.approx(trace, rel=1e-5)  # float32 has seven digits
     assert found.gradient_square == pytest.approx(gradient_square, rel=1e-5)
     assert found.scale == pytest.approx(trace / gradient_square, rel=1e-5)
@@ -58,11 +59,12 @@ def test_the_exact_noise_of_softmax_regression_at_zero_is_that_of_its_formula(
 def test_the_two_batch_estimate_agrees_with_the_exact_noise_within_three_standard_errors(
     mnist: Dataset,
 ) -> None:
+    samples = Split(*mnist.train[:6000])
     objective = Objective(build_model("linear"))
     draws = 200
     generator = stream(0, "test")
-    found = [two_batches(objective, mnist.train, (32, 512), generator) for _ in range(draws)]
-    trace, gradient_square = independent_noise(mnist.train)
+    found = [two_batches(objective, samples, (32, 512), generator) for _ in range(draws)]
+    trace, gradient_square = independent_noise(samples)
     for mean, values, exact in (
         (mean_of(found).trace, [d.trace for d in found], trace),
         (mean_of(found).gradient_square, [d.gradient_square for d in found], gradient_square),
