@@ -60,9 +60,10 @@ def mnist(mnist_dir: Path) -> Dataset:
 
 
 @pytest.fixture(scope="session")
-def few_dir(mnist: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a data folder whose KMNIST is the first 8,000 training and 1,000 test samples."""
+def few_dir(mnist: Dataset, mnist_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a data folder with MNIST, and its first 8,000 and 1,000 samples as KMNIST."""
     folder = tmp_path_factory.mktemp("few")
+    (folder / "MNIST").symlink_to(mnist_dir / "MNIST")
     train, test = Split(*mnist.train[:8000]), Split(*mnist.test[:1000])
     write_raw(folder / "KMNIST" / "raw", train, test)
     return folder
@@ -84,15 +85,16 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def clean_env(mnist_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Return an environment as a cron job has it, but with the data in place.
+def clean_env(few_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Return an environment as a cron job has it, but with the data in place, by default few.
 
     The first folder of its PATH has the stand-ins of the programs: see `fork_server`.
     """
     return {
         "PATH": f"{tmp_path_factory.mktemp('bin')}:{BIN}:/usr/bin:/bin",
         "HOME": "/nonexistent",
-        "MNIST_DATA_DIR": str(mnist_dir),
+        "MNIST_DATA_DIR": str(few_dir),
+        "MNIST_DATASET": "kmnist",
         "OMP_NUM_THREADS": "1",
     }
 
@@ -110,10 +112,9 @@ def shell(tmp_path: Path, clean_env: dict[str, str], fork_server: ForkServer) ->
 
 
 @pytest.fixture
-def few_shell(shell: Shell, few_dir: Path) -> Shell:
-    """Return a shell whose programs have a data set with only 1,000 test samples."""
-    data = {"MNIST_DATASET": "kmnist", "MNIST_DATA_DIR": str(few_dir)}
-    return replace(shell, env=shell.env | data)
+def mnist_shell(shell: Shell) -> Shell:
+    """Return a shell whose programs have the whole of MNIST, with its 10,000 test samples."""
+    return replace(shell, env={k: v for k, v in shell.env.items() if k != "MNIST_DATASET"})
 
 
 @pytest.fixture

@@ -20,9 +20,9 @@ RUNS = {"MNIST_BATCH_SIZES": "30,100,full", "MNIST_SEEDS": "2", "MNIST_EPOCHS": 
 
 
 @pytest.fixture
-def shell(few_shell: Shell) -> Shell:
+def shell(shell: Shell) -> Shell:
     """Return a shell whose comparisons are small."""
-    return replace(few_shell, env=few_shell.env | SMALL)
+    return replace(shell, env=shell.env | SMALL)
 
 
 def compare(shell: Shell, *options: str) -> Done:

@@ -12,6 +12,11 @@ from tests.cli.test_streams import in_terminal
 from tests.helpers.shell import Shell
 
 
+@pytest.fixture
+def shell(mnist_shell: Shell) -> Shell:
+    return mnist_shell
+
+
 def test_it_prints_the_test_accuracy_alone(shell: Shell, trained: Path) -> None:
     done = shell("mnist-eval", str(trained))
     assert re.fullmatch(r"Test Accuracy: 0\.\d{4}\n", done.out)

@@ -14,8 +14,8 @@ from tests.helpers.trainings import objects
 LINE = re.compile(r"Epoch \[1/1\], Step \[\d+/10\], Loss: \d\.\d{4}")
 
 
-def test_stdout_is_the_path_and_stderr_is_for_people(shell: Shell) -> None:
-    done = shell.train("--log-interval", "5")
+def test_stdout_is_the_path_and_stderr_is_for_people(mnist_shell: Shell) -> None:
+    done = mnist_shell.train("--log-interval", "5")
     assert (done.code, done.out) == (0, "checkpoint.pt\n")
     lines = done.err.splitlines()
     assert "640 samples → 10 updates an epoch, 10 in all" in lines[0]
@@ -25,7 +25,7 @@ def test_stdout_is_the_path_and_stderr_is_for_people(shell: Shell) -> None:
     assert "Next: mnist-eval checkpoint.pt" in lines[-2]
     assert "mnist-export checkpoint.pt digit.html" in lines[-1]
     assert "\x1b" not in done.err, "no colour and no cursor movement outside a terminal"
-    assert [path.name for path in shell.folder.iterdir()] == ["checkpoint.pt"]
+    assert [path.name for path in mnist_shell.folder.iterdir()] == ["checkpoint.pt"]
 
 
 def test_quiet_leaves_stderr_empty(shell: Shell) -> None:
@@ -176,8 +176,8 @@ def test_display_options_follow_the_same_precedence(shell: Shell) -> None:
         ("--config " + "a" * 300, 2, "File name too long"),
         ("-o - --json", 2, "both want standard output"),
         ("--until-accuracy 0.9", 2, "add --val-size"),
-        ("--subset 60001", 2, "60,000"),
-        ("--val-size 60000", 2, "leaves none of the 60,000 samples"),
+        ("--subset 8001", 2, "8,000"),
+        ("--val-size 8000", 2, "leaves none of the 8,000 samples"),
         (
             "--dataset kmnist --data-dir here",
             3,
@@ -231,7 +231,7 @@ def test_a_damaged_data_file_is_an_error_of_data(shell: Shell, mnist_dir: Path) 
     data = images.read_bytes()
     images.unlink()
     images.write_bytes(data[:-100])
-    done = shell.train("--data-dir", "data")
+    done = shell.train("--dataset", "mnist", "--data-dir", "data")
     assert done.code == 3
     assert "train-images-idx3-ubyte is truncated: it has 47,039,916 bytes" in done.err
 

@@ -45,9 +45,9 @@ def records(out: str) -> list[dict[str, Any]]:
 
 
 @pytest.fixture
-def launcher(launcher: Launcher, few_shell: Shell) -> Launcher:
+def launcher(launcher: Launcher) -> Launcher:
     """Return a launcher whose comparisons are small."""
-    return replace(launcher, env=few_shell.env | SMALL)
+    return replace(launcher, env=launcher.env | SMALL)
 
 
 def start(launcher: Launcher, *options: str) -> Started:

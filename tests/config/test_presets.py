@@ -23,8 +23,8 @@ def test_the_promised_presets_are_there() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_preset_trains(name: str, few_shell: Shell) -> None:
-    done = few_shell("mnist-train", "--config", name, "--max-updates", "1", "--json", "-q")
+def test_a_preset_trains(name: str, shell: Shell) -> None:
+    done = shell("mnist-train", "--config", name, "--max-updates", "1", "--json", "-q")
     assert (done.code, done.err) == (0, "")
     start, *_, end = [json.loads(line) for line in done.out.splitlines()]
     wanted = tomllib.loads((PRESETS / f"{name}.toml").read_text())
@@ -57,9 +57,9 @@ SHORT = "--model linear --batch-sizes full --subset 300 --seeds 1 --updates 2".s
 
 
 @pytest.mark.parametrize("name", COMPARISONS)
-def test_an_experiment_compares(name: str, few_shell: Shell) -> None:
+def test_an_experiment_compares(name: str, shell: Shell) -> None:
     options = (*SHORT, "--val-size", "100", "--probe-samples", "50")
-    done = few_shell("mnist-compare", "--config", name, *options, "--json", "-q")
+    done = shell("mnist-compare", "--config", name, *options, "--json", "-q")
     assert done.code == 0, done.err
     start, *_, end = [json.loads(line) for line in done.out.splitlines()]
     wanted = tomllib.loads(CONTENTS[name])

@@ -32,10 +32,10 @@ COMPARED = ("--subset", "200", "--batch-sizes", "64", "--epochs", "1", "--seeds"
 
 
 @pytest.mark.parametrize("name", TUTORIALS)
-def test_every_command_of_a_tutorial_works_as_printed(name: str, few_shell: Shell) -> None:
+def test_every_command_of_a_tutorial_works_as_printed(name: str, shell: Shell) -> None:
     script = shortened("\n".join(commands_of((DOCS / name).read_text())))
     assert script.count("mnist") >= 4
-    done = few_shell.bash(f"set -e\n{script}", env=FEW)
+    done = shell.bash(f"set -e\n{script}", env=FEW)
     assert done.code == 0, done.err
     assert "error: " not in done.err.replace("error: test accuracy", "")
 
@@ -100,11 +100,11 @@ class Copy:
 
 
 @pytest.fixture
-def copy(few_shell: Shell) -> Copy:
+def copy(shell: Shell) -> Copy:
     for name in ("mnist_cli", "configs"):
         ignored = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(ROOT / name, few_shell.folder / name, ignore=ignored)
-    return Copy(few_shell)
+        shutil.copytree(ROOT / name, shell.folder / name, ignore=ignored)
+    return Copy(shell)
 
 
 def apply(diff: str, folder: Path) -> int:

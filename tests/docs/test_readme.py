@@ -27,26 +27,22 @@ def test_there_are_at_least_five_pipelines() -> None:
 
 
 @pytest.mark.parametrize("line", PIPELINES)
-def test_a_pipeline_works_as_printed(line: str, shell: Shell, few_dir: Path) -> None:
+def test_a_pipeline_works_as_printed(line: str, shell: Shell) -> None:
     quick = shortened(line).replace("--min-accuracy 0.97", "--min-accuracy 0.5")
-    done = shell.bash(quick, env={**FEW, "MNIST_DATA_DIR": str(few_dir)})
+    done = shell.bash(quick, env=FEW)
     assert done.code == 0, done.err
     assert done.out.strip()
     assert "error" not in done.err or "exit code 5" in done.out
 
 
-def test_the_commands_of_the_other_sections_work_one_after_another(
-    shell: Shell, few_dir: Path
-) -> None:
+def test_the_commands_of_the_other_sections_work_one_after_another(shell: Shell) -> None:
     rest = README
     for text in ALONE:
         rest = rest.replace(text, "")
     installing = ("make ", ".venv/")
     typed = [line for line in commands_of(rest) if not line.startswith(installing)]
     assert len(typed) >= 8
-    done = shell.bash(
-        "set -e\n" + shortened("\n".join(typed)), env={**FEW, "MNIST_DATA_DIR": str(few_dir)}
-    )
+    done = shell.bash("set -e\n" + shortened("\n".join(typed)), env=FEW)
     assert done.code == 0, done.err
     assert "error: " not in done.err
 

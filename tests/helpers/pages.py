@@ -8,7 +8,6 @@ from tests.torture.amount import LONG
 FEW = {"MNIST_SUBSET": "2000"}
 if not LONG:
     FEW |= {
-        "MNIST_SUBSET": "640",
         "MNIST_EPOCHS": "1",
         "MNIST_SEEDS": "1",
         "MNIST_DATASET": "kmnist",

@@ -239,7 +239,7 @@ def test_losses_of_steps_are_shown_if_asked_for(show: Callable[..., Shown]) -> N
 def test_an_explicit_log_interval_shows_steps_even_if_it_is_the_default(
     options: tuple[str, ...], count: int, shell: Shell
 ) -> None:
-    shown = run(shell, "--subset", "12800", *options, columns=80)
+    shown = run(shell, "--subset", "6400", "--batch-size", "32", *options, columns=80)
     assert len([line for line in shown.lines if "Step [" in line]) == count
 
 
@@ -279,8 +279,8 @@ def test_a_loss_curve_stays_small_and_keeps_its_shape() -> None:
     assert curve.values[-1] > 700
 
 
-def test_a_training_cut_short_says_how_to_go_on(shell: Shell) -> None:
-    done = shell.train("--epochs", "3", "--max-updates", "7", "-o", "my model.pt")
+def test_a_training_cut_short_says_how_to_go_on(mnist_shell: Shell) -> None:
+    done = mnist_shell.train("--epochs", "3", "--max-updates", "7", "-o", "my model.pt")
     first, second, third = done.err.splitlines()[-3:]
     assert re.fullmatch(
         r"Test Accuracy: 0\.\d{4} after 7 of 30 updates, \d\.\d s of training, "
@@ -289,6 +289,6 @@ def test_a_training_cut_short_says_how_to_go_on(shell: Shell) -> None:
     )
     assert second == "Wrote my model.pt. Next: mnist-eval 'my model.pt'"
     assert third == "or train on: mnist-train --resume 'my model.pt'"
-    *_, first, _, third = shell("mnist-train", "--resume", "my model.pt").err.splitlines()
+    *_, first, _, third = mnist_shell("mnist-train", "--resume", "my model.pt").err.splitlines()
     assert "after 30 updates (23 of them now)" in first
     assert third == "or draw digits for it: mnist-export 'my model.pt' digit.html"

@@ -36,7 +36,8 @@ def test_killed_at_random_moments_a_training_ends_as_if_it_was_not(
     draw = random.Random(chain)
     name = list(TRAININGS)[chain % len(TRAININGS)]
     options = [*TRAININGS[name].split(), "--json", "-o", "checkpoint.pt"]
-    wanted, took = uninterrupted(fork_server, options, tmp_path)
+    env = {key: value for key, value in fork_server.env.items() if key != "MNIST_DATASET"}
+    wanted, took = uninterrupted(fork_server, options, tmp_path, env)
     sums: Counter[str] = Counter()
     while sums["kills"] < count(1, 500 // CHAINS):
         folder = tmp_path / "run"
@@ -49,7 +50,7 @@ def test_killed_at_random_moments_a_training_ends_as_if_it_was_not(
         while code != 0:
             resume = ["--resume", "checkpoint.pt"] if path.exists() else options
             child = fork_server.start(
-                "mnist-train", *resume, "--json", "--data-dir", str(data), folder=folder
+                "mnist-train", *resume, "--json", "--data-dir", str(data), folder=folder, env=env
             )
             unpacked = (data / "MNIST" / "raw" / LAST).exists()
             if unpacked and draw.random() < 0.7:  # or else perhaps before it begins
@@ -75,11 +76,13 @@ def test_killed_at_random_moments_a_training_ends_as_if_it_was_not(
     print(f"{name}: {dict(sums)}")
 
 
-def uninterrupted(fork_server: ForkServer, options: list[str], folder: Path) -> tuple[str, float]:
+def uninterrupted(
+    fork_server: ForkServer, options: list[str], folder: Path, env: dict[str, str]
+) -> tuple[str, float]:
     """Return the digest of a training, and the seconds that it takes."""
     (folder / "whole").mkdir()
     began = time.monotonic()
-    assert fork_server.run("mnist-train", *options, folder=folder / "whole") == 0
+    assert fork_server.run("mnist-train", *options, folder=folder / "whole", env=env) == 0
     took = time.monotonic() - began
     end = json.loads((folder / "out").read_text().splitlines()[-1])
     assert end["event"] == "end"

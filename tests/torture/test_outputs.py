@@ -127,7 +127,7 @@ def test_one_of_two_runs_with_one_output_is_refused(shell: Shell) -> None:
     assert [path.name for path in shell.folder.iterdir()] == ["checkpoint.pt"]
 
 
-def test_many_programs_that_start_at_once_share_an_empty_data_folder(shell: Shell) -> None:
+def test_many_programs_that_start_at_once_share_an_empty_data_folder(mnist_shell: Shell) -> None:
     starts = count(4, 50)
     command = (
         "mnist-train --json -q --model linear --subset 640 --epochs 1 --data-dir data -o".split()
@@ -135,8 +135,8 @@ def test_many_programs_that_start_at_once_share_an_empty_data_folder(shell: Shel
     processes = [
         subprocess.Popen(
             [*command, f"{number}.pt"],
-            cwd=shell.folder,
-            env=shell.env,
+            cwd=mnist_shell.folder,
+            env=mnist_shell.env,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -149,14 +149,14 @@ def test_many_programs_that_start_at_once_share_an_empty_data_folder(shell: Shel
         assert (process.returncode, err) == (0, "")
         digests.add(json.loads(out.splitlines()[-1])["weights_sha256"])
     assert len(digests) == 1
-    raw = shell.folder / "data" / "MNIST" / "raw"
+    raw = mnist_shell.folder / "data" / "MNIST" / "raw"
     assert sorted(path.name for path in raw.iterdir()) == [
         "t10k-images-idx3-ubyte",
         "t10k-labels-idx1-ubyte",
         "train-images-idx3-ubyte",
         "train-labels-idx1-ubyte",
     ]
-    assert len(list(shell.folder.iterdir())) == starts + 1
+    assert len(list(mnist_shell.folder.iterdir())) == starts + 1
     print(f"{starts} programs started at once on an empty folder: all done, one digest")
 
 
