@@ -16,7 +16,9 @@ from mnist_cli.config.compare import CompareConfig
 from mnist_cli.config.train import TrainConfig
 from mnist_cli.data.datasets import Dataset, Split, load_dataset
 from mnist_cli.runtime.device import keep_freed_memory
+from mnist_cli.training.train import train
 from tests.helpers.browsing import started_browser
+from tests.helpers.calling import Caller
 from tests.helpers.fork_server import ForkServer
 from tests.helpers.hostile import encoded
 from tests.helpers.idx_files import write_raw
@@ -24,7 +26,7 @@ from tests.helpers.launching import Launcher
 from tests.helpers.shell import BIN, Shell
 from tests.helpers.trainings import Configure
 
-SLOW_FIXTURES = {"fork_server", "trained", "skilled", "browser"}
+SLOW_FIXTURES = {"fork_server", "skilled", "browser"}
 SLOW_FOLDERS = {"torture"}
 
 
@@ -112,6 +114,11 @@ def shell(tmp_path: Path, clean_env: dict[str, str], fork_server: ForkServer) ->
 
 
 @pytest.fixture
+def call(tmp_path: Path, clean_env: dict[str, str]) -> Caller:
+    return Caller(tmp_path, clean_env)
+
+
+@pytest.fixture
 def mnist_shell(shell: Shell) -> Shell:
     """Return a shell whose programs have the whole of MNIST, with its 10,000 test samples."""
     return replace(shell, env={k: v for k, v in shell.env.items() if k != "MNIST_DATASET"})
@@ -129,28 +136,11 @@ def folder(shell: Shell) -> Path:
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory, mnist_dir: Path) -> Path:
+def trained(tmp_path_factory: pytest.TempPathFactory, few_dir: Path) -> Path:
     """Return a small checkpoint, made once: 1,000 samples, 500 of them for validation."""
     path = tmp_path_factory.mktemp("trained") / "checkpoint.pt"
-    options = [
-        "--model",
-        "linear",
-        "--subset",
-        "500",
-        "--val-size",
-        "500",
-        "--epochs",
-        "2",
-        "--batch-size",
-        "50",
-        "-q",
-    ]
-    subprocess.run(
-        [BIN / "mnist-train", *options, "--data-dir", mnist_dir, "-o", path],
-        check=True,
-        capture_output=True,
-        timeout=120,
-    )
+    small = TrainConfig(model="linear", subset=500, val_size=500, epochs=2, batch_size=50)
+    list(train(replace(small, dataset="kmnist", data_dir=str(few_dir), output=str(path))))
     return path
 
 

@@ -9,24 +9,20 @@ import pytest
 from mnist_cli.models.checkpoint import load_checkpoint
 from mnist_cli.models.networks import weights_sha256
 from tests.cli.test_streams import in_terminal
+from tests.helpers.calling import Caller
 from tests.helpers.shell import Shell
 
 
-@pytest.fixture
-def shell(mnist_shell: Shell) -> Shell:
-    return mnist_shell
-
-
-def test_it_prints_the_test_accuracy_alone(shell: Shell, trained: Path) -> None:
-    done = shell("mnist-eval", str(trained))
+def test_it_prints_the_test_accuracy_alone(call: Caller, trained: Path) -> None:
+    done = call("mnist-eval", str(trained))
     assert re.fullmatch(r"Test Accuracy: 0\.\d{4}\n", done.out)
     assert (done.code, done.err) == (0, "")
     recorded = load_checkpoint(trained).history[-1]["test_accuracy"]
     assert done.out == f"Test Accuracy: {recorded:.4f}\n"
 
 
-def test_json_has_the_keys_of_the_contract(shell: Shell, trained: Path) -> None:
-    event = json.loads(shell("mnist-eval", "--json", str(trained)).out)
+def test_json_has_the_keys_of_the_contract(call: Caller, trained: Path) -> None:
+    event = json.loads(call("mnist-eval", "--json", str(trained)).out)
     assert set(event) == {
         "event",
         "schema",
@@ -42,39 +38,39 @@ def test_json_has_the_keys_of_the_contract(shell: Shell, trained: Path) -> None:
         "seconds",
     }
     assert (event["event"], event["schema"], event["split"]) == ("eval", 1, "test")
-    assert event["samples"] == 10_000
-    assert event["accuracy"] == event["correct"] / 10_000
+    assert event["samples"] == 1000
+    assert event["accuracy"] == event["correct"] / 1000
     assert sum(event["confusion"][d][d] for d in range(10)) == event["correct"]
     assert [sum(row) for row in event["confusion"]] == [c["samples"] for c in event["per_class"]]
     assert set(event["per_class"][0]) == {"digit", "samples", "precision", "recall", "f1"}
     assert event["weights_sha256"] == weights_sha256(load_checkpoint(trained).weights)
 
 
-def test_the_parts_of_the_training_set_are_the_ones_it_used(shell: Shell, trained: Path) -> None:
+def test_the_parts_of_the_training_set_are_the_ones_it_used(call: Caller, trained: Path) -> None:
     last = load_checkpoint(trained).history[-1]
-    val = json.loads(shell("mnist-eval", str(trained), "--split", "val", "--json").out)
+    val = json.loads(call("mnist-eval", str(trained), "--split", "val", "--json").out)
     assert (val["samples"], val["accuracy"]) == (500, last["val_accuracy"])
     assert val["loss"] == pytest.approx(last["val_loss"], rel=1e-6)
-    train = json.loads(shell("mnist-eval", str(trained), "--split", "train", "--json").out)
+    train = json.loads(call("mnist-eval", str(trained), "--split", "train", "--json").out)
     assert train["samples"] == 500
     assert train["accuracy"] > val["accuracy"], "it was fitted to these"
 
 
-def test_the_batch_size_never_changes_the_result(shell: Shell, trained: Path) -> None:
+def test_the_batch_size_never_changes_the_result(call: Caller, trained: Path) -> None:
     runs = [
-        json.loads(shell("mnist-eval", str(trained), "--json", "--batch-size", size).out)
-        for size in ("7", "10000")
+        json.loads(call("mnist-eval", str(trained), "--json", "--batch-size", size).out)
+        for size in ("7", "1000")
     ]
     assert runs[0]["confusion"] == runs[1]["confusion"]
     assert runs[0]["loss"] == pytest.approx(runs[1]["loss"], rel=1e-6)
 
 
-def test_an_accuracy_below_the_wanted_one_exits_with_5(shell: Shell, trained: Path) -> None:
-    done = shell("mnist-eval", str(trained), "--min-accuracy", "0.9999")
+def test_an_accuracy_below_the_wanted_one_exits_with_5(call: Caller, trained: Path) -> None:
+    done = call("mnist-eval", str(trained), "--min-accuracy", "0.9999")
     assert done.code == 5
     assert done.out.startswith("Test Accuracy: ")
     assert "is below --min-accuracy 0.9999" in done.err
-    assert shell("mnist-eval", str(trained), "--min-accuracy", "0.1").code == 0
+    assert call("mnist-eval", str(trained), "--min-accuracy", "0.1").code == 0
 
 
 @pytest.mark.parametrize(
@@ -87,20 +83,20 @@ def test_an_accuracy_below_the_wanted_one_exits_with_5(shell: Shell, trained: Pa
     ],
 )
 def test_what_is_not_a_checkpoint_exits_with_4(
-    content: bytes | None, message: str, shell: Shell
+    content: bytes | None, message: str, call: Caller
 ) -> None:
     if content is not None:
-        (shell.folder / "x.pt").write_bytes(content)
-    done = shell("mnist-eval", "x.pt")
+        (call.folder / "x.pt").write_bytes(content)
+    done = call("mnist-eval", "x.pt")
     assert (done.code, done.out) == (4, "")
     assert message in done.err
     assert len(done.err.splitlines()) == 1
 
 
-def test_a_checkpoint_on_stdin(shell: Shell, trained: Path) -> None:
-    done = shell("mnist-eval", "-", stdin=trained.read_bytes())
+def test_a_checkpoint_on_stdin(call: Caller, trained: Path) -> None:
+    done = call("mnist-eval", "-", stdin=trained.read_bytes())
     assert done.code == 0
-    done = shell("mnist-eval", "-", stdin=trained.read_bytes()[:-50])
+    done = call("mnist-eval", "-", stdin=trained.read_bytes()[:-50])
     assert done.code == 4
     assert "standard input is damaged" in done.err
 
@@ -110,18 +106,18 @@ def test_a_checkpoint_on_stdin(shell: Shell, trained: Path) -> None:
     [
         ("--split no", "--split: 'no' is not one of test, train, val"),
         ("--batch-size 0", "--batch-size: must be at least 1"),
-        ("--split train --dataset kmnist", "leave --dataset kmnist out"),
+        ("--split train --dataset mnist", "leave --dataset mnist out"),
     ],
 )
-def test_usage_errors_exit_with_2(options: str, message: str, shell: Shell, trained: Path) -> None:
-    done = shell("mnist-eval", str(trained), *options.split())
+def test_usage_errors_exit_with_2(options: str, message: str, call: Caller, trained: Path) -> None:
+    done = call("mnist-eval", str(trained), *options.split())
     assert done.code == 2
     assert message in done.err
 
 
-def test_without_validation_samples_there_is_no_val_split(shell: Shell) -> None:
-    shell.train("-q")
-    done = shell("mnist-eval", "checkpoint.pt", "--split", "val")
+def test_without_validation_samples_there_is_no_val_split(call: Caller) -> None:
+    call.train("-q")
+    done = call("mnist-eval", "checkpoint.pt", "--split", "val")
     assert done.code == 2
     assert "held no samples out" in done.err
 
@@ -138,5 +134,5 @@ def test_a_terminal_gets_a_table_too(shell: Shell, trained: Path) -> None:
     rows = [line.split() for line in matrix if re.match(r"\s+\d  ", line)]
     digits = [[int(cell.replace(".", "0")) for cell in row] for row in rows[-10:]]
     assert [row[0] for row in digits] == list(range(10))
-    assert sum(sum(row[1:]) for row in digits) == 10_000
+    assert sum(sum(row[1:]) for row in digits) == 1000
     assert "Test Accuracy: " in done.out

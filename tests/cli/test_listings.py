@@ -25,8 +25,9 @@ from mnist_cli.config.sources import (
 )
 from mnist_cli.config.train import TrainConfig
 from mnist_cli.models.networks import build_model, count_parameters
+from tests.helpers.calling import Caller
 from tests.helpers.fork_server import PROGRAMS
-from tests.helpers.shell import BIN, Shell
+from tests.helpers.shell import BIN
 
 RESULTS = load_measured_results()
 AGAIN = "measure it again: python -m benchmarks.listings"
@@ -68,8 +69,8 @@ def test_the_digest_sees_what_decides_a_result_and_nothing_else() -> None:
         assert options_digest(replace(base, **same)) == digest  # type: ignore[arg-type]
 
 
-def test_the_models_are_listed_with_tabs_between_for_a_pipe(shell: Shell) -> None:
-    done = shell("mnist-train", "--list-models")
+def test_the_models_are_listed_with_tabs_between_for_a_pipe(call: Caller) -> None:
+    done = call("mnist-train", "--list-models")
     assert (done.code, done.err) == (0, "")
     heading, *rows = [line.split("\t") for line in done.out.splitlines()]
     assert heading == ["name", "parameters", "accuracy", "deviation", "seeds", "seconds", "about"]
@@ -77,8 +78,8 @@ def test_the_models_are_listed_with_tabs_between_for_a_pipe(shell: Shell) -> Non
     assert {len(row) for row in rows} == {len(heading)}
 
 
-def test_the_presets_are_listed_as_objects(shell: Shell) -> None:
-    done = shell("mnist-train", "--list-presets", "--json")
+def test_the_presets_are_listed_as_objects(call: Caller) -> None:
+    done = call("mnist-train", "--list-presets", "--json")
     assert (done.code, done.err) == (0, "")
     listed = [json.loads(line) for line in done.out.splitlines()]
     assert {entry["event"] for entry in listed} == {"preset"}
@@ -93,20 +94,20 @@ def test_the_presets_are_listed_as_objects(shell: Shell) -> None:
         assert entry["seeds"] == (len(measured.accuracies) if measured else None)
 
 
-def test_a_comparison_lists_its_own_presets(shell: Shell) -> None:
-    done = shell("mnist-compare", "--list-presets")
+def test_a_comparison_lists_its_own_presets(call: Caller) -> None:
+    done = call("mnist-compare", "--list-presets")
     assert (done.code, done.err) == (0, "")
     assert [row.split("\t")[0] for row in done.out.splitlines()[1:]] == preset_names(COMPARE)
 
 
-def test_a_listing_makes_nothing_and_is_not_stopped_by_other_options(shell: Shell) -> None:
-    done = shell("mnist-train", "--list-models", "--config", "none.toml", "--epochs", "0")
+def test_a_listing_makes_nothing_and_is_not_stopped_by_other_options(call: Caller) -> None:
+    done = call("mnist-train", "--list-models", "--config", "none.toml", "--epochs", "0")
     assert done.code == 0
-    assert not list(shell.folder.iterdir())
+    assert not list(call.folder.iterdir())
 
 
-def test_two_listings_at_once_are_refused(shell: Shell) -> None:
-    done = shell("mnist-train", "--list-models", "--list-presets")
+def test_two_listings_at_once_are_refused(call: Caller) -> None:
+    done = call("mnist-train", "--list-models", "--list-presets")
     assert done.code == 2
     assert "--list-presets and --list-models: ask for one at a time" in done.err
 
@@ -127,10 +128,10 @@ def test_the_listings_do_not_import_torch() -> None:
 
 
 def test_the_reference_lists_each_object_with_its_program_and_keys(
-    shell: Shell, trained: Path
+    call: Caller, trained: Path
 ) -> None:
     reference = (Path(__file__).parents[2] / "docs" / "reference.md").read_text()
-    (shell.folder / "seven.pgm").write_text("P2 5 7 1 1 1 1 1 1 " + "1 0 0 0 1 " + "1 1 1 0 1 " * 5)
+    (call.folder / "seven.pgm").write_text("P2 5 7 1 1 1 1 1 1 " + "1 0 0 0 1 " + "1 1 1 0 1 " * 5)
     for command in (
         ("mnist-eval", str(trained)),
         ("mnist-predict", str(trained), "seven.pgm"),
@@ -140,7 +141,7 @@ def test_the_reference_lists_each_object_with_its_program_and_keys(
         ("mnist-compare", "--show-config"),
         ("python", "-m", "mnist_cli", "doctor"),
     ):
-        written = json.loads(shell(*command, "--json").out.splitlines()[0])
+        written = json.loads(call(*command, "--json").out.splitlines()[0])
         program = "doctor" if command[0] == "python" else command[0]
         name = written.pop("event")
         pattern = rf"^### `{name}` of [^:\n]*{program}[^\n]*\n(.*?)(?=^##)"
@@ -151,10 +152,10 @@ def test_the_reference_lists_each_object_with_its_program_and_keys(
         assert has_no_time == (reference.index(section) > reference.index("\n## Information\n"))
 
 
-def test_the_listings_belong_to_the_programs_that_take_presets(shell: Shell) -> None:
+def test_the_listings_belong_to_the_programs_that_take_presets(call: Caller) -> None:
     for program in PROGRAMS:
         expected = 0 if program in (TRAIN, COMPARE) else 2
-        assert shell(program, "--list-presets").code == expected
+        assert call(program, "--list-presets").code == expected
 
 
 @pytest.mark.parametrize("question", ["--list-models", "--list-presets"])

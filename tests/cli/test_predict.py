@@ -14,6 +14,7 @@ from mnist_cli.config.registry import NETWORKS
 from mnist_cli.data.datasets import Dataset
 from mnist_cli.models.checkpoint import load_checkpoint
 from mnist_cli.models.networks import weights_sha256
+from tests.helpers.calling import Caller
 from tests.helpers.hostile import HOSTILE, encoded
 from tests.helpers.shell import Shell
 
@@ -97,9 +98,9 @@ def test_an_image_or_the_checkpoint_on_stdin(shell: Shell, trained: Path, files:
     ],
 )
 def test_usage_errors_exit_with_2(
-    arguments: list[str], message: str, shell: Shell, trained: Path
+    arguments: list[str], message: str, call: Caller, trained: Path
 ) -> None:
-    done = shell("mnist-predict", *(argument.format(trained) for argument in arguments))
+    done = call("mnist-predict", *(argument.format(trained) for argument in arguments))
     assert (done.code, done.out) == (2, "")
     assert message in done.err
     assert len(done.err.splitlines()) == 1
@@ -149,8 +150,8 @@ def test_a_reader_that_goes_away_ends_it_quietly(
     assert "No space left" in done.err
 
 
-def test_it_is_a_subcommand_with_a_help_page(shell: Shell) -> None:
-    done = shell("python", "-m", "mnist_cli", "predict", "--help")
+def test_it_is_a_subcommand_with_a_help_page(call: Caller) -> None:
+    done = call("python", "-m", "mnist_cli", "predict", "--help")
     assert done.code == 0
     for part in ("CHECKPOINT", "IMAGE", "Exit codes", "--json", "mnist-predict"):
         assert part in done.out
@@ -160,23 +161,23 @@ BLANK = encoded(Image.new("L", (90, 60), 255), "PNG")
 
 
 def test_without_a_digit_all_are_equally_likely_and_a_note_says_so(
-    shell: Shell, trained: Path
+    call: Caller, trained: Path
 ) -> None:
-    (shell.folder / "blank.png").write_bytes(BLANK)
+    (call.folder / "blank.png").write_bytes(BLANK)
     noise = Image.effect_noise((90, 70), 50)
-    (shell.folder / "noise.png").write_bytes(encoded(noise, "PNG"))
-    (shell.folder / "small.png").write_bytes(encoded(noise.crop((0, 0, 28, 28)), "PNG"))
+    (call.folder / "noise.png").write_bytes(encoded(noise, "PNG"))
+    (call.folder / "small.png").write_bytes(encoded(noise.crop((0, 0, 28, 28)), "PNG"))
     slope = Image.linear_gradient("L")
-    (shell.folder / "slope.png").write_bytes(encoded(slope, "PNG"))
-    (shell.folder / "step.png").write_bytes(encoded(slope.resize((28, 28)), "PNG"))
+    (call.folder / "slope.png").write_bytes(encoded(slope, "PNG"))
+    (call.folder / "step.png").write_bytes(encoded(slope.resize((28, 28)), "PNG"))
     names = ["blank.png", "noise.png", "small.png", "slope.png", "step.png"]
-    done = shell("mnist-predict", "--json", "--uncertain-below", "0", str(trained), *names)
+    done = call("mnist-predict", "--json", "--uncertain-below", "0", str(trained), *names)
     for line, note, name in zip(done.out.splitlines(), done.err.splitlines(), names, strict=True):
         event = json.loads(line)
         assert event["uncertain"] is True
         assert event["probabilities"] == pytest.approx([0.1] * 10)
         assert note == f"note: {name!r} is uncertain: no digit was found in it"
-    done = shell("mnist-predict", "-q", str(trained), *names)
+    done = call("mnist-predict", "-q", str(trained), *names)
     assert (done.code, done.err) == (0, "")
     assert done.out == "".join(f"{name}\t0\t0.1000\n" for name in names)
 

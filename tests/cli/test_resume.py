@@ -7,14 +7,15 @@ import time
 
 import pytest
 
+from tests.helpers.calling import Caller
 from tests.helpers.shell import Shell
 from tests.helpers.trainings import objects
 
 
-def test_a_resumed_run_writes_where_it_came_from(shell: Shell) -> None:
-    whole = objects(shell.train("--json", "-o", "whole.pt").out)[-1]["weights_sha256"]
-    shell.train("-q", "--max-updates", "4", "-o", "part.pt")
-    done = shell("mnist-train", "--resume", "part.pt", "--json")  # no other option needed
+def test_a_resumed_run_writes_where_it_came_from(call: Caller) -> None:
+    whole = objects(call.train("--json", "-o", "whole.pt").out)[-1]["weights_sha256"]
+    call.train("-q", "--max-updates", "4", "-o", "part.pt")
+    done = call("mnist-train", "--resume", "part.pt", "--json")  # no other option needed
     start, *_, end = objects(done.out)
     assert start["first_update"] == 4
     assert "going on after 4" in done.err
@@ -22,9 +23,9 @@ def test_a_resumed_run_writes_where_it_came_from(shell: Shell) -> None:
     assert end["weights_sha256"] == whole
 
 
-def test_a_resumed_run_refuses_another_seed(shell: Shell) -> None:
-    shell.train("-q")
-    done = shell("mnist-train", "--resume", "checkpoint.pt", "--seed", "1", "--epochs", "2")
+def test_a_resumed_run_refuses_another_seed(call: Caller) -> None:
+    call.train("-q")
+    done = call("mnist-train", "--resume", "checkpoint.pt", "--seed", "1", "--epochs", "2")
     assert done.code == 2
     assert "--seed 1 differs from the checkpoint's --seed 0" in done.err
 
@@ -65,39 +66,39 @@ def test_a_signal_before_the_training_acts_at_once(shell: Shell) -> None:
     assert (process.returncode, err) == (143, b"")
 
 
-def test_places_are_never_taken_from_a_checkpoint(shell: Shell) -> None:
-    shell.train("-q", "--max-updates", "4", "--no-clobber", "-o", "first.pt")
-    data = (shell.folder / "first.pt").read_bytes()
-    done = shell("mnist-train", "-q", "--resume", "-", stdin=data)
+def test_places_are_never_taken_from_a_checkpoint(call: Caller) -> None:
+    call.train("-q", "--max-updates", "4", "--no-clobber", "-o", "first.pt")
+    data = (call.folder / "first.pt").read_bytes()
+    done = call("mnist-train", "-q", "--resume", "-", stdin=data)
     assert done.out == "checkpoint.pt\n"
-    assert (shell.folder / "first.pt").read_bytes() == data
-    assert shell("mnist-train", "-q", "--resume", "first.pt").out == "first.pt\n"
+    assert (call.folder / "first.pt").read_bytes() == data
+    assert call("mnist-train", "-q", "--resume", "first.pt").out == "first.pt\n"
 
 
 def test_resume_auto_begins_where_there_is_no_output_and_goes_on_where_there_is(
-    shell: Shell,
+    call: Caller,
 ) -> None:
-    whole = objects(shell.train("--json", "-o", "whole.pt").out)[-1]["weights_sha256"]
+    whole = objects(call.train("--json", "-o", "whole.pt").out)[-1]["weights_sha256"]
     auto = ["--resume", "auto", "--json", "-o", "part.pt"]
-    first = objects(shell.train(*auto, "--max-updates", "4").out)
-    second = objects(shell.train(*auto).out)
+    first = objects(call.train(*auto, "--max-updates", "4").out)
+    second = objects(call.train(*auto).out)
     assert [run[0]["first_update"] for run in (first, second)] == [0, 4]
     assert "resumed" not in [event["event"] for event in first]
     assert (second[-1]["update"], second[-1]["weights_sha256"]) == (10, whole)
-    third = shell.train(*auto)  # once more, as a launcher might
+    third = call.train(*auto)  # once more, as a launcher might
     assert (third.code, objects(third.out)[-1]["weights_sha256"]) == (0, whole)
     assert "Nothing is left to train" in third.err
 
 
-def test_resume_auto_does_not_start_over_a_damaged_output(shell: Shell) -> None:
-    (shell.folder / "part.pt").write_bytes(b"damaged")
-    done = shell.train("--resume", "auto", "-o", "part.pt")
+def test_resume_auto_does_not_start_over_a_damaged_output(call: Caller) -> None:
+    (call.folder / "part.pt").write_bytes(b"damaged")
+    done = call.train("--resume", "auto", "-o", "part.pt")
     assert done.code == 4
-    assert (shell.folder / "part.pt").read_bytes() == b"damaged"
+    assert (call.folder / "part.pt").read_bytes() == b"damaged"
 
 
-def test_resume_auto_needs_a_file_to_go_on_with(shell: Shell) -> None:
-    done = shell.train("--resume", "auto", "-o", "-")
+def test_resume_auto_needs_a_file_to_go_on_with(call: Caller) -> None:
+    done = call.train("--resume", "auto", "-o", "-")
     assert (done.code, done.out) == (2, "")
     assert (
         done.err

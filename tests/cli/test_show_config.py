@@ -17,11 +17,11 @@ from mnist_cli.config.sources import (
     toml_file,
 )
 from mnist_cli.config.train import TrainConfig
-from tests.helpers.shell import Shell
+from tests.helpers.calling import Caller
 
 
-def options_of(shell: Shell, program: str, *options: str, **more: Any) -> dict[str, Any]:
-    done = shell(program, *options, "--show-config", "--json", **more)
+def options_of(call: Caller, program: str, *options: str, **more: Any) -> dict[str, Any]:
+    done = call(program, *options, "--show-config", "--json", **more)
     assert (done.code, done.err) == (0, "")
     (line,) = done.out.splitlines()
     return dict(json.loads(line))
@@ -47,22 +47,22 @@ def origin_of(text: str, name: str) -> str:
     ],
 )
 def test_what_is_shown_gives_the_same_options_again(
-    program: str, options: tuple[str, ...], shell: Shell
+    program: str, options: tuple[str, ...], call: Caller
 ) -> None:
-    done = shell(program, *options, "--show-config")
+    done = call(program, *options, "--show-config")
     assert (done.code, done.err) == (0, "")
-    (shell.folder / "again.toml").write_text(done.out)
-    first = options_of(shell, program, *options)["options"]
-    again = options_of(shell, program, "--config", "again.toml", env={"MNIST_DATA_DIR": ""})
+    (call.folder / "again.toml").write_text(done.out)
+    first = options_of(call, program, *options)["options"]
+    again = options_of(call, program, "--config", "again.toml", env={"MNIST_DATA_DIR": ""})
     assert again["options"] == first
     values = tomllib.loads(done.out)
     assert values == {name: value for name, value in first.items() if value is not None}
-    assert [p.name for p in shell.folder.iterdir()] == ["again.toml"]  # nothing was trained
+    assert [p.name for p in call.folder.iterdir()] == ["again.toml"]  # nothing was trained
 
 
-def test_every_line_says_where_its_value_came_from(shell: Shell) -> None:
-    (shell.folder / "my.toml").write_text("momentum = 0.8\nepochs = 9\nlr = 0.5\n")
-    done = shell(
+def test_every_line_says_where_its_value_came_from(call: Caller) -> None:
+    (call.folder / "my.toml").write_text("momentum = 0.8\nepochs = 9\nlr = 0.5\n")
+    done = call(
         "mnist-train",
         *("--show-config", "--config", "my.toml", "--epochs", "2"),
         env={"MNIST_BATCH_SIZE": "32", "MNIST_LR": "0.25"},
@@ -81,24 +81,24 @@ def test_every_line_says_where_its_value_came_from(shell: Shell) -> None:
     }.items():
         assert origin_of(done.out, name) == origin
     assert all("  # " in line for line in done.out.splitlines()[1:])
-    preset = shell("mnist-train", "--show-config", "--config", "fast")
+    preset = call("mnist-train", "--show-config", "--config", "fast")
     assert origin_of(preset.out, "model") == "preset fast"
     assert origin_of(preset.out, "label_smoothing") == "default of quick in mini-batch mode"
 
 
-def test_what_is_shown_is_what_a_training_uses(shell: Shell) -> None:
+def test_what_is_shown_is_what_a_training_uses(call: Caller) -> None:
     options = ("--config", "fast", "--subset", "50", "--max-updates", "1")
-    shown = options_of(shell, "mnist-train", *options, "--batch-size", "20")["options"]
-    done = shell("mnist-train", *options, "--batch-size", "20", "-q", "--json")
+    shown = options_of(call, "mnist-train", *options, "--batch-size", "20")["options"]
+    done = call("mnist-train", *options, "--batch-size", "20", "-q", "--json")
     config = json.loads(done.out.splitlines()[0])["config"]
     assert {name: shown[name] for name in config} == config
 
 
 def test_what_a_resumed_training_takes_from_its_checkpoint_is_said(
-    shell: Shell, trained: Path
+    call: Caller, trained: Path
 ) -> None:
     asked = ("--resume", str(trained), "--epochs", "7")
-    shown = options_of(shell, "mnist-train", *asked)
+    shown = options_of(call, "mnist-train", *asked)
     assert shown["options"]["model"] == "linear"
     assert shown["origins"]["model"] == f"checkpoint {trained}"
     assert shown["origins"]["epochs"] == "flag"
@@ -108,12 +108,12 @@ def test_what_a_resumed_training_takes_from_its_checkpoint_is_said(
     for place in ("data_dir", "no_clobber"):  # a checkpoint may be a stranger's
         origin = "MNIST_DATA_DIR" if place == "data_dir" else "default"
         assert shown["origins"][place] == origin
-    auto = options_of(shell, "mnist-train", "--resume", "auto", "-o", str(trained))
+    auto = options_of(call, "mnist-train", "--resume", "auto", "-o", str(trained))
     assert (auto["origins"]["model"], auto["origins"]["output"]) == (
         f"checkpoint {trained}",
         "flag",
     )
-    alone = options_of(shell, "mnist-train", *asked, env={"MNIST_DATA_DIR": ""})
+    alone = options_of(call, "mnist-train", *asked, env={"MNIST_DATA_DIR": ""})
     assert (alone["options"]["data_dir"], alone["origins"]["data_dir"]) == ("data", "default")
 
 
@@ -129,9 +129,9 @@ def test_what_a_resumed_training_takes_from_its_checkpoint_is_said(
     ],
 )
 def test_contradictions_are_told_as_usual(
-    program: str, options: tuple[str, ...], message: str, shell: Shell
+    program: str, options: tuple[str, ...], message: str, call: Caller
 ) -> None:
-    done = shell(program, "--show-config", *options)
+    done = call(program, "--show-config", *options)
     assert done.code == 2
     assert done.out == ""
     assert message in done.err

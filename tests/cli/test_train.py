@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.helpers.calling import Caller
 from tests.helpers.shell import SMALL, Shell
 from tests.helpers.trainings import objects
 
@@ -28,14 +29,14 @@ def test_stdout_is_the_path_and_stderr_is_for_people(mnist_shell: Shell) -> None
     assert [path.name for path in mnist_shell.folder.iterdir()] == ["checkpoint.pt"]
 
 
-def test_quiet_leaves_stderr_empty(shell: Shell) -> None:
+def test_quiet_leaves_stderr_empty(call: Caller) -> None:
     for name in ("-q", "--quiet"):
-        done = shell.train(name)
+        done = call.train(name)
         assert (done.code, done.out, done.err) == (0, "checkpoint.pt\n", "")
 
 
-def test_json_lines_have_the_keys_of_the_contract(shell: Shell) -> None:
-    done = shell.train("--json", "-q", "--log-interval", "4", "--val-size", "100")
+def test_json_lines_have_the_keys_of_the_contract(call: Caller) -> None:
+    done = call.train("--json", "-q", "--log-interval", "4", "--val-size", "100")
     events = objects(done.out)
     assert [event["event"] for event in events] == ["start", "step", "step", "epoch", "end"]
     assert all(isinstance(event["seconds"], float) for event in events)
@@ -96,13 +97,13 @@ def test_json_lines_have_the_keys_of_the_contract(shell: Shell) -> None:
     assert (end["reason"], end["checkpoint"]) == ("completed", "checkpoint.pt")
 
 
-def test_without_validation_there_are_no_validation_keys(shell: Shell) -> None:
-    (epoch,) = [e for e in objects(shell.train("--json").out) if e["event"] == "epoch"]
+def test_without_validation_there_are_no_validation_keys(call: Caller) -> None:
+    (epoch,) = [e for e in objects(call.train("--json").out) if e["event"] == "epoch"]
     assert not [key for key in epoch if key.startswith("val_")]
 
 
-def test_batch_mode_tells_what_it_will_do_and_reports_every_update(shell: Shell) -> None:
-    done = shell.train("--mode", "batch", "--epochs", "3", "--json")
+def test_batch_mode_tells_what_it_will_do_and_reports_every_update(call: Caller) -> None:
+    done = call.train("--mode", "batch", "--epochs", "3", "--json")
     assert "640 samples → 1 update an epoch, 3 in all" in done.err
     assert "--config batch" in done.err
     start, *rest = objects(done.out)
@@ -111,7 +112,7 @@ def test_batch_mode_tells_what_it_will_do_and_reports_every_update(shell: Shell)
     assert done.err.count("Step [1/1]") == 3
 
 
-def test_full_batch_softmax_regression_has_its_known_trajectory(shell: Shell) -> None:
+def test_full_batch_softmax_regression_has_its_known_trajectory(call: Caller) -> None:
     """From zero, gradient descent on a convex loss: ln 10, then down, however it is chunked."""
     fixed = [
         "--model",
@@ -136,7 +137,7 @@ def test_full_batch_softmax_regression_has_its_known_trajectory(shell: Shell) ->
     ]
     runs = []
     for micro in ("1000", "7777", "60000"):
-        out = shell("mnist-train", *fixed, micro).out
+        out = call("mnist-train", *fixed, micro).out
         runs.append([e["loss"] for e in objects(out) if e["event"] == "step"])
     assert runs[0][0] == pytest.approx(math.log(10), abs=1e-6)
     assert runs[0] == sorted(runs[0], reverse=True)
@@ -145,9 +146,9 @@ def test_full_batch_softmax_regression_has_its_known_trajectory(shell: Shell) ->
     assert runs[2] == pytest.approx(runs[0], abs=1e-5)
 
 
-def test_flag_then_environment_then_file(shell: Shell) -> None:
-    (shell.folder / "my.toml").write_text("epochs = 3\nbatch_size = 320\nmodel = 'linear'\n")
-    done = shell(
+def test_flag_then_environment_then_file(call: Caller) -> None:
+    (call.folder / "my.toml").write_text("epochs = 3\nbatch_size = 320\nmodel = 'linear'\n")
+    done = call(
         "mnist-train",
         *("--config", "my.toml", "--json", "-q", "--epochs", "1"),
         env={"MNIST_EPOCHS": "2", "MNIST_BATCH_SIZE": "64", "MNIST_SUBSET": "640"},
@@ -157,10 +158,10 @@ def test_flag_then_environment_then_file(shell: Shell) -> None:
     assert start["config"]["model"] == "linear"
 
 
-def test_display_options_follow_the_same_precedence(shell: Shell) -> None:
-    (shell.folder / "my.toml").write_text("quiet = true\n")
-    assert shell.train("--config", "my.toml").err == ""
-    assert objects(shell.train(env={"MNIST_JSON": "1"}).out)[0]["event"] == "start"
+def test_display_options_follow_the_same_precedence(call: Caller) -> None:
+    (call.folder / "my.toml").write_text("quiet = true\n")
+    assert call.train("--config", "my.toml").err == ""
+    assert objects(call.train(env={"MNIST_JSON": "1"}).out)[0]["event"] == "start"
 
 
 @pytest.mark.parametrize(
@@ -197,9 +198,9 @@ def test_display_options_follow_the_same_precedence(shell: Shell) -> None:
     ],
 )
 def test_an_error_is_a_line_or_two_with_its_own_exit_code(
-    options: str, code: int, message: str, shell: Shell
+    options: str, code: int, message: str, call: Caller
 ) -> None:
-    done = shell.train("-q", *options.split())
+    done = call.train("-q", *options.split())
     assert message in done.err
     assert done.code == code
     assert len(done.err.splitlines()) <= 2
@@ -209,21 +210,21 @@ def test_an_error_is_a_line_or_two_with_its_own_exit_code(
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
-def test_a_missing_gpu_is_an_error_of_usage(shell: Shell) -> None:
-    done = shell.train("--device", "cuda")
+def test_a_missing_gpu_is_an_error_of_usage(call: Caller) -> None:
+    done = call.train("--device", "cuda")
     assert done.code == 2
     assert "no cuda device" in done.err
 
 
-def test_an_unknown_key_is_an_error_that_names_the_nearest(shell: Shell) -> None:
-    (shell.folder / "my.toml").write_text("batchsize = 3\n")
-    done = shell.train("--config", "my.toml")
+def test_an_unknown_key_is_an_error_that_names_the_nearest(call: Caller) -> None:
+    (call.folder / "my.toml").write_text("batchsize = 3\n")
+    done = call.train("--config", "my.toml")
     assert done.code == 2
     assert "unknown key 'batchsize'; did you mean 'batch_size'?" in done.err
 
 
-def test_a_damaged_data_file_is_an_error_of_data(shell: Shell, mnist_dir: Path) -> None:
-    raw = shell.folder / "data" / "MNIST" / "raw"
+def test_a_damaged_data_file_is_an_error_of_data(call: Caller, mnist_dir: Path) -> None:
+    raw = call.folder / "data" / "MNIST" / "raw"
     raw.mkdir(parents=True)
     for path in (mnist_dir / "MNIST" / "raw").iterdir():
         (raw / path.name).symlink_to(path)
@@ -231,7 +232,7 @@ def test_a_damaged_data_file_is_an_error_of_data(shell: Shell, mnist_dir: Path) 
     data = images.read_bytes()
     images.unlink()
     images.write_bytes(data[:-100])
-    done = shell.train("--dataset", "mnist", "--data-dir", "data")
+    done = call.train("--dataset", "mnist", "--data-dir", "data")
     assert done.code == 3
     assert "train-images-idx3-ubyte is truncated: it has 47,039,916 bytes" in done.err
 
@@ -251,18 +252,18 @@ def test_a_bug_shows_a_traceback_and_exits_with_1(shell: Shell) -> None:
     assert "a bug" in done.err
 
 
-def test_python_m_has_the_same_commands(shell: Shell) -> None:
-    done = shell("python", "-m", "mnist_cli", "train", "-q", env=SMALL)
+def test_python_m_has_the_same_commands(call: Caller) -> None:
+    done = call("python", "-m", "mnist_cli", "train", "-q", env=SMALL)
     assert (done.code, done.out) == (0, "checkpoint.pt\n")
-    done = shell("python", "-m", "mnist_cli", "eval", "checkpoint.pt")
+    done = call("python", "-m", "mnist_cli", "eval", "checkpoint.pt")
     assert done.out.startswith("Test Accuracy: ")
-    done = shell("python", "-m", "mnist_cli", "trian")
+    done = call("python", "-m", "mnist_cli", "trian")
     assert (done.code, "Did you mean 'train'?" in done.err) == (2, True)
 
 
-def test_an_empty_name_is_not_ignored(shell: Shell) -> None:
+def test_an_empty_name_is_not_ignored(call: Caller) -> None:
     for option, code in (("--resume", 4), ("--config", 2), ("--output", 7)):
-        done = shell.train("-q", option, "")
+        done = call.train("-q", option, "")
         assert (done.code, len(done.err.splitlines())) == (code, 1)
 
 
@@ -273,13 +274,13 @@ def test_a_configuration_can_come_down_a_pipe(shell: Shell) -> None:
     assert json.loads(done.out)["config"]["seed"] == 5
 
 
-def test_a_flag_for_batch_mode_overrules_a_batch_size_below_it(shell: Shell) -> None:
-    done = shell.train("--config", "fast", "--mode", "batch", "-q", "--json")
+def test_a_flag_for_batch_mode_overrules_a_batch_size_below_it(call: Caller) -> None:
+    done = call.train("--config", "fast", "--mode", "batch", "-q", "--json")
     assert objects(done.out)[0]["batch_size"] == 640
 
 
-def test_divergence_in_the_last_update_is_valid_json(shell: Shell) -> None:
-    done = shell.train(*"--mode batch --model mlp --optimizer sgd --lr 1e39 --json -q".split())
+def test_divergence_in_the_last_update_is_valid_json(call: Caller) -> None:
+    done = call.train(*"--mode batch --model mlp --optimizer sgd --lr 1e39 --json -q".split())
     assert done.code == 6
     assert [event["event"] for event in objects(done.out)] == ["start", "step", "end"]
     assert "NaN" not in done.out

@@ -11,7 +11,7 @@ from mnist_cli.config.compare import CompareConfig, resolve
 from mnist_cli.config.programs import Display
 from mnist_cli.config.sources import build_config, check_consistency, toml_file
 from mnist_cli.config.train import TrainConfig
-from tests.helpers.shell import Shell
+from tests.helpers.calling import Caller
 
 CONTENTS = {path.stem: path.read_text() for path in sorted(PRESETS.glob("*.toml"))}
 COMPARISONS = [name for name, text in CONTENTS.items() if "batch_sizes" in text]
@@ -23,8 +23,8 @@ def test_the_promised_presets_are_there() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_preset_trains(name: str, shell: Shell) -> None:
-    done = shell("mnist-train", "--config", name, "--max-updates", "1", "--json", "-q")
+def test_a_preset_trains(name: str, call: Caller) -> None:
+    done = call("mnist-train", "--config", name, "--max-updates", "1", "--json", "-q")
     assert (done.code, done.err) == (0, "")
     start, *_, end = [json.loads(line) for line in done.out.splitlines()]
     wanted = tomllib.loads((PRESETS / f"{name}.toml").read_text())
@@ -57,9 +57,9 @@ SHORT = "--model linear --batch-sizes full --subset 300 --seeds 1 --updates 2".s
 
 
 @pytest.mark.parametrize("name", COMPARISONS)
-def test_an_experiment_compares(name: str, shell: Shell) -> None:
+def test_an_experiment_compares(name: str, call: Caller) -> None:
     options = (*SHORT, "--val-size", "100", "--probe-samples", "50")
-    done = shell("mnist-compare", "--config", name, *options, "--json", "-q")
+    done = call("mnist-compare", "--config", name, *options, "--json", "-q")
     assert done.code == 0, done.err
     start, *_, end = [json.loads(line) for line in done.out.splitlines()]
     wanted = tomllib.loads(CONTENTS[name])

@@ -21,8 +21,8 @@ from mnist_cli.config.registry import NETWORKS, OPTIMIZERS
 from mnist_cli.config.sources import COMPARE, TRAIN, flag, preset_names
 from mnist_cli.config.suggestions import nearest, nearest_option
 from mnist_cli.config.train import TrainConfig
+from tests.helpers.calling import Caller
 from tests.helpers.fork_server import PROGRAMS
-from tests.helpers.shell import Shell
 
 OPTIONS = [flag(field.name) for field in fields(TrainConfig)]
 EVERY_KIND = (
@@ -121,8 +121,8 @@ def test_no_other_name_stands_for_an_option_that_does_not_exist() -> None:
         ("python -m mnist_cli --epochs 3", "python -m mnist_cli train --epochs …"),
     ],
 )
-def test_a_wrong_command_is_told_what_was_meant(command: str, message: str, shell: Shell) -> None:
-    done = shell(*command.split())
+def test_a_wrong_command_is_told_what_was_meant(command: str, message: str, call: Caller) -> None:
+    done = call(*command.split())
     assert done.code == 2
     assert done.out == ""
     assert message in done.err
@@ -131,27 +131,27 @@ def test_a_wrong_command_is_told_what_was_meant(command: str, message: str, shel
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_words_of_any_kind_are_an_error_in_few_lines(program: str, shell: Shell) -> None:
+def test_words_of_any_kind_are_an_error_in_few_lines(program: str, call: Caller) -> None:
     for words in ([""], [" "], ["-"], ["--="], ["-="], ["(a) (b)"], ["\n"], ["--\x1b[31m"]):
-        done = shell(program, "no", "no", *words, "--no")
+        done = call(program, "no", "no", *words, "--no")
         assert done.code == 2, (words, done)
         assert done.err.replace("\n", "").isprintable()
         assert done.out == ""
         assert 1 <= len(done.err.splitlines()) <= 2
 
 
-def test_a_variable_with_a_slip_is_told_and_changes_nothing(shell: Shell) -> None:
-    done = shell("mnist-train", "--list-models", "-q", env={"MNIST_BATCHSIZE": "7"})
+def test_a_variable_with_a_slip_is_told_and_changes_nothing(call: Caller) -> None:
+    done = call("mnist-train", "--list-models", "-q", env={"MNIST_BATCHSIZE": "7"})
     assert done.code == 0
     assert done.err == (
         "warning: the variable MNIST_BATCHSIZE has no effect; did you mean MNIST_BATCH_SIZE?\n"
     )
 
 
-def test_variables_of_every_program_are_known_in_every_program(shell: Shell) -> None:
+def test_variables_of_every_program_are_known_in_every_program(call: Caller) -> None:
     known = {f"MNIST_{field.name.upper()}" for kind in EVERY_KIND for field in fields(kind)}
     assert set(known_variables()) == known | {"MNIST_CONFIG"}
-    done = shell("mnist-train", "--list-models", env={"MNIST_SPLIT": "val", "MNIST_SEEDS": "3"})
+    done = call("mnist-train", "--list-models", env={"MNIST_SPLIT": "val", "MNIST_SEEDS": "3"})
     assert done.err == ""
 
 
@@ -166,8 +166,8 @@ def test_an_unknown_variable_gets_a_hint_that_helps() -> None:
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_help_names_no_python_types_and_fits_eighty_columns(program: str, shell: Shell) -> None:
-    done = shell(program, "--help", env={"COLUMNS": "80"})
+def test_help_names_no_python_types_and_fits_eighty_columns(program: str, call: Caller) -> None:
+    done = call(program, "--help", env={"COLUMNS": "80"})
     assert done.code == 0
     for artefact in ("<bool>", "<str>", "<list", "{CHECKPOINT}", "{IMAGE}", "Optional["):
         assert artefact not in done.out
@@ -178,8 +178,8 @@ def test_help_names_no_python_types_and_fits_eighty_columns(program: str, shell:
 
 
 @pytest.mark.parametrize("program", [TRAIN, COMPARE])
-def test_help_has_examples_that_stand_on_lines_of_their_own(program: str, shell: Shell) -> None:
-    done = shell(program, "--help", env={"COLUMNS": "80"})
+def test_help_has_examples_that_stand_on_lines_of_their_own(program: str, call: Caller) -> None:
+    done = call(program, "--help", env={"COLUMNS": "80"})
     examples = [line for line in done.out.splitlines() if line.startswith(f"   {program}")]
     assert len(examples) >= 4
     for name in (line.partition("--config ")[2].split() for line in examples):

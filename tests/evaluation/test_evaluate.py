@@ -12,7 +12,7 @@ from mnist_cli.events import ClassMetrics
 from mnist_cli.models.checkpoint import load_checkpoint, save_checkpoint
 from mnist_cli.models.networks import build_model
 from mnist_cli.runtime.device import ThreadPool
-from tests.helpers.shell import Shell
+from tests.helpers.calling import Caller
 
 
 @pytest.mark.parametrize("name", ["linear", "cnn"])
@@ -74,8 +74,8 @@ def test_evaluation_leaves_the_model_as_it_was(few: Split) -> None:
     assert model.training, "an interrupt leaves the mode as it was, too"
 
 
-def test_the_predictions_agree_with_the_metrics(trained: Path, mnist_dir: Path) -> None:
-    result = evaluate_checkpoint(str(trained), EvalConfig(data_dir=str(mnist_dir)))
+def test_the_predictions_agree_with_the_metrics(trained: Path, few_dir: Path) -> None:
+    result = evaluate_checkpoint(str(trained), EvalConfig(data_dir=str(few_dir)))
     assert int(result.is_correct.sum()) == result.correct
     mistakes = result.misclassified(10_000)
     assert len(mistakes) == result.samples - result.correct
@@ -85,20 +85,20 @@ def test_the_predictions_agree_with_the_metrics(trained: Path, mnist_dir: Path) 
 
 
 def test_the_prediction_is_the_largest_logit_even_where_probabilities_tie(
-    trained: Path, mnist_dir: Path, tmp_path: Path
+    trained: Path, few_dir: Path, tmp_path: Path
 ) -> None:
     checkpoint = load_checkpoint(trained)
     weights = {key: value * 1e-30 for key, value in checkpoint.weights.items()}
     save_checkpoint(replace(checkpoint, weights=weights), str(tmp_path / "x.pt"))
-    result = evaluate_checkpoint(str(tmp_path / "x.pt"), EvalConfig(data_dir=str(mnist_dir)))
+    result = evaluate_checkpoint(str(tmp_path / "x.pt"), EvalConfig(data_dir=str(few_dir)))
     assert len(result.misclassified()) == result.samples - result.correct
     assert result.accuracy > 0.5
 
 
-def test_a_network_that_overflows_is_refused(shell: Shell, trained: Path) -> None:
+def test_a_network_that_overflows_is_refused(call: Caller, trained: Path) -> None:
     checkpoint = load_checkpoint(trained)
     weights = {key: value.sign() * 3e38 for key, value in checkpoint.weights.items()}
-    save_checkpoint(replace(checkpoint, weights=weights), str(shell.folder / "x.pt"))
-    done = shell("mnist-eval", "x.pt", "--json")
+    save_checkpoint(replace(checkpoint, weights=weights), str(call.folder / "x.pt"))
+    done = call("mnist-eval", "x.pt", "--json")
     assert (done.code, done.out) == (4, "")
     assert "x.pt: its network computes no finite numbers" in done.err

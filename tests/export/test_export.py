@@ -20,6 +20,7 @@ from mnist_cli.export.formats import resolve_format
 from mnist_cli.export.graph import layers_of
 from mnist_cli.models.checkpoint import Checkpoint, Position, load_checkpoint, save_checkpoint
 from mnist_cli.models.networks import build_model, weights_sha256
+from tests.helpers.calling import Caller
 from tests.helpers.shell import Shell
 
 ENDINGS = ("html", "onnx", "safetensors")
@@ -41,11 +42,11 @@ def checkpoint_of(name: str, folder: Path) -> Path:
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_onnx_runtime_reads_the_same_digits(
-    shell: Shell, mnist: Dataset, tmp_path: Path, name: str
+    call: Caller, mnist: Dataset, tmp_path: Path, name: str
 ) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
     path = checkpoint_of(name, tmp_path)
-    done = shell("mnist-export", str(path), "model.onnx", "--json")
+    done = call("mnist-export", str(path), "model.onnx", "--json")
     assert done.code == 0, done.err
     session = onnxruntime.InferenceSession(
         tmp_path / "model.onnx", providers=["CPUExecutionProvider"]
@@ -65,10 +66,10 @@ def test_onnx_runtime_reads_the_same_digits(
     assert json.loads(done.out)["largest_difference"] < 1e-4
 
 
-def test_an_onnx_model_tells_where_it_comes_from(shell: Shell, trained: Path) -> None:
+def test_an_onnx_model_tells_where_it_comes_from(call: Caller, trained: Path) -> None:
     onnx = pytest.importorskip("onnx")
-    assert shell("mnist-export", "-q", str(trained), "model.onnx").err == ""
-    model = onnx.load(shell.folder / "model.onnx")
+    assert call("mnist-export", "-q", str(trained), "model.onnx").err == ""
+    model = onnx.load(call.folder / "model.onnx")
     about = {entry.key: entry.value for entry in model.metadata_props}
     assert about["model"] == "linear"
     assert about["weights_sha256"] == weights_sha256(load_checkpoint(trained).weights)
@@ -77,13 +78,13 @@ def test_an_onnx_model_tells_where_it_comes_from(shell: Shell, trained: Path) ->
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_safetensors_library_reads_the_same_weights(
-    shell: Shell, tmp_path: Path, name: str
+    call: Caller, tmp_path: Path, name: str
 ) -> None:
     safetensors = pytest.importorskip("safetensors")
     from safetensors.torch import load_file
 
     path = checkpoint_of(name, tmp_path)
-    done = shell("mnist-export", str(path), "model.safetensors", "--json")
+    done = call("mnist-export", str(path), "model.safetensors", "--json")
     assert done.code == 0, done.err
     event = json.loads(done.out)
     model = build_model(name)
@@ -100,30 +101,30 @@ def test_the_safetensors_library_reads_the_same_weights(
 
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_stdout_has_the_path_and_stderr_the_next_step(
-    shell: Shell, trained: Path, ending: str
+    call: Caller, trained: Path, ending: str
 ) -> None:
-    done = shell("mnist-export", str(trained), f"a.{ending}")
+    done = call("mnist-export", str(trained), f"a.{ending}")
     assert done.code == 0, done.err
     assert done.out == f"a.{ending}\n"
     assert done.err.startswith(f"Wrote a.{ending} (")
     assert done.err.count("\n") == 1
-    quiet = shell("mnist-export", "-q", str(trained), f"b.{ending}")
+    quiet = call("mnist-export", "-q", str(trained), f"b.{ending}")
     assert (quiet.out, quiet.err) == (f"b.{ending}\n", "")
-    one, two = ((shell.folder / f"{n}.{ending}").read_bytes() for n in "ab")
+    one, two = ((call.folder / f"{n}.{ending}").read_bytes() for n in "ab")
     assert one == two
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_json_is_one_object_that_describes_the_file(
-    shell: Shell, trained: Path, ending: str
+    call: Caller, trained: Path, ending: str
 ) -> None:
-    done = shell("mnist-export", "-q", "--json", str(trained), f"a.{ending}")
+    done = call("mnist-export", "-q", "--json", str(trained), f"a.{ending}")
     event = json.loads(done.out)
     assert event["event"] == "export"
     assert event["schema"] == 1
     assert event["format"] == ending
     assert event["output"] == f"a.{ending}"
-    assert event["bytes"] == (shell.folder / f"a.{ending}").stat().st_size
+    assert event["bytes"] == (call.folder / f"a.{ending}").stat().st_size
     assert event["parameters"] == 7850
     assert event["weights_sha256"] == weights_sha256(load_checkpoint(trained).weights)
 
@@ -144,13 +145,13 @@ def test_dashes_are_the_standard_streams(shell: Shell, trained: Path, ending: st
         assert piped.stderr == b""
 
 
-def test_the_format_asked_for_comes_before_the_ending(shell: Shell, trained: Path) -> None:
-    assert shell("mnist-export", str(trained), "page", "--format", "html").code == 0
-    assert (shell.folder / "page").read_text().startswith("<!doctype html>")
+def test_the_format_asked_for_comes_before_the_ending(call: Caller, trained: Path) -> None:
+    assert call("mnist-export", str(trained), "page", "--format", "html").code == 0
+    assert (call.folder / "page").read_text().startswith("<!doctype html>")
     asked = {"MNIST_FORMAT": "safetensors"}
-    assert shell("mnist-export", str(trained), "w.html", env=asked).code == 0
-    assert (shell.folder / "w.html").read_bytes()[8:9] == b"{"
-    assert shell("mnist-export", str(trained), "BIG.HTML").code == 0
+    assert call("mnist-export", str(trained), "w.html", env=asked).code == 0
+    assert (call.folder / "w.html").read_bytes()[8:9] == b"{"
+    assert call("mnist-export", str(trained), "BIG.HTML").code == 0
 
 
 @pytest.mark.parametrize(
@@ -170,37 +171,37 @@ def test_the_format_asked_for_comes_before_the_ending(shell: Shell, trained: Pat
     ],
 )
 def test_what_cannot_be_written_is_said_in_a_line_and_leaves_nothing(
-    shell: Shell, trained: Path, arguments: list[str], code: int, words: str
+    call: Caller, trained: Path, arguments: list[str], code: int, words: str
 ) -> None:
-    (shell.folder / "folder.html").mkdir()
-    (shell.folder / "there.html").write_text("mine")
-    before = sorted(shell.folder.iterdir())
-    done = shell("mnist-export", str(trained), *arguments)
+    (call.folder / "folder.html").mkdir()
+    (call.folder / "there.html").write_text("mine")
+    before = sorted(call.folder.iterdir())
+    done = call("mnist-export", str(trained), *arguments)
     assert done.code == code, done.err
     assert words in done.err
     assert done.err.count("\n") <= 2
     assert done.out == ""
-    assert sorted(shell.folder.iterdir()) == before
-    assert (shell.folder / "there.html").read_text() == "mine"
+    assert sorted(call.folder.iterdir()) == before
+    assert (call.folder / "there.html").read_text() == "mine"
 
 
-def test_a_damaged_checkpoint_leaves_the_earlier_output(shell: Shell, trained: Path) -> None:
-    (shell.folder / "bad.pt").write_bytes(trained.read_bytes()[:-3000])
-    (shell.folder / "a.html").write_text("mine")
+def test_a_damaged_checkpoint_leaves_the_earlier_output(call: Caller, trained: Path) -> None:
+    (call.folder / "bad.pt").write_bytes(trained.read_bytes()[:-3000])
+    (call.folder / "a.html").write_text("mine")
     for checkpoint in ("bad.pt", "none.pt"):
-        done = shell("mnist-export", checkpoint, "a.html")
+        done = call("mnist-export", checkpoint, "a.html")
         assert done.code == 4
         assert checkpoint in done.err
-        assert (shell.folder / "a.html").read_text() == "mine"
-    assert {path.name for path in shell.folder.iterdir()} == {"bad.pt", "a.html"}
+        assert (call.folder / "a.html").read_text() == "mine"
+    assert {path.name for path in call.folder.iterdir()} == {"bad.pt", "a.html"}
 
 
-def test_the_checkpoint_itself_is_never_overwritten(shell: Shell, trained: Path) -> None:
-    (shell.folder / "model.onnx").write_bytes(trained.read_bytes())
-    done = shell("mnist-export", "./model.onnx", "model.onnx")
+def test_the_checkpoint_itself_is_never_overwritten(call: Caller, trained: Path) -> None:
+    (call.folder / "model.onnx").write_bytes(trained.read_bytes())
+    done = call("mnist-export", "./model.onnx", "model.onnx")
     assert done.code == 2
     assert "is the checkpoint itself" in done.err
-    assert (shell.folder / "model.onnx").read_bytes() == trained.read_bytes()
+    assert (call.folder / "model.onnx").read_bytes() == trained.read_bytes()
 
 
 def test_a_missing_extra_is_told_with_its_command_before_anything_is_loaded(
@@ -253,13 +254,13 @@ def test_nothing_binary_goes_to_a_terminal(shell: Shell, trained: Path) -> None:
     assert b"terminal" in done.stderr
 
 
-def test_the_launcher_exports_too(shell: Shell, trained: Path) -> None:
-    done = shell("python", "-m", "mnist_cli", "export", str(trained), "a.safetensors")
+def test_the_launcher_exports_too(call: Caller, trained: Path) -> None:
+    done = call("python", "-m", "mnist_cli", "export", str(trained), "a.safetensors")
     assert (done.code, done.out) == (0, "a.safetensors\n")
 
 
-def test_help_teaches(shell: Shell) -> None:
-    done = shell("mnist-export", "--help", env={"COLUMNS": "200"})
+def test_help_teaches(call: Caller) -> None:
+    done = call("mnist-export", "--help", env={"COLUMNS": "200"})
     for taught in (
         "mnist-export checkpoint.pt digit.html",
         "pip install 'mnist_cli[onnx]'",

@@ -1,11 +1,15 @@
 """The installed programs as real processes."""
 
+import os
 import subprocess
 import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.helpers.fork_server import ForkServer
+from tests.helpers.fork_server import STAND_INS, ForkServer
+from tests.helpers.stand_in import is_ordinary
 
 BIN = Path(sys.executable).parent
 
@@ -31,10 +35,14 @@ class Shell:
         self, *command: str, env: dict[str, str] | None = None, stdin: bytes = b""
     ) -> Done:
         """Run a command; the programs of this project are forked from the fork server."""
+        env = self.env | (env or {})
+        name, *arguments = command
+        if name in STAND_INS and is_ordinary(name, arguments, env):
+            return self._fork(command, env, stdin)
         done = subprocess.run(
             command,
             cwd=self.folder,
-            env=self.env | (env or {}),
+            env=env,
             input=stdin,
             capture_output=True,
             timeout=120,
@@ -42,12 +50,31 @@ class Shell:
         )
         return Done(done.returncode, done.stdout.decode(), done.stderr.decode())
 
+    def _fork(self, command: tuple[str, ...], env: dict[str, str], stdin: bytes) -> Done:
+        """Do without a stand-in, whose start takes as long as a short program."""
+        (out, out_end), (err, err_end) = os.pipe(), os.pipe()
+        with tempfile.TemporaryFile() as given, ThreadPoolExecutor() as threads:
+            given.write(stdin)
+            given.seek(0)
+            streams = {"stdin": given.fileno(), "out": out_end, "err": err_end}
+            child = self.fork_server.start(*command, folder=self.folder, env=env, **streams)
+            os.close(out_end)
+            os.close(err_end)
+            texts = threads.map(read, (out, err))
+            return Done(child.wait(), *texts)
+
     def bash(self, script: str, env: dict[str, str] | None = None) -> Done:
         return self("bash", "-o", "pipefail", "-c", script, env=env)
 
     def train(self, *options: str, env: dict[str, str] | None = None) -> Done:
         """Train something small: a softmax regression on 640 samples, unless told otherwise."""
         return self("mnist-train", *options, env={**SMALL, **(env or {})})
+
+
+def read(stream: int) -> str:
+    """Return all that comes through a pipe."""
+    with open(stream, "rb") as file:
+        return file.read().decode()
 
 
 SMALL = {"MNIST_MODEL": "linear", "MNIST_SUBSET": "640", "MNIST_EPOCHS": "1"}

@@ -13,6 +13,7 @@ from mnist_cli.errors import UsageError
 from mnist_cli.events import Event
 from mnist_cli.output.renderers import LogFile, json_line
 from mnist_cli.training.train import train
+from tests.helpers.calling import Caller
 from tests.helpers.shell import SMALL, Shell
 from tests.helpers.trainings import Configure, objects
 
@@ -28,24 +29,27 @@ def keep(log: LogFile, events: list[Event]) -> str:
     return Path(log.name).read_text()
 
 
-def test_the_log_has_the_very_lines_of_json(shell: Shell) -> None:
-    done = shell.train("--json", "-q", "--log-file", "run.jsonl", "--log-interval", "3")
-    assert (shell.folder / "run.jsonl").read_text() == done.out
+def test_the_log_has_the_very_lines_of_json(call: Caller) -> None:
+    done = call.train("--json", "-q", "--log-file", "run.jsonl", "--log-interval", "3")
+    assert (call.folder / "run.jsonl").read_text() == done.out
     assert [event["event"] for event in objects(done.out)] == [
         *("start", "step", "step", "step", "epoch", "end")
     ]
 
 
-def test_beside_a_log_the_streams_are_as_without_one(shell: Shell) -> None:
-    plain, logged = shell.train(), shell.train("--log-file", "run.jsonl")
+def test_beside_a_log_the_streams_are_as_without_one(call: Caller) -> None:
+    plain, logged = call.train(), call.train("--log-file", "run.jsonl")
     assert logged.out == plain.out == "checkpoint.pt\n"
     assert len(logged.err.splitlines()) == len(plain.err.splitlines())
-    assert sorted(path.name for path in shell.folder.iterdir()) == ["checkpoint.pt", "run.jsonl"]
+    assert sorted(path.name for path in call.folder.iterdir()) == [
+        "checkpoint.pt",
+        "run.jsonl",
+    ]
 
 
-def test_a_log_is_no_part_of_what_is_trained(shell: Shell) -> None:
+def test_a_log_is_no_part_of_what_is_trained(call: Caller) -> None:
     places = ("--log-file", "run.jsonl", "--tensorboard", "runs")
-    start = objects(shell.train("--json", "-q", *places).out)[0]
+    start = objects(call.train("--json", "-q", *places).out)[0]
     assert not {"log_file", "tensorboard"} & set(start["config"])
 
 
@@ -64,14 +68,14 @@ def test_each_line_is_in_the_file_before_the_next_event_happens(
     assert lasting == 12, "a start, two epochs of four steps, an end"
 
 
-def test_a_new_training_starts_a_new_log_and_a_resumed_one_appends(shell: Shell) -> None:
-    log = shell.folder / "run.jsonl"
+def test_a_new_training_starts_a_new_log_and_a_resumed_one_appends(call: Caller) -> None:
+    log = call.folder / "run.jsonl"
     log.write_text("of before\n")
-    shell.train("-q", "--log-file", "run.jsonl", "--epochs", "2", "--max-updates", "5")
+    call.train("-q", "--log-file", "run.jsonl", "--epochs", "2", "--max-updates", "5")
     first = log.read_text()
     assert "of before" not in first
     log.write_text(first + '{"event": "ste')  # what a killed program may leave
-    shell("mnist-train", "-q", "--resume", "checkpoint.pt", "--log-file", "run.jsonl")
+    call("mnist-train", "-q", "--resume", "checkpoint.pt", "--log-file", "run.jsonl")
     whole = log.read_text()
     assert whole.startswith(first)
     names = [event["event"] for event in objects(whole.removeprefix(first))]
@@ -87,20 +91,20 @@ def test_a_line_of_somebody_else_is_kept_whole(small: Configure, tmp_path: Path)
     assert text == "a note without an end\n" + "".join(map(json_line, lasting))
 
 
-def test_a_training_that_is_refused_leaves_the_log_of_another_alone(shell: Shell) -> None:
-    log = shell.folder / "run.jsonl"
+def test_a_training_that_is_refused_leaves_the_log_of_another_alone(call: Caller) -> None:
+    log = call.folder / "run.jsonl"
     log.write_text("of another\n")
-    assert shell.train("-q", "--batch-size", "70000", "--log-file", "run.jsonl").code == 2
+    assert call.train("-q", "--batch-size", "70000", "--log-file", "run.jsonl").code == 2
     assert log.read_text() == "of another\n"
-    assert shell.train("-q", "--batch-size", "70000", "--log-file", "new.jsonl").code == 2
-    assert not (shell.folder / "new.jsonl").exists()
+    assert call.train("-q", "--batch-size", "70000", "--log-file", "new.jsonl").code == 2
+    assert not (call.folder / "new.jsonl").exists()
 
 
-def test_no_clobber_keeps_a_log(shell: Shell) -> None:
-    (shell.folder / "run.jsonl").write_text("precious\n")
-    done = shell.train("-q", "--no-clobber", "--log-file", "run.jsonl")
+def test_no_clobber_keeps_a_log(call: Caller) -> None:
+    (call.folder / "run.jsonl").write_text("precious\n")
+    done = call.train("-q", "--no-clobber", "--log-file", "run.jsonl")
     assert (done.code, "--no-clobber keeps it" in done.err) == (7, True)
-    assert (shell.folder / "run.jsonl").read_text() == "precious\n"
+    assert (call.folder / "run.jsonl").read_text() == "precious\n"
 
 
 @pytest.mark.parametrize(
@@ -122,38 +126,38 @@ def test_no_clobber_keeps_a_log(shell: Shell) -> None:
     ],
 )
 def test_what_cannot_be_kept_is_told_before_the_training(
-    options: str, code: int, message: str, shell: Shell
+    options: str, code: int, message: str, call: Caller
 ) -> None:
-    (shell.folder / "my.toml").write_text("seed = 3\n")
-    done = shell.train("-q", *options.split())
+    (call.folder / "my.toml").write_text("seed = 3\n")
+    done = call.train("-q", *options.split())
     assert (done.code, message in done.err) == (code, True), done.err
     assert (len(done.err.splitlines()), done.out) == (1, "")
-    assert [path.name for path in shell.folder.iterdir()] == ["my.toml"]
-    assert (shell.folder / "my.toml").read_text() == "seed = 3\n"
+    assert [path.name for path in call.folder.iterdir()] == ["my.toml"]
+    assert (call.folder / "my.toml").read_text() == "seed = 3\n"
 
 
-def test_the_log_of_a_resumed_training_is_not_its_checkpoint(shell: Shell) -> None:
-    shell.train("-q")
-    before = (shell.folder / "checkpoint.pt").read_bytes()
+def test_the_log_of_a_resumed_training_is_not_its_checkpoint(call: Caller) -> None:
+    call.train("-q")
+    before = (call.folder / "checkpoint.pt").read_bytes()
     resume = ("--resume", "checkpoint.pt", "-o", "other.pt")
-    done = shell("mnist-train", "-q", *resume, "--log-file", "checkpoint.pt")
+    done = call("mnist-train", "-q", *resume, "--log-file", "checkpoint.pt")
     assert (done.code, "is what --resume names" in done.err) == (2, True)
-    assert (shell.folder / "checkpoint.pt").read_bytes() == before
+    assert (call.folder / "checkpoint.pt").read_bytes() == before
 
 
-def test_a_log_on_standard_output_is_that_of_json(shell: Shell) -> None:
-    done = shell.train("-q", "--log-file", "-")
+def test_a_log_on_standard_output_is_that_of_json(call: Caller) -> None:
+    done = call.train("-q", "--log-file", "-")
     assert (done.code, done.err) == (0, "")
     assert [event["event"] for event in objects(done.out)] == ["start", "epoch", "end"]
 
 
-def test_a_training_does_not_die_of_its_log(shell: Shell) -> None:
-    done = shell.train("-q", "--log-file", "/dev/full")
+def test_a_training_does_not_die_of_its_log(call: Caller) -> None:
+    done = call.train("-q", "--log-file", "/dev/full")
     assert (done.code, done.out) == (7, "checkpoint.pt\n")
     warning, error = done.err.splitlines()
     assert "No space left on device; the training goes on without it" in warning
     assert error.startswith("error: cannot write /dev/full")
-    assert shell("mnist-eval", "checkpoint.pt").code == 0
+    assert call("mnist-eval", "checkpoint.pt").code == 0
 
 
 def test_a_log_that_is_full_ends_with_a_whole_line(shell: Shell) -> None:
@@ -187,12 +191,12 @@ def values(found: EventAccumulator, tag: str) -> dict[int, float]:
     return {point.step: point.value for point in found.Scalars(tag)}
 
 
-def test_tensorboard_reads_what_json_says(shell: Shell) -> None:
+def test_tensorboard_reads_what_json_says(call: Caller) -> None:
     probe = ("--probe", "alignment,noise,sharpness", "--probe-samples", "100")
     options = ("--json", "--epochs", "2", "--log-interval", "3", "--val-size", "100", *probe)
-    done = shell.train(*options, "--tensorboard", "curves/of/mine")
+    done = call.train(*options, "--tensorboard", "curves/of/mine")
     assert done.code == 0, done.err
-    (folder,) = (shell.folder / "curves" / "of" / "mine").iterdir()
+    (folder,) = (call.folder / "curves" / "of" / "mine").iterdir()
     assert folder.name.endswith("-linear-mini-batch-64")
     assert f"Writing curves to curves/of/mine/{folder.name}" in done.err
     found, events = curves(folder), objects(done.out)
@@ -212,9 +216,9 @@ def test_tensorboard_reads_what_json_says(shell: Shell) -> None:
     assert values(found, "probe/cosine_mean_16") == pytest.approx(cosines)
 
 
-def test_tensorboard_has_the_hyperparameters_of_a_run(shell: Shell) -> None:
-    shell.train("-q", "--tensorboard", "runs", "--lr", "0.25", "--seed", "7")
-    (folder,) = (shell.folder / "runs").iterdir()
+def test_tensorboard_has_the_hyperparameters_of_a_run(call: Caller) -> None:
+    call.train("-q", "--tensorboard", "runs", "--lr", "0.25", "--seed", "7")
+    (folder,) = (call.folder / "runs").iterdir()
     found = curves(folder)
     content = found.SummaryMetadata(metadata.SESSION_START_INFO_TAG).plugin_data.content
     told = metadata.parse_session_start_info_plugin_data(content).hparams
@@ -246,12 +250,12 @@ def test_a_training_does_not_die_of_curves_that_a_full_disk_takes_no_more(shell:
     assert done.err == ("cannot write runs: File too large; the training goes on without it\n")
 
 
-def test_runs_have_folders_of_their_own(shell: Shell) -> None:
+def test_runs_have_folders_of_their_own(call: Caller) -> None:
     for _ in range(2):
-        shell.train("-q", "--tensorboard", "runs", "--max-updates", "3")
-    shell("mnist-train", "-q", "--resume", "checkpoint.pt", "--tensorboard", "runs")
-    shell.train("-q", "--tensorboard", "runs", "--mode", "batch")
-    folders = sorted((shell.folder / "runs").iterdir(), key=lambda path: path.stat().st_mtime)
+        call.train("-q", "--tensorboard", "runs", "--max-updates", "3")
+    call("mnist-train", "-q", "--resume", "checkpoint.pt", "--tensorboard", "runs")
+    call.train("-q", "--tensorboard", "runs", "--mode", "batch")
+    folders = sorted((call.folder / "runs").iterdir(), key=lambda path: path.stat().st_mtime)
     assert len(folders) == 4
     assert [len(list(folder.iterdir())) for folder in folders] == [1] * 4
     assert folders[2].name.endswith("-from-3")
@@ -259,8 +263,8 @@ def test_runs_have_folders_of_their_own(shell: Shell) -> None:
     assert min(values(curves(folders[2]), "epoch/test_accuracy")) == 10
 
 
-def test_nothing_of_tensorboard_reaches_the_user(shell: Shell) -> None:
-    done = shell("mnist-train", "-q", "--tensorboard", "runs", env={**SMALL, "PYTHONWARNINGS": "d"})
+def test_nothing_of_tensorboard_reaches_the_user(call: Caller) -> None:
+    done = call("mnist-train", "-q", "--tensorboard", "runs", env={**SMALL, "PYTHONWARNINGS": "d"})
     assert (done.code, done.out, done.err) == (0, "checkpoint.pt\n", "")
 
 

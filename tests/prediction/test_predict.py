@@ -8,6 +8,7 @@ from PIL import Image
 
 from mnist_cli.data.datasets import Dataset
 from mnist_cli.output.predict_display import half_blocks
+from tests.helpers.calling import Caller
 from tests.helpers.shell import Shell
 
 
@@ -67,9 +68,9 @@ def test_a_folder_that_cannot_be_used_is_told_in_a_line(
     assert not (shell.folder / "new").exists()
 
 
-def test_a_link_to_itself_is_no_image(shell: Shell, trained: Path) -> None:
-    (shell.folder / "loop").symlink_to("loop")
-    done = shell("mnist-predict", "--save-seen", "seen", str(trained), "loop/a.png", "loop")
+def test_a_link_to_itself_is_no_image(call: Caller, trained: Path) -> None:
+    (call.folder / "loop").symlink_to("loop")
+    done = call("mnist-predict", "--save-seen", "seen", str(trained), "loop/a.png", "loop")
     assert (done.code, len(done.err.splitlines())) == (3, 2)
 
 

@@ -21,12 +21,14 @@ from mnist_cli.output import eval_table
 from mnist_cli.output.figures import evaluation as evaluation_figure
 from mnist_cli.output.html import evaluation as evaluation_page
 from tests.helpers.browsing import VIEWS, OpenPage, check_self_contained
+from tests.helpers.calling import Caller
 from tests.helpers.shell import Shell
 
 
 @pytest.fixture(scope="module")
 def found(trained: Path, mnist_dir: Path) -> CheckpointEvaluation:
-    return evaluate_checkpoint(str(trained), EvalConfig(data_dir=str(mnist_dir)))
+    config = EvalConfig(dataset="mnist", data_dir=str(mnist_dir))
+    return evaluate_checkpoint(str(trained), config)
 
 
 def test_a_page_has_no_address_to_load_anything_from(found: CheckpointEvaluation) -> None:
@@ -150,17 +152,17 @@ def test_an_epoch_is_never_divided(
     assert evaluation_figure.draw(other, "history.svg", "auto")
 
 
-def test_reports_go_to_a_file_a_folder_or_standard_output(shell: Shell, trained: Path) -> None:
-    done = shell("mnist-eval", str(trained), "--report", "page.html")
+def test_reports_go_to_a_file_a_folder_or_standard_output(call: Caller, trained: Path) -> None:
+    done = call("mnist-eval", str(trained), "--report", "page.html")
     assert (done.code, done.err) == (0, "Wrote page.html\n")
     assert re.fullmatch(r"Test Accuracy: 0\.\d{4}\n", done.out)
-    done = shell("mnist-eval", "nope.pt", "--report", "new/folder", "-q")
-    assert (done.code, list(shell.folder.iterdir())) == (4, [shell.folder / "page.html"])
-    done = shell("mnist-eval", str(trained), "--report", "new/folder", "-q")
+    done = call("mnist-eval", "nope.pt", "--report", "new/folder", "-q")
+    assert (done.code, list(call.folder.iterdir())) == (4, [call.folder / "page.html"])
+    done = call("mnist-eval", str(trained), "--report", "new/folder", "-q")
     assert (done.code, done.err) == (0, "")
-    first = (shell.folder / "page.html").read_text()
-    assert (shell.folder / "new" / "folder" / "index.html").read_text() == first
-    done = shell("mnist-eval", str(trained), "--report", "-")
+    first = (call.folder / "page.html").read_text()
+    assert (call.folder / "new" / "folder" / "index.html").read_text() == first
+    done = call("mnist-eval", str(trained), "--report", "-")
     assert done.out == first
 
 
@@ -180,9 +182,9 @@ def test_reports_go_to_a_file_a_folder_or_standard_output(shell: Shell, trained:
     ],
 )
 def test_places_are_checked_first(
-    options: str, code: int, message: str, shell: Shell, trained: Path
+    options: str, code: int, message: str, call: Caller, trained: Path
 ) -> None:
-    done = shell("mnist-eval", "nope.pt", *options.split())
+    done = call("mnist-eval", "nope.pt", *options.split())
     assert (done.code, message in done.err, done.out) == (code, True, ""), done.err
     assert len(done.err.splitlines()) == 1
 
@@ -197,12 +199,12 @@ def test_a_bad_place_is_found_without_torch(shell: Shell) -> None:
     assert (done.code, "its ending is not .html" in done.err) == (2, True), done.err
 
 
-def test_without_anything_to_draw_nothing_is_written(shell: Shell) -> None:
-    shell.train("-q", "--max-updates", "5")
-    done = shell("mnist-eval", "checkpoint.pt", "--plot", "history.svg", "--report", "a.html")
+def test_without_anything_to_draw_nothing_is_written(call: Caller) -> None:
+    call.train("-q", "--max-updates", "5")
+    done = call("mnist-eval", "checkpoint.pt", "--plot", "history.svg", "--report", "a.html")
     assert (done.code, done.out) == (2, "")
     assert "--plot history.svg: no history to draw: its training" in done.err
-    assert not list(shell.folder.glob("*.[sh]*"))
+    assert not list(call.folder.glob("*.[sh]*"))
 
 
 @pytest.mark.parametrize(
@@ -230,8 +232,8 @@ def test_without_matplotlib_a_figure_is_a_usage_error(shell: Shell, trained: Pat
     assert "pip install 'mnist_cli[plot]'" in done.err
 
 
-def test_mistakes_leave_standard_output_to_data(shell: Shell, trained: Path) -> None:
-    done = shell("mnist-eval", str(trained), "--mistakes", "3", env={"COLUMNS": "70"})
+def test_mistakes_leave_standard_output_to_data(call: Caller, trained: Path) -> None:
+    done = call("mnist-eval", str(trained), "--mistakes", "3", env={"COLUMNS": "70"})
     assert re.fullmatch(r"Test Accuracy: 0\.\d{4}\n", done.out)
     assert "\x1b" not in done.err
     captions = re.findall(r"#\d+: (\d) read as (\d), (0\.\d\d|1\.00)", done.err)
