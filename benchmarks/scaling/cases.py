@@ -76,7 +76,7 @@ def losses_of(
     group: ProcessGroup,
     updates: int = UPDATES,
 ) -> list[float]:
-    """Return the loss before each of the first updates."""
+    """Return the loss before each of the first `updates` updates."""
     samples, _ = train_val_split(dataset.train, val_size=0, subset=config.subset, seed=config.seed)
     state = TrainingState(config, torch.device("cpu"))
     state.model.to(getattr(torch, dtype))

@@ -48,7 +48,7 @@ def evaluate(given: dict[str, Any], checkpoint: str) -> None:
     config = build_config(EvalConfig, sources)
     display = build_config(Display, sources)
     check_outputs(given, config, json=display.json)
-    report = _check_names(config)
+    report = _check_files(config)
 
     with quick_imports():
         from mnist_cli.evaluation.evaluate import evaluate_checkpoint  # noqa: PLC0415 (torch)
@@ -71,7 +71,7 @@ def evaluate(given: dict[str, Any], checkpoint: str) -> None:
         )
 
 
-def _check_names(config: EvalConfig) -> str | None:
+def _check_files(config: EvalConfig) -> str | None:
     """Return the path of the page, if one is requested.
 
     Raises:
@@ -150,13 +150,13 @@ def _files(
 
 def _write(path: str, data: bytes) -> None:
     """Write a page or figure, and make its folder if there is none."""
-    if path != "-":
-        try:
+    try:
+        if path != "-":
             Path(path).parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(
-                f"cannot make the folder of {path}: {error.strerror}; name another"
-            ) from error
+    except OSError as error:
+        raise OutputError(
+            f"cannot make the folder of {path}: {error.strerror}; name another"
+        ) from error
     write_output(path, data)
     if path != "-":
         _log.info("Wrote %s", path)

@@ -36,7 +36,8 @@ class Normalize(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         """Return the normalised images, in the dtype of the buffer."""
         images = pixels.view(-1, 1, 28, 28).to(self.offset.dtype)
-        # In a single pass, and where the images are a copy, without memory for another one.
+        # In a single pass, and where the images are a copy, without memory for another one. Inside
+        # `torch.func.vmap`, which has no `out`, pixels have to be floating-point numbers.
         out = None if pixels.is_floating_point() else images
         return torch.add(self.offset, images, alpha=1 / (255 * STD), out=out)
 

@@ -14,6 +14,7 @@ from mnist_cli.config.sources import (
     Source,
     build_config,
     flag,
+    preset_names,
     toml_file,
 )
 from mnist_cli.config.train import TrainConfig
@@ -37,6 +38,11 @@ def origin_of(text: str, name: str) -> str:
     [
         (TRAIN, ("--config", "small-data")),
         (COMPARE, ("--config", "edge-of-stability")),
+        *(
+            pytest.param(program, ("--config", name), marks=pytest.mark.torture)
+            for program in (TRAIN, COMPARE)
+            for name in preset_names(program)
+        ),
         (TRAIN, ()),
         (TRAIN, ("--subset", "10")),
         (TRAIN, ("--val-size", "59990")),

@@ -29,9 +29,9 @@ def test_stdout_is_the_path_and_stderr_is_for_people(mnist_shell: Shell) -> None
     assert [path.name for path in mnist_shell.folder.iterdir()] == ["checkpoint.pt"]
 
 
-def test_quiet_leaves_stderr_empty(call: Caller) -> None:
+def test_quiet_leaves_stderr_empty(shell: Shell) -> None:
     for name in ("-q", "--quiet"):
-        done = call.train(name)
+        done = shell.train(name)
         assert (done.code, done.out, done.err) == (0, "checkpoint.pt\n", "")
 
 

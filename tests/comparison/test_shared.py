@@ -65,10 +65,14 @@ def free(path: Path) -> bool:
     return True
 
 
+@pytest.mark.parametrize(
+    "options",
+    [pytest.param((), marks=pytest.mark.torture), ("--lr-rule", "tuned", "--lr-range")],
+    ids=["fixed", "tuned"],
+)
 def test_two_processes_make_each_run_once_and_report_what_one_would(
-    launcher: Launcher, folder: Path
+    launcher: Launcher, folder: Path, options: tuple[str, ...]
 ) -> None:
-    options = ("--lr-rule", "tuned", "--lr-range")
     both = [start(launcher, "-o", "both", *options) for _ in range(2)]
     jobs = start(launcher, "-o", "jobs", "--jobs", "2", *options)
     (one,) = start(launcher, "-o", "one", *options).wait()

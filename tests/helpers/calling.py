@@ -62,6 +62,6 @@ def run(*command: str) -> None:
     if [*command[:3]] == MODULE:
         with patch.object(sys, "argv", ["mnist_cli", *command[3:]]):
             run_program(app, " ".join(MODULE))
-    name, *arguments = command
-    with patch.object(sys, "argv", [name, *arguments]):
-        getattr(import_module("mnist_cli.cli.entry_points"), PROGRAMS[name])()
+    else:
+        with patch.object(sys, "argv", [*command]):
+            getattr(import_module("mnist_cli.cli.entry_points"), PROGRAMS[command[0]])()

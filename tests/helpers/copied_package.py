@@ -5,6 +5,7 @@ folder.
 """
 
 import sys
+from importlib.util import find_spec
 from runpy import run_module
 
 if __name__ == "__main__":
@@ -13,5 +14,8 @@ if __name__ == "__main__":
         if name.partition(".")[0] == "mnist_cli":
             del sys.modules[name]
     sys.path.insert(0, folder)
+    found = find_spec("mnist_cli")
+    assert found
+    assert str(found.origin).startswith(folder), "and not the checkout"
     sys.argv = ["mnist_cli", *arguments]
     run_module("mnist_cli", run_name="__main__", alter_sys=True)

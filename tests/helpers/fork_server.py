@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from runpy import run_module, run_path
+from types import ModuleType
 from typing import Any
 
 MODULES = (
@@ -67,11 +68,17 @@ class Child:
     def kill(self, number: int = signal.SIGKILL) -> None:
         os.kill(self.number, number)
 
-    def wait(self) -> int:
-        """Return its exit code, negative for the signal that killed it."""
+    def wait(self, patience: float | None = None) -> int:
+        """Return its exit code, negative for the signal that killed it.
+
+        Raises:
+            TimeoutError: it has not ended within `patience` seconds, and was killed.
+
+        """
         if self.code is None:
-            self.code = int(self.connection.recv(MOST_BYTES))
-            self.connection.close()
+            self.connection.settimeout(patience)
+            with self.connection:  # when this is closed, the server kills what has not ended
+                self.code = int(self.connection.recv(MOST_BYTES))
         return self.code
 
     def has_ended(self) -> bool:
@@ -263,7 +270,8 @@ def run(name: str, *arguments: str) -> None:
         getattr(import_module("mnist_cli.cli.entry_points"), PROGRAMS[name])()
     elif arguments[0] == "-c":
         sys.argv = ["-c", *arguments[2:]]
-        exec(compile(arguments[1], "<string>", "exec"), sys.modules["__main__"].__dict__)
+        module = sys.modules["__main__"] = ModuleType("__main__")
+        exec(compile(arguments[1], "<string>", "exec"), module.__dict__)
     elif arguments[0] == "-m":
         sys.argv = [*arguments[1:]]
         sys.path.insert(0, "")

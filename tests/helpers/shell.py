@@ -3,8 +3,8 @@
 import os
 import subprocess
 import sys
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from tests.helpers.fork_server import STAND_INS, ForkServer
 from tests.helpers.stand_in import is_ordinary
 
 BIN = Path(sys.executable).parent
+TIMEOUT = 120.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -45,23 +46,24 @@ class Shell:
             env=env,
             input=stdin,
             capture_output=True,
-            timeout=120,
+            timeout=TIMEOUT,
             check=False,
         )
         return Done(done.returncode, done.stdout.decode(), done.stderr.decode())
 
     def _fork(self, command: tuple[str, ...], env: dict[str, str], stdin: bytes) -> Done:
         """Do without a stand-in, whose start takes as long as a short program."""
-        (out, out_end), (err, err_end) = os.pipe(), os.pipe()
-        with tempfile.TemporaryFile() as given, ThreadPoolExecutor() as threads:
-            given.write(stdin)
-            given.seek(0)
-            streams = {"stdin": given.fileno(), "out": out_end, "err": err_end}
-            child = self.fork_server.start(*command, folder=self.folder, env=env, **streams)
-            os.close(out_end)
-            os.close(err_end)
+        (given_end, given), (out, out_end), (err, err_end) = os.pipe(), os.pipe(), os.pipe()
+        with ThreadPoolExecutor() as threads:
+            try:
+                streams = {"stdin": given_end, "out": out_end, "err": err_end}
+                child = self.fork_server.start(*command, folder=self.folder, env=env, **streams)
+            finally:
+                for end in (given_end, out_end, err_end):
+                    os.close(end)
+            threads.submit(write, given, stdin)
             texts = threads.map(read, (out, err))
-            return Done(child.wait(), *texts)
+            return Done(child.wait(TIMEOUT), *texts)
 
     def bash(self, script: str, env: dict[str, str] | None = None) -> Done:
         return self("bash", "-o", "pipefail", "-c", script, env=env)
@@ -69,6 +71,12 @@ class Shell:
     def train(self, *options: str, env: dict[str, str] | None = None) -> Done:
         """Train something small: a softmax regression on 640 samples, unless told otherwise."""
         return self("mnist-train", *options, env={**SMALL, **(env or {})})
+
+
+def write(stream: int, data: bytes) -> None:
+    """Write all to a pipe, as far as there is a reader."""
+    with suppress(BrokenPipeError), open(stream, "wb") as file:
+        file.write(data)
 
 
 def read(stream: int) -> str:

@@ -263,8 +263,8 @@ def test_runs_have_folders_of_their_own(call: Caller) -> None:
     assert min(values(curves(folders[2]), "epoch/test_accuracy")) == 10
 
 
-def test_nothing_of_tensorboard_reaches_the_user(call: Caller) -> None:
-    done = call("mnist-train", "-q", "--tensorboard", "runs", env={**SMALL, "PYTHONWARNINGS": "d"})
+def test_nothing_of_tensorboard_reaches_the_user(shell: Shell) -> None:
+    done = shell("mnist-train", "-q", "--tensorboard", "runs", env={**SMALL, "PYTHONWARNINGS": "d"})
     assert (done.code, done.out, done.err) == (0, "checkpoint.pt\n", "")
 
 

@@ -7,11 +7,11 @@ import signal
 import statistics
 import subprocess
 import time
-from pathlib import Path
 
 import pytest
 
 from mnist_cli.models.checkpoint import load_checkpoint
+from tests.helpers.launching import wait_until
 from tests.helpers.shell import Shell
 from tests.torture.amount import count
 
@@ -78,17 +78,21 @@ def stop(process: "subprocess.Popen[bytes]", number: int, code: int) -> float:
     return took
 
 
-def test_signals_while_it_unpacks_scores_and_probes(shell: Shell, tmp_path: Path) -> None:
+def test_signals_while_it_unpacks_scores_and_probes(mnist_shell: Shell) -> None:
     """Where a program is not between two updates: it ends as quickly."""
     slow = ["--model", "mlp", "--max-updates", "1", "--probe", "noise,sharpness,alignment"]
     probing = ["mnist-train", *slow, "--probe-samples", "60000", "-o", "p.pt"]
     unpacking = ["mnist-train", "--model", "linear", "--data-dir", "new", "-o", "u.pt"]
-    for command, after in ((probing, 1.5), (unpacking, 0.5)):
-        process = start(shell, command)
-        time.sleep(after)
-        took = stop(process, signal.SIGTERM, 143)
-        print(f"{' '.join(command[:5])} …: {took:.2f} s to exit")
-    left = [p.name for p in shell.folder.rglob("*") if p.name.endswith((".tmp", ".lock"))]
+    process = start(mnist_shell, probing)
+    assert process.stderr
+    while b"Training" not in process.stderr.readline():
+        pass
+    print(f"while it probes: {stop(process, signal.SIGTERM, 143):.2f} s to exit")
+    process = start(mnist_shell, unpacking)
+    raw = mnist_shell.folder / "new" / "MNIST" / "raw"
+    wait_until(lambda: raw.exists() and any(raw.iterdir()))
+    print(f"while it unpacks: {stop(process, signal.SIGTERM, 143):.2f} s to exit")
+    left = [p.name for p in mnist_shell.folder.rglob("*") if p.name.endswith((".tmp", ".lock"))]
     assert left == []
 
 
@@ -113,10 +117,10 @@ def test_what_follows_in_a_script_is_not_run(shell: Shell) -> None:
     assert "go on with: mnist-train --resume checkpoint.pt" in err
 
 
-def test_a_second_signal_does_not_wait_for_pytorch(shell: Shell) -> None:
+def test_a_second_signal_does_not_wait_for_pytorch(mnist_shell: Shell) -> None:
     """In the midst of an operation of many seconds, of which Python hears nothing."""
     command = "mnist-train --mode batch --micro-batch-size 60000 --model cnn --epochs 50"
-    process = start(shell, command.split())
+    process = start(mnist_shell, command.split())
     assert process.stderr
     while b"Training" not in process.stderr.readline():
         pass

@@ -9,6 +9,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 from tests.helpers.fork_server import ForkServer
 from tests.helpers.launching import Launcher, events, wait_until
 
@@ -39,21 +41,21 @@ class Node:
 
     def kill(self) -> None:
         """Kill the launcher and its rank at the same moment, as a power cut would."""
-        if not self.launcher.has_ended():
-            family = descendants(self.launcher.number)
-            for number in (signal.SIGSTOP, signal.SIGKILL):
-                for pid in family:
-                    with suppress(ProcessLookupError):
-                        os.kill(pid, number)
+        for number in (signal.SIGSTOP, signal.SIGKILL):
+            for pid in self.processes():
+                with suppress(ProcessLookupError):
+                    os.kill(pid, number)
         self.launcher.wait()
+        wait_until(lambda: not self.processes())
 
-
-def descendants(pid: int) -> list[int]:
-    """Return a process and all its children and grandchildren."""
-    children: list[str] = []
-    with suppress(OSError):
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [pid, *(one for child in children for one in descendants(int(child)))]
+    def processes(self) -> list[int]:
+        """Return the processes that work in the folder and have not ended."""
+        found = []
+        for process in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                if (process / "cwd").samefile(self.folder):
+                    found.append(int(process.name))
+        return found
 
 
 @contextmanager
@@ -91,17 +93,20 @@ def outcome(nodes: list[Node]) -> tuple[str, list[int]]:
     return told[-1]["weights_sha256"], resumed
 
 
-def test_a_training_on_two_nodes_goes_on_when_one_was_lost(
-    tmp_path: Path, mnist_dir: Path, launcher: Launcher
+@pytest.mark.parametrize("lost", [pytest.param(False, marks=pytest.mark.torture), True])
+def test_a_training_on_two_nodes_is_as_on_one_even_if_one_is_lost(
+    lost: bool, tmp_path: Path, mnist_dir: Path, launcher: Launcher
 ) -> None:
     on_one_node = events(launcher.train(*OPTIONS, ranks=2)[0].out)
     with started(launcher.fork_server, tmp_path, mnist_dir) as nodes:
         first, second = nodes
-        checkpoint = first.folder / "checkpoint.pt"
-        wait_until(lambda: checkpoint.exists() or first.launcher.has_ended(), TIMEOUT)
-        second.kill()
-        second.start()
-        weights, (update,) = outcome(nodes)
+        if lost:
+            checkpoint = first.folder / "checkpoint.pt"
+            wait_until(lambda: checkpoint.exists() or first.launcher.has_ended(), TIMEOUT)
+            second.kill()
+            second.start()
+        weights, resumed = outcome(nodes)
     assert weights == on_one_node[-1]["weights_sha256"]
-    assert 20 <= update < 235
+    assert len(resumed) == lost
+    assert all(20 <= update < 235 for update in resumed)
     assert not (second.folder / "checkpoint.pt").exists()  # rank 0 broadcast it
