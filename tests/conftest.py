@@ -48,10 +48,15 @@ keep_freed_memory()  # as the programs do
 
 
 @pytest.fixture(scope="session")
-def mnist_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a data folder with MNIST, shared by the parallel workers of a test run."""
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder that the parallel workers of a test run share."""
     base = tmp_path_factory.getbasetemp()
-    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+@pytest.fixture(scope="session")
+def mnist_dir(shared: Path) -> Path:
+    """Return a data folder with MNIST."""
     load_dataset("mnist", shared / "mnist")
     return shared / "mnist"
 
@@ -62,12 +67,14 @@ def mnist(mnist_dir: Path) -> Dataset:
 
 
 @pytest.fixture(scope="session")
-def few_dir(mnist: Dataset, mnist_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def few_dir(mnist: Dataset, mnist_dir: Path, shared: Path) -> Path:
     """Return a data folder with MNIST, and its first 8,000 and 1,000 samples as KMNIST."""
-    folder = tmp_path_factory.mktemp("few")
-    (folder / "MNIST").symlink_to(mnist_dir / "MNIST")
-    train, test = Split(*mnist.train[:8000]), Split(*mnist.test[:1000])
-    write_raw(folder / "KMNIST" / "raw", train, test)
+    folder = shared / "few"
+    with FileLock(shared / "few.lock"):
+        if not folder.exists():
+            train_set, test_set = Split(*mnist.train[:8000]), Split(*mnist.test[:1000])
+            write_raw(folder / "KMNIST" / "raw", train_set, test_set)
+            (folder / "MNIST").symlink_to(mnist_dir / "MNIST")
     return folder
 
 
@@ -87,13 +94,15 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def clean_env(few_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def clean_env(few_dir: Path, shared: Path) -> dict[str, str]:
     """Return an environment as a cron job has it, but with the data in place, by default few.
 
     The first folder of its PATH has the stand-ins of the programs: see `fork_server`.
     """
+    programs = shared / "bin"
+    programs.mkdir(exist_ok=True)
     return {
-        "PATH": f"{tmp_path_factory.mktemp('bin')}:{BIN}:/usr/bin:/bin",
+        "PATH": f"{programs}:{BIN}:/usr/bin:/bin",
         "HOME": "/nonexistent",
         "MNIST_DATA_DIR": str(few_dir),
         "MNIST_DATASET": "kmnist",

@@ -15,7 +15,6 @@ import os
 import selectors
 import signal
 import socket
-import subprocess
 import sys
 import traceback
 from dataclasses import dataclass, field
@@ -24,6 +23,8 @@ from pathlib import Path
 from runpy import run_module, run_path
 from types import ModuleType
 from typing import Any
+
+from filelock import FileLock
 
 MODULES = (
     *(f"mnist_cli.cli.{name}" for name in ("train", "evaluate", "predict", "compare", "export")),
@@ -53,6 +54,7 @@ PROGRAMS = {
 STAND_INS = (*PROGRAMS, "python", "python3")
 # A fork copies the page table of the server, which has a hundredth of the entries with these.
 LARGE_PAGES = {"PYTHONMALLOC": "malloc", "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
+USE = b"use"
 MOST_BYTES = 1 << 18  # of a message: a command and its environment
 MOST_FILES = 64
 
@@ -92,27 +94,46 @@ class Child:
 
 
 class ForkServer:
-    """Starts the programs of this project in an environment, and scripts of the tests."""
+    """Starts the programs of this project in an environment, and scripts of the tests.
+
+    The server runs as long as one of the parallel workers of a test run uses it.
+    """
 
     def __init__(self, env: dict[str, str], folder: Path) -> None:
-        """Start the server; `folder` receives its socket and the stand-ins of the programs."""
+        """Start the server if need be; `folder` has its socket and stand-ins of the programs."""
         self.env = env
         self.folder = folder
         self.address = str(folder / "socket")
-        self.make_stand_ins()
+        with FileLock(folder / "lock"):
+            try:
+                self._use = self._connect()
+            except OSError:
+                self._launch()
+                self._use = self._connect()
+            self._use.send(USE)
+
+    def _connect(self) -> socket.socket:
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            connection.connect(self.address)
+        except OSError:
+            connection.close()
+            raise
+        return connection
+
+    def _launch(self) -> None:
+        if not (self.folder / "real").exists():
+            self.make_stand_ins()
+        Path(self.address).unlink(missing_ok=True)
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
             listener.bind(self.address)
             listener.listen(64)
-            number = str(listener.fileno())
-            self._process = subprocess.Popen(
-                [sys.executable, __file__, number, str(folder / "python")],
-                stdin=subprocess.PIPE,
-                pass_fds=[listener.fileno()],
-                env=env | LARGE_PAGES,
-            )
+            listener.set_inheritable(True)
+            arguments = [__file__, str(listener.fileno()), str(self.folder / "python")]
+            os.posix_spawn(sys.executable, [sys.executable, *arguments], self.env | LARGE_PAGES)
 
     def close(self) -> None:
-        self._process.communicate(timeout=60)
+        self._use.close()
 
     def make_stand_ins(self) -> None:
         """Write stand-ins of the installed programs, to come first on the PATH."""
@@ -139,8 +160,7 @@ class ForkServer:
                 is_open = isinstance(file, int)
                 path = file if is_open else folder / file
                 files.append(stack.enter_context(open(path, mode, closefd=not is_open)))
-            connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            connection.connect(self.address)
+            connection = self._connect()
             job = {"command": command, "folder": str(folder), "env": env or self.env}
             message = json.dumps(job | {"umask": 0o022, "files": [0, 1, 2]}).encode()
             socket.send_fds(connection, [message], [file.fileno() for file in files])
@@ -158,17 +178,14 @@ class Server:
         self.python = python  # what the programs start as Python
         self.ready = selectors.DefaultSelector()
         self.children: dict[socket.socket, int] = {}
+        self.uses = 0
 
     def serve(self) -> None:
-        """Fork for each connection, until standard input is closed."""
-        self.ready.register(0, selectors.EVENT_READ, self.stop)
+        """Fork for each connection, until nobody uses this server any longer."""
         self.ready.register(self.listener, selectors.EVENT_READ, self.accept)
         while True:
             for key, _ in self.ready.select():
                 key.data(key.fileobj)
-
-    def stop(self, _stdin: int) -> None:
-        sys.exit()
 
     def accept(self, listener: socket.socket) -> None:
         connection, _ = listener.accept()
@@ -178,6 +195,10 @@ class Server:
         """Start the program that a message asks for, and answer with its process number."""
         message, files, *_ = socket.recv_fds(connection, MOST_BYTES, MOST_FILES)
         self.ready.unregister(connection)
+        if message == USE:
+            self.uses += 1
+            self.ready.register(connection, selectors.EVENT_READ, self.end_use)
+            return
         number = os.fork() if message else None
         if number == 0:
             self.listener.close()
@@ -195,6 +216,13 @@ class Server:
         ended = os.pidfd_open(number)
         self.ready.register(ended, selectors.EVENT_READ, lambda _: self.tell(connection, ended))
         connection.send(str(number).encode())
+
+    def end_use(self, connection: socket.socket) -> None:
+        self.ready.unregister(connection)
+        connection.close()
+        self.uses -= 1
+        if not self.uses:
+            sys.exit()
 
     def tell(self, connection: socket.socket, ended: int) -> None:
         """Send the exit code of a process that has ended; it stays a zombie."""
