@@ -14,11 +14,16 @@ from mnist_cli.cli import doctor
 from mnist_cli.cli.doctor import OK, PROBLEM, WARNING, Check, DoctorConfig
 from mnist_cli.data.catalogue import MNIST_SHA256
 from mnist_cli.errors import ExitCode
+from tests.helpers.calling import Caller
 from tests.helpers.shell import Done, Shell
 
+DOCTOR = ("python", "-m", "mnist_cli", "doctor")
 
-def run(shell: Shell, *options: str, **env: str) -> Done:
-    return shell("python", "-m", "mnist_cli", "doctor", *options, env=env)
+
+@pytest.fixture
+def imports_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take every package for one that can be imported: importing them all takes seconds."""
+    monkeypatch.setattr(doctor, "_import_error", lambda _name: "")
 
 
 def objects(done: Done) -> dict[str, dict[str, Any]]:
@@ -28,7 +33,7 @@ def objects(done: Done) -> dict[str, dict[str, Any]]:
 
 
 def test_without_a_problem_it_exits_with_0_and_leaves_nothing_behind(shell: Shell) -> None:
-    done = run(shell, "--json")
+    done = shell(*DOCTOR, "--json")
     assert (done.code, done.err) == (0, "")
     found = objects(done)
     assert {check["status"] for check in found.values()} <= {OK, WARNING}
@@ -39,8 +44,9 @@ def test_without_a_problem_it_exits_with_0_and_leaves_nothing_behind(shell: Shel
     assert not list(shell.folder.iterdir())
 
 
-def test_text_has_a_line_for_each_check_and_one_for_a_remedy(shell: Shell) -> None:
-    done = run(shell, MNIST_BATCHSIZE="3", MNIST_OUTPUT="\x1b[31m.pt", PYTHONIOENCODING="ascii")
+@pytest.mark.usefixtures("imports_nothing")
+def test_text_has_a_line_for_each_check_and_one_for_a_remedy(call: Caller) -> None:
+    done = call(*DOCTOR, env={"MNIST_BATCHSIZE": "3", "MNIST_OUTPUT": "\x1b[31m.pt"})
     lines = done.out.splitlines()
     at = lines.index("warning  variables: MNIST_BATCHSIZE has no effect")
     assert lines[at + 1] == "         -> did you mean MNIST_BATCH_SIZE?"
@@ -48,11 +54,12 @@ def test_text_has_a_line_for_each_check_and_one_for_a_remedy(shell: Shell) -> No
     assert "MNIST_OUTPUT=?[31m.pt" in done.out
     assert "\x1b" not in done.out
     assert done.code == 0
-    assert "\x1b[" in run(shell, FORCE_COLOR="1").out
+    assert "\x1b[" in call(*DOCTOR, env={"FORCE_COLOR": "1"}).out
 
 
-def test_quiet_prints_only_what_is_not_ok(shell: Shell) -> None:
-    done = run(shell, "-q", "--data-dir", "/dev/null/data")
+@pytest.mark.usefixtures("imports_nothing")
+def test_quiet_prints_only_what_is_not_ok(call: Caller) -> None:
+    done = call(*DOCTOR, "-q", "--data-dir", "/dev/null/data")
     assert done.code == ExitCode.DATA
     assert not any(line.startswith("ok") for line in done.out.splitlines())
     assert "problem  data folder: " in done.out
@@ -60,7 +67,10 @@ def test_quiet_prints_only_what_is_not_ok(shell: Shell) -> None:
 
 def test_the_other_checks_work_if_torch_cannot_be_imported(shell: Shell) -> None:
     code = (
-        "import sys; sys.modules['torch'] = None; sys.modules['torchvision'] = None\n"
+        "import sys; sys.modules['torch'] = None\n"
+        "from mnist_cli.cli import doctor\n"
+        "error = doctor._import_error\n"
+        "doctor._import_error = lambda name: error(name) if name == 'torch' else ''\n"
         "from runpy import run_module\n"
         "sys.argv = ['mnist_cli', 'doctor', '--json']\n"
         "run_module('mnist_cli', run_name='__main__')"

@@ -5,17 +5,15 @@ import pty
 import select
 import shutil
 import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
 
 from mnist_cli.config.options import DATASETS, DEVICES, MODES, SCHEDULES
 from mnist_cli.config.registry import NETWORKS, OPTIMIZERS
 from mnist_cli.config.sources import COMPARE, TRAIN, preset_names
+from tests.helpers.calling import Caller
 from tests.helpers.fork_server import PROGRAMS
-from tests.helpers.shell import BIN, Shell
 
 SHELLS = ("bash", "zsh", "fish")
 
@@ -24,7 +22,7 @@ def variable(program: str) -> str:
     return f"_{program.replace('-', '_').upper()}_COMPLETE"
 
 
-def completed(shell: Shell, program: str, line: str) -> list[str]:
+def completed(call: Caller, program: str, line: str) -> list[str]:
     """Return what bash is offered at the end of a command line."""
     words = [program, *line.split(" ")]
     asked = {
@@ -32,7 +30,7 @@ def completed(shell: Shell, program: str, line: str) -> list[str]:
         "COMP_CWORD": str(len(words) - 1),
         variable(program): "complete_bash",
     }
-    done = shell(program, env=asked)
+    done = call(program, env=asked)
     assert (done.code, done.err) == (0, "")
     return done.out.split()
 
@@ -71,72 +69,36 @@ def completed(shell: Shell, program: str, line: str) -> list[str]:
     ],
 )
 def test_a_value_is_completed(
-    program: str, line: str, offered: tuple[str, ...], shell: Shell
+    program: str, line: str, offered: tuple[str, ...], call: Caller
 ) -> None:
     for name in ("first.pt", ".hidden.pt", "mine.toml", "other.txt", "runs/second.pt"):
-        (shell.folder / name).parent.mkdir(exist_ok=True)
-        (shell.folder / name).touch()
-    assert set(completed(shell, program, line)) == set(offered)
+        (call.folder / name).parent.mkdir(exist_ok=True)
+        (call.folder / name).touch()
+    assert set(completed(call, program, line)) == set(offered)
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_completion_does_not_import_torch(program: str, clean_env: dict[str, str]) -> None:
-    module = {"mnist-eval": "evaluate"}.get(program, program.removeprefix("mnist-"))
-    code = (
-        "import sys\n"
-        f"sys.argv = [{program!r}]\n"
-        f"from mnist_cli.cli.{module} import main\n"
-        "try: main()\n"
-        "except SystemExit: pass\n"
-        "slow = {'torch', 'numpy', 'PIL', 'matplotlib', 'plotext'} & set(sys.modules)\n"
-        "sys.stderr.write(','.join(slow))"
-    )
-    asked = {
-        "COMP_WORDS": f"{program} --",
-        "COMP_CWORD": "1",
-        variable(program): "complete_bash",
-    }
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env=clean_env | asked,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
-    assert done.stderr == ""
-    assert {"--help", "--json", "--quiet"} <= set(done.stdout.split())
-
-
-@pytest.mark.parametrize("program", PROGRAMS)
-def test_each_option_is_a_line_for_fish_however_long_its_help(program: str, shell: Shell) -> None:
+def test_each_option_is_a_line_for_fish_however_long_its_help(program: str, call: Caller) -> None:
     asked = {
         "_TYPER_COMPLETE_ARGS": f"{program} --",
         "_TYPER_COMPLETE_FISH_ACTION": "get-args",
         variable(program): "complete_fish",
     }
-    lines = shell(program, env=asked).out.splitlines()
+    lines = call(program, env=asked).out.splitlines()
     assert len(lines) > 5
     assert all(line.startswith("--") and "\t" in line for line in lines)
 
 
-def script_of(program: str, shell: str, env: dict[str, str]) -> str:
+def script_of(call: Caller, program: str, shell: str) -> str:
     """Return what `--show-completion` prints in a shell."""
     detection = {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
-    done = subprocess.run(
-        [BIN / program, "--show-completion", shell],
-        env=env | detection,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return done.stdout
+    return call(program, "--show-completion", shell, env=detection).out
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-def test_every_program_shows_its_completion(shell: str, clean_env: dict[str, str]) -> None:
+def test_every_program_shows_its_completion(shell: str, call: Caller) -> None:
     for program in PROGRAMS:
-        assert program in script_of(program, shell, clean_env)
+        assert program in script_of(call, program, shell)
 
 
 STARTS = {
@@ -147,16 +109,16 @@ STARTS = {
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh"])
-def test_a_tab_completes_at_a_prompt(shell: str, tmp_path: Path, clean_env: dict[str, str]) -> None:
+@pytest.mark.usefixtures("fork_server")
+def test_a_tab_completes_at_a_prompt(shell: str, call: Caller) -> None:
     if shutil.which(shell) is None:
         pytest.skip(f"no {shell} here")
-    script = tmp_path / "completion"
-    script.write_text(script_of("mnist-train", shell, clean_env))
+    (call.folder / "completion").write_text(script_of(call, "mnist-train", shell))
     prepared = "autoload -Uz compinit; compinit -u -D; " if shell == "zsh" else ""
-    env = clean_env | {"TERM": "xterm", "HOME": str(tmp_path), "PS1": "> "}
+    env = call.env | {"TERM": "xterm", "HOME": str(call.folder), "PS1": "> "}
     child, terminal = pty.fork()
     if not child:
-        os.chdir(tmp_path)
+        os.chdir(call.folder)
         os.execvpe(STARTS[shell][0], STARTS[shell], env)
     try:
         os.write(terminal, f"{prepared}. ./completion; echo rea''dy\n".encode())
@@ -169,17 +131,16 @@ def test_a_tab_completes_at_a_prompt(shell: str, tmp_path: Path, clean_env: dict
         os.close(terminal)
 
 
-def test_fish_completes(tmp_path: Path, clean_env: dict[str, str]) -> None:
+@pytest.mark.usefixtures("fork_server")
+def test_fish_completes(call: Caller) -> None:
     if shutil.which("fish") is None:
         pytest.skip("no fish here")
-    script = tmp_path / "completion.fish"
-    script.write_text(script_of("mnist-train", "fish", clean_env))
-    env = clean_env | {"HOME": str(tmp_path)}
-    command = f"source {script}; complete -C 'mnist-train --model '"
+    (call.folder / "completion").write_text(script_of(call, "mnist-train", "fish"))
+    command = "source completion; complete -C 'mnist-train --model '"
     done = subprocess.run(
         ["fish", "--no-config", "-c", command],
-        env=env,
-        cwd=tmp_path,
+        env=call.env | {"HOME": str(call.folder)},
+        cwd=call.folder,
         capture_output=True,
         text=True,
         timeout=60,

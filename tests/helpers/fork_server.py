@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import gc
 import json
+import multiprocessing.util
 import os
 import selectors
 import signal
@@ -162,7 +163,8 @@ class ForkServer:
                 files.append(stack.enter_context(open(path, mode, closefd=not is_open)))
             connection = self._connect()
             job = {"command": command, "folder": str(folder), "env": env or self.env}
-            message = json.dumps(job | {"umask": 0o022, "files": [0, 1, 2]}).encode()
+            job |= {"umask": 0o022, "files": [0, 1, 2], "ignored": []}
+            message = json.dumps(job).encode()
             socket.send_fds(connection, [message], [file.fileno() for file in files])
         return Child(connection, int(connection.recv(MOST_BYTES)))
 
@@ -271,9 +273,11 @@ def run_and_exit(job: dict[str, Any], files: list[int], python: str) -> None:
 
 
 def become(job: dict[str, Any], files: list[int]) -> None:
-    """Take over the folder, the environment and the open files of a job."""
+    """Take over the folder, the environment, the ignored signals and the open files of a job."""
     os.chdir(job["folder"])
     os.umask(job["umask"])
+    for number in job["ignored"]:
+        signal.signal(number, signal.SIG_IGN)
     os.environ.clear()
     os.environ.update(job["env"])
     beyond = [fcntl.fcntl(file, fcntl.F_DUPFD, 1000) for file in files]
@@ -316,6 +320,8 @@ def main(descriptor: int, python: str) -> None:
     for module in MODULES:
         import_module(module)
     gc.freeze()  # or the first collection in each process copies everything
+    atexit._clear()  # PyTorch's functions take longer than a short program
+    atexit.register(multiprocessing.util._exit_function)
     with socket.socket(fileno=descriptor) as listener:
         Server(listener, python).serve()
 

@@ -4,12 +4,14 @@ import re
 
 from tests.torture.amount import LONG
 
-# Every command runs as printed, but on fewer samples and for one epoch, unless the amount is LONG.
+# Every command runs as printed, but on fewer samples, for one epoch and by default with the
+# smallest network, unless the amount is LONG.
 FEW = {"MNIST_SUBSET": "2000"}
 if not LONG:
     FEW |= {
         "MNIST_EPOCHS": "1",
         "MNIST_SEEDS": "1",
+        "MNIST_MODEL": "linear",
         "MNIST_DATASET": "kmnist",
     }
 

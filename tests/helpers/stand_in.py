@@ -27,7 +27,8 @@ PREFIXES = (
     "GROUP_",
     "ROLE_",
 )
-NAMES = "RANK WORLD_SIZE MASTER_ADDR MASTER_PORT RANKS PORT SRUN_CODE JOB_COMPLETION_INDEX".split()
+NAMES = "RANK WORLD_SIZE MASTER_ADDR MASTER_PORT RANKS JOB_COMPLETION_INDEX".split()
+NAMES += "HEAD_NODE PORT SRUN_CODE".split()
 NAMES += "OMP_NUM_THREADS PATH HOME PWD OLDPWD SHLVL _ LC_CTYPE".split()
 NAMES += "TERM COLUMNS LINES NO_COLOR FORCE_COLOR".split()
 MODULES = ("mnist_cli", "mnist_cli.cli.torchrun")
@@ -52,7 +53,6 @@ def is_ordinary(name: str, arguments: list[str], env: dict[str, str]) -> bool:
         and env.get("LC_CTYPE", "C.UTF-8") == "C.UTF-8"  # Python itself sets it so
         and all(key in NAMES or key.startswith(PREFIXES) for key in env)
         and resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY
-        and all(signal.getsignal(number) != signal.SIG_IGN for number in SIGNALS)
     )
 
 
@@ -78,7 +78,8 @@ def main() -> None:
             os._exit(128 + number)
         os.kill(child, number)
 
-    for number in SIGNALS:
+    ignored = [number for number in SIGNALS if signal.getsignal(number) == signal.SIG_IGN]
+    for number in {*SIGNALS} - {*ignored}:
         signal.signal(number, forward)
     files = [int(file) for file in os.listdir("/proc/self/fd")]
     files = [file for file in files if is_open(file)]
@@ -88,7 +89,8 @@ def main() -> None:
     connection.connect(f"{HERE}/socket")
     umask = os.umask(0o077)
     job = {"command": [name, *arguments], "folder": os.getcwd(), "env": env, "umask": umask}
-    socket.send_fds(connection, [json.dumps(job | {"files": files}).encode()], files)
+    job |= {"files": files, "ignored": ignored}
+    socket.send_fds(connection, [json.dumps(job).encode()], files)
     child = int(connection.recv(100))
     for file in files:  # or a reader of this program's output would wait for this process, too
         os.close(file)
