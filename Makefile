@@ -36,8 +36,8 @@ eval: checkpoint.pt
 test: $(READY)
 	$(BIN)/pytest -n auto --dist worksteal
 
-# Without the tests that start a program, a browser or several ranks, those of the documentation's
-# commands and those in tests/torture: for every edit, where `make test` is for every commit.
+# Without the tests that start a program, a browser or several ranks or take some seconds, those of
+# the documentation and those in tests/torture: for every edit, as `make test` for every commit.
 test-quick: $(READY)
 	$(BIN)/pytest -n auto --dist worksteal -m "not slow and not torture"
 

@@ -65,6 +65,7 @@ def loaded_by(code: str) -> set[str]:
     return set(done.stdout.split())
 
 
+@pytest.mark.slow
 def test_what_answers_at_once_does_not_import_torch() -> None:
     """In one interpreter: what one of them imported would still be there at the end."""
     code = """
@@ -99,6 +100,7 @@ for program in ("train", "evaluate", "predict", "compare", "export"):
     assert not {"torch", "torchvision", "numpy", "scipy", "PIL", "matplotlib"} & modules
 
 
+@pytest.mark.slow
 def test_training_on_mnist_imports_neither_torchvision_nor_the_compiler(
     mnist_dir: Path, tmp_path: Path
 ) -> None:

@@ -13,6 +13,8 @@ import pytest
 from tests.helpers import copied_package
 from tests.helpers.fork_server import ForkServer
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 IGNORED = shutil.ignore_patterns("__pycache__")
 

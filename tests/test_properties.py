@@ -25,6 +25,8 @@ from mnist_cli.prediction.decode import read_image
 from mnist_cli.runtime.files import write_atomic
 from tests.torture.amount import count
 
+pytestmark = pytest.mark.slow
+
 quick = settings(
     max_examples=count(50, 500),
     deadline=None,

@@ -112,6 +112,7 @@ def test_batch_mode_tells_what_it_will_do_and_reports_every_update(call: Caller)
     assert done.err.count("Step [1/1]") == 3
 
 
+@pytest.mark.slow
 def test_full_batch_softmax_regression_has_its_known_trajectory(call: Caller) -> None:
     """From zero, gradient descent on a convex loss: ln 10, then down, however it is chunked."""
     fixed = [

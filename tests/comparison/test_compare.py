@@ -22,6 +22,8 @@ from mnist_cli.output.html import compare as compare_page
 from mnist_cli.training.train import train
 from tests.helpers.comparisons import of, run
 
+pytestmark = pytest.mark.slow
+
 
 def sentences(found: Conclusions | None) -> list[str]:
     return [sentence(finding).text for finding in found.findings] if found else []

@@ -167,6 +167,7 @@ def data(asked: CompareConfig) -> SharedData:
     return SharedData(train, val, test, ThreadPool(), lambda: 0.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [
@@ -245,6 +246,7 @@ def test_every_record_is_json_lines_that_name_their_events(asked: CompareConfig)
     assert [start.finished_before for start in starts] == [True] * 3
 
 
+@pytest.mark.slow
 def test_a_comparison_that_a_signal_ended_anywhere_goes_on(
     asked: CompareConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -56,6 +56,7 @@ def test_an_experiment_is_a_valid_config(name: str) -> None:
 SHORT = "--model linear --batch-sizes full --subset 300 --seeds 1 --updates 2".split()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", COMPARISONS)
 def test_an_experiment_compares(name: str, call: Caller) -> None:
     options = (*SHORT, "--val-size", "100", "--probe-samples", "50")

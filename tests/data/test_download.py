@@ -61,6 +61,7 @@ def test_a_dead_mirror_is_passed_over(
     assert capfd.readouterr() == ("", "")  # no terminal: neither data nor a bar
 
 
+@pytest.mark.slow
 def test_the_real_files_come_through_whole(
     tmp_path: Path,
     mirrors: Mirrors,
@@ -175,6 +176,7 @@ def test_without_torchvision_the_error_says_so(
         load_dataset("kmnist", tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", ["", ".gz"])
 def test_files_in_place_are_used_without_a_network(
     tmp_path: Path, few_raw: dict[str, bytes], ending: str, monkeypatch: pytest.MonkeyPatch
@@ -264,6 +266,7 @@ sys.exit(any([os.waitpid(child, 0)[1] for child in children]))
 """
 
 
+@pytest.mark.slow
 def test_programs_that_start_at_once_all_get_the_data(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", FOUR_AT_ONCE, tmp_path / "data"],

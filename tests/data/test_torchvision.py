@@ -11,6 +11,8 @@ from mnist_cli.data.datasets import Dataset, load_dataset
 from mnist_cli.data.download import import_datasets
 from tests.data.conftest import Mirrors
 
+pytestmark = pytest.mark.slow
+
 
 def test_torchvision_is_imported_only_when_it_is_needed() -> None:
     program = (

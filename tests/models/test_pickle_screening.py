@@ -239,6 +239,7 @@ def test_repeated_texts_do_not_add_up_to_gigabytes() -> None:
         screen(program(b"]" + once.replace(b"q\x00", b"q\x01").replace(b"h\x00", b"h\x01") + b"."))
 
 
+@pytest.mark.slow
 def test_a_history_never_grows_too_long_to_be_read(trained: Path, tmp_path: Path) -> None:
     checkpoint = load_checkpoint(trained)
     state = TrainingState(checkpoint.config, torch.device("cpu"))

@@ -191,6 +191,7 @@ def values(found: EventAccumulator, tag: str) -> dict[int, float]:
     return {point.step: point.value for point in found.Scalars(tag)}
 
 
+@pytest.mark.slow
 def test_tensorboard_reads_what_json_says(call: Caller) -> None:
     probe = ("--probe", "alignment,noise,sharpness", "--probe-samples", "100")
     options = ("--json", "--epochs", "2", "--log-interval", "3", "--val-size", "100", *probe)

@@ -60,6 +60,7 @@ def test_threads_are_set_only_if_a_number_is_given() -> None:
     assert threads_for(torch.device("cuda")) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of glibc")
 def test_glibc_accepts_every_memory_setting() -> None:
     code = "from mnist_cli.runtime.device import keep_freed_memory; print(keep_freed_memory())"

@@ -174,6 +174,7 @@ print("done")
 """
 
 
+@pytest.mark.slow
 def test_killed_before_any_call_the_file_is_the_old_or_the_new_one(tmp_path: Path) -> None:
     """With a real process and SIGKILL; no lock outlives its process."""
     path = tmp_path / "file"

@@ -67,6 +67,7 @@ def peak_mb(mnist_dir: Path, tmp_path: Path, samples: int) -> float:
     return int(done.stdout.splitlines()[-1]) / 1024
 
 
+@pytest.mark.slow
 def test_the_memory_of_batch_mode_hardly_grows_with_the_set(
     mnist_dir: Path, tmp_path: Path
 ) -> None:

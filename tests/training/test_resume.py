@@ -28,6 +28,7 @@ from tests.helpers.trainings import Configure, SignalAt, end_of, steps
 from tests.torture.amount import count
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [
@@ -180,6 +181,7 @@ def without_times(events: list[Event]) -> list[dict[str, Any]]:
     return [{k: v for k, v in to_dict(e).items() if k not in times} for e in events if e.lasting]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [
@@ -313,6 +315,7 @@ def test_a_config_with_defaults_resumes_a_set_smaller_than_the_default_batch(
     assert end_of(config, resume=load_checkpoint(config.output)).update == 2
 
 
+@pytest.mark.slow
 def test_probes_at_the_update_of_a_checkpoint_are_not_repeated(small: Configure) -> None:
     def probed(events: Iterable[Event]) -> list[int]:
         return [event.update for event in events if isinstance(event, ProbeEvent)]

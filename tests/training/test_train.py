@@ -37,6 +37,7 @@ def test_events_come_in_order_and_agree(small: Configure) -> None:
     assert [e.seconds for e in events] == sorted(e.seconds for e in events)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["mlp", "cnn"])
 def test_the_same_seed_gives_the_same_weights(model: str, small: Configure) -> None:
     torch.manual_seed(1)
@@ -46,6 +47,7 @@ def test_the_same_seed_gives_the_same_weights(model: str, small: Configure) -> N
     assert end_of(small(model=model, seed=1)).weights_sha256 != first
 
 
+@pytest.mark.slow
 def test_batch_mode_has_one_trajectory_whatever_the_micro_batch_size(small: Configure) -> None:
     def losses(micro: int) -> list[float]:
         config = small(mode="batch", model="lenet", epochs=4, micro_batch_size=micro)

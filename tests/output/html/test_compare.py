@@ -20,6 +20,8 @@ from mnist_cli.output.html import compare as compare_page
 from mnist_cli.training.probes import alignment
 from tests.helpers.browsing import VIEWS, OpenPage, check_self_contained
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def results(few_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Results:

@@ -207,6 +207,7 @@ def test_without_anything_to_draw_nothing_is_written(call: Caller) -> None:
     assert not list(call.folder.glob("*.[sh]*"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("panel", "ending"),
     [("confusion", "svg"), ("calibration", "png"), ("mistakes", "png"), ("history", "svg")],

@@ -43,6 +43,7 @@ def independent_noise(samples: Split) -> tuple[float, float]:
     return float(square_norms.mean() - mean.square().sum()), float(mean.square().sum())
 
 
+@pytest.mark.slow
 def test_the_exact_noise_of_softmax_regression_at_zero_is_that_of_its_formula(
     mnist: Dataset,
 ) -> None:
@@ -56,6 +57,7 @@ def test_the_exact_noise_of_softmax_regression_at_zero_is_that_of_its_formula(
     assert found.scale == pytest.approx(trace / gradient_square, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_the_two_batch_estimate_agrees_with_the_exact_noise_within_three_standard_errors(
     mnist: Dataset,
 ) -> None:
@@ -80,6 +82,7 @@ def test_the_two_batch_estimate_agrees_with_the_exact_noise_within_three_standar
     assert abs(total - trace / gradient_square) < 3 * error
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_square_norms_are_those_of_one_backward_pass_a_sample(
@@ -141,6 +144,7 @@ def test_the_sharpness_is_the_largest_eigenvalue_of_the_whole_hessian(few: Split
     assert found.iterations < 40
 
 
+@pytest.mark.slow
 def test_batches_stray_as_far_as_the_noise_says(mnist: Dataset) -> None:
     """E|g_B - G|² = tr Σ / B · (N - B) / (N - 1) without replacement."""
     samples = Split(*mnist.train[:2000])
@@ -200,6 +204,7 @@ def probed(events: Iterable[Event]) -> list[dict[str, Any]]:
     return [{k: v for k, v in event.items() if k != "seconds"} for event in found]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("few_draws")
 def test_probing_changes_nothing_of_the_training(small: Configure) -> None:
     plain = end_of(small(model="linear"))
@@ -216,6 +221,7 @@ def test_probing_changes_nothing_of_the_training(small: Configure) -> None:
     assert not any(key == "arm" for event in found for key in event)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("few_draws")
 def test_a_resumed_training_probes_what_an_uninterrupted_one_does(small: Configure) -> None:
     config = small(**PROBED)
