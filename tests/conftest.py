@@ -205,11 +205,25 @@ def small(few_dir: Path, tmp_path: Path) -> Configure:
     return make
 
 
+@pytest.fixture(scope="session")
+def digits(mnist: Dataset) -> dict[str, bytes]:
+    """Return the first 300 test images, which are more than one batch, as PNG files."""
+    images = [Image.fromarray(pixels) for pixels in mnist.test.images[:300].numpy()]
+    return {f"{number}.png": encoded(image, "PNG") for number, image in enumerate(images)}
+
+
 @pytest.fixture
-def files(shell: Shell, mnist: Dataset) -> list[str]:
-    """Return the names of the first 300 test images, which are more than one batch."""
-    names = [f"{number}.png" for number in range(300)]
-    for name, pixels in zip(names, mnist.test.images, strict=False):
-        image = Image.frombytes("L", (28, 28), bytes(pixels.flatten().tolist()))
-        (shell.folder / name).write_bytes(encoded(image, "PNG"))
+def many_files(tmp_path: Path, digits: dict[str, bytes]) -> list[str]:
+    """Return the names of 300 images in the folder of the programs."""
+    for name, content in digits.items():
+        (tmp_path / name).write_bytes(content)
+    return [*digits]
+
+
+@pytest.fixture
+def files(tmp_path: Path, digits: dict[str, bytes]) -> list[str]:
+    """Return the names of ten images in the folder of the programs."""
+    names = [*digits][:10]
+    for name in names:
+        (tmp_path / name).write_bytes(digits[name])
     return names

@@ -224,7 +224,7 @@ class Server:
         connection.close()
         self.uses -= 1
         if not self.uses:
-            sys.exit()
+            os._exit(0)
 
     def tell(self, connection: socket.socket, ended: int) -> None:
         """Send the exit code of a process that has ended; it stays a zombie."""

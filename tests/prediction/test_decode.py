@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -39,44 +40,33 @@ for name in rest:
 """
 
 
-@pytest.fixture(scope="module")
-def hostile(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, object]]:
-    """Return the outcome of each malicious file, and the memory it took in another process."""
-    folder = tmp_path_factory.mktemp("hostile")
-    (folder / "first.png").write_bytes(encoded(Image.new("L", (300, 300)), "PNG"))
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
+def test_a_malicious_file_is_refused_in_one_line_or_read_and_none_takes_300_mb(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "first.png").write_bytes(encoded(Image.new("L", (300, 300)), "PNG"))
     for number, (make, _) in enumerate(HOSTILE.values()):
-        (folder / str(number)).write_bytes(make())
+        (tmp_path / str(number)).write_bytes(make())
     done = subprocess.run(
         [sys.executable, "-c", READER, "first.png", *map(str, range(len(HOSTILE)))],
-        cwd=folder,
+        cwd=tmp_path,
         capture_output=True,
         text=True,
         timeout=120,
         check=True,
     )
     assert done.stderr == ""
-    return dict(zip(HOSTILE, map(json.loads, done.stdout.splitlines()), strict=True))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", HOSTILE)
-def test_a_malicious_file_is_refused_in_one_line_or_read(
-    name: str, hostile: dict[str, dict[str, object]]
-) -> None:
-    message, outcome = HOSTILE[name][1], hostile[name]["outcome"]
-    if message:
-        assert isinstance(outcome, str)
-        assert outcome.startswith("cannot read it: ")
-        assert message in outcome
-        assert "\n" not in outcome
-    else:
-        assert outcome == [28, 28]
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
-def test_no_file_takes_more_than_300_mb(hostile: dict[str, dict[str, object]]) -> None:
-    growths = [float(str(result["growth"])) for result in hostile.values()]
+    results = [json.loads(line) for line in done.stdout.splitlines()]
+    for (name, (_, message)), result in zip(HOSTILE.items(), results, strict=True):
+        outcome = result["outcome"]
+        if message:
+            assert str(outcome).startswith("cannot read it: "), name
+            assert message in outcome, name
+            assert "\n" not in outcome, name
+        else:
+            assert outcome == [28, 28], name
+    growths = [result["growth"] for result in results]
     assert growths == sorted(growths), "it is a peak"
     assert 100 < growths[-1] < 300  # the largest PNG has 200 MB of pixels: less was not measured
 

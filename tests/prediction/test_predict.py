@@ -13,22 +13,22 @@ from tests.helpers.shell import Shell
 
 
 def test_what_was_seen_is_saved_and_no_file_is_replaced(
-    shell: Shell, trained: Path, files: list[str], mnist: Dataset
+    call: Caller, trained: Path, files: list[str], mnist: Dataset
 ) -> None:
-    seen = shell.folder / "seen"
+    seen = call.folder / "seen"
     long = "\N{PILE OF POO}" * 60 + ".png"
     inputs = ["one/a.png", "two/a.jpg", "seen/b.png", "c.png", "d.png", long, "-"]
-    images = [(shell.folder / name).read_bytes() for name in files[: len(inputs)]]
+    images = [(call.folder / name).read_bytes() for name in files[: len(inputs)]]
     for name, image in zip(inputs[:-1], images, strict=False):
-        (shell.folder / name).parent.mkdir(exist_ok=True)
-        (shell.folder / name).write_bytes(image)
+        (call.folder / name).parent.mkdir(exist_ok=True)
+        (call.folder / name).write_bytes(image)
     mine = {"a.png": images[5], "c.png": b"mine", "a-3.jpg": b""}
     for name, content in mine.items():
         (seen / name).write_bytes(content)
     (seen / "d.png").symlink_to("../elsewhere.png")
     names = ["a-2.png", "a-3.png", "b.png", "c-2.png", "d-2.png", f"{long[:50]}.png", "stdin.png"]
     for _ in range(2):  # the second time, it is all there
-        done = shell(
+        done = call(
             "mnist-predict", "--save-seen", "seen", "-q", str(trained), *inputs, stdin=images[-1]
         )
         assert (done.code, done.err) == (0, "")
@@ -38,7 +38,7 @@ def test_what_was_seen_is_saved_and_no_file_is_replaced(
             assert (image.mode, image.size) == ("L", (28, 28))
             assert image.tobytes() == bytes(pixels.flatten().tolist())
     assert {name: (seen / name).read_bytes() for name in mine} == mine
-    assert not (shell.folder / "elsewhere.png").exists()
+    assert not (call.folder / "elsewhere.png").exists()
 
 
 @pytest.mark.parametrize(
@@ -55,17 +55,17 @@ def test_a_folder_that_cannot_be_used_is_told_in_a_line(
     checkpoint: str,
     code: int,
     words: str,
-    shell: Shell,
+    call: Caller,
     trained: Path,
     files: list[str],
 ) -> None:
-    (shell.folder / "a\nb").mkdir()
-    (shell.folder / "a\nb" / "seen.png").mkdir()
+    (call.folder / "a\nb").mkdir()
+    (call.folder / "a\nb" / "seen.png").mkdir()
     given = checkpoint.format(trained)
-    done = shell("mnist-predict", "--save-seen", folder, given, files[0])
+    done = call("mnist-predict", "--save-seen", folder, given, files[0])
     assert (done.code, done.out, len(done.err.splitlines())) == (code, "", 1)
     assert words in done.err
-    assert not (shell.folder / "new").exists()
+    assert not (call.folder / "new").exists()
 
 
 def test_a_link_to_itself_is_no_image(call: Caller, trained: Path) -> None:
@@ -76,11 +76,11 @@ def test_a_link_to_itself_is_no_image(call: Caller, trained: Path) -> None:
 
 @pytest.mark.parametrize("columns", [60, 20])
 def test_it_draws_what_was_seen_within_the_terminal(
-    columns: int, shell: Shell, trained: Path, files: list[str], mnist: Dataset
+    columns: int, call: Caller, trained: Path, files: list[str], mnist: Dataset
 ) -> None:
     env = {"COLUMNS": str(columns)}
     options = ["--show", "--uncertain-below", "0", str(trained)]
-    done = shell("mnist-predict", *options, *files[:2], env=env)
+    done = call("mnist-predict", *options, *files[:2], env=env)
     assert len(done.out.splitlines()) == 2
     lines = done.err.splitlines()
     assert max(map(len, lines)) <= columns
@@ -91,11 +91,11 @@ def test_it_draws_what_was_seen_within_the_terminal(
     drawn = half_blocks(mnist.test.images[0].numpy(), colour=False)
     for line, picture in zip(lines, drawn, strict=False):
         assert line[:28].rstrip() == picture.plain[:columns].rstrip()
-    coloured = shell("mnist-predict", *options, files[0], env={**env, "FORCE_COLOR": "1"})
+    coloured = call("mnist-predict", *options, files[0], env={**env, "FORCE_COLOR": "1"})
     assert "▀" in coloured.err
     assert "\x1b" not in coloured.out
     env |= {"FORCE_COLOR": "1", "NO_COLOR": "1"}
-    plain = shell("mnist-predict", *options, files[0], env=env).err
+    plain = call("mnist-predict", *options, files[0], env=env).err
     assert re.sub(r"\x1b\[\d*m", "", plain).splitlines() == lines[: len(lines) // 2]
 
 
