@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import time
 
 import pytest
 
@@ -45,10 +44,8 @@ def test_a_signal_ends_the_run_after_its_state_was_saved(
     assert process.stderr
     while "Step [3/10]" not in process.stderr.readline():
         pass
-    sent = time.monotonic()
     process.send_signal(number)
     out, err = process.communicate(timeout=60)
-    assert time.monotonic() - sent < 20  # an update and a save take milliseconds; loaded machines
     assert (process.returncode, out) == (code, "")
     assert "interrupted at update" in err
     assert "mnist-train --resume checkpoint.pt" in err
@@ -60,9 +57,9 @@ def test_a_signal_before_the_training_acts_at_once(shell: Shell) -> None:
     process = subprocess.Popen(
         ["mnist-train", "--resume", "fifo"], cwd=shell.folder, env=shell.env, stderr=subprocess.PIPE
     )
-    time.sleep(4)  # imports; then it waits for somebody to write to the pipe
-    process.send_signal(signal.SIGTERM)
-    _, err = process.communicate(timeout=60)
+    with (shell.folder / "fifo").open("wb"):  # once the program has opened it, to read
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (143, b"")
 
 

@@ -108,12 +108,12 @@ def test_help_into_a_closed_pipe_exits_with_141(shell: Shell) -> None:
 
 
 def test_no_colour_reaches_a_pipe_even_by_force(shell: Shell) -> None:
-    for name in ("FORCE_COLOR", "GITHUB_ACTIONS", "PY_COLORS"):
-        assert "\x1b" not in shell("mnist-train", "--help", env={name: "1"}).out
+    force = dict.fromkeys(("FORCE_COLOR", "GITHUB_ACTIONS", "PY_COLORS"), "1")
+    assert "\x1b" not in shell("mnist-train", "--help", env=force).out
 
 
 def test_several_epochs_into_a_pipe_are_one_checkpoint(shell: Shell) -> None:
-    script = "mnist-train -q --epochs 3 -o >(cat > piped.pt); sleep 1; mnist-eval piped.pt"
+    script = "mnist-train -q --epochs 3 -o >(cat > piped.pt); wait $!; mnist-eval piped.pt"
     assert shell.bash(script, env=SMALL).code == 0
     assert shell.bash("mnist-train -q -o /dev/stdout | mnist-eval -", env=SMALL).code == 0
 

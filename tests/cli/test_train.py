@@ -240,6 +240,7 @@ def test_a_damaged_data_file_is_an_error_of_data(call: Caller, mnist_dir: Path) 
 
 def test_a_bug_shows_a_traceback_and_exits_with_1(shell: Shell) -> None:
     code = (
+        "# forked\n"
         "import sys, mnist_cli.training.train as run\n"
         "def broken(*_): raise ZeroDivisionError('a bug')\n"
         "run.train = broken\n"

@@ -9,7 +9,6 @@ import logging
 import lzma
 import os
 import socket
-import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -23,6 +22,7 @@ from mnist_cli.data.datasets import Dataset, load_dataset, load_test
 from mnist_cli.data.download import import_datasets, unpack
 from mnist_cli.errors import DataError
 from tests.data.conftest import Answer, Mirrors
+from tests.helpers.shell import Done, Shell
 
 FILES = CATALOGUE["kmnist"].files
 
@@ -59,22 +59,6 @@ def test_a_dead_mirror_is_passed_over(
     assert_is_few(load_dataset("kmnist", tmp_path), few_raw)
     assert len(kmnist.requests) == asked  # the second time, nothing was missing
     assert capfd.readouterr() == ("", "")  # no terminal: neither data nor a bar
-
-
-@pytest.mark.slow
-def test_the_real_files_come_through_whole(
-    tmp_path: Path,
-    mirrors: Mirrors,
-    mnist_raw: dict[str, bytes],
-    mnist: Dataset,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    theirs = import_datasets().KMNIST
-    monkeypatch.setattr(theirs, "resources", mirrors.publish("all", mnist_raw))
-    monkeypatch.setattr(theirs, "mirrors", [f"{mirrors.url}/all/"])
-    dataset = load_dataset("kmnist", tmp_path)
-    assert torch.equal(dataset.train.images, mnist.train.images)
-    assert torch.equal(dataset.test.labels, mnist.test.labels)
 
 
 def test_qmnist_gets_both_its_splits(
@@ -247,35 +231,27 @@ def test_a_damaged_gz_is_found(copy: Path, mnist_raw: dict[str, bytes], damage: 
     assert str(copy / f"{name}.gz") in str(raised.value)
 
 
-FOUR_AT_ONCE = """
-import os, sys, time
+FOUR_AT_ONCE = """\
+# forked
+import os, sys
+from pathlib import Path
 from mnist_cli.data.datasets import load_dataset
 
-wait, start = os.pipe()
+folder = Path(sys.argv[1])
 children = []
-for late in range(4):  # forked after the import of torch, so that they start together
+for late in range(4):  # the second one begins when there is one file, and so on
     child = os.fork()
     if not child:
-        os.close(start)
-        os.read(wait, 1)  # until the parent closes the other end
-        time.sleep(late / 10)  # one unpacks, which takes a second, while the next one looks
-        os._exit(len(load_dataset("mnist", sys.argv[1]).train) != 60_000)
+        while len([*folder.glob("MNIST/raw/*-ubyte")]) < late:
+            os.sched_yield()
+        os._exit(len(load_dataset("mnist", folder).train) != 60_000)
     children.append(child)
-os.close(start)
 sys.exit(any([os.waitpid(child, 0)[1] for child in children]))
 """
 
 
-@pytest.mark.slow
-def test_programs_that_start_at_once_all_get_the_data(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", FOUR_AT_ONCE, tmp_path / "data"],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+def test_programs_that_start_at_once_all_get_the_data(tmp_path: Path, shell: Shell) -> None:
+    assert shell("python", "-c", FOUR_AT_ONCE, str(tmp_path / "data")) == Done(0, "", "")
     assert everything_below(tmp_path / "data") == UNPACKED
     for name, digest in MNIST_SHA256.items():
         contents = (tmp_path / "data" / "MNIST" / "raw" / name).read_bytes()
@@ -283,21 +259,17 @@ def test_programs_that_start_at_once_all_get_the_data(tmp_path: Path) -> None:
 
 
 def test_a_folder_with_gz_files_is_used_as_it_is(
-    tmp_path: Path,
-    mnist: Dataset,
-    mnist_raw: dict[str, bytes],
-    monkeypatch: pytest.MonkeyPatch,
+    copy: Path, mnist: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    raw = tmp_path / "MNIST" / "raw"
-    raw.mkdir(parents=True)
-    for name, contents in mnist_raw.items():
-        (raw / f"{name}.gz").write_bytes(gzip.compress(contents, compresslevel=1))
-    before = everything_below(tmp_path)
+    for path in [*copy.glob("*labels*"), *copy.glob("t10k*images*")]:
+        path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes(), 1))
+        path.unlink()
+    before = everything_below(copy)
     monkeypatch.setattr(
         "mnist_cli.data.datasets.unpack", lambda *_: pytest.fail("unpacked what is there")
     )
-    dataset = load_dataset("mnist", tmp_path)
-    assert everything_below(tmp_path) == before
+    dataset = load_dataset("mnist", copy.parents[1])
+    assert everything_below(copy) == before
     for loaded, expected in ((dataset.train, mnist.train), (dataset.test, mnist.test)):
         assert torch.equal(loaded.images, expected.images)
         assert torch.equal(loaded.labels, expected.labels)

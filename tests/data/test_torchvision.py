@@ -1,7 +1,5 @@
 """Tests of torchvision: imported late, and with the same folders."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -10,13 +8,16 @@ import torch
 from mnist_cli.data.datasets import Dataset, load_dataset
 from mnist_cli.data.download import import_datasets
 from tests.data.conftest import Mirrors
+from tests.helpers.shell import Done, Shell
 
 pytestmark = pytest.mark.slow
 
 
-def test_torchvision_is_imported_only_when_it_is_needed() -> None:
+def test_torchvision_is_imported_only_when_it_is_needed(shell: Shell) -> None:
     program = (
-        "import sys, mnist_cli.data\n"
+        "# forked\n"
+        "import sys, warnings\n"
+        "warnings.simplefilter('error')\n"
         "assert 'torchvision' not in sys.modules\n"
         "from mnist_cli.data.download import import_datasets\n"
         "assert 'torchvision' not in sys.modules\n"
@@ -24,14 +25,7 @@ def test_torchvision_is_imported_only_when_it_is_needed() -> None:
         "import torchvision\n"
         "assert datasets.MNIST is torchvision.datasets.MNIST\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", program],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert shell("python", "-c", program) == Done(0, "", "")
 
 
 def assert_same_as_torchvision(root: Path, ours: Dataset) -> None:

@@ -14,7 +14,7 @@ from mnist_cli.events import Event
 from mnist_cli.output.renderers import LogFile, json_line
 from mnist_cli.training.train import train
 from tests.helpers.calling import Caller
-from tests.helpers.shell import SMALL, Shell
+from tests.helpers.shell import SMALL, Done, Shell
 from tests.helpers.trainings import Configure, objects
 
 
@@ -163,6 +163,7 @@ def test_a_training_does_not_die_of_its_log(call: Caller) -> None:
 def test_a_log_that_is_full_ends_with_a_whole_line(shell: Shell) -> None:
     """The limit on the size of files stands for a disk that fills up."""
     code = (
+        "# forked\n"
         "import resource, signal, sys\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "from mnist_cli.output.renderers import LogFile\n"
@@ -191,13 +192,12 @@ def values(found: EventAccumulator, tag: str) -> dict[int, float]:
     return {point.step: point.value for point in found.Scalars(tag)}
 
 
-@pytest.mark.slow
-def test_tensorboard_reads_what_json_says(call: Caller) -> None:
+def test_tensorboard_reads_what_json_says(shell: Shell) -> None:
     probe = ("--probe", "alignment,noise,sharpness", "--probe-samples", "100")
     options = ("--json", "--epochs", "2", "--log-interval", "3", "--val-size", "100", *probe)
-    done = call.train(*options, "--tensorboard", "curves/of/mine")
+    done = shell.train(*options, "--tensorboard", "curves/of/mine")
     assert done.code == 0, done.err
-    (folder,) = (call.folder / "curves" / "of" / "mine").iterdir()
+    (folder,) = (shell.folder / "curves" / "of" / "mine").iterdir()
     assert folder.name.endswith("-linear-mini-batch-64")
     assert f"Writing curves to curves/of/mine/{folder.name}" in done.err
     found, events = curves(folder), objects(done.out)
@@ -233,6 +233,7 @@ def test_tensorboard_has_the_hyperparameters_of_a_run(call: Caller) -> None:
 def test_a_training_does_not_die_of_curves_that_a_full_disk_takes_no_more(shell: Shell) -> None:
     """The limit on the size of files stands for a disk that fills up."""
     code = (
+        "# forked\n"
         "import resource, signal, sys\n"
         "from pathlib import Path\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
@@ -265,8 +266,15 @@ def test_runs_have_folders_of_their_own(call: Caller) -> None:
 
 
 def test_nothing_of_tensorboard_reaches_the_user(shell: Shell) -> None:
-    done = shell("mnist-train", "-q", "--tensorboard", "runs", env={**SMALL, "PYTHONWARNINGS": "d"})
-    assert (done.code, done.out, done.err) == (0, "checkpoint.pt\n", "")
+    code = (
+        "# forked\n"
+        "import sys, warnings\n"
+        "from mnist_cli.cli.train import main\n"
+        "warnings.simplefilter('default')\n"
+        "sys.argv = ['mnist-train', '-q', '--tensorboard', 'runs']\n"
+        "main()"
+    )
+    assert shell("python", "-c", code, env=SMALL) == Done(0, "checkpoint.pt\n", "")
 
 
 def test_without_the_package_the_error_names_the_way_to_it(

@@ -17,7 +17,7 @@ from mnist_cli.events import End, Epoch, Event, Progress, Start, Step
 from mnist_cli.output.train_display import LossCurve, human_renderer, sparkline
 from tests.helpers.shell import SMALL, Shell
 
-ROWS = 100  # more than a run here prints: nothing scrolls away
+ROWS = 50  # more than a run here prints: nothing scrolls away
 
 # The training, in which something happens after the first drawing: at no other moment, however
 # busy the machine.

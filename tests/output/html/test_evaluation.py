@@ -109,7 +109,7 @@ def test_the_page_works_in_a_browser(
 ) -> None:
     path = tmp_path / "report.html"
     path.write_text(evaluation_page.render(found))
-    opened = OpenPage(browser, path, viewport={"width": width, "height": 800}, color_scheme=scheme)
+    opened = OpenPage(browser, path, width, scheme)
     view = opened.view
     items = view.locator("#mistakes li")
     at_first = items.count()
@@ -147,7 +147,7 @@ def test_an_epoch_is_never_divided(
     opened = OpenPage(browser, path)
     assert opened.view.locator("#loss text").all_text_contents()[-2:] == ["1", "epoch"]
     assert opened.view.locator("#accuracy").inner_text() == "Nothing to show."
-    opened.context.close()
+    opened.close()
     # A legend of nothing would be a warning of matplotlib, which is an error here.
     assert evaluation_figure.draw(other, "history.svg", "auto")
 
@@ -222,13 +222,13 @@ def test_a_figure_is_what_its_name_says_and_always_the_same(
     assert evaluation_figure.panel_of("x.svg", "auto") == "confusion"
 
 
-def test_without_matplotlib_a_figure_is_a_usage_error(shell: Shell, trained: Path) -> None:
-    code = (
-        "import sys; sys.modules['matplotlib'] = None; "
-        f"sys.argv = ['mnist-eval', {str(trained)!r}, '--plot', 'a.svg']; "
-        "from mnist_cli.cli.evaluate import main; main()"
-    )
-    done = shell(sys.executable, "-c", code)
+def test_without_matplotlib_a_figure_is_a_usage_error(
+    call: Caller, trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    for name in ("evaluation", "style"):
+        monkeypatch.delitem(sys.modules, f"mnist_cli.output.figures.{name}", raising=False)
+    done = call("mnist-eval", str(trained), "--plot", "a.svg")
     assert (done.code, done.out) == (2, "")
     assert "pip install 'mnist_cli[plot]'" in done.err
 
