@@ -23,20 +23,8 @@ def test_it_prints_the_test_accuracy_alone(call: Caller, trained: Path) -> None:
 
 def test_json_has_the_keys_of_the_contract(call: Caller, trained: Path) -> None:
     event = json.loads(call("mnist-eval", "--json", str(trained)).out)
-    assert set(event) == {
-        "event",
-        "schema",
-        "checkpoint",
-        "split",
-        "samples",
-        "correct",
-        "accuracy",
-        "loss",
-        "per_class",
-        "confusion",
-        "weights_sha256",
-        "seconds",
-    }
+    keys = "event schema checkpoint split samples correct accuracy loss per_class confusion"
+    assert set(event) == {*keys.split(), "weights_sha256", "seconds"}
     assert (event["event"], event["schema"], event["split"]) == ("eval", 1, "test")
     assert event["samples"] == 1000
     assert event["accuracy"] == event["correct"] / 1000
@@ -83,14 +71,15 @@ def test_an_accuracy_below_the_wanted_one_exits_with_5(call: Caller, trained: Pa
     ],
 )
 def test_what_is_not_a_checkpoint_exits_with_4(
-    content: bytes | None, message: str, call: Caller
+    content: bytes | None, message: str, call: Caller, files: list[str]
 ) -> None:
     if content is not None:
         (call.folder / "x.pt").write_bytes(content)
-    done = call("mnist-eval", "x.pt")
-    assert (done.code, done.out) == (4, "")
-    assert message in done.err
-    assert len(done.err.splitlines()) == 1
+    for command in (("mnist-eval", "x.pt"), ("mnist-predict", "x.pt", files[0])):
+        done = call(*command)
+        assert (done.code, done.out) == (4, "")
+        assert message in done.err
+        assert len(done.err.splitlines()) == 1
 
 
 def test_a_checkpoint_on_stdin(call: Caller, trained: Path) -> None:

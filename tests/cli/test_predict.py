@@ -40,15 +40,8 @@ def test_the_digits_are_those_of_the_network(
         expected.float(), atol=1e-5
     )
     for event in events:
-        assert set(event) == {
-            "event",
-            "seconds",
-            "path",
-            "digit",
-            "probability",
-            "probabilities",
-            "uncertain",
-        }
+        keys = "event seconds path digit probability probabilities uncertain"
+        assert set(event) == {*keys.split()}
         assert event["event"] == "prediction"
         assert event["probability"] == max(event["probabilities"])
         assert event["digit"] == event["probabilities"].index(event["probability"])
@@ -107,17 +100,6 @@ def test_usage_errors_exit_with_2(
     assert len(done.err.splitlines()) == 1
 
 
-@pytest.mark.parametrize("content", [b"PK\x03\x04", None])
-def test_what_is_not_a_checkpoint_exits_with_4(
-    content: bytes | None, call: Caller, files: list[str]
-) -> None:
-    if content is not None:
-        (call.folder / "x.pt").write_bytes(content)
-    done = call("mnist-predict", "x.pt", files[0])
-    assert (done.code, done.out) == (4, "")
-    assert len(done.err.splitlines()) == 1
-
-
 def test_a_path_cannot_break_its_line(call: Caller, trained: Path, files: list[str]) -> None:
     image = (call.folder / files[0]).read_bytes()
     name = "a\tb\nc\rd\\e ü\x1b[31m\u2028\x9b.png"
@@ -149,13 +131,6 @@ def test_a_reader_that_goes_away_ends_it_quietly(
     done = shell.bash(f"mnist-predict {trained} {many_files[0]} >/dev/full")
     assert done.code == 7
     assert "No space left" in done.err
-
-
-def test_it_is_a_subcommand_with_a_help_page(call: Caller) -> None:
-    done = call("python", "-m", "mnist_cli", "predict", "--help")
-    assert done.code == 0
-    for part in ("CHECKPOINT", "IMAGE", "Exit codes", "--json", "mnist-predict"):
-        assert part in done.out
 
 
 BLANK = encoded(Image.new("L", (90, 60), 255), "PNG")

@@ -41,59 +41,20 @@ def test_json_lines_have_the_keys_of_the_contract(call: Caller) -> None:
     assert [event["event"] for event in events] == ["start", "step", "step", "epoch", "end"]
     assert all(isinstance(event["seconds"], float) for event in events)
     start, step, _, epoch, end = events
-    assert set(start) >= {
-        "event",
-        "seconds",
-        "schema",
-        "version",
-        "mode",
-        "samples",
-        "batch_size",
-        "updates_per_epoch",
-        "updates",
-        "parameters",
-        "device",
-        "world_size",
-        "config",
+    expected = {
+        "start": "schema version mode samples batch_size updates_per_epoch updates parameters"
+        " device world_size config threads first_update samples_seen",
+        "step": "epoch step update samples_seen loss lr",
+        "epoch": "epoch update samples_seen train_loss train_accuracy test_loss test_accuracy"
+        " val_loss val_accuracy",
+        "end": "reason checkpoint epoch update samples_seen test_accuracy train_seconds"
+        " weights_sha256",
     }
+    for event in (start, step, epoch, end):
+        assert set(event) == {"event", "seconds", *expected[event["event"]].split()}
     assert start["schema"] == 1
     assert start["config"]["model"] == "linear"
     assert None not in (start["config"]["lr"], start["config"]["optimizer"])
-    assert set(step) == {
-        "event",
-        "seconds",
-        "epoch",
-        "step",
-        "update",
-        "samples_seen",
-        "loss",
-        "lr",
-    }
-    assert set(epoch) == {
-        "event",
-        "seconds",
-        "epoch",
-        "update",
-        "samples_seen",
-        "train_loss",
-        "train_accuracy",
-        "test_loss",
-        "test_accuracy",
-        "val_loss",
-        "val_accuracy",
-    }
-    assert set(end) == {
-        "event",
-        "seconds",
-        "reason",
-        "checkpoint",
-        "epoch",
-        "update",
-        "samples_seen",
-        "test_accuracy",
-        "train_seconds",
-        "weights_sha256",
-    }
     assert (end["reason"], end["checkpoint"]) == ("completed", "checkpoint.pt")
 
 
@@ -112,33 +73,13 @@ def test_batch_mode_tells_what_it_will_do_and_reports_every_update(call: Caller)
     assert done.err.count("Step [1/1]") == 3
 
 
-@pytest.mark.slow
 def test_full_batch_softmax_regression_has_its_known_trajectory(call: Caller) -> None:
     """From zero, gradient descent on a convex loss: ln 10, then down, however it is chunked."""
-    fixed = [
-        "--model",
-        "linear",
-        "--mode",
-        "batch",
-        "--optimizer",
-        "sgd",
-        "--momentum",
-        "0",
-        "--weight-decay",
-        "0",
-        "--schedule",
-        "constant",
-        "--lr",
-        "0.01",
-        "--epochs",
-        "6",
-        "--json",
-        "-q",
-        "--micro-batch-size",
-    ]
+    fixed = "--model linear --mode batch --optimizer sgd --momentum 0 --weight-decay 0"
+    fixed += " --schedule constant --lr 0.01 --epochs 6 --json -q --micro-batch-size"
     runs = []
-    for micro in ("1000", "7777", "60000"):
-        out = call("mnist-train", *fixed, micro).out
+    for micro in ("1000", "777", "8000"):
+        out = call("mnist-train", *fixed.split(), micro).out
         runs.append([e["loss"] for e in objects(out) if e["event"] == "step"])
     assert runs[0][0] == pytest.approx(math.log(10), abs=1e-6)
     assert runs[0] == sorted(runs[0], reverse=True)
@@ -170,9 +111,7 @@ def test_display_options_follow_the_same_precedence(call: Caller) -> None:
     [
         ("--batch-size 0", 2, "--batch-size: must be at least 1, not 0"),
         ("--batch-size 70000", 2, "--batch-size 70000 is more than the 640 training samples"),
-        ("--batch-sise 64", 2, "No such option: --batch-sise; did you mean --batch-size"),
         ("--mode batch --batch-size 64", 2, "--batch-size 64 contradicts --mode batch"),
-        ("--mode bach", 2, "did you mean 'batch'?"),
         ("--config no-such-preset", 2, "no such preset"),
         ("--config no/such.toml", 2, "No such file"),
         ("--config " + "a" * 300, 2, "File name too long"),
@@ -217,13 +156,6 @@ def test_a_missing_gpu_is_an_error_of_usage(call: Caller) -> None:
     assert "no cuda device" in done.err
 
 
-def test_an_unknown_key_is_an_error_that_names_the_nearest(call: Caller) -> None:
-    (call.folder / "my.toml").write_text("batchsize = 3\n")
-    done = call.train("--config", "my.toml")
-    assert done.code == 2
-    assert "unknown key 'batchsize'; did you mean 'batch_size'?" in done.err
-
-
 def test_a_damaged_data_file_is_an_error_of_data(call: Caller, mnist_dir: Path) -> None:
     raw = call.folder / "data" / "MNIST" / "raw"
     raw.mkdir(parents=True)
@@ -257,10 +189,9 @@ def test_a_bug_shows_a_traceback_and_exits_with_1(shell: Shell) -> None:
 def test_python_m_has_the_same_commands(call: Caller) -> None:
     done = call("python", "-m", "mnist_cli", "train", "-q", env=SMALL)
     assert (done.code, done.out) == (0, "checkpoint.pt\n")
-    done = call("python", "-m", "mnist_cli", "eval", "checkpoint.pt")
-    assert done.out.startswith("Test Accuracy: ")
-    done = call("python", "-m", "mnist_cli", "trian")
-    assert (done.code, "Did you mean 'train'?" in done.err) == (2, True)
+    for command in ("train", "eval", "predict", "compare", "export", "doctor"):
+        done = call("python", "-m", "mnist_cli", command, "--help")
+        assert (done.code, f"python -m mnist_cli {command} " in done.out) == (0, True)
 
 
 def test_an_empty_name_is_not_ignored(call: Caller) -> None:

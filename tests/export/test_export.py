@@ -248,22 +248,6 @@ def test_nothing_binary_goes_to_a_terminal(shell: Shell, trained: Path) -> None:
     assert b"terminal" in done.stderr
 
 
-def test_the_launcher_exports_too(call: Caller, trained: Path) -> None:
-    done = call("python", "-m", "mnist_cli", "export", str(trained), "a.safetensors")
-    assert (done.code, done.out) == (0, "a.safetensors\n")
-
-
-def test_help_teaches(call: Caller) -> None:
-    done = call("mnist-export", "--help", env={"COLUMNS": "200"})
-    for taught in (
-        "mnist-export checkpoint.pt digit.html",
-        "pip install 'mnist_cli[onnx]'",
-        "--format",
-        "0 to 255",
-    ):
-        assert taught in done.out
-
-
 def test_a_checkpoint_without_plausible_accuracy_shows_none(tmp_path: Path) -> None:
     from mnist_cli.export import playground
 

@@ -189,16 +189,6 @@ def test_places_are_checked_first(
     assert len(done.err.splitlines()) == 1
 
 
-def test_a_bad_place_is_found_without_torch(shell: Shell) -> None:
-    code = (
-        "import sys; sys.modules['torch'] = None; "
-        "sys.argv = ['mnist-eval', 'x.pt', '--report', 'a.jpg']; "
-        "from mnist_cli.cli.evaluate import main; main()"
-    )
-    done = shell(sys.executable, "-c", code)
-    assert (done.code, "its ending is not .html" in done.err) == (2, True), done.err
-
-
 def test_without_anything_to_draw_nothing_is_written(call: Caller) -> None:
     call.train("-q", "--max-updates", "5")
     done = call("mnist-eval", "checkpoint.pt", "--plot", "history.svg", "--report", "a.html")
