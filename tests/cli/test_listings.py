@@ -106,12 +106,6 @@ def test_a_listing_makes_nothing_and_is_not_stopped_by_other_options(call: Calle
     assert not list(call.folder.iterdir())
 
 
-def test_two_listings_at_once_are_refused(call: Caller) -> None:
-    done = call("mnist-train", "--list-models", "--list-presets")
-    assert done.code == 2
-    assert "--list-presets and --list-models: ask for one at a time" in done.err
-
-
 def test_the_reference_lists_each_object_with_its_program_and_keys(
     call: Caller, trained: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -127,11 +127,8 @@ def test_what_a_resumed_training_takes_from_its_checkpoint_is_said(
     ("program", "options", "message"),
     [
         (TRAIN, ("--mode", "batch", "--batch-size", "3"), "contradicts --mode batch"),
-        (TRAIN, ("--epochs", "0"), "--epochs: must be at least 1"),
-        (TRAIN, ("--until-accuracy", "0.9"), "add --val-size"),
         (TRAIN, ("--list-models",), "ask for one at a time"),
         (COMPARE, ("--epochs", "1", "--updates", "2"), "contradict each other"),
-        (COMPARE, ("--batch-sizes", "0"), "neither a number of samples"),
     ],
 )
 def test_contradictions_are_told_as_usual(

@@ -97,7 +97,7 @@ def test_flag_then_environment_then_file(call: Caller) -> None:
     )
     start = objects(done.out)[0]
     assert (start["config"]["epochs"], start["batch_size"]) == (1, 64)
-    assert start["config"]["model"] == "linear"
+    assert (start["config"]["model"], start["config"]["seed"]) == ("linear", 0)
 
 
 def test_display_options_follow_the_same_precedence(call: Caller) -> None:

@@ -30,19 +30,6 @@ def from_toml(folder: Path, text: str) -> TrainConfig:
     return build_config(TrainConfig, [toml_file(str(path), PRESETS, TrainConfig, Display)])
 
 
-def test_flag_then_environment_then_file_then_default(tmp_path: Path) -> None:
-    path = tmp_path / "my.toml"
-    path.write_text("batch_size = 3\nepochs = 3\nseed = 3\n")
-    layers = [
-        Source({"batch_size": "1"}, flag),
-        environment({"MNIST_BATCH_SIZE": "2", "MNIST_EPOCHS": "2"}, TrainConfig),
-        toml_file(str(path), PRESETS, TrainConfig),
-    ]
-    config = build_config(TrainConfig, layers)
-    assert (config.batch_size, config.epochs, config.seed) == (1, 2, 3)
-    assert config.log_interval == TrainConfig().log_interval
-
-
 @pytest.mark.parametrize(
     ("name", "text", "value"),
     [

@@ -20,10 +20,7 @@ def section(title: str) -> str:
 # Each of their lines stands for itself; those of other sections follow on one another.
 ALONE = [section("In pipelines"), section("On many processors and machines")]
 PIPELINES = [line for text in ALONE for block in blocks(text, "sh") for line in block.splitlines()]
-
-
-def test_there_are_at_least_five_pipelines() -> None:
-    assert len(PIPELINES) >= 5
+assert len(PIPELINES) >= 5
 
 
 @pytest.mark.parametrize("line", PIPELINES)
@@ -88,7 +85,3 @@ def test_the_page_on_batches_has_a_figure_and_a_command_for_every_experiment() -
         assert re.search(rf"mnist-compare --config {name}.* --plot ", text), name
         assert re.search(rf"!\[[^\]]+\]\(figures/{name}[\w-]*\.svg\)", text), name
     assert not re.search(r"^[A-Z0-9]{4,}$|MEASURED", text, re.M)
-
-
-def test_the_project_names_no_path_of_a_machine_and_no_placeholder() -> None:
-    assert not re.search(r"@[A-Z_]+@", README)

@@ -1,16 +1,11 @@
 """What is kept of a training: the log of its events, and curves for TensorBoard."""
 
-import builtins
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tensorboard.plugins.hparams import metadata
 
-from mnist_cli.errors import UsageError
-from mnist_cli.events import Event
 from mnist_cli.output.renderers import LogFile, json_line
 from mnist_cli.training.train import train
 from tests.helpers.calling import Caller
@@ -18,39 +13,22 @@ from tests.helpers.shell import SMALL, Done, Shell
 from tests.helpers.trainings import Configure, objects
 
 
-def events_of(config: Any) -> list[Event]:
-    return list(train(config))
-
-
-def keep(log: LogFile, events: list[Event]) -> str:
-    with log:
-        for event in events:
-            log.show(event)
-    return Path(log.name).read_text()
-
-
-def test_the_log_has_the_very_lines_of_json(call: Caller) -> None:
-    done = call.train("--json", "-q", "--log-file", "run.jsonl", "--log-interval", "3")
+def test_the_log_has_the_very_lines_of_json_and_is_no_part_of_what_is_trained(
+    call: Caller,
+) -> None:
+    places = ("--log-file", "run.jsonl", "--tensorboard", "runs")
+    done = call.train("--json", "-q", "--log-interval", "3", *places)
     assert (call.folder / "run.jsonl").read_text() == done.out
-    assert [event["event"] for event in objects(done.out)] == [
-        *("start", "step", "step", "step", "epoch", "end")
-    ]
+    start, *rest = objects(done.out)
+    assert [event["event"] for event in rest] == ["step", "step", "step", "epoch", "end"]
+    assert not {"log_file", "tensorboard"} & set(start["config"])
 
 
 def test_beside_a_log_the_streams_are_as_without_one(call: Caller) -> None:
     plain, logged = call.train(), call.train("--log-file", "run.jsonl")
     assert logged.out == plain.out == "checkpoint.pt\n"
     assert len(logged.err.splitlines()) == len(plain.err.splitlines())
-    assert sorted(path.name for path in call.folder.iterdir()) == [
-        "checkpoint.pt",
-        "run.jsonl",
-    ]
-
-
-def test_a_log_is_no_part_of_what_is_trained(call: Caller) -> None:
-    places = ("--log-file", "run.jsonl", "--tensorboard", "runs")
-    start = objects(call.train("--json", "-q", *places).out)[0]
-    assert not {"log_file", "tensorboard"} & set(start["config"])
+    assert {path.name for path in call.folder.iterdir()} == {"checkpoint.pt", "run.jsonl"}
 
 
 def test_each_line_is_in_the_file_before_the_next_event_happens(
@@ -85,26 +63,29 @@ def test_a_new_training_starts_a_new_log_and_a_resumed_one_appends(call: Caller)
 def test_a_line_of_somebody_else_is_kept_whole(small: Configure, tmp_path: Path) -> None:
     path = tmp_path / "run.jsonl"
     path.write_text("a note without an end")
-    events = events_of(small(epochs=1))
-    lasting = [event for event in events if event.lasting]
-    text = keep(LogFile(str(path), appending=True), events)
-    assert text == "a note without an end\n" + "".join(map(json_line, lasting))
+    events = list(train(small(epochs=1)))
+    with LogFile(str(path), appending=True) as log:
+        for event in events:
+            log.show(event)
+    lasting = [json_line(event) for event in events if event.lasting]
+    assert path.read_text() == "a note without an end\n" + "".join(lasting)
 
 
 def test_a_training_that_is_refused_leaves_the_log_of_another_alone(call: Caller) -> None:
-    log = call.folder / "run.jsonl"
-    log.write_text("of another\n")
-    assert call.train("-q", "--batch-size", "70000", "--log-file", "run.jsonl").code == 2
-    assert log.read_text() == "of another\n"
-    assert call.train("-q", "--batch-size", "70000", "--log-file", "new.jsonl").code == 2
-    assert not (call.folder / "new.jsonl").exists()
-
-
-def test_no_clobber_keeps_a_log(call: Caller) -> None:
-    (call.folder / "run.jsonl").write_text("precious\n")
-    done = call.train("-q", "--no-clobber", "--log-file", "run.jsonl")
-    assert (done.code, "--no-clobber keeps it" in done.err) == (7, True)
-    assert (call.folder / "run.jsonl").read_text() == "precious\n"
+    call.train("-q")
+    before = (call.folder / "checkpoint.pt").read_bytes()
+    (call.folder / "run.jsonl").write_text("of another\n")
+    for log, *options, code, message in (
+        ("run.jsonl", "--batch-size", "70000", 2, "--batch-size 70000"),
+        ("new.jsonl", "--batch-size", "70000", 2, "--batch-size 70000"),
+        ("run.jsonl", "--no-clobber", "-o", "new.pt", 7, "--no-clobber keeps it"),
+        ("checkpoint.pt", "--resume", "checkpoint.pt", "-o", "x.pt", 2, "what --resume names"),
+    ):
+        done = call.train("-q", *options, "--log-file", log)
+        assert (done.code, message in done.err) == (code, True), done.err
+    assert {path.name for path in call.folder.iterdir()} == {"checkpoint.pt", "run.jsonl"}
+    assert (call.folder / "run.jsonl").read_text() == "of another\n"
+    assert (call.folder / "checkpoint.pt").read_bytes() == before
 
 
 @pytest.mark.parametrize(
@@ -134,15 +115,6 @@ def test_what_cannot_be_kept_is_told_before_the_training(
     assert (len(done.err.splitlines()), done.out) == (1, "")
     assert [path.name for path in call.folder.iterdir()] == ["my.toml"]
     assert (call.folder / "my.toml").read_text() == "seed = 3\n"
-
-
-def test_the_log_of_a_resumed_training_is_not_its_checkpoint(call: Caller) -> None:
-    call.train("-q")
-    before = (call.folder / "checkpoint.pt").read_bytes()
-    resume = ("--resume", "checkpoint.pt", "-o", "other.pt")
-    done = call("mnist-train", "-q", *resume, "--log-file", "checkpoint.pt")
-    assert (done.code, "is what --resume names" in done.err) == (2, True)
-    assert (call.folder / "checkpoint.pt").read_bytes() == before
 
 
 def test_a_log_on_standard_output_is_that_of_json(call: Caller) -> None:
@@ -182,13 +154,15 @@ def test_a_log_that_is_full_ends_with_a_whole_line(shell: Shell) -> None:
     assert [event["step"] for event in objects(text)] == list(range(text.count("\n")))
 
 
-def curves(folder: Path) -> EventAccumulator:
+def curves(folder: Path) -> Any:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
     accumulator = EventAccumulator(str(folder))
     accumulator.Reload()
     return accumulator
 
 
-def values(found: EventAccumulator, tag: str) -> dict[int, float]:
+def values(found: Any, tag: str) -> dict[int, float]:
     return {point.step: point.value for point in found.Scalars(tag)}
 
 
@@ -218,6 +192,8 @@ def test_tensorboard_reads_what_json_says(shell: Shell) -> None:
 
 
 def test_tensorboard_has_the_hyperparameters_of_a_run(call: Caller) -> None:
+    from tensorboard.plugins.hparams import metadata
+
     call.train("-q", "--tensorboard", "runs", "--lr", "0.25", "--seed", "7")
     (folder,) = (call.folder / "runs").iterdir()
     found = curves(folder)
@@ -278,19 +254,13 @@ def test_nothing_of_tensorboard_reaches_the_user(shell: Shell) -> None:
 
 
 def test_without_the_package_the_error_names_the_way_to_it(
-    monkeypatch: pytest.MonkeyPatch,
+    call: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = builtins.__import__
-
-    def without(name: str, *rest: Any, **more: Any) -> Any:
-        if name.startswith("tensorboard"):
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-        return real(name, *rest, **more)
-
-    monkeypatch.delitem(sys.modules, "mnist_cli.output.tensorboard", raising=False)
-    monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(UsageError, match=r"pip install 'mnist_cli\[tensorboard\]'"):
-        import mnist_cli.output.tensorboard  # noqa: F401
+    for name in [name for name in sys.modules if "tensorboard" in name]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    done = call.train("-q", "--tensorboard", "runs")
+    assert (done.code, "pip install 'mnist_cli[tensorboard]'" in done.err) == (2, True), done.err
 
 
 def test_under_torchrun_one_rank_keeps_the_log(shell: Shell) -> None:
