@@ -1,5 +1,6 @@
 """`mnist-compare` as a user meets it: streams, exit codes, files, interruption."""
 
+import fcntl
 import json
 import os
 import pty
@@ -141,23 +142,25 @@ def test_an_interrupted_comparison_goes_on_by_the_same_command_to_the_same_resul
 
     options = ("--json", "-q", "--epochs", "20", "--batch-sizes", "3,full")
     whole = events(compare(shell, *options, "-o", "whole"))
-    with subprocess.Popen(
+    end, out = os.pipe()
+    fcntl.fcntl(out, fcntl.F_SETPIPE_SZ, 4096)  # it can be only a few events ahead of the reader
+    process = subprocess.Popen(
         [shell.fork_server.folder / "mnist-compare", *options, "-o", "cut"],
         cwd=shell.folder,
         env={**shell.env, **RUNS},
-        stdout=subprocess.PIPE,
+        stdout=out,
         stderr=subprocess.PIPE,
         text=True,
-    ) as process:
-        assert process.stdout
-        assert process.stderr
-        for line in process.stdout:  # two runs have ended, and the third is under way
+    )
+    os.close(out)
+    with os.fdopen(end, "rb", buffering=0) as pipe:
+        for line in pipe:  # two runs have ended, and the third is under way
             event = json.loads(line)
             if event["event"] == "point" and event["seed"] == 1 and event["update"] > 4:
                 process.send_signal(signal.SIGINT)
                 break
-        process.stdout.read()
-        words = process.stderr.read()
+        pipe.read()
+    _, words = process.communicate()
     assert process.returncode == 130, words
     assert "the same command goes on" in words
     assert "Traceback" not in words
