@@ -26,7 +26,7 @@ from tests.helpers.launching import Launcher
 from tests.helpers.shell import BIN, Shell
 from tests.helpers.trainings import Configure
 
-SLOW_FIXTURES = {"fork_server", "skilled", "browser"}
+SLOW_FIXTURES = {"fork_server", "skilled", "browser", "mirrors"}
 SLOW_FOLDERS = {"torture"}
 
 
@@ -36,7 +36,7 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark as slow what starts programs or browsers."""
+    """Mark as slow what starts programs, browsers or servers."""
     for item in items:
         fixtures = {*getattr(item, "fixturenames", ())}
         if fixtures & SLOW_FIXTURES or item.path.parent.name in SLOW_FOLDERS:

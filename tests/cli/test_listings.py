@@ -1,11 +1,7 @@
 """Tests of `--list-models` and `--list-presets`."""
 
-import contextlib
 import json
-import os
-import pty
 import re
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,7 +23,7 @@ from mnist_cli.config.train import TrainConfig
 from mnist_cli.models.networks import build_model, count_parameters
 from tests.helpers.calling import Caller
 from tests.helpers.fork_server import PROGRAMS
-from tests.helpers.shell import BIN
+from tests.helpers.shell import Shell
 
 RESULTS = load_measured_results()
 AGAIN = "measure it again: python -m benchmarks.listings"
@@ -140,21 +136,11 @@ def test_the_listings_belong_to_the_programs_that_take_presets(call: Caller) -> 
 
 @pytest.mark.parametrize("question", ["--list-models", "--list-presets"])
 def test_on_a_terminal_of_eighty_columns_no_name_or_figure_is_cut(
-    question: str, tmp_path: Path, clean_env: dict[str, str]
+    question: str, shell: Shell
 ) -> None:
-    env = clean_env | {"COLUMNS": "80", "TERM": "xterm", "NO_COLOR": "1"}
-    terminal, other = pty.openpty()
-    with subprocess.Popen(
-        [BIN / "mnist-train", question, "-q"], env=env, cwd=tmp_path, stdout=other
-    ) as process:
-        os.close(other)
-        seen = b""
-        with contextlib.suppress(OSError):  # the program has ended
-            while piece := os.read(terminal, 65536):
-                seen += piece
-    os.close(terminal)
-    assert process.returncode == 0
-    text = re.sub(r"\x1b\[[\d;]*m", "", seen.decode())
+    env = {"COLUMNS": "80", "TERM": "xterm", "NO_COLOR": "1"}
+    done = shell.bash(f"script -qec 'mnist-train {question} -q' /dev/null", env=env)
+    text = re.sub(r"\x1b\[[\d;]*m", "", done.out)
     assert "…" not in text
     assert max(map(len, text.splitlines())) <= 80
     networks = question == "--list-models"

@@ -119,10 +119,9 @@ def test_display_options_follow_the_same_precedence(call: Caller) -> None:
         ("--until-accuracy 0.9", 2, "add --val-size"),
         ("--subset 8001", 2, "8,000"),
         ("--val-size 8000", 2, "leaves none of the 8,000 samples"),
-        (
-            "--dataset kmnist --data-dir here",
-            3,
-            "put these files, or their .gz, in here/KMNIST/raw",
+        pytest.param(
+            *("--dataset kmnist --data-dir here", 3, "these files, or their .gz, in here/KMNIST/"),
+            marks=pytest.mark.slow,
         ),
         ("--resume none.pt", 4, "none.pt: No such file"),
         ("--until-accuracy 1 --val-size 100", 5, "below --until-accuracy 1.0"),

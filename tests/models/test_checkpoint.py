@@ -20,6 +20,7 @@ from mnist_cli.models.checkpoint import HISTORY_BYTES, encode, load_checkpoint
 from mnist_cli.models.networks import weights_sha256
 from mnist_cli.training.train import train
 from tests.helpers.trainings import Configure
+from tests.torture.amount import count
 
 OLD = Path(__file__).parent / "data"  # written by an earlier program, in checkpoint format 2
 
@@ -80,8 +81,8 @@ def test_a_flipped_bit_is_found_or_harmless(trained: Path, tmp_path: Path) -> No
     data = trained.read_bytes()
     good = load_checkpoint(trained)
     draw = random.Random(0)
-    found = 0
-    for _ in range(300):
+    cases, found = count(100, 300), 0
+    for _ in range(cases):
         at, bit = draw.randrange(len(data)), draw.randrange(8)
         damaged = bytearray(data)
         damaged[at] ^= 1 << bit
@@ -96,7 +97,7 @@ def test_a_flipped_bit_is_found_or_harmless(trained: Path, tmp_path: Path) -> No
             assert read.position == good.position
             assert str(read.optimizer) == str(good.optimizer)
             assert weights_sha256(read.weights) == weights_sha256(good.weights)
-    assert found > 250, "most of the file is data"
+    assert found > 0.8 * cases, "most of the file is data"
 
 
 @pytest.mark.parametrize("version", [1, 99])
@@ -198,6 +199,7 @@ def test_a_checkpoint_of_an_earlier_program_still_loads(name: str, update: int) 
     assert checkpoint.position.update == update
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_an_earlier_program_can_be_resumed(mnist_dir: Path, tmp_path: Path) -> None:
     old = load_checkpoint(OLD / "format2-mid-epoch.pt")
     config = replace(old.config, max_updates=None, data_dir=str(mnist_dir))
