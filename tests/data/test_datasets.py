@@ -12,7 +12,6 @@ import torch
 from mnist_cli.data.datasets import (
     Dataset,
     Split,
-    load_dataset,
     load_test,
     parse_idx,
     train_val_split,
@@ -119,27 +118,6 @@ def test_files_that_do_not_fit_each_other_are_refused_by_name(
     with pytest.raises(DataError, match=words) as raised:
         load_test("kmnist", kmnist.parents[1])
     assert str(kmnist / name) in str(raised.value)
-
-
-def test_the_class_of_a_qmnist_sample_is_its_first_number(
-    tmp_path: Path, few_raw: dict[str, bytes]
-) -> None:
-    folder = tmp_path / "QMNIST" / "raw"
-    folder.mkdir(parents=True)
-    for split, original in (("train", "train"), ("test", "t10k")):
-        images = few_raw[f"{original}-images-idx3-ubyte"]
-        (folder / f"qmnist-{split}-images-idx3-ubyte").write_bytes(images)
-        classes = few_raw[f"{original}-labels-idx1-ubyte"][8:]  # without the header
-        # QMNIST's eight numbers: class, NIST series, writer, index, NIST class, position, 0, 0.
-        rows = [
-            struct.pack(">8i", digit, 4, 3_600, 77, 48, i, 0, 0) for i, digit in enumerate(classes)
-        ]
-        labels = idx_file(INT, (len(rows), 8), b"".join(rows))
-        (folder / f"qmnist-{split}-labels-idx2-int").write_bytes(labels)
-    dataset = load_dataset("qmnist", tmp_path)
-    assert dataset.train.labels.dtype == torch.uint8
-    assert bytes(dataset.train.labels.tolist()) == few_raw["train-labels-idx1-ubyte"][8:]
-    assert bytes(dataset.test.labels.tolist()) == few_raw["t10k-labels-idx1-ubyte"][8:]
 
 
 @pytest.mark.parametrize("ending", ["", ".gz"])
