@@ -26,6 +26,7 @@ from mnist_cli.config.programs import Display, Resume
 from mnist_cli.config.sources import flag
 from mnist_cli.config.train import TrainConfig
 from mnist_cli.errors import ExitCode
+from tests.helpers.calling import Caller
 from tests.helpers.shell import Done, Shell
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -143,13 +144,13 @@ def test_every_option_in_an_example_exists(name: str) -> None:
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
-def test_the_size_of_an_update_can_be_overruled(path: Path, shell: Shell) -> None:
+def test_the_size_of_an_update_can_be_overruled(path: Path, call: Caller) -> None:
     """It is a variable, since --mode batch contradicts a flag."""
     (name, value) = re.findall(r"^export (MNIST_\w+)=\"\$\{\w+-(\d+)}\"", path.read_text(), re.M)[0]
     size = {name: value}
-    start = json.loads(shell.train("--json", env=size).out.splitlines()[0])
+    start = json.loads(call.train("--json", env=size).out.splitlines()[0])
     assert start["batch_size"] == 256
-    assert shell.train("--mode", "batch", env=size).code == 0
+    assert call.train("--mode", "batch", env=size).code == 0
 
 
 def test_the_directives_of_the_batch_file_are_slurms() -> None:

@@ -152,13 +152,18 @@ def test_a_drawn_digit_is_read_on_every_screen(
     desk.check(width, scheme)
 
 
-def test_without_ink_there_are_no_probabilities(desk: Desk) -> None:
-    view = desk.view
+def test_before_anything_is_drawn_the_page_says_which_network_it_is(
+    desk: Desk, skilled: Path
+) -> None:
     assert desk.answer() == "Draw a digit"
     assert desk.shares() == []
-    assert view.evaluate("mnist.input()") is None
-    assert view.get_by_role("button", name="Undo").is_disabled()
-    assert view.get_by_role("button", name="Clear").is_disabled()
+    assert desk.read("mnist.input()") is None
+    assert desk.view.get_by_role("button", name="Undo").is_disabled()
+    assert desk.view.get_by_role("button", name="Clear").is_disabled()
+    facts = desk.view.locator("footer ul").inner_text()
+    accuracy = load_checkpoint(skilled).history[-1]["test_accuracy"]
+    for fact in ("quick", "112,042 parameters", f"{100 * accuracy:.2f} %"):
+        assert fact in facts
 
 
 def test_undo_takes_back_a_stroke_and_a_clearing(desk: Desk) -> None:
@@ -262,14 +267,6 @@ def test_the_page_honours_a_wish_for_less_motion(browser: Any, page_file: Path) 
         style = "getComputedStyle(document.querySelector('#bars i'), '::before').transitionDuration"
         assert (desk.view.evaluate(style) != "0s") == moving
         desk.close()
-
-
-def test_the_page_says_which_network_it_is(desk: Desk, skilled: Path) -> None:
-    loaded = load_checkpoint(skilled)
-    facts = desk.view.locator("footer ul").inner_text()
-    accuracy = loaded.history[-1]["test_accuracy"]
-    for fact in ("quick", "112,042 parameters", f"{100 * accuracy:.2f} %"):
-        assert fact in facts
 
 
 def test_a_page_has_no_address_to_load_anything_from(page_file: Path) -> None:
