@@ -1,8 +1,9 @@
 """The folder of a comparison: the records of its runs, and the lock of each.
 
-A finished run is `NAME.jsonl`, one event per line. An interrupted run is `NAME.part.jsonl`, whose
-last line is its position, and the checkpoint `NAME.part.pt`. `NAME.lock` is locked by the process
-that trains the run; the system releases the lock when the process ends, however it ends. A run
+A finished run is `NAME.jsonl`, one event per line. An unfinished run is `NAME.part.jsonl`, whose
+last line is its position, and the checkpoint `NAME.UPDATE.part.pt` of that position. `NAME.lock` is
+locked by the process that trains the run; the system releases the lock when the process ends,
+however it ends. On a file system without locks several processes may train the same run. A run
 whose record is damaged, or does not match its checkpoint, is trained again.
 """
 
@@ -40,7 +41,7 @@ _NOT_FINITE = ("inf", "-inf", "nan")  # written as strings, since JSON has no su
 
 @dataclass(frozen=True)
 class Saved(Event):
-    """The position of an interrupted run."""
+    """The position of an unfinished run."""
 
     name: ClassVar[str] = "saved"
     update: int
@@ -129,8 +130,8 @@ class RunFolder:
         """Return the training of a run, resumed where it was interrupted or new."""
         record = self._read(self._path(run.name, ".part.jsonl")) or []
         saved = record.pop() if record else None
-        path = self._path(run.name, ".part.pt")
-        if isinstance(saved, Saved) and path.is_file():
+        if isinstance(saved, Saved):
+            path = self._checkpoint(run.name, saved.update)
             state = TrainingState(run.config, data.train.device)
             try:
                 checkpoint = load_checkpoint(path)
@@ -145,19 +146,32 @@ class RunFolder:
         return RunTraining(run, data, TrainingState(run.config, data.train.device), [], 0.0)
 
     def save(self, training: RunTraining) -> None:
-        """Save an interrupted run: the checkpoint last, since the record is useless without it."""
-        name = training.run.name
-        saved = Saved(training.clock(), training.state.update, training.train_seconds)
-        self._write(self._path(name, ".part.jsonl"), [*training.record, saved])
+        """Save an unfinished run: its checkpoint, and then the record that names it.
+
+        Until the record is replaced, it names the checkpoint that was saved before.
+        """
+        name, update = training.run.name, training.state.update
         versions = versions_on(next(training.state.model.parameters()).device)
         checkpoint = training.state.checkpoint(training.run.config, versions)
-        save_checkpoint(checkpoint, str(self._path(name, ".part.pt")))
+        save_checkpoint(checkpoint, str(self._checkpoint(name, update)))
+        saved = Saved(training.clock(), update, training.train_seconds)
+        self._write(self._path(name, ".part.jsonl"), [*training.record, saved])
+        self._remove_checkpoints(name, kept=update)
 
     def finish(self, name: str, record: list[Event]) -> None:
         """Write the record of a finished run, and remove its other files."""
         self._write(self._path(name, ".jsonl"), record)
-        for ending in (".part.jsonl", ".part.pt"):
-            self._path(name, ending).unlink(missing_ok=True)
+        self._path(name, ".part.jsonl").unlink(missing_ok=True)
+        self._remove_checkpoints(name)
+
+    def _checkpoint(self, name: str, update: int) -> Path:
+        return self._path(name, f".{update}.part.pt")
+
+    def _remove_checkpoints(self, name: str, kept: int | None = None) -> None:
+        """Remove the checkpoints of a run, except for that after `kept` updates."""
+        for path in self._folder.glob(f"{name}.*.part.pt"):
+            if kept is None or path != self._checkpoint(name, kept):
+                path.unlink(missing_ok=True)
 
     def _path(self, name: str, ending: str) -> Path:
         return self._folder / f"{name}{ending}"

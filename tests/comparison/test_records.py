@@ -9,11 +9,13 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from filelock import FileLock
 
 from mnist_cli.comparison import compare
+from mnist_cli.comparison import records as records_module
 from mnist_cli.comparison.events import Change, CompareEnd, Point, RunEnd, RunStart
 from mnist_cli.comparison.findings import Conclusions
 from mnist_cli.comparison.records import RunFolder, event_from_json
@@ -203,6 +205,31 @@ def test_a_run_that_was_interrupted_anywhere_ends_as_if_it_was_not(
                 assert run.record or not looks
                 list(run.events(StopAfter(10**9)))  # type: ignore[arg-type]
             assert timeless(run.record) == timeless(whole.record)
+
+
+def test_a_run_that_is_killed_while_it_is_saved_continues_where_it_was_saved_before(
+    asked: CompareConfig, data: SharedData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned = plan_run(resolve(replace(asked, val_size=100)), 30, 0, 0.05, samples=300)
+    store = RunFolder(str(tmp_path))
+    run = store.open(planned, data)
+    list(run.events(StopAfter(8)))  # type: ignore[arg-type]
+    store.save(run)
+    saved = run.state.update
+    run = store.open(planned, data)
+    list(run.events(StopAfter(8)))  # type: ignore[arg-type]
+    assert run.state.update > saved > 0
+    for written in ("save_checkpoint", "write_atomic"):  # the first or the second of two files
+        with monkeypatch.context() as patch, suppress(OSError):
+            patch.setattr(records_module, written, Mock(side_effect=OSError))
+            store.save(run)
+        again = store.open(planned, data)
+        assert again.state.update == saved
+        assert again.record
+    list(again.events(StopAfter(10**9)))  # type: ignore[arg-type]
+    whole = RunFolder(str(tmp_path / "whole")).open(planned, data)
+    list(whole.events(StopAfter(10**9)))  # type: ignore[arg-type]
+    assert timeless(again.record) == timeless(whole.record)
 
 
 def test_a_run_whose_checkpoint_does_not_fit_its_record_begins_again(
