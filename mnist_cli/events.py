@@ -1,4 +1,4 @@
-"""The events of a run as frozen dataclasses: the only output of the training loop.
+"""The events of a program as frozen dataclasses; displays and files show nothing else.
 
 `seconds` is the time since the start of the run. `epoch`, and `step` within it, count from 1;
 `update` and `samples_seen` count from the start of training, resumed runs included. Losses are mean

@@ -29,7 +29,9 @@ FILE = Path(__file__).with_name("measured.json")
 
 @dataclass(frozen=True)
 class Measurement:
-    """Trainings with the same options and the seeds 0, 1, …; seconds are of whole processes.
+    """The results of trainings with the same options and the seeds 0, 1, 2 and so on.
+
+    `accuracies` are on the test set, `seconds` are of whole processes, each in the order of seeds.
 
     If `busy`, other programs were computing at the same time, and the seconds are too many.
     """

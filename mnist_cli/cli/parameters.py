@@ -32,6 +32,9 @@ from mnist_cli.runtime.files import write_standard_output
 
 AUTO = "auto"
 _INFO = "Information, without training"
+_MAX_FILES = 200  # that the shell offers
+
+Completer = Callable[[str], list[str]]
 
 
 @dataclass(frozen=True)
@@ -227,10 +230,6 @@ def _without_types(params: list[Any]) -> list[Any]:
         elif param.metavar is None and param.is_flag:
             param.metavar = ""
     return params
-
-
-Completer = Callable[[str], list[str]]
-_MAX_FILES = 200
 
 
 def completer_of(field: "Field[Any]") -> Completer | None:

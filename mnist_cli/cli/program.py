@@ -206,7 +206,7 @@ class _StderrHandler(logging.StreamHandler[TextIO]):
 
 @contextlib.contextmanager
 def log_to_stderr(*, quiet: bool) -> Iterator[None]:
-    """Print log messages on stderr: log_to_stderr and warnings, or only warnings if `quiet`."""
+    """Print log messages on stderr: all of them, or only warnings if `quiet`."""
     logger = logging.getLogger("mnist_cli")
     handler = _StderrHandler()
     handler.setFormatter(logging.Formatter("%(message)s"))

@@ -76,7 +76,7 @@ def _setting(
     if source is not None and getattr(asked, name) is not None:
         origin = source.origin or source.label(name)
     elif getattr(asked, name) is None and value is not None:
-        origin = _default_origin(resolved, about)
+        origin = _origin_of_default(resolved, about)
     elif value is None:
         origin = "not set"
     else:
@@ -85,8 +85,8 @@ def _setting(
     return Setting(name, value, origin, if_absent)
 
 
-def _default_origin(resolved: "DataclassInstance", about: Option) -> str:
-    """Return the origin of a value that other options decide."""
+def _origin_of_default(resolved: "DataclassInstance", about: Option) -> str:
+    """Return where the value of an option comes from that is not set: a network, or the program."""
     if isinstance(resolved, TrainConfig) and about.resolved_by == "model":
         return f"default of {resolved.model} in {resolved.mode} mode"
     return DEFAULT

@@ -24,6 +24,13 @@ from mnist_cli.config.train import TrainConfig
 from mnist_cli.errors import MnistError
 from mnist_cli.runtime.distributed.ranks import RankInfo
 
+PREFIX = "MNIST_"
+_CONFIG_TYPES = (
+    *(TrainConfig, EvalConfig, PredictConfig, CompareConfig, ExportConfig),
+    *(Resume, Recording, Display),
+)
+_MAX_WARNINGS = 3
+
 
 def format_usage_error(error: Exception) -> str:
     """Return the message of a usage error of Typer on one line; it may be empty.
@@ -108,14 +115,6 @@ def _unexpected_arguments(arguments: str, path: str, command: Any) -> str:  # no
         if near := nearest(word, presets):
             hint = f"; did you mean --config {near}?"
     return f"unexpected argument '{arguments}'{hint}"
-
-
-PREFIX = "MNIST_"
-_CONFIG_TYPES = (
-    *(TrainConfig, EvalConfig, PredictConfig, CompareConfig, ExportConfig),
-    *(Resume, Recording, Display),
-)
-_MAX_WARNINGS = 3
 
 
 def known_variables() -> list[str]:

@@ -81,7 +81,12 @@ def compare(asked: CompareConfig, results: Results | None = None) -> Iterator[Ev
 
 
 def work(asked: CompareConfig) -> None:
-    """Train the runs of a comparison that no other process trains, until none is missing."""
+    """Train free runs of a comparison, and return when every run has a record.
+
+    Raises:
+        See `compare`; nothing is yielded or printed.
+
+    """
     signals = StopSignals()
     comparison = _Comparison(asked, Results(), signals)
     with signals:
@@ -160,7 +165,7 @@ class _Comparison:
         )
 
     def check_outcome(self) -> None:
-        """Raise DivergedError or ThresholdNotMetError if no run of the comparison succeeded."""
+        """Raise an error if all runs diverged, or if none reached the target accuracy."""
         ends = self.results.ends
         if all(end.reason == "diverged" for end in ends):
             raise DivergedError("every run diverged; use a smaller --lr, or --lr-rule tuned")

@@ -10,7 +10,7 @@ is the time of the run's updates, without measurements.
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from mnist_cli.comparison.stats import Sample
+from mnist_cli.comparison.stats import MeanAndDeviation
 from mnist_cli.events import SCHEMA, Event
 
 REASONS = ("completed", "until-accuracy", "gave-up", "diverged")  # why a run ended
@@ -180,22 +180,22 @@ class Summary(Event):
     seeds: int
     diverged: int
     reached: int | None
-    updates: Sample | None
-    samples_seen: Sample | None
-    train_seconds: Sample | None
-    train_loss: Sample | None
-    train_accuracy: Sample | None
-    test_loss: Sample | None
-    test_accuracy: Sample | None
-    val_accuracy: Sample | None
-    rise_share: Sample | None
-    change_deviation: Sample | None
+    updates: MeanAndDeviation | None
+    samples_seen: MeanAndDeviation | None
+    train_seconds: MeanAndDeviation | None
+    train_loss: MeanAndDeviation | None
+    train_accuracy: MeanAndDeviation | None
+    test_loss: MeanAndDeviation | None
+    test_accuracy: MeanAndDeviation | None
+    val_accuracy: MeanAndDeviation | None
+    rise_share: MeanAndDeviation | None
+    change_deviation: MeanAndDeviation | None
     watched: int
     stable_from: float | None = None
     stable_to: float | None = None
     tuning_seconds: float | None = None
-    noise_scale: Sample | None = None
-    sharpness: Sample | None = None
+    noise_scale: MeanAndDeviation | None = None
+    sharpness: MeanAndDeviation | None = None
     stable_up_to: float | None = None
 
 

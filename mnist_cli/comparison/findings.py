@@ -15,10 +15,10 @@ from mnist_cli.comparison.results import Results, Values
 from mnist_cli.comparison.run_training import CHECK_GROWTH
 from mnist_cli.comparison.stats import (
     SIGNIFICANCE_LEVEL,
-    Sample,
+    MeanAndDeviation,
     fit_critical_batch_size,
     holm,
-    sample,
+    mean_and_deviation,
     welch_test,
 )
 from mnist_cli.config.compare import CompareConfig
@@ -45,7 +45,7 @@ class TargetMissed:
     batch_size: int | str
     missed: int
     seeds: int
-    best: Sample
+    best: MeanAndDeviation
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Ranked:
     """
 
     batch_size: int | str
-    estimate: Sample
+    estimate: MeanAndDeviation
     p: float | None = None
 
     @property
@@ -129,7 +129,7 @@ class Sharpness:
     """
 
     batch_size: int | str
-    last: Sample
+    last: MeanAndDeviation
     samples: int
     edge: float | None
     near_edge: int
@@ -141,7 +141,7 @@ class Sharpness:
 class GradientExponent:
     """The power of B with which the deviation of a batch's gradient from the full one falls."""
 
-    exponent: Sample
+    exponent: MeanAndDeviation
 
 
 @dataclass(frozen=True)
@@ -230,7 +230,7 @@ def _target(results: Results) -> Iterator[Finding]:
         ends = [run.end for run in results.runs_of(size)]
         short = [end for end in ends if end.reason == "gave-up"]
         if short:
-            best = sample([end.val_accuracy or 0.0 for end in short])
+            best = mean_and_deviation([end.val_accuracy or 0.0 for end in short])
             missed.append(TargetMissed(size, len(short), len(ends), best))
     if missed:
         yield TargetsMissed(missed)
@@ -248,7 +248,9 @@ def _target(results: Results) -> Iterator[Finding]:
 def _critical_batch_size(results: Results) -> Iterator[CriticalBatchSize]:
     costs = results.target_costs("update")
     sizes = [float(results.update_size(size)) for size in costs]
-    fit = fit_critical_batch_size(sizes, [sample(values).mean for values in costs.values()])
+    fit = fit_critical_batch_size(
+        sizes, [mean_and_deviation(values).mean for values in costs.values()]
+    )
     if fit:
         yield CriticalBatchSize(*fit, results.noise_scales())
     elif len(costs) > 2:
@@ -292,7 +294,7 @@ def _sharpness(config: CompareConfig, results: Results) -> Iterator[Sharpness]:
         edges = [(p.sharpness, p.stable_up_to) for p in probes if p.stable_up_to is not None]
         yield Sharpness(
             batch_size=size,
-            last=sample([run[-1].sharpness for run in runs]),
+            last=mean_and_deviation([run[-1].sharpness for run in runs]),
             samples=probes[0].samples,
             edge=edges[-1][1] if edges else None,
             near_edge=sum(abs(value / edge - 1) <= EDGE_TOLERANCE for value, edge in edges),
@@ -304,7 +306,7 @@ def _sharpness(config: CompareConfig, results: Results) -> Iterator[Sharpness]:
 def _gradient_exponent(results: Results) -> Iterator[GradientExponent]:
     slopes = exponents(results)
     if slopes:
-        yield GradientExponent(sample(slopes))
+        yield GradientExponent(mean_and_deviation(slopes))
 
 
 def exponents(results: Results) -> list[float]:
@@ -352,11 +354,13 @@ def rank(
     which values were measured. The tests are corrected for the number of all pairs, since any
     batch size could have been the best.
     """
-    samples = {size: sample(numbers) for size, numbers in values.items()}
+    samples = {size: mean_and_deviation(numbers) for size, numbers in values.items()}
     best, *others = sorted(samples, key=lambda s: -samples[s].mean if higher else samples[s].mean)
     scaled = samples
     if not higher:
-        scaled = {s: sample([math.log(v) for v in numbers]) for s, numbers in values.items()}
+        scaled = {
+            s: mean_and_deviation([math.log(v) for v in numbers]) for s, numbers in values.items()
+        }
     tests = [welch_test(scaled[best], scaled[size], resolution) for size in others]
     pairs = len(samples) * len(others) // 2
     corrected = holm([1.0 if p is None else p for p in tests], pairs)

@@ -7,7 +7,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from mnist_cli.comparison.events import Change, CompareStart, Point, RunEnd, Summary, Tuned
-from mnist_cli.comparison.stats import Sample, interpolate, sample
+from mnist_cli.comparison.stats import MeanAndDeviation, interpolate, mean_and_deviation
 from mnist_cli.config.compare import FULL
 from mnist_cli.events import Event
 from mnist_cli.training.probes.alignment import AlignmentProbe
@@ -95,9 +95,10 @@ class Results:
             yield self._summary(batch_size, seconds)
 
     def at_equal(self, axis: str, value: Callable[[Point], float]) -> tuple[float, Values]:
-        """Return the last position on an axis that all runs reached, and a value of each there.
+        """Return the last position on an axis that all runs reached, and each run's value there.
 
-        Batch sizes that diverged with any seed are left out. Interpolation is linear on logarithmic
+        `axis` is one of `AXES`; `value` returns the quantity of a point, such as its loss. Batch
+        sizes that diverged with any seed are left out. Interpolation is linear on logarithmic
         scales.
         """
         position = AXES[axis]
@@ -200,9 +201,9 @@ def end_of(record: Sequence[Event]) -> RunEnd:
     return end
 
 
-def _mean(values: Sequence[float | None]) -> Sample | None:
+def _mean(values: Sequence[float | None]) -> MeanAndDeviation | None:
     present = [value for value in values if value is not None]
-    return sample(present) if present else None
+    return mean_and_deviation(present) if present else None
 
 
 def _interpolated(

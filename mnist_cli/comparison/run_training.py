@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from mnist_cli.comparison.events import Change, Point, RunEnd, RunProgress
 from mnist_cli.comparison.run import Run
-from mnist_cli.comparison.stats import sample
+from mnist_cli.comparison.stats import mean_and_deviation
 from mnist_cli.data.datasets import Split
 from mnist_cli.errors import DivergedError
 from mnist_cli.evaluation.metrics import EvaluationResult
@@ -18,7 +18,8 @@ from mnist_cli.runtime.distributed.group import ProcessGroup
 from mnist_cli.runtime.signals import StopRequested, StopSignals
 from mnist_cli.training.loop import RunningSums
 from mnist_cli.training.state import TrainingState
-from mnist_cli.training.trainer import Callback, StopReason, StopRule, Trainer
+from mnist_cli.training.stop_rule import StopReason, StopRule
+from mnist_cli.training.trainer import Callback, Trainer
 
 E = TypeVar("E", bound=Event)
 
@@ -238,7 +239,7 @@ class RunTraining(Callback):
             val_accuracy=point.val_accuracy if point else None,
             watched=len(changes),
             rises=sum(change > 0 for change in changes),
-            change_deviation=sample(changes).deviation if changes[1:] else None,
+            change_deviation=mean_and_deviation(changes).deviation if changes[1:] else None,
             weights_sha256=weights_sha256(self.state.model.state_dict()) if point else None,
             machine=self._data.machine,
         )
@@ -264,7 +265,10 @@ class RunTraining(Callback):
 
 
 class _GeometricSteps:
-    """The numbers 0, 1, 2, … of which each is `growth` times the one before, rounded up."""
+    """The numbers from 0 of which each is `growth` times the one before, rounded up.
+
+    They grow by 1 at least: for a growth of 1.5 they are 0, 1, 2, 3, 5, 8, 12, …
+    """
 
     def __init__(self, growth: float) -> None:
         self._growth = growth

@@ -1,4 +1,4 @@
-"""Statistics: samples, Welch's test, Holm's correction, interpolation, critical batch size."""
+"""Statistics of a comparison: means, tests, interpolation and the critical batch size."""
 
 import math
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ SIGNIFICANCE_LEVEL = 0.05
 
 
 @dataclass(frozen=True)
-class Sample:
+class MeanAndDeviation:
     """The mean of `count` values, and their standard deviation (with `count` - 1)."""
 
     mean: float
@@ -19,21 +19,24 @@ class Sample:
     count: int
 
 
-def sample(values: Sequence[float]) -> Sample:
+def mean_and_deviation(values: Sequence[float]) -> MeanAndDeviation:
     """Return the mean and standard deviation of at least one value.
 
     A noise scale may be infinite, which `statistics.stdev` does not accept.
     """
     mean = math.fsum(values) / len(values)
     squares = math.fsum((value - mean) ** 2 for value in values)
-    return Sample(mean, math.sqrt(squares / (len(values) - 1)) if values[1:] else 0.0, len(values))
+    return MeanAndDeviation(
+        mean, math.sqrt(squares / (len(values) - 1)) if values[1:] else 0.0, len(values)
+    )
 
 
-def welch_test(a: Sample, b: Sample, resolution: float = 0.0) -> float | None:
+def welch_test(a: MeanAndDeviation, b: MeanAndDeviation, resolution: float = 0.0) -> float | None:
     """Return the p-value of Welch's two-sided t-test (1947) for the difference of two means.
 
     Values that were rounded to steps of `resolution` have an additional variance of
-    `resolution`²/12. The result is None if a sample has one value, or both have no variance.
+    `resolution`²/12. The result is None if either is the mean of one value, or if neither has a
+    variance.
     """
     if min(a.count, b.count) < 2:
         return None

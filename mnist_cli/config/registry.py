@@ -12,7 +12,7 @@ Rates = Mapping[str, float]  # by the name of an optimizer
 
 
 @dataclass(frozen=True)
-class Optimizer:
+class OptimizerEntry:
     """The defaults of an optimizer, and the name of its class in `training/optim.py`.
 
     A network without a learning rate and weight decay for this optimizer uses those of the
@@ -26,8 +26,8 @@ class Optimizer:
 
 
 OPTIMIZERS = {
-    "sgd": Optimizer("SGD", comparison_momentum=0.0),
-    "adamw": Optimizer("AdamW", comparison_momentum=0.9),
+    "sgd": OptimizerEntry("SGD", comparison_momentum=0.0),
+    "adamw": OptimizerEntry("AdamW", comparison_momentum=0.9),
 }
 
 
@@ -45,7 +45,7 @@ class Defaults:
 
 
 @dataclass(frozen=True)
-class Network:
+class NetworkEntry:
     """The properties of a network besides its layers.
 
     Attributes:
@@ -81,7 +81,7 @@ _WEAK_DECAY, _STRONG_DECAY = {"adamw": 0.01, "sgd": 0.0}, {"adamw": 0.2, "sgd": 
 # In batch mode the gradient is that of the plain loss over the samples as they are: no label
 # smoothing and no augmentation.
 NETWORKS = {
-    "linear": Network(
+    "linear": NetworkEntry(
         "Softmax regression, from zero: a convex problem whose first loss is ln 10.",
         builder="linear",
         mini_batch=Defaults({"adamw": 3e-3, "sgd": 0.02}, _WEAK_DECAY),
@@ -90,7 +90,7 @@ NETWORKS = {
         # 97.8 % of predictions are above, 93.59 % of them correct; 18 % of the mistakes are below.
         confidence_threshold=0.49,
     ),
-    "mlp": Network(
+    "mlp": NetworkEntry(
         "Multilayer perceptron with hidden layers of 256 and 128 units.",
         builder="mlp",
         mini_batch=Defaults({"adamw": 2e-3, "sgd": 0.05}, _STRONG_DECAY),
@@ -98,7 +98,7 @@ NETWORKS = {
         comparison_lr={"sgd": 0.1, "adamw": 5e-4},
         confidence_threshold=0.73,  # 98.3 % above, 99.15 % correct; 47 % of the mistakes below
     ),
-    "lenet": Network(
+    "lenet": NetworkEntry(
         "LeNet-5 (LeCun et al. 1998) with max pooling and ReLU, as it is mostly built today.",
         builder="lenet",
         mini_batch=Defaults({"adamw": 4e-3, "sgd": 0.05}, _STRONG_DECAY, 0.1, augment=True),
@@ -106,7 +106,7 @@ NETWORKS = {
         comparison_lr={"sgd": 0.05, "adamw": 1e-3},
         confidence_threshold=0.68,  # 98.5 % above, 99.84 % correct; 77 % of the mistakes below
     ),
-    "cnn": Network(
+    "cnn": NetworkEntry(
         "Three convolutions, two of them with strides instead of pooling.",
         builder="cnn",
         mini_batch=Defaults({"adamw": 6e-3, "sgd": 0.05}, _STRONG_DECAY, 0.1, augment=True),
@@ -114,7 +114,7 @@ NETWORKS = {
         comparison_lr={"sgd": 0.05, "adamw": 2e-3},
         confidence_threshold=0.54,  # 98.7 % above, 99.82 % correct; 66 % of the mistakes below
     ),
-    "quick": Network(
+    "quick": NetworkEntry(
         "One convolution and two dense layers on fixed cosine waves: the fastest way to 99 %.",
         builder="quick",
         mini_batch=Defaults({"adamw": 6e-3, "sgd": 0.05}, _STRONG_DECAY, 0.1, augment=True),
@@ -126,7 +126,7 @@ NETWORKS = {
 
 
 @dataclass(frozen=True)
-class Probe:
+class ProbeEntry:
     """The class of a probe, and its module in `training/probes/`."""
 
     module: str
@@ -135,9 +135,9 @@ class Probe:
 
 # The probes run in this order.
 PROBES = {
-    "noise": Probe("noise", "NoiseProbe"),
-    "alignment": Probe("alignment", "AlignmentProbe"),
-    "sharpness": Probe("sharpness", "SharpnessProbe"),
+    "noise": ProbeEntry("noise", "NoiseProbe"),
+    "alignment": ProbeEntry("alignment", "AlignmentProbe"),
+    "sharpness": ProbeEntry("sharpness", "SharpnessProbe"),
 }
 
 

@@ -18,13 +18,18 @@ from mnist_cli.errors import UsageError
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
+TRAIN, COMPARE = "mnist-train", "mnist-compare"
+_ROOT = Path(__file__).parents[1]
+# In an installed package the presets lie inside it; in a checkout, beside it.
+PRESETS = next((p for p in (_ROOT / "configs", _ROOT.parent / "configs") if p.is_dir()), _ROOT)
+
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 _NOUNS = {int: "an integer", float: "a number", bool: "true or false", str: "a string"}
 _MAX_FILE_BYTES, _MAX_LINE = 1 << 16, 1000  # for a key of a thousand parts, tomllib takes seconds
 _MAX_TEXT = 4096  # the longest path that Linux takes
 _MAX_QUOTED = 60  # characters of a value in a message
+_MAX_NAME_BYTES = 255  # a longer name raises an error when the file is opened
 _MAX_INT = 2**63 - 1
-
 
 C = TypeVar("C", bound="DataclassInstance")
 
@@ -247,13 +252,6 @@ def _check_bounds(value: object, option: Option) -> None:
         raise ValueError(f"must be above {option.above:g}, not {value}")
     if option.maximum is not None and value > option.maximum:
         raise ValueError(f"must be at most {option.maximum:g}, not {value}")
-
-
-_ROOT = Path(__file__).parents[1]
-# In an installed package the presets lie inside it; in a checkout, beside it.
-PRESETS = next((p for p in (_ROOT / "configs", _ROOT.parent / "configs") if p.is_dir()), _ROOT)
-_MAX_NAME_BYTES = 255  # a longer name raises an error when the file is opened
-TRAIN, COMPARE = "mnist-train", "mnist-compare"
 
 
 def preset_names(program: str) -> list[str]:

@@ -1,7 +1,4 @@
-"""The updates of an epoch: each fetched with one indexing operation, small ones together.
-
-The training images may be shifted by one pixel meanwhile.
-"""
+"""The batches of an epoch: shuffled, fetched in a few large operations and, if asked, shifted."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass

@@ -8,8 +8,8 @@ CLASSES = 10
 
 
 @dataclass(frozen=True)
-class Source:
-    """A data set: the name of torchvision's class and folder, and of the four files in `raw/`."""
+class DatasetFiles:
+    """The files of a data set: torchvision's name of its class and folder, and those in `raw/`."""
 
     folder: str
     train_images: str = "train-images-idx3-ubyte"
@@ -28,10 +28,10 @@ class Source:
 
 
 CATALOGUE = {
-    "mnist": Source("MNIST"),
-    "fashion-mnist": Source("FashionMNIST"),
-    "kmnist": Source("KMNIST"),
-    "qmnist": Source(
+    "mnist": DatasetFiles("MNIST"),
+    "fashion-mnist": DatasetFiles("FashionMNIST"),
+    "kmnist": DatasetFiles("KMNIST"),
+    "qmnist": DatasetFiles(
         "QMNIST",
         train_images="qmnist-train-images-idx3-ubyte",
         train_labels="qmnist-train-labels-idx2-int",

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from mnist_cli.data.catalogue import CATALOGUE, CLASSES, IMAGE_SHAPE, Source
+from mnist_cli.data.catalogue import CATALOGUE, CLASSES, IMAGE_SHAPE, DatasetFiles
 from mnist_cli.data.download import download, unpack, verify
 from mnist_cli.errors import DataError, UsageError
 from mnist_cli.runtime.seeding import stream
@@ -176,7 +176,7 @@ def load_test(name: str, data_dir: str | Path = "data") -> Split:
     return _load_split(folder, source.test_images, source.test_labels, name)
 
 
-def _ensure(name: str, source: Source, data_dir: Path) -> Path:
+def _ensure(name: str, source: DatasetFiles, data_dir: Path) -> Path:
     folder = source.raw(data_dir)
     missing = [file for file in source.files if _find(folder, file) is None]
     if missing and name == "mnist":

@@ -18,7 +18,7 @@ from types import ModuleType
 
 import torch
 
-from mnist_cli.data.catalogue import CATALOGUE, MNIST_SHA256, Source
+from mnist_cli.data.catalogue import CATALOGUE, MNIST_SHA256, DatasetFiles
 from mnist_cli.errors import DataError, OutputError
 from mnist_cli.runtime.files import OutputLock
 
@@ -89,7 +89,7 @@ _FAILURES = (
 _TIMEOUT_SECONDS = 30.0  # torchvision sets no timeout
 
 
-def download(source: Source, data_dir: Path) -> None:
+def download(source: DatasetFiles, data_dir: Path) -> None:
     """Download a data set to `data_dir` with torchvision.
 
     Raises:

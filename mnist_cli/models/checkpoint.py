@@ -151,6 +151,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     """Return the checkpoint in a file, or on standard input for `-`, after validating it.
 
     Nothing in the file is executed: it is screened, then read by `torch.load(weights_only=True)`.
+    The position in the training and the optimizer's state are checked by `TrainingState.restore`.
 
     Raises:
         CheckpointError: missing, damaged, of another format or version, or unsafe.

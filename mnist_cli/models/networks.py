@@ -192,7 +192,7 @@ def build_model(name: str, seed: int = 0) -> nn.Module:
     """
     if name not in NETWORKS:
         raise UsageError(f"model {name!r} is not one of {', '.join(NETWORKS)}")
-    builder: Callable[[], nn.Module] = getattr(sys.modules[__name__], NETWORKS[name].builder)
+    builder: Callable[[], nn.Module] = globals()[NETWORKS[name].builder]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stream_seed(seed, "weights"))
         model = builder()

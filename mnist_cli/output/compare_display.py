@@ -20,12 +20,62 @@ from mnist_cli.comparison.events import (
     Waiting,
 )
 from mnist_cli.comparison.results import AXES, Results
-from mnist_cli.comparison.stats import Sample
+from mnist_cli.comparison.stats import MeanAndDeviation
 from mnist_cli.config.compare import FULL
 from mnist_cli.events import Event, ProbeEvent
 from mnist_cli.output.compare_findings import sentence
 from mnist_cli.output.messages import format_probe
 from mnist_cli.output.renderers import Renderer, can_animate
+
+_QUANTITIES = (
+    "updates",
+    "samples_seen",
+    "train_seconds",
+    "train_loss",
+    "train_accuracy",
+    "test_loss",
+    "test_accuracy",
+    "rise_share",
+    "change_deviation",
+    "noise_scale",
+    "sharpness",
+)
+_FORMS: dict[str, Callable[[float], str]] = {
+    "updates": lambda value: f"{value:,.0f}",
+    "samples_seen": lambda value: f"{value:,.0f}",
+    "train_seconds": lambda value: f"{value:.2f}",
+    "test_accuracy": lambda value: f"{100 * value:.2f} %",
+    "rise_share": lambda value: f"{100 * value:.0f} %",
+    "noise_scale": lambda value: f"{value:,.0f}",
+    "sharpness": lambda value: f"{value:.1f}",
+}
+_HEADINGS = {
+    "updates": "updates",
+    "samples_seen": "samples",
+    "train_seconds": "seconds",
+    "train_loss": "train loss",
+    "test_loss": "test loss",
+    "test_accuracy": "test accuracy",
+    "rise_share": "loss rose",
+    "change_deviation": "step deviation",
+    "noise_scale": "noise scale",
+    "sharpness": "sharpness",
+}
+# Columns of the first of two tables on a terminal, since one table would not fit.
+_COSTS = (
+    "batch size",
+    "learning rate",
+    "reached",
+    "diverged",
+    "updates",
+    "samples",
+    "seconds",
+    "test accuracy",
+)
+# Colours of the terminal's palette, which are readable on its background.
+_COLOURS = ("blue+", "red+", "green+", "magenta+", "cyan+", "yellow+", "white+")
+_MARKERS = "ox+*#%@"  # instead of colours
+_MIN_HEIGHT = 16  # lines; the legend of many batch sizes needs more
 
 
 def human_renderer(stream: TextIO, *, quiet: bool, plain: bool) -> Renderer:
@@ -142,55 +192,6 @@ def _ending(end: RunEnd, *, trial: bool) -> str:
     return f"{spent}, train loss {end.train_loss:.4f}, test accuracy {end.test_accuracy:.4f}"
 
 
-_QUANTITIES = (
-    "updates",
-    "samples_seen",
-    "train_seconds",
-    "train_loss",
-    "train_accuracy",
-    "test_loss",
-    "test_accuracy",
-    "rise_share",
-    "change_deviation",
-    "noise_scale",
-    "sharpness",
-)
-_FORMS: dict[str, Callable[[float], str]] = {
-    "updates": lambda value: f"{value:,.0f}",
-    "samples_seen": lambda value: f"{value:,.0f}",
-    "train_seconds": lambda value: f"{value:.2f}",
-    "test_accuracy": lambda value: f"{100 * value:.2f} %",
-    "rise_share": lambda value: f"{100 * value:.0f} %",
-    "noise_scale": lambda value: f"{value:,.0f}",
-    "sharpness": lambda value: f"{value:.1f}",
-}
-_HEADINGS = {
-    "updates": "updates",
-    "samples_seen": "samples",
-    "train_seconds": "seconds",
-    "train_loss": "train loss",
-    "test_loss": "test loss",
-    "test_accuracy": "test accuracy",
-    "rise_share": "loss rose",
-    "change_deviation": "step deviation",
-    "noise_scale": "noise scale",
-    "sharpness": "sharpness",
-}
-
-
-# Columns of the first of two tables on a terminal, since one table would not fit.
-_COSTS = (
-    "batch size",
-    "learning rate",
-    "reached",
-    "diverged",
-    "updates",
-    "samples",
-    "seconds",
-    "test accuracy",
-)
-
-
 def table(results: Results) -> str:
     """Return a tab-separated table with a heading and a row for each batch size."""
     names = ["batch_size", "lr", "seeds", "diverged", "reached"]
@@ -199,7 +200,7 @@ def table(results: Results) -> str:
     for summary in results.summaries(0.0):
         row = [_plain(getattr(summary, name)) for name in names]
         for name in _QUANTITIES:
-            value: Sample | None = getattr(summary, name)
+            value: MeanAndDeviation | None = getattr(summary, name)
             row += [_plain(value.mean), _plain(value.deviation)] if value else ["", ""]
         row += [_plain(summary.stable_from), _plain(summary.stable_to)]
         lines.append("\t".join([*row, _plain(summary.tuning_seconds)]))
@@ -215,7 +216,7 @@ def cells(summary: Summary) -> dict[str, str]:
     if summary.diverged:
         row["diverged"] = f"{summary.diverged} of {summary.seeds}"
     for name, heading in _HEADINGS.items():
-        value: Sample | None = getattr(summary, name)
+        value: MeanAndDeviation | None = getattr(summary, name)
         if value is not None:
             row[heading] = _with_std(value, _FORMS.get(name, lambda v: f"{v:.4f}"))
     if summary.stable_from is not None:
@@ -253,7 +254,7 @@ def print_conclusions(results: Results, stream: TextIO) -> None:
         console.print(f"- {sentence(finding).text}", soft_wrap=not stream.isatty())
 
 
-def _with_std(value: Sample, form: Callable[[float], str]) -> str:
+def _with_std(value: MeanAndDeviation, form: Callable[[float], str]) -> str:
     if value.count == 1 or not value.deviation:
         return form(value.mean)
     mean, std = form(value.mean), form(value.deviation)
@@ -263,12 +264,6 @@ def _with_std(value: Sample, form: Callable[[float], str]) -> str:
 
 def _plain(value: object) -> str:
     return "" if value is None else str(value)
-
-
-# Colours of the terminal's palette, which are readable on its background.
-_COLOURS = ("blue+", "red+", "green+", "magenta+", "cyan+", "yellow+", "white+")
-_MARKERS = "ox+*#%@"  # instead of colours
-_MIN_HEIGHT = 16  # lines; the legend of many batch sizes needs more
 
 
 def draw(results: Results, width: int, *, axis: str = "samples", colour: bool) -> str:

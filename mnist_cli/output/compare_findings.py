@@ -20,7 +20,7 @@ from mnist_cli.comparison.findings import (
     Sharpness,
     TargetsMissed,
 )
-from mnist_cli.comparison.stats import Sample
+from mnist_cli.comparison.stats import MeanAndDeviation
 from mnist_cli.config.compare import FULL
 
 
@@ -87,9 +87,9 @@ def _ranking(finding: Ranking) -> str:
     return text + (f", no clear difference from {_and(unclear)}." if unclear else ".")
 
 
-def _title(finding: Ranking) -> tuple[str, Callable[[Sample], str]]:
+def _title(finding: Ranking) -> tuple[str, Callable[[MeanAndDeviation], str]]:
     """Return the title of a ranking, and the function that formats its estimates."""
-    at = Sample(finding.at or 0.0, 0.0, 1)
+    at = MeanAndDeviation(finding.at or 0.0, 0.0, 1)
     costs = {"updates": _count, "samples": _count, "seconds": _seconds}
     if finding.quantity == "test accuracy":
         return "Highest test accuracy at the end of the budget", _percent
@@ -203,17 +203,17 @@ def _and(names: list[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def _percent(s: Sample) -> str:
+def _percent(s: MeanAndDeviation) -> str:
     return f"{100 * s.mean:.2f}" + (f" ± {100 * s.deviation:.2f}" if s.count > 1 else "") + " %"
 
 
-def _count(s: Sample) -> str:
+def _count(s: MeanAndDeviation) -> str:
     return f"{s.mean:,.0f}" + (f" ± {s.deviation:,.0f}" if s.count > 1 else "")
 
 
-def _seconds(s: Sample) -> str:
+def _seconds(s: MeanAndDeviation) -> str:
     return f"{s.mean:.2f}" + (f" ± {s.deviation:.2f}" if s.count > 1 else "") + " s"
 
 
-def _loss(s: Sample) -> str:
+def _loss(s: MeanAndDeviation) -> str:
     return f"{s.mean:.4f}" + (f" ± {s.deviation:.4f}" if s.count > 1 else "")

@@ -72,7 +72,7 @@ def format_start(start: Start) -> str:
 
 
 def format_step(step: Step, start: Start) -> str:
-    """Return the loss of an update and its number within the epoch."""
+    """Return the loss line of an update: `Epoch [1/5], Step [100/938], Loss: 0.1234`."""
     return (
         f"Epoch [{step.epoch}/{start.config['epochs']}], "
         f"Step [{step.step}/{start.updates_per_epoch}], Loss: {step.loss:.4f}"

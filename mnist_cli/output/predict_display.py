@@ -16,6 +16,8 @@ _PICTURE, _GAP = 28, 2
 _LABEL = len("7 0.9987 ")
 _BAR = 30  # cells for a probability of 1, if they fit
 _MIN_WIDTH = _PICTURE + _GAP + _LABEL + 1  # cells; on a narrower terminal the text is below
+_UPPER = "▀"
+_SHADES = " ░▒▓█"  # from dark to light, as on a dark terminal
 
 
 class PredictionDisplay:
@@ -92,10 +94,6 @@ def explain_uncertain(event: Prediction, image: NDArray[np.uint8], threshold: fl
 def _printable(path: str) -> str:
     """Return a path without control characters."""
     return "".join(c if c.isprintable() else "?" for c in path)
-
-
-_UPPER = "▀"
-_SHADES = " ░▒▓█"  # from dark to light, as on a dark terminal
 
 
 def half_blocks(image: NDArray[np.uint8], *, colour: bool = True) -> list[Text]:

@@ -14,6 +14,10 @@ from mnist_cli.events import End, Event, Start, to_dict
 from mnist_cli.output.messages import format_event
 from mnist_cli.runtime.files import write_standard_output
 
+_log = logging.getLogger(__name__)
+_BLOCK = 1 << 16  # bytes; a line is shorter
+_CLOSED = -1
+
 
 class Renderer:
     """A renderer of events. This base class, used for `--quiet`, shows none."""
@@ -82,12 +86,12 @@ def has_colour() -> bool:
     return bool(os.environ.get("FORCE_COLOR")) or sys.stdout.isatty()
 
 
-_log = logging.getLogger(__name__)
-_BLOCK = 1 << 16  # bytes; a line is shorter
-
-
 class Recorder(Renderer):
-    """Records events until that fails; `failure` is then the error."""
+    """Records events until that fails; `failure` is then the error.
+
+    An error does not end the training: the first one is logged as a warning, and the program exits
+    with the code of an output that could not be written once the training is complete.
+    """
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -142,7 +146,7 @@ class LogFile(Recorder):
         self._is_new = not os.path.lexists(path)
         self._began = False
         try:
-            self._handle: int | None = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+            self._handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
         except OSError as error:
             raise OutputError(
                 f"cannot write {name}: {error.strerror or error}; choose another --log-file"
@@ -151,7 +155,6 @@ class LogFile(Recorder):
 
     def record(self, event: Event) -> None:
         """Append the event's line; a line that does not fit on the disk leaves nothing."""
-        assert self._handle is not None
         if isinstance(event, Start):
             self._began = True
             if self._is_regular:
@@ -170,7 +173,6 @@ class LogFile(Recorder):
 
     def _end_last_line(self) -> None:
         """Append a newline if the file does not end with one."""
-        assert self._handle is not None
         with contextlib.suppress(OSError), self._path.open("rb") as file:
             if file.seek(0, os.SEEK_END):
                 file.seek(-1, os.SEEK_END)
@@ -179,10 +181,10 @@ class LogFile(Recorder):
 
     def close(self) -> None:
         """Close the file; remove it if it is new and the training did not begin."""
-        if self._handle is None:
+        if self._handle == _CLOSED:
             return
         os.close(self._handle)
-        self._handle = None
+        self._handle = _CLOSED
         if self._is_new and not self._began and self._is_regular and not _size_of(self._path):
             with contextlib.suppress(OSError):
                 self._path.unlink()

@@ -42,7 +42,7 @@ class Difference:
     coarse: Floats  # the same, its longer side at most 256 pixels
 
     def contrast_maps(self, within: Mask | None = None) -> Iterator["ContrastMap"]:
-        """Yield maps of what may be ink: the strongest difference from background, its opposite.
+        """Yield maps of what may be ink: of the colours on either side of the background.
 
         The colour difference is projected onto the direction in which it is largest, so that
         yellow on white and red on blue are found as black on white is. A map is left out if it

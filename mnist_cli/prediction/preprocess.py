@@ -95,7 +95,7 @@ def _cut_out(ink: Floats, mask: Mask) -> Floats:
 
 
 def _widen_strokes(ink: Floats) -> Floats:
-    """Return a digit at the size for strokes, these at least as wide as MNIST's."""
+    """Return a digit of `_STROKE_SIDE` pixels, its strokes at least as wide as MNIST's."""
     ink = _resize(ink, _STROKE_SIDE)
     width = _stroke_width(ink) * _BOX / _STROKE_SIDE
     if width >= _MIN_STROKE:

@@ -1,4 +1,4 @@
-"""Compare options: of a resumed training with its checkpoint, and of all ranks."""
+"""Check that a resumed training, and all ranks, have the options that they need to agree on."""
 
 import json
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""The training loop: a generator of events, the same for batch and mini-batch."""
+"""The updates of one epoch, as a generator of events: the same for batch and mini-batch."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -156,8 +156,7 @@ def build_optimizer(model: nn.Module, config: ResolvedConfig) -> Optimizer:
     """
     if config.optimizer not in OPTIMIZERS:
         raise UsageError(f"--optimizer {config.optimizer} is not one of {', '.join(OPTIMIZERS)}")
-    classes = {optimizer.__name__: optimizer for optimizer in Optimizer.__subclasses__()}
-    optimizer = classes[OPTIMIZERS[config.optimizer].class_name]
+    optimizer: type[Optimizer] = globals()[OPTIMIZERS[config.optimizer].class_name]
     return optimizer(model, momentum=config.momentum, weight_decay=config.weight_decay)
 
 

@@ -38,7 +38,8 @@ from mnist_cli.training.compatibility import (
 )
 from mnist_cli.training.loop import RunningSums
 from mnist_cli.training.state import TrainingState, versions_on
-from mnist_cli.training.trainer import Callback, StopRule, Trainer
+from mnist_cli.training.stop_rule import StopRule
+from mnist_cli.training.trainer import Callback, Trainer
 
 _log = logging.getLogger(__name__)
 

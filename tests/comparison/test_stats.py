@@ -6,39 +6,44 @@ import pytest
 from scipy.stats import ttest_ind
 
 from mnist_cli.comparison.stats import (
-    Sample,
+    MeanAndDeviation,
     fit_critical_batch_size,
     holm,
     interpolate,
-    sample,
+    mean_and_deviation,
     welch_test,
 )
 
 
 def test_a_sample_has_its_mean_and_the_deviation_of_count_less_one() -> None:
-    assert sample([1.0, 2.0, 3.0, 6.0]) == Sample(3.0, math.sqrt(14 / 3), 4)
-    assert sample([5.0]) == Sample(5.0, 0.0, 1)
+    assert mean_and_deviation([1.0, 2.0, 3.0, 6.0]) == MeanAndDeviation(3.0, math.sqrt(14 / 3), 4)
+    assert mean_and_deviation([5.0]) == MeanAndDeviation(5.0, 0.0, 1)
 
 
 def test_welchs_test_is_scipys() -> None:
     a = [27.5, 21.0, 19.0, 23.6, 17.0, 17.9, 16.9, 20.1]
     b = [27.1, 22.0, 20.8, 23.4, 23.4]
     expected = ttest_ind(a, b, equal_var=False).pvalue
-    assert welch_test(sample(a), sample(b)) == pytest.approx(expected, rel=1e-9)
-    assert welch_test(sample(b), sample(a)) == pytest.approx(0.103282, rel=1e-4)
+    assert welch_test(mean_and_deviation(a), mean_and_deviation(b)) == pytest.approx(
+        expected, rel=1e-9
+    )
+    assert welch_test(mean_and_deviation(b), mean_and_deviation(a)) == pytest.approx(
+        0.103282, rel=1e-4
+    )
 
 
 def test_nothing_can_be_said_of_single_values_and_ones_that_do_not_vary() -> None:
-    assert welch_test(Sample(1, 0, 1), Sample(2, 0, 1)) is None
-    assert welch_test(Sample(1, 0.1, 1), Sample(2, 0.1, 3)) is None
-    assert welch_test(Sample(1, 0, 3), Sample(2, 0, 3)) is None
-    assert welch_test(Sample(0.3, 1e-17, 3), Sample(0.3 + 1e-16, 1e-17, 3)) is None
+    assert welch_test(MeanAndDeviation(1, 0, 1), MeanAndDeviation(2, 0, 1)) is None
+    assert welch_test(MeanAndDeviation(1, 0.1, 1), MeanAndDeviation(2, 0.1, 3)) is None
+    assert welch_test(MeanAndDeviation(1, 0, 3), MeanAndDeviation(2, 0, 3)) is None
+    same = [MeanAndDeviation(mean, 1e-17, 3) for mean in (0.3, 0.3 + 1e-16)]
+    assert welch_test(*same) is None
 
 
 def test_values_read_off_a_coarse_grid_differ_only_beyond_its_steps() -> None:
-    a = Sample(40, 0, 3)
-    assert (welch_test(a, Sample(42, 0, 3), resolution=2) or 0) > 0.01
-    assert (welch_test(a, Sample(60, 0, 3), resolution=2) or 1) < 0.001
+    a = MeanAndDeviation(40, 0, 3)
+    assert (welch_test(a, MeanAndDeviation(42, 0, 3), resolution=2) or 0) > 0.01
+    assert (welch_test(a, MeanAndDeviation(60, 0, 3), resolution=2) or 1) < 0.001
 
 
 def test_holms_correction_multiplies_the_least_by_their_number_and_never_falls() -> None:

@@ -149,7 +149,7 @@ def test_micro_batches_are_equal_and_no_larger_than_asked() -> None:
         assert max(sizes) - min(sizes) <= 1
 
 
-def test_the_weights_are_the_same_for_every_team_of_more_than_one(few: Split) -> None:
+def test_the_weights_are_the_same_for_every_number_of_threads_above_one(few: Split) -> None:
     digests = set()
     for threads in (2, 3, 5):
         model = build_model("cnn")

@@ -7,7 +7,7 @@ from typing import Any
 from mnist_cli.comparison.events import Point
 from mnist_cli.comparison.lr_search import STABLE_LOSS
 from mnist_cli.comparison.results import AXES, Results
-from mnist_cli.comparison.stats import Sample, fit_critical_batch_size, sample
+from mnist_cli.comparison.stats import MeanAndDeviation, fit_critical_batch_size, mean_and_deviation
 from mnist_cli.config.compare import FULL
 from mnist_cli.data.catalogue import CLASSES
 from mnist_cli.errors import UsageError
@@ -84,9 +84,13 @@ def _target(results: Results, figure: Figure) -> bool:
     if not reached:
         return False
     sizes = [results.update_size(size) for size in reached]
-    updates = [sample(values) for values in reached.values()]
+    updates = [mean_and_deviation(values) for values in reached.values()]
     _bars(left, sizes, updates)
-    _bars(right, sizes, [sample(v) for v in results.target_costs("train_seconds").values()])
+    _bars(
+        right,
+        sizes,
+        [mean_and_deviation(v) for v in results.target_costs("train_seconds").values()],
+    )
     fit = fit_critical_batch_size(sizes, [u.mean for u in updates])
     if fit:
         minimum, critical = fit
@@ -127,9 +131,10 @@ def _noise(results: Results, figure: Figure) -> bool:
             by_size.setdefault(probe.batch_size, []).append(probe)
         sizes = sorted(by_size)
         deviations = [
-            sample([p.as_if_independent / p.gradient_norm for p in by_size[b]]) for b in sizes
+            mean_and_deviation([p.as_if_independent / p.gradient_norm for p in by_size[b]])
+            for b in sizes
         ]
-        cosines = [sample([p.cosine_mean for p in by_size[b]]) for b in sizes]
+        cosines = [mean_and_deviation([p.cosine_mean for p in by_size[b]]) for b in sizes]
         first = deviations[0].mean
         left.plot(sizes, [first * (sizes[0] / b) ** 0.5 for b in sizes], color="0.6", lw=0.8)
         _bars(left, sizes, deviations, index, label)
@@ -208,7 +213,7 @@ def _plain_ticks(axis: Any) -> None:  # noqa: ANN401
 def _bars(
     axes: Any,  # noqa: ANN401
     xs: list[int],
-    ys: list[Sample],
+    ys: list[MeanAndDeviation],
     index: int = 0,
     label: str | None = None,
 ) -> None:

@@ -62,7 +62,10 @@ class ProcessGroup:
 
     @contextmanager
     def defer_stop(self) -> Iterator[None]:
-        """Suppress StopRequested in the block if the all-reduce that follows raises it anyway."""
+        """Let the all-reduce that follows raise for signals, if there are several ranks.
+
+        A single process does not wait for others, so it stops within the block.
+        """
         yield
 
     def seconds(self) -> float:

@@ -17,7 +17,7 @@ _MIN_DRAWS, _MIN_SAMPLES = 40, 1024  # of each size: batches, and samples in all
 
 @dataclass(frozen=True)
 class AlignmentProbe(Probe):
-    """Mini-batch gradients compared with the full gradient: see `training.probes.alignment`.
+    """Mini-batch gradients compared with the full gradient: see `Alignment`.
 
     The full gradient is exact; the cosines and the deviation are estimates from `draws` batches.
     """

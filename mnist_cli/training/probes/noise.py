@@ -14,7 +14,7 @@ _BATCH_SIZES, _DRAWS = (64, 1024), 20  # of the two-batch estimate
 
 @dataclass(frozen=True)
 class NoiseProbe(Probe):
-    """The gradient noise scale after `update` updates, in samples: see `training.probes.noise`.
+    """The gradient noise scale after `update` updates, in samples: see `Noise`.
 
     `trace` and `gradient_square` are tr Σ and |G|². They are exact for the training set if `exact`,
     and otherwise estimated from the per-sample gradients of `samples` out of `population`. The
