@@ -178,7 +178,7 @@ class Evaluated(Event):
 
 @dataclass(frozen=True)
 class Prediction(Event):
-    """An image was read as `digit`. `probabilities` are those of 0 to 9, `probability` its own.
+    """An image was predicted as `digit`, with `probability`; `probabilities` are those of 0 to 9.
 
     It is `uncertain` if `probability` is below a threshold, or if no digit was found in the image;
     then all ten are 0.1.

@@ -1,8 +1,8 @@
 """Registry of the networks, optimizers and probes with their defaults; it does not import torch.
 
-To add a network, write a function in `models/networks.py` and a row here; to add an optimizer, a
-class in `training/optim.py` and a row here; to add a probe, a class in `training/probes/` and a row
-here. The registry is in `config/` because the options take their choices and defaults from it.
+To add a network, write a function in `models/networks.py` and an entry here; to add an optimizer, a
+class in `training/optim.py` and an entry here; to add a probe, a class in `training/probes/` and an
+entry here. It is in `config/` because the options take their choices and defaults from it.
 """
 
 from collections.abc import Mapping
@@ -148,7 +148,7 @@ def rate_of(rates: Rates, optimizer: str, *, scaled: bool = False) -> float:
     """
     if optimizer in rates:
         return rates[optimizer]
-    row = OPTIMIZERS[optimizer]
-    if row.like is None:
+    entry = OPTIMIZERS[optimizer]
+    if entry.like is None:
         raise KeyError(optimizer)
-    return rate_of(rates, row.like, scaled=scaled) * (row.lr_factor if scaled else 1.0)
+    return rate_of(rates, entry.like, scaled=scaled) * (entry.lr_factor if scaled else 1.0)

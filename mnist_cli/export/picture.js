@@ -1,4 +1,4 @@
-/* Strokes to what the network sees, as mnist-predict prepares a picture: scaled to fit 20 x 20
+/* Strokes to the input of the network, as mnist-predict prepares a picture: scaled to fit 20 x 20
    pixels, its proportions kept, the centre of mass at pixel 14 of 28 x 28.
    A stroke is a list of points { x, y, width }, all in sides of the field. */
 const SIDE = 28, BOX = 20, PICTURE = 280, LARGE = 160;

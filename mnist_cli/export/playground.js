@@ -1,11 +1,11 @@
-/* The page: strokes by pointer or keys, redrawn and read once a frame. */
+/* The page: strokes by pointer or keys, redrawn and predicted once a frame. */
 const data = JSON.parse(document.getElementById("data").textContent);
 const logitsOf = buildNetwork(data);
 const $ = (id) => document.getElementById(id);
 const field = $("field"), pen = field.getContext("2d"), input = $("input").getContext("2d");
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 const PACE = 0.03; /* of the field, with each press of an arrow */
-const PAUSE = 700; /* milliseconds without a change, until the reading is spoken */
+const PAUSE = 700; /* milliseconds without a change, until the prediction is spoken */
 
 let strokes = [], past = []; /* lists are never changed once they are in `past` */
 let drawing = null; /* the pointer whose stroke is under way */
@@ -97,11 +97,11 @@ function tell(shares) {
   const name = known ? data.labels[first] : shares ? "no number" : `Draw a ${data.subject}`;
   $("answer").textContent = name;
   $("answer").className = (name.length > 1 ? "word" : "") + (known ? "" : " nothing");
-  $("surety").textContent = known ? percent(shares[first]) + (doubt ? `, or ${data.labels[second]}` : "") : "";
+  $("probability").textContent = known ? percent(shares[first]) + (doubt ? `, or ${data.labels[second]}` : "") : "";
   clearTimeout(speaking);
   speaking = setTimeout(() => {
     const also = doubt ? `, or ${data.labels[second]}, ${percent(shares[second])}` : "";
-    $("spoken").textContent = known ? `Read as ${name}, ${percent(shares[first])}${also}` : name;
+    $("spoken").textContent = known ? `Predicted: ${name}, ${percent(shares[first])}${also}` : name;
   }, PAUSE);
 }
 

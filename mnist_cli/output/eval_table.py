@@ -113,4 +113,6 @@ def print_mistakes(result: CheckpointEvaluation, limit: int, stream: TextIO) -> 
 
 def _caption(result: CheckpointEvaluation, index: int) -> str:
     label, predicted = int(result.labels[index]), int(result.predictions[index])
-    return f"#{index}: {label} read as {predicted}, {result.confidences[index]:.2f}".ljust(_PICTURE)
+    return f"#{index}: {label}, predicted {predicted}, {result.confidences[index]:.2f}".ljust(
+        _PICTURE
+    )

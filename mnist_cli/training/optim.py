@@ -148,7 +148,7 @@ def _check_slot_tensor(other: object, mine: Tensor, slot: str) -> None:
 
 
 def build_optimizer(model: nn.Module, config: ResolvedConfig) -> Optimizer:
-    """Return the optimizer that a config names: the class in its row of the registry.
+    """Return the optimizer that a config names: the class in its entry of the registry.
 
     Raises:
         UsageError: there is no such optimizer.

@@ -92,7 +92,7 @@ def draw_sheet(mistakes: list[DrawnResult]) -> Image.Image:
         image = image.resize((side - 4, side - 4), Image.Resampling.NEAREST)
         sheet.paste(image, (left + side, top))
         label = "none" if result.digit is None else result.digit
-        caption = f"{label} read as {result.event.digit} ({result.event.probability:.2f})"
+        caption = f"{label} predicted as {result.event.digit} ({result.event.probability:.2f})"
         doubt = ", uncertain" if result.event.uncertain else ""
         draw.text((left, top + side), f"{caption}{doubt}\n{result.condition}", (255, 255, 255))
     return sheet

@@ -203,7 +203,7 @@ def test_one_can_draw_with_the_keys_alone(desk: Desk) -> None:
 def test_a_reading_is_spoken_once_the_pen_rests(desk: Desk) -> None:
     spoken = desk.view.get_by_role("status")
     desk.draw(ONE)
-    spoken.get_by_text("Read as 1").wait_for(timeout=5000, state="attached")
+    spoken.get_by_text("Predicted: 1").wait_for(timeout=5000, state="attached")
     desk.press("c")
     spoken.get_by_text("Draw a digit").wait_for(timeout=5000, state="attached")
 

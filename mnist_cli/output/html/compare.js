@@ -12,7 +12,7 @@ function draw() {
   chart($("loss"), series(3), { label, logX: log, logY: log });
   chart($("accuracy"), series(4), { label, logX: log, logY: false, percent: true, form: (v) => +(100 * v).toPrecision(4) + " %" });
   const finding = data.findings.find((f) => f.about === "equal " + axis || f.about === axis);
-  $("reading").textContent = finding ? finding.text : "";
+  $("finding").textContent = finding ? finding.text : "";
   drawProbes(shown);
 }
 

@@ -25,19 +25,19 @@ function bar(digit, probability, key) {
 }
 
 function showMistakes() {
-  const fitting = data.mistakes.map((_, place) => place).filter((place) => chosen ? (data.mistakes[place].true === chosen[0] && data.mistakes[place].read === chosen[1]) : place < data.shownAtFirst);
+  const fitting = data.mistakes.map((_, place) => place).filter((place) => chosen ? (data.mistakes[place].true === chosen[0] && data.mistakes[place].predicted === chosen[1]) : place < data.listed);
   const list = $("mistakes");
   list.replaceChildren();
   for (const place of fitting.slice(0, most)) {
     const one = data.mistakes[place], item = make("li"), text = make("p");
-    text.append(make("b", one.true), " read as ", make("b", one.read), make("span", ` #${one.number}`, { class: "soft" }));
-    item.append(picture(place), text, bar(one.read, one.probabilities[one.read], "bad"), bar(one.true, one.probabilities[one.true], "good"));
+    text.append(make("b", one.true), " predicted as ", make("b", one.predicted), make("span", ` #${one.number}`, { class: "soft" }));
+    item.append(picture(place), text, bar(one.predicted, one.probabilities[one.predicted], "bad"), bar(one.true, one.probabilities[one.true], "good"));
     list.append(item);
   }
   $("more").hidden = fitting.length <= most;
   $("more").textContent = `Show all ${fitting.length}`;
   const which = chosen && (chosen[2] === fitting.length ? (chosen[2] === 1 ? "once" : `all ${chosen[2]} times`) : `the ${fitting.length} most confident of ${chosen[2]} times`);
-  if (chosen) $("which").textContent = `${chosen[0]} read as ${chosen[1]}: ${which}. Choose the number again for all mistakes.`;
+  if (chosen) $("which").textContent = `${chosen[0]} predicted as ${chosen[1]}: ${which}. Choose the number again for all mistakes.`;
   else $("which").textContent = shownAtFirst;
 }
 const shownAtFirst = $("which").textContent;
@@ -80,7 +80,7 @@ function drawHistory() {
 function draw() { drawCalibration(); if (!$("learning").hidden) drawHistory(); }
 
 for (const button of document.querySelectorAll(".matrix button")) button.addEventListener("click", () => {
-  const cell = [+button.dataset.true, +button.dataset.read, +button.dataset.count], again = chosen && chosen.join() === cell.join();
+  const cell = [+button.dataset.true, +button.dataset.predicted, +button.dataset.count], again = chosen && chosen.join() === cell.join();
   chosen = again ? null : cell; most = AT_FIRST;
   for (const other of document.querySelectorAll(".matrix button")) other.setAttribute("aria-pressed", String(!again && other === button));
   showMistakes();

@@ -120,7 +120,7 @@ class _Cell:
         counts = f"{self.count:,} of {self.total:,}"
         if self.true == self.predicted:
             return f"{self.true}: {counts} correct"
-        return f"{self.true} read as {self.predicted}: {counts}"
+        return f"{self.true} predicted as {self.predicted}: {counts}"
 
     @property
     def shade(self) -> str:
@@ -156,13 +156,13 @@ def _data(result: CheckpointEvaluation) -> dict[str, Any]:
     rows = result.probabilities[mistakes].tolist()
     return {
         "split": result.split,
-        "shownAtFirst": _MAX_MISTAKES,
+        "listed": _MAX_MISTAKES,
         "pixels": base64.b64encode(pixels).decode(),
         "mistakes": [
             {
                 "number": index,
                 "true": int(result.labels[index]),
-                "read": int(result.predictions[index]),
+                "predicted": int(result.predictions[index]),
                 "probabilities": [round(value, 4) for value in row],
             }
             for index, row in zip(mistakes, rows, strict=True)

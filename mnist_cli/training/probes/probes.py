@@ -1,6 +1,6 @@
 """Probes: measurements of a network between two updates, besides its loss.
 
-A probe is a class in a module of this package, and a row of the registry.
+A probe is a class in a module of this package, and an entry of the registry.
 """
 
 from abc import abstractmethod
@@ -150,7 +150,7 @@ class Probe(ProbeEvent):
 
 
 def probe_class(name: str) -> type[Probe]:
-    """Return the class of a probe: that in its row of the registry.
+    """Return the class of a probe: the class in its entry of the registry.
 
     Raises:
         UsageError: there is no such probe.

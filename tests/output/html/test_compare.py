@@ -76,8 +76,8 @@ def test_the_page_works_in_a_browser(
             view.locator(f"#{chart} path").last.get_attribute("d") for chart in ("loss", "accuracy")
         ]
         assert axis.split()[0] in view.locator("#loss svg text").last.text_content()
-        reading = view.locator("#reading").inner_text()
-        assert f"equal {axis.split()[0]}" in reading
+        finding = view.locator("#finding").inner_text()
+        assert f"equal {axis.split()[0]}" in finding
     assert len({str(paths) for paths in drawn.values()}) == 3
     assert view.locator("#loss path").count() == 6  # a curve a run
     view.get_by_role("button", name="full").click()

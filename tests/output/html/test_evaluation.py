@@ -47,16 +47,16 @@ def test_a_page_shows_the_predictions(found: CheckpointEvaluation) -> None:
     for place, one in enumerate(data["mistakes"]):
         number = one["number"]
         assert pixels[784 * place : 784 * (place + 1)] == found.images[number].flatten().tolist()
-        assert (one["true"], one["read"]) == (found.labels[number], found.predictions[number])
+        assert (one["true"], one["predicted"]) == (found.labels[number], found.predictions[number])
         assert one["probabilities"] == pytest.approx(found.probabilities[number].tolist(), abs=5e-5)
     assert [one["number"] for one in data["mistakes"][:300]] == found.misclassified(300)
-    shown = Counter((one["true"], one["read"]) for one in data["mistakes"])
+    shown = Counter((one["true"], one["predicted"]) for one in data["mistakes"])
     for true, row in enumerate(found.confusion.tolist()):
-        others = [(n, -read) for read, n in enumerate(row) if read != true]
-        assert all(shown[true, -read] >= min(n, 3) for n, read in others), "of every cell"
-        score, (most, read) = found.per_class[true], max(others)
+        others = [(n, -predicted) for predicted, n in enumerate(row) if predicted != true]
+        assert all(shown[true, -predicted] >= min(n, 3) for n, predicted in others), "of every cell"
+        score, (most, predicted) = found.per_class[true], max(others)
         shares = (f"{100 * share:.2f} %" for share in (score.precision, score.recall, score.f1))
-        cells = (f"{score.samples:,}", *shares, f"{-read} ({most:,} times)")
+        cells = (f"{score.samples:,}", *shares, f"{-predicted} ({most:,} times)")
         assert f"<th scope=row>{true}</th>" + "".join(f"<td>{c}</td>" for c in cells) in written
     bins = found.calibration.bins
     assert data["bins"] == [[b.low, b.high, b.count, b.confidence, b.accuracy] for b in bins]
@@ -116,15 +116,17 @@ def test_the_page_works_in_a_browser(
     assert at_first in (12, 24)
     confusion = found.confusion.tolist()
     pairs = [(n, t, r) for t, row in enumerate(confusion) for r, n in enumerate(row) if t != r]
-    count, true, read = max(pairs)
-    cell = view.locator(f".matrix button[data-true='{true}'][data-read='{read}']")
+    count, true, predicted = max(pairs)
+    cell = view.locator(f".matrix button[data-true='{true}'][data-predicted='{predicted}']")
     cell.focus()
     view.keyboard.press("Enter")
     captions = items.all_inner_texts()
     assert captions
-    assert all(text.startswith(f"{true} read as {read}") for text in captions)
+    assert all(text.startswith(f"{true} predicted as {predicted}") for text in captions)
     told = view.locator("#which").inner_text()
-    assert re.match(rf"{true} read as {read}: the \d+ most confident of {count} times\.", told)
+    assert re.match(
+        rf"{true} predicted as {predicted}: the \d+ most confident of {count} times\.", told
+    )
     view.keyboard.press("Enter")
     assert items.count() == at_first
     view.locator("#more").click()
@@ -227,9 +229,9 @@ def test_mistakes_leave_standard_output_to_data(call: Caller, trained: Path) -> 
     done = call("mnist-eval", str(trained), "--mistakes", "3", env={"COLUMNS": "70"})
     assert re.fullmatch(r"Test Accuracy: 0\.\d{4}\n", done.out)
     assert "\x1b" not in done.err
-    captions = re.findall(r"#\d+: (\d) read as (\d), (0\.\d\d|1\.00)", done.err)
+    captions = re.findall(r"#\d+: (\d), predicted (\d), (0\.\d\d|1\.00)", done.err)
     assert len(captions) == 3
-    assert all(true != read for true, read, _ in captions)
+    assert all(true != predicted for true, predicted, _ in captions)
     assert max(map(len, done.err.splitlines())) <= 70
 
 
@@ -242,4 +244,4 @@ def test_nothing_is_wider_than_the_terminal(columns: int, shell: Shell, trained:
     assert "\x1b[" in done.out, "it is coloured"
     plain = re.sub(r"\x1b\[[\d;]*m", "", done.out)
     assert max(len(line.rstrip("\r")) for line in plain.splitlines()) <= columns
-    assert plain.count(" read as ") == 4
+    assert plain.count(", predicted ") == 4
