@@ -52,12 +52,10 @@ def evaluate(given: dict[str, Any], checkpoint: str) -> None:
 
     with quick_imports():
         from mnist_cli.evaluation.evaluate import evaluate_checkpoint  # noqa: PLC0415 (torch)
-        from mnist_cli.runtime.device import keep_freed_memory  # noqa: PLC0415 (torch)
 
         if config.plot is not None:  # fails now, not after the evaluation, without matplotlib
             import mnist_cli.output.figures.evaluation  # noqa: F401, PLC0415
 
-    keep_freed_memory()
     with log_to_stderr(quiet=display.quiet):
         result = evaluate_checkpoint(checkpoint, config)
         files = list(_files(result, config, report))  # raises if there is nothing to draw
