@@ -181,10 +181,10 @@ class LogFile(Recorder):
 
     def close(self) -> None:
         """Close the file; remove it if it is new and the training did not begin."""
-        if self._handle == _CLOSED:
+        handle, self._handle = self._handle, _CLOSED
+        if handle == _CLOSED:
             return
-        os.close(self._handle)
-        self._handle = _CLOSED
+        os.close(handle)
         if self._is_new and not self._began and self._is_regular and not _size_of(self._path):
             with contextlib.suppress(OSError):
                 self._path.unlink()

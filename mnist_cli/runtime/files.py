@@ -132,14 +132,14 @@ class OutputLock:
 
     def close(self) -> None:
         """Remove the temporary files and release the lock."""
-        if self._lock_handle is not None:
+        handle, self._lock_handle = self._lock_handle, None
+        if handle is not None:
             try:
                 _remove(self._temp)
-                if _is_at(self._lock_handle, self._lock_path):
+                if _is_at(handle, self._lock_path):
                     _remove(self._lock_path)  # before the release: then nobody else holds it
             finally:
-                os.close(self._lock_handle)
-                self._lock_handle = None
+                os.close(handle)
 
     def _remove_stale(self) -> None:
         """Remove the temporary files of killed programs."""

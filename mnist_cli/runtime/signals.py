@@ -86,18 +86,21 @@ class StopSignals:
         if threading.current_thread() is threading.main_thread():
             self._thread = _SignalThread()
             self._before = {
-                number: signal.signal(number, self._receive)
+                number: signal.getsignal(number)
                 for number in _ERRORS
                 if number != getattr(signal, "SIGHUP", None) or not _is_ignored(number)
             }
+            for number in self._before:
+                signal.signal(number, self._receive)
 
     def _restore(self) -> None:
+        """Restore the handlers; one of them may raise at once, and then this is called again."""
         for number, handler in self._before.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
         self._before = {}
-        if self._thread is not None:
-            self._thread.end()
-            self._thread = None
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            thread.end()
 
     def _receive(self, number: int, _frame: FrameType | None) -> None:
         if _is_passed_on_twice(number, self._received):

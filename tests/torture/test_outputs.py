@@ -185,7 +185,7 @@ def test_one_signal_is_enough_where_nobody_reads(shell: Shell) -> None:
         pass
     process.terminate()  # what is next is to save
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 143
+    assert process.returncode == 143, err
     assert b"Traceback" not in err
 
 
