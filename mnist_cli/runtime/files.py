@@ -4,9 +4,11 @@ import contextlib
 import errno
 import logging
 import os
+import select
 import stat
 import sys
 import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +21,8 @@ except ImportError:  # Windows has no flock: two programs may write one output, 
 
 _log = logging.getLogger(__name__)
 _NOTICE_AFTER = 1.0  # seconds of waiting for a lock
+_POLL_SECONDS = 0.05  # between two looks for the reader of a FIFO
+_NONBLOCK = getattr(os, "O_NONBLOCK", 0)  # Windows has no FIFOs
 # O_EXCL: never write through a link that somebody else put there. O_BINARY: Windows line ends.
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
 # Errors of folders that cannot be synced: Windows, network drives, no permission to read.
@@ -310,16 +314,33 @@ def _check_special(path: Path) -> None:
 
 
 def _write_special(path: Path, data: bytes | bytearray, *, wait: bool) -> None:
-    """Write to a device or a FIFO."""
+    """Write to a device or a FIFO.
+
+    No system call waits for its reader: a signal just before that call would not interrupt it.
+    """
+    handle = _open_special(path, wait=wait)
     try:
-        handle = os.open(path, os.O_WRONLY | os.O_TRUNC | (0 if wait else os.O_NONBLOCK))
-    except OSError as error:
-        if not wait and error.errno == errno.ENXIO:
-            raise NoReaderError(f"nobody reads {_printable(path)}") from None
-        raise
-    os.set_blocking(handle, True)
-    with open(handle, "wb") as file:  # noqa: PTH123
-        file.write(data)
+        rest = memoryview(data)
+        while rest:
+            try:
+                rest = rest[os.write(handle, rest) :]
+            except BlockingIOError:
+                select.select([], [handle], [], _POLL_SECONDS)
+    finally:
+        os.close(handle)
+
+
+def _open_special(path: Path, *, wait: bool) -> int:
+    """Open a device or a FIFO for writing without blocking, once the latter has a reader."""
+    while True:
+        try:
+            return os.open(path, os.O_WRONLY | os.O_TRUNC | _NONBLOCK)
+        except OSError as error:
+            if error.errno != errno.ENXIO or not stat.S_ISFIFO(path.stat().st_mode):
+                raise
+            if not wait:
+                raise NoReaderError(f"nobody reads {_printable(path)}") from None
+        time.sleep(_POLL_SECONDS)
 
 
 def _is_at(handle: int, path: Path) -> bool:

@@ -80,8 +80,8 @@ class Saver:
         self.saved = checkpoint.position
 
     def _write(self, data: bytes) -> None:
-        # Opening a FIFO waits for a reader: a signal must be able to end that, also one that was
-        # received just before the handlers were replaced.
+        # A FIFO waits for its reader. A signal ends that, also one that was received just before
+        # the handlers were replaced.
         with self._signals.default_handlers() if self._is_stream else nullcontext():
             if self._lock is None:
                 write_standard_output(data)

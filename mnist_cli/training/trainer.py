@@ -210,15 +210,15 @@ class Trainer:
         if not self.config.probe:
             return
         self.check_finite()
-        if self.group.is_main:
-            with self.group.defer_stop():
+        with self.group.defer_stop():
+            if self.group.is_main:
                 yield from self._probes.measure(
                     self.state.model,
                     update=self.state.update,
                     samples_seen=self.samples_seen,
                     lr=self.lr,
                 )
-        self.state.probed_update = self.state.update
+            self.state.probed_update = self.state.update  # unless a signal interrupted it
 
     def probe_if_due(self) -> Iterator[ProbeEvent]:
         """Run the probes after every `probe_every` updates, unless they were run already."""

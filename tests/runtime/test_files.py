@@ -152,9 +152,10 @@ def test_a_fifo_passes_the_bytes_on_and_stays_one(tmp_path: Path) -> None:
     received: list[bytes] = []
     reader = threading.Thread(target=lambda: received.append(fifo.read_bytes()), daemon=True)
     reader.start()
-    write_atomic(fifo, b"new")
+    data = bytes(range(256)) * 4000  # more than a pipe holds
+    write_atomic(fifo, data)
     reader.join(timeout=10)
-    assert received == [b"new"]
+    assert received == [data]
     assert stat.S_ISFIFO(fifo.stat().st_mode)
 
 
