@@ -68,11 +68,16 @@ def config_file_source(config: str | None, program: str, *config_types: type) ->
         UsageError: see `toml_file`.
 
     """
-    name = config if config is not None else os.environ.get("MNIST_CONFIG") or None
+    name = config_name(config)
     if name is None:
         return []
     check_preset(name, program)
     return [toml_file(name, PRESETS, *config_types)]
+
+
+def config_name(config: str | None) -> str | None:
+    """Return the file or preset that `--config`, if it is given, or else MNIST_CONFIG names."""
+    return config if config is not None else os.environ.get("MNIST_CONFIG") or None
 
 
 def check_outputs(

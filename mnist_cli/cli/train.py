@@ -15,6 +15,7 @@ from mnist_cli.cli.parameters import (
     add_command,
     command_sources,
     config_file_source,
+    config_name,
     config_parameter,
 )
 from mnist_cli.cli.program import (
@@ -71,7 +72,7 @@ def train(given: dict[str, Any], config: str | None) -> None:
     fresh = _fresh(sources, display) if resume in (None, AUTO) else TrainConfig()
     if resume == AUTO and fresh.output == "-":
         raise UsageError("--resume auto goes on with the file that --output names, and that is -")
-    if resume == "-" == (config or os.environ.get("MNIST_CONFIG")):
+    if resume == "-" == config_name(config):
         raise UsageError("--config - and --resume - both want standard input; use a file")
     with process_group() as group:
         options, checkpoint = fresh, None
@@ -84,7 +85,7 @@ def train(given: dict[str, Any], config: str | None) -> None:
                 origins = {f.name: f"checkpoint {path}" for f in fields(options)}
                 origins |= dict.fromkeys(_not_restored(path), DEFAULT)
                 origins |= {} if resume in (AUTO, "-") else {"output": "--resume"}
-        _check_log_file(recording, output=options.output, resume=resume, config=config)
+        _check_log_file(recording, output=options.output, resume=resume, config=config_name(config))
         if info.show_config:
             pairs = (options, resolved_training(options)), (recording, recording)
             show_config(TRAIN, sources, display, *pairs, origins=origins)

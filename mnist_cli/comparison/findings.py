@@ -287,7 +287,8 @@ def _loss_increases(config: CompareConfig, results: Results) -> Iterator[LossInc
 
 def _sharpness(config: CompareConfig, results: Results) -> Iterator[Sharpness]:
     for size in results.batch_sizes:
-        runs = [run.sharpness for run in results.runs_of(size) if run.sharpness]
+        completed = [run for run in results.runs_of(size) if run.end.reason != "diverged"]
+        runs = [run.sharpness for run in completed if run.sharpness]
         if not runs:
             continue
         probes = [probe for run in runs for probe in run]

@@ -146,8 +146,12 @@ class Results:
         )
 
     def noise_scales(self) -> tuple[float, float] | None:
-        """Return the medians of the noise scales that were measured first and last in the runs."""
-        probes = [run.noise for run in self.runs if run.noise]
+        """Return the medians of the noise scales that were measured first and last in the runs.
+
+        Runs that diverged are left out: their last probe is one from the middle or the start.
+        """
+        completed = [run for run in self.runs if run.end.reason != "diverged"]
+        probes = [run.noise for run in completed if run.noise]
         if not probes:
             return None
         return median(p[0].noise_scale for p in probes), median(p[-1].noise_scale for p in probes)
@@ -164,8 +168,9 @@ class Results:
         scored = [end for end in ends if end.reason != "diverged"]
         target = self.start.config["until_accuracy"] is not None
         tuned = next((t for t in self.tuned if t.batch_size == batch_size), None)
-        noise = [run.noise[-1].noise_scale for run in runs if run.noise]
-        sharp = [run.sharpness[-1] for run in runs if run.sharpness]
+        completed = [run for run in runs if run.end.reason != "diverged"]
+        noise = [run.noise[-1].noise_scale for run in completed if run.noise]
+        sharp = [run.sharpness[-1] for run in completed if run.sharpness]
         return Summary(
             seconds=seconds,
             batch_size=batch_size,

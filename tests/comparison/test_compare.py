@@ -9,8 +9,9 @@ import pytest
 
 from mnist_cli.comparison.compare import compare
 from mnist_cli.comparison.events import Change, Point, RunEnd
-from mnist_cli.comparison.findings import Conclusions, Ranking, conclusions
+from mnist_cli.comparison.findings import Conclusions, Ranking, Sharpness, conclusions
 from mnist_cli.comparison.results import Results
+from mnist_cli.comparison.stats import mean_and_deviation
 from mnist_cli.config.compare import CompareConfig, resolve, sizes_in
 from mnist_cli.config.train import TrainConfig
 from mnist_cli.errors import DivergedError, ThresholdNotMetError, UsageError
@@ -235,3 +236,20 @@ def test_a_rate_of_zero_has_no_edge_and_breaks_nothing(asked: CompareConfig) -> 
     assert results.runs[0].sharpness[0].two_over_lr is None
     assert compare_page.render(results)
     assert compare_figure.draw(results, "a.svg", "sharpness")
+
+
+def test_probes_of_a_run_that_diverged_are_not_those_of_an_end(asked: CompareConfig) -> None:
+    results = Results()
+    probes = {"probe": "sharpness,noise", "probe_samples": 50}
+    list(compare(replace(asked, batch_sizes="100", seeds=2, **probes), results))
+    first, second = results.runs
+    end = replace(second.end, reason="diverged", train_loss=None, test_accuracy=None)
+    early = {"noise": second.noise[:1], "sharpness": second.sharpness[:1]}
+    results.runs[1] = replace(second, end=end, **early)
+    (summary,) = results.summaries(0.0)
+    assert summary.noise_scale == mean_and_deviation([first.noise[-1].noise_scale])
+    assert summary.sharpness == mean_and_deviation([first.sharpness[-1].sharpness])
+    assert results.noise_scales() == (first.noise[0].noise_scale, first.noise[-1].noise_scale)
+    found = conclusions(0.0, resolve(replace(asked, batch_sizes="100", **probes)), results)
+    (sharpness,) = (f for f in found.findings if isinstance(f, Sharpness))
+    assert sharpness.last == mean_and_deviation([first.sharpness[-1].sharpness])

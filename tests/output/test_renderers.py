@@ -117,6 +117,13 @@ def test_what_cannot_be_kept_is_told_before_the_training(
     assert (call.folder / "my.toml").read_text() == "seed = 3\n"
 
 
+def test_a_log_does_not_overwrite_the_configuration_that_a_variable_names(call: Caller) -> None:
+    (call.folder / "my.toml").write_text("seed = 3\n")
+    done = call.train("-q", "--log-file", "my.toml", env={"MNIST_CONFIG": "my.toml"})
+    assert (done.code, "is what --config names" in done.err) == (2, True), done.err
+    assert (call.folder / "my.toml").read_text() == "seed = 3\n"
+
+
 def test_a_log_on_standard_output_is_that_of_json(call: Caller) -> None:
     done = call.train("-q", "--log-file", "-")
     assert (done.code, done.err) == (0, "")
