@@ -69,7 +69,8 @@ def compare(asked: CompareConfig, results: Results | None = None) -> Iterator[Ev
         OutputError: a record could not be written.
         ThresholdNotMetError: no run reached `until_accuracy`.
         DivergedError: every run diverged.
-        InterruptedRunError, TerminatedRunError: a signal came; the current run was saved.
+        InterruptedRunError, TerminatedRunError: a signal came; the current run was saved
+            some seconds before at the latest.
 
     """
     signals = StopSignals()
@@ -84,7 +85,7 @@ def work(asked: CompareConfig) -> None:
     """Train free runs of a comparison, and return when every run has a record.
 
     Raises:
-        See `compare`; nothing is yielded or printed.
+        UsageError, DataError, OutputError, InterruptedRunError, TerminatedRunError: see `compare`.
 
     """
     signals = StopSignals()
@@ -100,10 +101,11 @@ def _worker_processes(config: CompareConfig) -> Iterator[None]:
 
     They print nothing. If one fails, this process trains its run and so reports the error.
     """
+    processes: list[subprocess.Popen[str]] = []
     with ExitStack() as stack:  # each is waited for, and its standard input closed
-        for _ in range(config.jobs - 1):
-            process = stack.enter_context(
-                subprocess.Popen(
+        try:
+            for _ in range(config.jobs - 1):
+                process = subprocess.Popen(
                     [sys.executable, "-m", "mnist_cli.comparison"],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.DEVNULL,
@@ -111,13 +113,15 @@ def _worker_processes(config: CompareConfig) -> Iterator[None]:
                     text=True,
                     start_new_session=True,  # Ctrl-C comes to this process, which passes it on once
                 )
-            )
-            stack.callback(process.terminate)
-            if process.stdin:  # left open: the worker stops when it is closed
-                with suppress(BrokenPipeError):
-                    process.stdin.write(json.dumps(asdict(config)) + "\n")
-                    process.stdin.flush()
-        yield
+                processes.append(stack.enter_context(process))
+                if process.stdin:  # left open: the worker stops when it is closed
+                    with suppress(BrokenPipeError):
+                        process.stdin.write(json.dumps(asdict(config)) + "\n")
+                        process.stdin.flush()
+            yield
+        finally:
+            for process in processes:  # all of them, before the first is waited for
+                process.terminate()
 
 
 class _Comparison:

@@ -86,7 +86,7 @@ def human_renderer(stream: TextIO, *, quiet: bool, plain: bool) -> Renderer:
 
 
 class _PlainLines(Renderer):
-    """A line for each run as it ends."""
+    """Lines for the start, each search, probe and finished run."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -126,7 +126,7 @@ class _Terminal(Renderer):
             self._bar.start()
         if isinstance(event, RunStart):
             self._run = event
-            self._bar.reset(self._task, description=_title(event), total=None, status="")
+            self._begin(_title(event))
         elif isinstance(event, RunProgress):
             if event.seconds - self._last > 0.05:
                 self._last = event.seconds
@@ -138,9 +138,14 @@ class _Terminal(Renderer):
                 )
         elif isinstance(event, Waiting):
             title = f"Waiting for {event.arm}, which another process trains; meanwhile a later one"
-            self._bar.reset(self._task, description=title, total=None, status="")
+            self._begin(title)
         elif not isinstance(event, ProbeEvent) and (line := _line(event, self._run)):
             self._console.print(line)
+
+    def _begin(self, title: str) -> None:
+        """Begin with a new bar: the total of an old one cannot become unknown."""
+        self._bar.remove_task(self._task)
+        self._task = self._bar.add_task(title, total=None, status="")
 
     def close(self) -> None:
         """Remove the bar."""

@@ -203,7 +203,8 @@ class Components:
     def digit(self) -> Mask:
         """Return which components are the digit, `bool [count + 1]`: none if it is a texture.
 
-        They are the largest, preferably one that does not touch the border, and those near it.
+        The digit is the largest component and those near it. One inside the image is preferred to
+        a larger one at its border, if it has more than a tenth of that one's area.
         """
         if not self.count:
             return np.zeros(1, dtype=bool)

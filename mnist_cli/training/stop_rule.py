@@ -15,8 +15,9 @@ class StopRule:
     """Stops a run at the first of its limits; a limit of `None` is none.
 
     `planned` is the number of updates after which the run is complete. `seconds` returns the time
-    that counts against `max_seconds`. `val_accuracy` returns the validation accuracy after the last
-    update, or `None` where it was not measured. Both are called only if there is such a limit.
+    that counts against `max_seconds`. `val_accuracy` returns the latest validation accuracy, or
+    `None`; it may evaluate the network, and raise what that raises. Both are called only if there
+    is such a limit.
     """
 
     planned: int

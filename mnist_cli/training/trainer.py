@@ -21,7 +21,9 @@ from mnist_cli.training.stop_rule import StopReason, StopRule
 
 
 class Callback:
-    """What a run does between its updates: nothing, unless a subclass overrides a method.
+    """What a run does between its updates: nothing, but for the methods that a subclass overrides.
+
+    `after_epoch` must be overridden, since it resets the running sums.
 
     Each method yields the events that it adds to the run.
     """
@@ -31,9 +33,9 @@ class Callback:
         yield from ()
 
     def after_micro_batch(self, progress: Progress) -> Iterator[Event]:
-        """Run after every micro-batch; after the last one of an update, `after_update` comes first.
+        """Run after every micro-batch, before the stop rule is checked.
 
-        The stop rule is checked next.
+        After the last one of an update, `after_update` has run already.
         """
         yield from ()
 
