@@ -86,7 +86,7 @@ def _setting(
 
 
 def _origin_of_default(resolved: "DataclassInstance", about: Option) -> str:
-    """Return where the value of an option comes from that is not set: a network, or the program."""
+    """Return the origin of an option's default: the network, or the program."""
     if isinstance(resolved, TrainConfig) and about.resolved_by == "model":
         return f"default of {resolved.model} in {resolved.mode} mode"
     return DEFAULT

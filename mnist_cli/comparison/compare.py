@@ -69,8 +69,8 @@ def compare(asked: CompareConfig, results: Results | None = None) -> Iterator[Ev
         OutputError: a record could not be written.
         ThresholdNotMetError: no run reached `until_accuracy`.
         DivergedError: every run diverged.
-        InterruptedRunError, TerminatedRunError: a signal came; the current run was saved
-            some seconds before at the latest.
+        InterruptedRunError, TerminatedRunError: a signal came; of the current run at most the
+            last seconds are lost.
 
     """
     signals = StopSignals()

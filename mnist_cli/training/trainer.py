@@ -21,11 +21,10 @@ from mnist_cli.training.stop_rule import StopReason, StopRule
 
 
 class Callback:
-    """What a run does between its updates: nothing, but for the methods that a subclass overrides.
+    """Base class of the hooks that a trainer calls between updates.
 
-    `after_epoch` must be overridden, since it resets the running sums.
-
-    Each method yields the events that it adds to the run.
+    Each method yields the events that it adds to the run, here none. Subclasses override
+    `after_epoch`, which has to reset the running sums, and whatever else they need.
     """
 
     def before_training(self) -> Iterator[Event]:

@@ -164,8 +164,8 @@ def test_an_interrupted_comparison_goes_on_by_the_same_command_to_the_same_resul
     assert process.returncode == 130, words
     assert "the same command goes on" in words
     assert "Traceback" not in words
-    # A signal while something is measured saves nothing.
-    assert len(list((tmp_path / "cut").glob("*.part.pt"))) <= 1
+    if "interrupted at update" in words:  # a signal while something is measured saves nothing
+        assert len(list((tmp_path / "cut").glob("*.part.pt"))) == 1
     rest = events(compare(shell, *options, "-o", "cut"))
     assert rest[-1]["arms_run"] <= 2  # the two of the first seed had ended
     assert kept(rest) == kept(whole)

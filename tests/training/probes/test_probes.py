@@ -1,7 +1,8 @@
 """Probes: exact where they say so, estimates within their error, and harmless to the training."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -18,13 +19,17 @@ from mnist_cli.events import End, Event, ProbeEvent, to_dict
 from mnist_cli.models.checkpoint import load_checkpoint
 from mnist_cli.models.networks import Flatten, Normalize, build_model
 from mnist_cli.runtime.device import ThreadPool
+from mnist_cli.runtime.distributed.group import ProcessGroup
 from mnist_cli.runtime.seeding import stream
+from mnist_cli.runtime.signals import StopRequested
 from mnist_cli.training.probes import alignment as alignment_module
 from mnist_cli.training.probes.alignment import alignment
 from mnist_cli.training.probes.noise import Noise, mean_of, noise_scale, two_batches
 from mnist_cli.training.probes.probes import Objective, Probes, flat, probe_class
 from mnist_cli.training.probes.sharpness import hessian_product, sharpness
+from mnist_cli.training.state import TrainingState
 from mnist_cli.training.train import train
+from mnist_cli.training.trainer import Trainer
 from tests.helpers.shell import Shell
 from tests.helpers.trainings import Configure, end_of, objects
 
@@ -256,3 +261,27 @@ def test_probes_are_lines_for_people(shell: Shell) -> None:
     assert "two-batch estimate" in done.err
     assert "Probe at update 0, alignment of batches of 16: cosine " in done.err
     assert "Probe at update 0, sharpness: " in done.err
+
+
+class DeferringGroup(ProcessGroup):
+    """Like a group of several ranks, in which the next all-reduce raises for a signal."""
+
+    @contextmanager
+    def defer_stop(self) -> Iterator[None]:
+        with suppress(StopRequested):
+            yield
+
+
+def test_a_probe_that_a_signal_interrupts_in_a_group_is_not_taken_for_made(
+    small: Configure, few: Split
+) -> None:
+    def stop() -> None:
+        raise StopRequested
+
+    config = small(model="linear", probe="noise").resolve(len(few))
+    state = TrainingState(config, torch.device("cpu"))
+    for pool, probed in ((ThreadPool(1, stop), None), (ThreadPool(), 0)):
+        group = DeferringGroup()
+        trainer = Trainer(config, state, few, pool=pool, clock=float, group=group)
+        assert len(list(trainer.probe())) == (0 if probed is None else 1)
+        assert state.probed_update == probed
