@@ -5,7 +5,7 @@ import inspect
 import typer
 
 from mnist_cli.cli import compare, doctor, evaluate, export, predict, train
-from mnist_cli.cli.parameters import Group, version
+from mnist_cli.cli.parameters import Group, version_parameter
 from mnist_cli.cli.program import run_program
 
 app = typer.Typer(
@@ -27,8 +27,8 @@ def group(**_values: bool) -> None:
     """Take the options of the program itself."""
 
 
-group.__signature__ = inspect.Signature([version()])  # type: ignore[attr-defined]
-group.__annotations__ = {"version": version().annotation}
+group.__signature__ = inspect.Signature([version_parameter()])  # type: ignore[attr-defined]
+group.__annotations__ = {"version": version_parameter().annotation}
 app.callback()(group)
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from dataclasses import KW_ONLY, Field, asdict, dataclass, field, fields
 from typing import Any, ClassVar
 
 SCHEMA = 1
+FAILURES = ("interrupted", "diverged")  # the reasons for which a run ends without a result
 
 
 @dataclass(frozen=True)

@@ -19,11 +19,12 @@ from mnist_cli.config.options import Option
 from mnist_cli.config.train import TrainConfig
 from mnist_cli.data.datasets import parse_idx
 from mnist_cli.errors import DataError, UsageError
-from mnist_cli.models.checkpoint import load_checkpoint, save_checkpoint
+from mnist_cli.models.checkpoint import load_checkpoint
 from mnist_cli.models.networks import weights_sha256
 from mnist_cli.models.pickle_screening import _check_pickle, screen
-from mnist_cli.prediction.decode import read_image
 from mnist_cli.runtime.files import write_atomic
+from tests.helpers.checkpoints import save_checkpoint
+from tests.helpers.images import read_image
 from tests.torture.amount import count
 
 pytestmark = pytest.mark.slow

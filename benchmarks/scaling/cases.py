@@ -84,6 +84,6 @@ def losses_of(
     trainer = Trainer(config, state, samples, pool=ThreadPool(), clock=float, group=group)
     losses: list[float] = []
     while len(losses) < updates:
-        losses += [event.loss for event in trainer.finish_epoch() if isinstance(event, Step)]
+        losses += [event.loss for event in trainer.train_epoch() if isinstance(event, Step)]
         state.sums = RunningSums()
     return losses[:updates]

@@ -51,7 +51,7 @@ def training(what: What, dataset: Dataset, group: ProcessGroup) -> Task:
 
     def epoch() -> float:
         began = time.perf_counter()
-        for _ in trainer.finish_epoch():
+        for _ in trainer.train_epoch():
             pass
         state.sums = RunningSums()
         return (time.perf_counter() - began) / trainer.shape.updates

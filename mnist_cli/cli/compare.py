@@ -18,7 +18,7 @@ from mnist_cli.cli.parameters import (
 )
 from mnist_cli.cli.program import exit_unless_main, log_to_stderr, quick_imports, run_program
 from mnist_cli.cli.show_config import show_config
-from mnist_cli.config.compare import CompareConfig, resolve, sizes_in
+from mnist_cli.config.compare import CompareConfig, resolve
 from mnist_cli.config.programs import Display
 from mnist_cli.config.sources import COMPARE, build_config
 from mnist_cli.errors import MnistError, UsageError
@@ -57,7 +57,6 @@ def compare(given: dict[str, Any], config: str | None) -> None:
     options = build_config(CompareConfig, sources)
     check_outputs(given, options, json=display.json)
     resolved = resolve(options)
-    sizes_in(options.batch_sizes)
     for path in (options.report, options.plot):
         if path is not None and path != "-":
             check_writable(Path(path))
@@ -115,13 +114,14 @@ def _run(config: CompareConfig, display: Display) -> None:
 def _show_results(results: "Results", config: CompareConfig, display: Display) -> None:
     """Write the table, and the page and the figure if they are requested."""
     from mnist_cli.output import compare_display  # noqa: PLC0415 (--help is quick)
+    from mnist_cli.output.compare_table import table  # noqa: PLC0415 (--help is quick)
 
     streamed = "-" in (config.report, config.plot)
     if not display.json and not streamed:
         if sys.stdout.isatty():
             compare_display.print_results(results, sys.stdout)
         else:
-            write_standard_output(compare_display.table(results))
+            write_standard_output(table(results))
             if not display.quiet:
                 with suppress(OSError):
                     compare_display.print_conclusions(results, sys.stderr)

@@ -31,7 +31,8 @@ from mnist_cli.config.sources import build_config
 from mnist_cli.data.catalogue import CATALOGUE, MNIST_SHA256
 from mnist_cli.errors import ExitCode
 from mnist_cli.output.renderers import has_colour
-from mnist_cli.runtime.files import write_standard_output
+from mnist_cli.runtime.distributed.ranks import usable_cores
+from mnist_cli.runtime.files import printable, write_standard_output
 
 app = typer.Typer(pretty_exceptions_enable=False)
 OK, WARNING, PROBLEM = "ok", "warning", "problem"
@@ -135,8 +136,7 @@ def device(_config: DoctorConfig) -> Iterator[Check]:
 
 def cores(_config: DoctorConfig) -> Iterator[Check]:
     """Check the number of threads against the cores and the CPU quota of a container."""
-    affinity = getattr(os, "sched_getaffinity", None)  # not on every system
-    usable = len(affinity(0)) if affinity else os.cpu_count() or 1
+    usable = usable_cores()
     quota, threads = cpu_quota(), os.environ.get("OMP_NUM_THREADS", "")
     value = f"{usable} of {os.cpu_count() or 1}"
     value += f", limited to the time of {quota:g}" if quota is not None else ""
@@ -280,12 +280,8 @@ def _format(check: Check) -> str:
     mark = f"{check.status:<8}"
     if has_colour():
         mark = typer.style(mark, _STYLES[check.status])
-    text = f"{mark} {_printable(f'{check.name}: {check.value}')}\n"
-    return text + (f"{'':<8} -> {_printable(check.remedy)}\n" if check.remedy else "")
-
-
-def _printable(text: str) -> str:
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
+    text = f"{mark} {printable(f'{check.name}: {check.value}')}\n"
+    return text + (f"{'':<8} -> {printable(check.remedy)}\n" if check.remedy else "")
 
 
 def _one_line(error: Exception) -> str:

@@ -20,10 +20,10 @@ from mnist_cli.config.programs import Display
 from mnist_cli.config.registry import NETWORKS
 from mnist_cli.config.sources import COMPARE, TRAIN, build_config, flag, preset_names, purpose_of
 from mnist_cli.config.train import TrainConfig
+from mnist_cli.data.catalogue import TRAINING_SAMPLES
 from mnist_cli.errors import UsageError
 from mnist_cli.runtime.files import write_standard_output
 
-_TRAINING_SAMPLES = 60_000  # of every data set here
 FILE = Path(__file__).with_name("measured.json")
 
 
@@ -93,7 +93,7 @@ def options_digest(config: TrainConfig) -> str:
     Options that are not set are left out, so adding an option does not change the digest.
     """
     decisive = names_where(TrainConfig, lambda about: about.effect is Effect.RESULT)
-    values = asdict(config.resolve(_TRAINING_SAMPLES))
+    values = asdict(config.resolve(TRAINING_SAMPLES))
     used = {
         name: value
         for name, value in sorted(values.items())

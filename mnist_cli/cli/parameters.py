@@ -17,9 +17,7 @@ from mnist_cli.config.compare import CompareConfig
 from mnist_cli.config.options import Option, option
 from mnist_cli.config.programs import EvalConfig
 from mnist_cli.config.sources import (
-    COMPARE,
     PRESETS,
-    TRAIN,
     Source,
     check_preset,
     environment,
@@ -96,7 +94,7 @@ def config_parameter(program: str) -> inspect.Parameter:
         "--config",
         metavar="FILE|PRESET",
         help="TOML file, or the name of a preset (see --list-presets).",
-        autocompletion=COMPLETERS[program],
+        autocompletion=configs(program),
     )
     return parameter("config", str | None, info)
 
@@ -122,7 +120,11 @@ def add_command(
         given = {field.name: values.pop(field.name) for field in declared}
         run({key: value for key, value in given.items() if value is not None}, **values)
 
-    parameters = [*extra, *(_parameter(field, hints[field.name]) for field in declared), version()]
+    parameters = [
+        *extra,
+        *(option_parameter(field, hints[field.name]) for field in declared),
+        version_parameter(),
+    ]
     wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     wrapper.__annotations__ = {p.name: p.annotation for p in parameters}
     app.command(name, cls=Command, help=_paragraphs(run.__doc__ or ""))(wrapper)
@@ -150,7 +152,7 @@ def parameter(
     )
 
 
-def _parameter(field: "Field[Any]", hint: Any) -> inspect.Parameter:  # noqa: ANN401
+def option_parameter(field: "Field[Any]", hint: Any) -> inspect.Parameter:  # noqa: ANN401
     """Return the parameter of a config field: a flag if it is boolean, else a string."""
     about: Option = field.metadata["option"]
     names = [flag(field.name)] + ([about.short] if about.short else [])
@@ -192,7 +194,7 @@ def _paragraphs(docstring: str) -> str:
     return "\n\n".join(p if p.startswith("  ") else " ".join(p.split()) for p in parts)
 
 
-def version() -> inspect.Parameter:
+def version_parameter() -> inspect.Parameter:
     """Return the parameter that prints the version and exits."""
 
     def show(value: bool) -> None:
@@ -277,9 +279,6 @@ def configs(program: str) -> Completer:
         return [*one_of(preset_names(program))(incomplete), *_files(incomplete, ".toml")]
 
     return complete
-
-
-COMPLETERS = {TRAIN: configs(TRAIN), COMPARE: configs(COMPARE)}
 
 
 def _resume(incomplete: str) -> list[str]:

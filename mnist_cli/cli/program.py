@@ -139,7 +139,7 @@ def quick_imports() -> Iterator[None]:
 
     PyTorch creates a quarter of a million objects that stay, so they are excluded from later
     collections too. A signal ends the program at once: an exception in the middle of an import
-    could turn into another one.
+    could turn into another one. PyTorch reads the limit of OpenMP's spinning when it is imported.
     """
     embedded = "torch" in sys.modules
     gc.disable()

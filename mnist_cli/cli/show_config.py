@@ -9,13 +9,13 @@ from mnist_cli.config.options import Option, options_of
 from mnist_cli.config.programs import Display
 from mnist_cli.config.sources import Source, deciding_sources
 from mnist_cli.config.train import ResolvedConfig, TrainConfig
+from mnist_cli.data.catalogue import TRAINING_SAMPLES
 from mnist_cli.runtime.files import write_standard_output
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 DEFAULT = "default"
-_TRAINING_SAMPLES = 60_000  # of every data set here
 C = TypeVar("C", bound="DataclassInstance")
 
 
@@ -94,7 +94,7 @@ def _origin_of_default(resolved: "DataclassInstance", about: Option) -> str:
 
 def resolved_training(config: TrainConfig) -> ResolvedConfig:
     """Return the options of a training as its run will resolve them."""
-    held_out = max(_TRAINING_SAMPLES - config.val_size, 1)
+    held_out = max(TRAINING_SAMPLES - config.val_size, 1)
     return config.resolve(config.subset or held_out)
 
 

@@ -30,7 +30,7 @@ from mnist_cli.comparison.run import (
     COMPARED,
     TRIAL,
     Run,
-    check_sizes,
+    batch_sizes_of,
     command_of,
     learning_rate_of,
     plan_run,
@@ -49,8 +49,8 @@ from mnist_cli.runtime.device import (
     processor,
     set_threads,
     threads_for,
-    usable_cores,
 )
+from mnist_cli.runtime.distributed.ranks import usable_cores
 from mnist_cli.runtime.signals import StopRequested, StopSignals
 
 _SAVE_EVERY = 5.0  # seconds
@@ -132,11 +132,11 @@ class _Comparison:
         self.asked = asked
         self.config = config = resolve(asked)
         self.results = results
-        self.worker = Worker(config, signals, self.clock)
-        self.sizes = check_sizes(config, self.worker.samples)
+        self.runner = Runner(config, signals, self.clock)
+        self.sizes = batch_sizes_of(config, self.runner.samples)
         self.seeds = seeds_of(config)
         self.rates = {
-            size: learning_rate_of(config, size, self.worker.samples) for size in self.sizes
+            size: learning_rate_of(config, size, self.runner.samples) for size in self.sizes
         }
 
     def clock(self) -> float:
@@ -150,20 +150,20 @@ class _Comparison:
         tuned = yield from self._tune()
         rates = {**self.rates, **tuned}
         runs = [
-            self.worker.plan_run(size, seed, rates[size])
+            self.runner.plan_run(size, seed, rates[size])
             for seed in self.seeds
             for size in self.sizes
         ]
         for number, run in enumerate(runs, start=1):
             later = partial(iter, runs[number:])
-            self.results.add_run((yield from self.worker.complete(run, later, number, len(runs))))
+            self.results.add_run((yield from self.runner.complete(run, later, number, len(runs))))
         yield from self.results.summaries(self.clock())
         self.results.conclusions = conclusions(self.clock(), self.config, self.results)
         yield self.results.conclusions
         yield CompareEnd(
             self.clock(),
             arms=len(runs),
-            arms_run=sum(not self.worker.folder.finished_before(run) for run in runs),
+            arms_run=sum(not self.runner.folder.finished_before(run) for run in runs),
             train_seconds=sum(end.train_seconds for end in self.results.ends),
             tuning_seconds=fsum(tuned.train_seconds for tuned in self.results.tuned),
         )
@@ -183,17 +183,17 @@ class _Comparison:
 
     def _start(self) -> CompareStart:
         model = build_model(self.config.model)
-        data = self.worker.shared_data(self.config.seed)
+        data = self.runner.shared_data(self.config.seed)
         return CompareStart(
             seconds=self.clock(),
             version=__version__,
-            samples=self.worker.samples,
+            samples=self.runner.samples,
             val_samples=len(data.val),
             test_samples=len(data.test),
             parameters=count_parameters(model),
             arms=len(self.sizes) * len(self.seeds),
             world_size=1,
-            machine=self.worker.machine,
+            machine=self.runner.machine,
             command=command_of(self.asked),
             config=asdict(self.config),
         )
@@ -207,7 +207,7 @@ class _Comparison:
             later = partial(self._next_trials, self.sizes[k + 1 :])
             search = self._search(size)
             while (trial := search.next_trial()) is not None:
-                record = yield from self.worker.complete(trial, later)
+                record = yield from self.runner.complete(trial, later)
                 search.add(end_of(record))
             tuned = replace(search.result(), seconds=self.clock())
             self.results.tuned.append(tuned)
@@ -218,7 +218,7 @@ class _Comparison:
 
     def _search(self, size: int | None) -> Search:
         """Return the search for the learning rate of a batch size, with the first seed."""
-        trial = self.worker.plan_run(size, self.config.seed, self.rates[size], TRIAL)
+        trial = self.runner.plan_run(size, self.config.seed, self.rates[size], TRIAL)
         return Search(trial, find_range=self.config.lr_range)
 
     def _next_trials(self, sizes: list[int | None]) -> Iterator[Run]:
@@ -226,14 +226,14 @@ class _Comparison:
         for size in sizes:
             search = self._search(size)
             while (trial := search.next_trial()) is not None:
-                record = self.worker.folder.finished(trial)
+                record = self.runner.folder.finished(trial)
                 if record is None:
                     yield trial
                     break
                 search.add(end_of(record))
 
 
-class Worker:
+class Runner:
     """The samples, threads and folder with which a process trains runs.
 
     Raises:

@@ -40,12 +40,12 @@ class Diverged:
 
 @dataclass(frozen=True)
 class TargetMissed:
-    """The number of runs of a batch size that missed the target; `best` is their best accuracy."""
+    """The number of runs of a batch size that missed the target, and their last accuracy."""
 
     batch_size: int | str
     missed: int
     seeds: int
-    best: MeanAndDeviation
+    accuracy: MeanAndDeviation
 
 
 @dataclass(frozen=True)
@@ -230,8 +230,8 @@ def _target(results: Results) -> Iterator[Finding]:
         ends = [run.end for run in results.runs_of(size)]
         short = [end for end in ends if end.reason == "gave-up"]
         if short:
-            best = mean_and_deviation([end.val_accuracy or 0.0 for end in short])
-            missed.append(TargetMissed(size, len(short), len(ends), best))
+            accuracy = mean_and_deviation([end.val_accuracy or 0.0 for end in short])
+            missed.append(TargetMissed(size, len(short), len(ends), accuracy))
     if missed:
         yield TargetsMissed(missed)
     for quantity, name in (

@@ -27,7 +27,7 @@ from mnist_cli.config.registry import PROBES
 from mnist_cli.data.batches import epoch_shape
 from mnist_cli.errors import CheckpointError, OutputError
 from mnist_cli.events import Event, ProbeEvent, values_of
-from mnist_cli.models.checkpoint import load_checkpoint, save_checkpoint
+from mnist_cli.models.checkpoint import encode, load_checkpoint
 from mnist_cli.runtime.files import FileVersion, write_atomic
 from mnist_cli.training.probes.probes import probe_class
 from mnist_cli.training.state import TrainingState, versions_on
@@ -153,7 +153,7 @@ class RunFolder:
         name, update = training.run.name, training.state.update
         versions = versions_on(next(training.state.model.parameters()).device)
         checkpoint = training.state.checkpoint(training.run.config, versions)
-        save_checkpoint(checkpoint, str(self._checkpoint(name, update)))
+        write_atomic(self._checkpoint(name, update), encode(checkpoint))
         saved = Saved(training.clock(), update, training.train_seconds)
         self._write(self._path(name, ".part.jsonl"), [*training.record, saved])
         self._remove_checkpoints(name, kept=update)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import TYPE_CHECKING
 
-from mnist_cli.comparison.events import Change, CompareStart, Point, RunEnd, Summary, Tuned
+from mnist_cli.comparison.events import CompareStart, Point, RunEnd, Summary, Tuned
 from mnist_cli.comparison.stats import MeanAndDeviation, interpolate, mean_and_deviation
 from mnist_cli.config.compare import FULL
 from mnist_cli.events import Event
@@ -27,11 +27,10 @@ AXES: dict[str, Callable[[Point], float]] = {
 
 
 @dataclass(frozen=True)
-class RunRecord:
+class RunMeasurements:
     """The measurements of a run."""
 
     points: list[Point]
-    changes: list[Change]
     noise: list[NoiseProbe]
     alignment: list[AlignmentProbe]
     sharpness: list[SharpnessProbe]
@@ -42,7 +41,7 @@ class RunRecord:
 class Results:
     """The finished runs and the other events of a comparison, from its start on."""
 
-    runs: list[RunRecord] = field(default_factory=list)
+    runs: list[RunMeasurements] = field(default_factory=list)
     tuned: list[Tuned] = field(default_factory=list)
     conclusions: "Conclusions | None" = None
     _start: CompareStart | None = field(default=None, init=False)
@@ -68,7 +67,7 @@ class Results:
         """The batch sizes in the order in which they were given."""
         return list(dict.fromkeys(run.end.batch_size for run in self.runs))
 
-    def runs_of(self, batch_size: int | str) -> list[RunRecord]:
+    def runs_of(self, batch_size: int | str) -> list[RunMeasurements]:
         """Return the runs of a batch size, by seed."""
         return [run for run in self.runs if run.end.batch_size == batch_size]
 
@@ -79,9 +78,8 @@ class Results:
     def add_run(self, record: Sequence[Event]) -> None:
         """Add the record of a finished run."""
         self.runs.append(
-            RunRecord(
+            RunMeasurements(
                 points=[event for event in record if isinstance(event, Point)],
-                changes=[event for event in record if isinstance(event, Change)],
                 noise=[event for event in record if isinstance(event, NoiseProbe)],
                 alignment=[event for event in record if isinstance(event, AlignmentProbe)],
                 sharpness=[event for event in record if isinstance(event, SharpnessProbe)],
@@ -89,7 +87,7 @@ class Results:
             )
         )
 
-    def summaries(self, seconds: float) -> Iterator[Summary]:
+    def summaries(self, seconds: float = 0.0) -> Iterator[Summary]:
         """Yield a summary for each batch size."""
         for batch_size in self.batch_sizes:
             yield self._summary(batch_size, seconds)
@@ -156,7 +154,7 @@ class Results:
             return None
         return median(p[0].noise_scale for p in probes), median(p[-1].noise_scale for p in probes)
 
-    def _undiverged(self) -> list[RunRecord]:
+    def _undiverged(self) -> list[RunMeasurements]:
         """Return the runs of the batch sizes without a diverged run."""
         diverged = {run.end.batch_size for run in self.runs if run.end.reason == "diverged"}
         return [run for run in self.runs if run.end.batch_size not in diverged]
@@ -212,7 +210,7 @@ def _mean(values: Sequence[float | None]) -> MeanAndDeviation | None:
 
 
 def _interpolated(
-    runs: list[RunRecord],
+    runs: list[RunMeasurements],
     x: float,
     position: Callable[[Point], float],
     value: Callable[[Point], float],

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from mnist_cli import __version__
 from mnist_cli.config.compare import FULL, CompareConfig, ResolvedComparison, sizes_in
 from mnist_cli.config.options import DEFAULT_BATCH_SIZE, Effect, names_where
-from mnist_cli.config.registry import NETWORKS, rate_of
+from mnist_cli.config.registry import NETWORKS, entry_for
 from mnist_cli.config.sources import flag
 from mnist_cli.config.train import ResolvedConfig, TrainConfig
 from mnist_cli.data.batches import epoch_shape
@@ -112,7 +112,7 @@ def learning_rate_of(config: CompareConfig, size: int | None, samples: int) -> f
     """Return the learning rate for a batch size, or the start of its search if it is tuned."""
     base = config.lr
     if base is None:
-        base = rate_of(NETWORKS[config.model].comparison_lr, config.optimizer, scaled=True)
+        base = entry_for(NETWORKS[config.model].comparison_lr, config.optimizer, scaled=True)
     ratio = (size or samples) / DEFAULT_BATCH_SIZE
     power = {"fixed": 0.0, "sqrt": 0.5, "linear": 1.0, "tuned": 0.5}[config.lr_rule]
     if config.lr_rule == "tuned":
@@ -120,7 +120,7 @@ def learning_rate_of(config: CompareConfig, size: int | None, samples: int) -> f
     return float(base * math.pow(ratio, power))
 
 
-def check_sizes(config: CompareConfig, samples: int) -> list[int | None]:
+def batch_sizes_of(config: CompareConfig, samples: int) -> list[int | None]:
     """Return the batch sizes of a comparison.
 
     Raises:
@@ -143,7 +143,10 @@ def seeds_of(config: CompareConfig) -> range:
 
 
 def command_of(config: CompareConfig) -> str:
-    """Return the command that repeats a comparison, with all options that are not the default."""
+    """Return the command that repeats a comparison: the options that differ from their defaults.
+
+    Options that say where files are, or how the work is divided, are left out.
+    """
     return shlex.join(["mnist-compare", *_options_of(config)])
 
 

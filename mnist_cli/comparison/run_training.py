@@ -79,10 +79,8 @@ class RunTraining(Callback):
         # By update and split, of the last update only.
         self._scores: dict[tuple[int, str], EvaluationResult] = {}
         self._loss_before: float | None = None
-        self._growing_steps, self._target_checks = (
-            _GeometricSteps(_GROWTH),
-            _GeometricSteps(CHECK_GROWTH),
-        )
+        self._growing_steps = _GeometricSteps(_GROWTH)
+        self._target_checks = _GeometricSteps(CHECK_GROWTH)
         end = run.end_updates
         self._spread = {k * end // SPREAD for k in range(SPREAD)} if end else None
 

@@ -224,6 +224,7 @@ def resolve(config: CompareConfig) -> ResolvedComparison:
     if config.output in ("", "-"):
         problems.append(f"--output '{config.output}': the runs are kept in a folder; name one")
     raise_if_any(problems)
+    sizes_in(config.batch_sizes)
     momentum = config.momentum
     if momentum is None:
         momentum = OPTIMIZERS[config.optimizer].comparison_momentum

@@ -141,7 +141,7 @@ PROBES = {
 }
 
 
-def rate_of(rates: Rates, optimizer: str, *, scaled: bool = False) -> float:
+def entry_for(rates: Rates, optimizer: str, *, scaled: bool = False) -> float:
     """Return the entry of an optimizer, or else of the optimizer that it is `like`.
 
     If `scaled`, the latter is multiplied by `lr_factor`, as learning rates are.
@@ -151,4 +151,4 @@ def rate_of(rates: Rates, optimizer: str, *, scaled: bool = False) -> float:
     entry = OPTIMIZERS[optimizer]
     if entry.like is None:
         raise KeyError(optimizer)
-    return rate_of(rates, entry.like, scaled=scaled) * (entry.lr_factor if scaled else 1.0)
+    return entry_for(rates, entry.like, scaled=scaled) * (entry.lr_factor if scaled else 1.0)

@@ -12,7 +12,7 @@ from mnist_cli.config.options import (
     Effect,
     option,
 )
-from mnist_cli.config.registry import NETWORKS, OPTIMIZERS, PROBES, rate_of
+from mnist_cli.config.registry import NETWORKS, OPTIMIZERS, PROBES, entry_for
 
 _PLAN, _NET, _DATA, _RUN = "What is trained", "Model and optimizer", "Data", "Run and output"
 _PROBE = "Probes"
@@ -270,9 +270,9 @@ class TrainConfig:
             size = min(DEFAULT_BATCH_SIZE, samples)
         lr, decay = self.lr, self.weight_decay
         if lr is None:
-            lr = rate_of(defaults.lr, self.optimizer, scaled=True) * _batch_size_factor(size)
+            lr = entry_for(defaults.lr, self.optimizer, scaled=True) * _batch_size_factor(size)
         if decay is None:
-            decay = rate_of(defaults.weight_decay, self.optimizer)
+            decay = entry_for(defaults.weight_decay, self.optimizer)
         smoothing, augment = self.label_smoothing, self.augment
         values = {
             **asdict(self),

@@ -5,6 +5,7 @@ from pathlib import Path
 
 IMAGE_SHAPE = (28, 28)
 CLASSES = 10
+TRAINING_SAMPLES = 60_000  # of each data set
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ from mnist_cli.models.pickle_screening import (
     count_members,
     screen,
 )
-from mnist_cli.runtime.files import FileVersion, write_output
+from mnist_cli.runtime.files import FileVersion
 
 FORMAT, FORMAT_VERSION = "mnist_cli checkpoint", 2
 _MAX_BYTES = 1 << 26  # twenty times the largest network here, with its optimizer's state
@@ -103,16 +103,6 @@ class Checkpoint:
         model = build_model(self.config.model)
         model.load_state_dict(dict(self.weights))
         return model
-
-
-def save_checkpoint(checkpoint: Checkpoint, path: str) -> None:
-    """Write a checkpoint atomically to a file, or to standard output for `-`.
-
-    Raises:
-        OutputError: the file could not be written.
-
-    """
-    write_output(path, encode(checkpoint))
 
 
 def encode(checkpoint: Checkpoint, *, spare: int = 0) -> bytes:

@@ -39,7 +39,7 @@ class UnsafeError(ValueError):
 
 
 class UnsupportedFileError(ValueError):
-    """A file is harmless, but not one that `save_checkpoint` writes."""
+    """A file is harmless, but not one that `encode` in `checkpoint.py` makes."""
 
 
 @dataclass(frozen=True, slots=True)

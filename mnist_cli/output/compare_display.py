@@ -1,7 +1,6 @@
 """A comparison on a terminal or as lines: its progress, then a table, curves and conclusions."""
 
 import math
-from collections.abc import Callable
 from typing import TextIO
 
 from rich import box
@@ -15,52 +14,17 @@ from mnist_cli.comparison.events import (
     RunEnd,
     RunProgress,
     RunStart,
-    Summary,
     Tuned,
     Waiting,
 )
-from mnist_cli.comparison.results import AXES, Results
-from mnist_cli.comparison.stats import MeanAndDeviation
+from mnist_cli.comparison.results import Results
 from mnist_cli.config.compare import FULL
 from mnist_cli.events import Event, ProbeEvent
 from mnist_cli.output.compare_findings import sentence
+from mnist_cli.output.compare_table import cells, format_seeds
 from mnist_cli.output.messages import format_probe
 from mnist_cli.output.renderers import Renderer, can_animate
 
-_QUANTITIES = (
-    "updates",
-    "samples_seen",
-    "train_seconds",
-    "train_loss",
-    "train_accuracy",
-    "test_loss",
-    "test_accuracy",
-    "rise_share",
-    "change_deviation",
-    "noise_scale",
-    "sharpness",
-)
-_FORMS: dict[str, Callable[[float], str]] = {
-    "updates": lambda value: f"{value:,.0f}",
-    "samples_seen": lambda value: f"{value:,.0f}",
-    "train_seconds": lambda value: f"{value:.2f}",
-    "test_accuracy": lambda value: f"{100 * value:.2f} %",
-    "rise_share": lambda value: f"{100 * value:.0f} %",
-    "noise_scale": lambda value: f"{value:,.0f}",
-    "sharpness": lambda value: f"{value:.1f}",
-}
-_HEADINGS = {
-    "updates": "updates",
-    "samples_seen": "samples",
-    "train_seconds": "seconds",
-    "train_loss": "train loss",
-    "test_loss": "test loss",
-    "test_accuracy": "test accuracy",
-    "rise_share": "loss rose",
-    "change_deviation": "step deviation",
-    "noise_scale": "noise scale",
-    "sharpness": "sharpness",
-}
 # Columns of the first of two tables on a terminal, since one table would not fit.
 _COSTS = (
     "batch size",
@@ -197,47 +161,10 @@ def _ending(end: RunEnd, *, trial: bool) -> str:
     return f"{spent}, train loss {end.train_loss:.4f}, test accuracy {end.test_accuracy:.4f}"
 
 
-def table(results: Results) -> str:
-    """Return a tab-separated table with a heading and a row for each batch size."""
-    names = ["batch_size", "lr", "seeds", "diverged", "reached"]
-    columns = [f"{name}{suffix}" for name in _QUANTITIES for suffix in ("", "_deviation")]
-    lines = ["\t".join([*names, *columns, "stable_from", "stable_to", "tuning_seconds"])]
-    for summary in results.summaries(0.0):
-        row = [_plain(getattr(summary, name)) for name in names]
-        for name in _QUANTITIES:
-            value: MeanAndDeviation | None = getattr(summary, name)
-            row += [_plain(value.mean), _plain(value.deviation)] if value else ["", ""]
-        row += [_plain(summary.stable_from), _plain(summary.stable_to)]
-        lines.append("\t".join([*row, _plain(summary.tuning_seconds)]))
-    return "\n".join(lines) + "\n"
-
-
-def cells(summary: Summary) -> dict[str, str]:
-    """Return the cells of a summary by their headings: mean ± standard deviation."""
-    rate = f"{summary.lr:g}"
-    row = {"batch size": str(summary.batch_size), "learning rate": rate}
-    if summary.reached is not None:
-        row["reached"] = f"{summary.reached} of {summary.seeds}"
-    if summary.diverged:
-        row["diverged"] = f"{summary.diverged} of {summary.seeds}"
-    for name, heading in _HEADINGS.items():
-        value: MeanAndDeviation | None = getattr(summary, name)
-        if value is not None:
-            row[heading] = _with_std(value, _FORMS.get(name, lambda v: f"{v:.4f}"))
-    if summary.stable_from is not None:
-        row["stable rates"] = f"{summary.stable_from:g} to {summary.stable_to:g}"
-    return row
-
-
-def format_seeds(seeds: int) -> str:
-    """Return a number of seeds with its noun."""
-    return f"{seeds} seed" + ("" if seeds == 1 else "s")
-
-
 def print_results(results: Results, stream: TextIO) -> None:
     """Print table, curves and conclusions on a terminal."""
     console = Console(file=stream, highlight=False, markup=False, emoji=False)
-    rows = [cells(summary) for summary in results.summaries(0.0)]
+    rows = [cells(summary) for summary in results.summaries()]
     headings = list(dict.fromkeys(heading for row in rows for heading in row))
     for columns in (_COSTS, [h for h in headings if h == headings[0] or h not in _COSTS]):
         present = [heading for heading in headings if heading in columns]
@@ -259,20 +186,8 @@ def print_conclusions(results: Results, stream: TextIO) -> None:
         console.print(f"- {sentence(finding).text}", soft_wrap=not stream.isatty())
 
 
-def _with_std(value: MeanAndDeviation, form: Callable[[float], str]) -> str:
-    if value.count == 1 or not value.deviation:
-        return form(value.mean)
-    mean, std = form(value.mean), form(value.deviation)
-    unit = " %" if mean.endswith(" %") else ""
-    return f"{mean.removesuffix(unit)} ± {std}"
-
-
-def _plain(value: object) -> str:
-    return "" if value is None else str(value)
-
-
-def draw(results: Results, width: int, *, axis: str = "samples", colour: bool) -> str:
-    """Return the training loss of every run against an axis, both logarithmic."""
+def draw(results: Results, width: int, *, colour: bool) -> str:
+    """Return the training loss of every run against the samples, both logarithmic."""
     import plotext  # noqa: PLC0415 (only needed on a terminal)
 
     figure = plotext.figure
@@ -286,11 +201,10 @@ def draw(results: Results, width: int, *, axis: str = "samples", colour: bool) -
         else:
             marker = _MARKERS[index % len(_MARKERS)]
         for number, run in enumerate(results.runs_of(size)):
-            position = AXES[axis]
-            points = [p for p in run.points if position(p) > 0 and p.train_loss > 0]
+            points = [p for p in run.points if p.samples_seen > 0 and p.train_loss > 0]
             if not points:
                 continue
-            xs = [math.log10(position(p)) for p in points]
+            xs = [math.log10(p.samples_seen) for p in points]
             ys = [math.log10(p.train_loss) for p in points]
             signal = figure.signal(xs, ys, marker=marker)
             signal.lines()
@@ -303,7 +217,7 @@ def draw(results: Results, width: int, *, axis: str = "samples", colour: bool) -
     for name, values in (("x", [x for x, _ in drawn]), ("y", [y for _, y in drawn])):
         ticks = _ticks(min(values), max(values))
         figure.ruler(name).ticks([math.log10(tick) for tick in ticks], [f"{t:,g}" for t in ticks])
-    figure.title(f"training loss against {axis}")
+    figure.title("training loss against samples")
     text: str = figure.build().string(colorless=not colour)
     figure.clear()
     return text.rstrip("\n") + "\n"

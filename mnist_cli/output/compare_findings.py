@@ -22,6 +22,7 @@ from mnist_cli.comparison.findings import (
 )
 from mnist_cli.comparison.stats import MeanAndDeviation
 from mnist_cli.config.compare import FULL
+from mnist_cli.output.compare_table import format_mean
 
 
 def verdict(conclusions: Conclusions) -> Verdict:
@@ -62,10 +63,10 @@ def _divergence(finding: Diverged) -> str:
 
 def _missed(finding: TargetsMissed) -> str:
     sizes = [
-        f"{batch_name(each.batch_size)} ({each.missed} of {each.seeds}, at {_percent(each.best)})"
-        for each in finding.missed
+        f"{batch_name(one.batch_size)} ({one.missed} of {one.seeds}, at {_percent(one.accuracy)})"
+        for one in finding.missed
     ]
-    return f"Never got to the target: {', '.join(sizes)}."
+    return f"Missed the target: {', '.join(sizes)}."
 
 
 def _ranking(finding: Ranking) -> str:
@@ -203,17 +204,17 @@ def _and(names: list[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def _percent(s: MeanAndDeviation) -> str:
-    return f"{100 * s.mean:.2f}" + (f" ± {100 * s.deviation:.2f}" if s.count > 1 else "") + " %"
+def _percent(value: MeanAndDeviation) -> str:
+    return format_mean(value, lambda number: f"{100 * number:.2f} %")
 
 
-def _count(s: MeanAndDeviation) -> str:
-    return f"{s.mean:,.0f}" + (f" ± {s.deviation:,.0f}" if s.count > 1 else "")
+def _count(value: MeanAndDeviation) -> str:
+    return format_mean(value, lambda number: f"{number:,.0f}")
 
 
-def _seconds(s: MeanAndDeviation) -> str:
-    return f"{s.mean:.2f}" + (f" ± {s.deviation:.2f}" if s.count > 1 else "") + " s"
+def _seconds(value: MeanAndDeviation) -> str:
+    return format_mean(value, lambda number: f"{number:.2f} s")
 
 
-def _loss(s: MeanAndDeviation) -> str:
-    return f"{s.mean:.4f}" + (f" ± {s.deviation:.4f}" if s.count > 1 else "")
+def _loss(value: MeanAndDeviation) -> str:
+    return format_mean(value, lambda number: f"{number:.4f}")

@@ -1,4 +1,4 @@
-"""Messages about events, for people.
+"""The messages about events that people read.
 
 The displays call `format_event`. The message for a new event is a new case there; only the result
 of a probe is worded elsewhere, in the class of the probe.
@@ -43,8 +43,6 @@ def format_event(event: Event, start: Start) -> str:
             message = format_epoch(event, start)
         case End():
             message = format_summary(event, start)
-        case Exported():
-            message = format_export(event)
         case _:  # such as Progress, which only moves a bar
             message = ""
     return message

@@ -11,6 +11,7 @@ from rich.style import Style
 from rich.text import Text
 
 from mnist_cli.events import Prediction
+from mnist_cli.runtime.files import printable
 
 _PICTURE, _GAP = 28, 2
 _LABEL = len("7 0.9987 ")
@@ -60,7 +61,7 @@ class PredictionDisplay:
 
 def _describe(event: Prediction, image: NDArray[np.uint8], width: int) -> list[Text]:
     """Return 12 lines of text, at most `width` cells wide."""
-    path = Text(_printable(event.path), "bold")
+    path = Text(printable(event.path), "bold")
     path.truncate(max(width, 1), overflow="ellipsis")
     if not image.any():
         result = Text("no digit", "yellow")
@@ -89,11 +90,6 @@ def explain_uncertain(event: Prediction, image: NDArray[np.uint8], threshold: fl
         if probability != f"{threshold:.{decimals}f}":
             break
     return f"note: {name} is uncertain: probability {probability} is below {threshold:g}"
-
-
-def _printable(path: str) -> str:
-    """Return a path without control characters."""
-    return "".join(c if c.isprintable() else "?" for c in path)
 
 
 def half_blocks(image: NDArray[np.uint8], *, colour: bool = True) -> list[Text]:

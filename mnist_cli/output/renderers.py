@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TextIO
 
 from mnist_cli.errors import OutputError
-from mnist_cli.events import End, Event, Start, to_dict
+from mnist_cli.events import FAILURES, End, Event, Start, to_dict
 from mnist_cli.output.messages import format_event
 from mnist_cli.runtime.files import write_standard_output
 
@@ -54,8 +54,7 @@ class PathLine(Renderer):
 
     def show(self, event: Event) -> None:
         """Write the path, unless the run was interrupted or diverged."""
-        failures = ("interrupted", "diverged")
-        if isinstance(event, End) and event.reason not in failures and event.checkpoint != "-":
+        if isinstance(event, End) and event.reason not in FAILURES and event.checkpoint != "-":
             write_standard_output(f"{event.checkpoint}\n")
 
 

@@ -17,7 +17,7 @@ from typing import Any
 from mnist_cli.config.options import Effect, names_where
 from mnist_cli.config.train import TrainConfig
 from mnist_cli.errors import OutputError, UsageError
-from mnist_cli.events import End, Event, ProbeEvent, Start, to_dict
+from mnist_cli.events import FAILURES, End, Event, ProbeEvent, Start, to_dict
 from mnist_cli.output.renderers import Recorder
 
 try:
@@ -156,7 +156,7 @@ def _hyperparameters(start: Start) -> dict[str, bool | float | str]:
 
 def _session_end(end: End) -> Summary:
     """Return the record by which the tab of hyperparameters knows how a run ended."""
-    failed = end.reason in ("interrupted", "diverged")
+    failed = end.reason in FAILURES
     status = api_pb2.STATUS_FAILURE if failed else api_pb2.STATUS_SUCCESS
     info = plugin_data_pb2.SessionEndInfo(status=status, end_time_secs=time.time())
     data = plugin_data_pb2.HParamsPluginData(session_end_info=info)

@@ -56,23 +56,10 @@ def read_image(source: bytes, name: str) -> Pixels:
     """Return the digit in an image file as `uint8 [28, 28]`, prepared like MNIST.
 
     The digit is light on black; without a digit all pixels are 0. Only the first frame is read.
-    Error messages call the file `name`.
+    Error messages call the file `name`. Call it within `pillow_silenced`, in any number of threads.
 
     Raises:
         DataError: the format is unknown, or the file is damaged or too large.
-
-    """
-    with pillow_silenced():
-        return read_digit(source, name)
-
-
-def read_digit(source: bytes, name: str) -> Pixels:
-    """Return the digit in an image file as `read_image` does, within `pillow_silenced`.
-
-    Any number of threads may do so at the same time.
-
-    Raises:
-        DataError: see `read_image`.
 
     """
     try:

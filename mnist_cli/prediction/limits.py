@@ -132,7 +132,10 @@ def _strip_png(source: bytes) -> bytes:
 
 
 def _check_jpeg(source: bytes) -> None:
-    """Check the number of segments. Neither marker occurs in image data: there 0 follows 255."""
+    """Check the number of scans and of EXIF segments.
+
+    Their markers do not occur in image data, in which a 0 follows each 255.
+    """
     if source.count(b"\xff\xda") > _MAX_JPEG_SCANS:
         raise UnsupportedImageError("JPEG has too many scans; re-save it as PNG")
     if source.count(b"Exif\0\0") > _MAX_EXIF_SEGMENTS:

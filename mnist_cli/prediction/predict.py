@@ -21,7 +21,7 @@ from mnist_cli.config.registry import NETWORKS
 from mnist_cli.errors import CheckpointError, DataError, OutputError, UsageError
 from mnist_cli.events import Prediction, Unreadable
 from mnist_cli.models.checkpoint import load_checkpoint
-from mnist_cli.prediction.decode import pillow_silenced, read_digit
+from mnist_cli.prediction.decode import pillow_silenced, read_image
 from mnist_cli.prediction.image_files import ImageFile, find_image_files
 from mnist_cli.prediction.limits import MAX_BYTES
 from mnist_cli.prediction.preprocess import Pixels
@@ -165,7 +165,7 @@ def _read_digit(path: str) -> Pixels | DataError:
     """Return the digit in a file, or the error."""
     name = "standard input" if path == "-" else repr(path)
     try:
-        return read_digit(_read_bytes(path, name), name)
+        return read_image(_read_bytes(path, name), name)
     except DataError as error:
         return DataError(str(error))  # without its traceback, which keeps the file in memory
 

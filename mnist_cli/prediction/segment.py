@@ -26,7 +26,7 @@ _MIN_SIDE = 12  # pixels: a smaller area holds no digit
 
 _MIN_AREA = 0.04  # of the largest component: smaller ones are dirt
 _MAX_GAP = 0.4  # of the largest component's longer side: what is farther away is no part of it
-_MIN_INK = 0.4  # of all ink: if the digit has less, this is a texture
+_MIN_DIGIT_SHARE = 0.4  # of all ink: if the digit has less, this is a texture
 _MIN_INNER = 0.1  # of the largest component: the size of one inside the image that is preferred
 _ALONG = 0.9  # of a side: what covers so much of one is a table's edge or a shadow
 _SPAN, _LINE = 0.95, 0.08  # of the sides: the length and width of a line across the image
@@ -221,7 +221,7 @@ class Components:
         chosen: Mask = self.areas >= _MIN_AREA * self.areas[largest]
         chosen &= gaps <= _MAX_GAP * (box[2:] - box[:2]).max()
         chosen[0] = False
-        if self.areas[chosen].sum() < _MIN_INK * self.areas.sum():
+        if self.areas[chosen].sum() < _MIN_DIGIT_SHARE * self.areas.sum():
             chosen[:] = False
         return chosen
 

@@ -2,7 +2,6 @@
 
 import ctypes
 import logging
-import os
 import platform
 import sys
 from collections import deque
@@ -14,7 +13,7 @@ from typing import TypeVar
 import torch
 
 from mnist_cli.errors import UsageError
-from mnist_cli.runtime.distributed.ranks import RankInfo, threads_per_rank
+from mnist_cli.runtime.distributed.ranks import RankInfo, threads_per_rank, usable_cores
 
 _log = logging.getLogger(__name__)
 # Parameters of mallopt in <malloc.h>.
@@ -79,12 +78,6 @@ def processor() -> str:
     except OSError:
         pass
     return platform.processor() or platform.machine()
-
-
-def usable_cores() -> int:
-    """Return the number of processor cores that this process may use."""
-    affinity = getattr(os, "sched_getaffinity", None)  # not on every system
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def threads_for(device: torch.device) -> int:

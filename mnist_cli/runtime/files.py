@@ -87,7 +87,7 @@ class OutputLock:
                 raise
         except BlockingIOError:
             raise OutputLockedError(
-                f"{_printable(path)} is being written by another program; name another --output, "
+                f"{printable(path)} is being written by another program; name another --output, "
                 "or wait for it"
             ) from None
         except OSError as error:
@@ -293,7 +293,7 @@ def _lock_open_file(handle: int, waiting_for: Path | None) -> bool:
 
 def _wait_for_lock(handle: int, path: Path) -> None:
     """Wait until another program releases the lock, and say so if that takes a while."""
-    notice = f"Waiting for another program that is writing {_printable(path)}"
+    notice = f"Waiting for another program that is writing {printable(path)}"
     timer = threading.Timer(_NOTICE_AFTER, _log.info, [notice])
     timer.daemon = True
     timer.start()
@@ -306,9 +306,9 @@ def _wait_for_lock(handle: int, path: Path) -> None:
 def _check_special(path: Path) -> None:
     """Raise OutputError if a path that is not a regular file cannot be written to."""
     if path.is_dir():
-        raise OutputError(f"{_printable(path)} is a folder; name a file in it")
+        raise OutputError(f"{printable(path)} is a folder; name a file in it")
     if path.is_socket():
-        raise OutputError(f"{_printable(path)} is a socket; name a file")
+        raise OutputError(f"{printable(path)} is a socket; name a file")
     if not os.access(path, os.W_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
@@ -339,7 +339,7 @@ def _open_special(path: Path, *, wait: bool) -> int:
             if error.errno != errno.ENXIO or not stat.S_ISFIFO(path.stat().st_mode):
                 raise
             if not wait:
-                raise NoReaderError(f"nobody reads {_printable(path)}") from None
+                raise NoReaderError(f"nobody reads {printable(path)}") from None
         time.sleep(_POLL_SECONDS)
 
 
@@ -381,9 +381,9 @@ def _message(path: Path, error: OSError) -> str:
     """Return the message for an error of the system: what failed, why, and what to do."""
     reason = error.strerror or str(error)
     advice = _ADVICE.get(error.errno or 0, "make this place writable, or choose another")
-    return f"cannot write {_printable(path)}: {reason}; {advice}"
+    return f"cannot write {printable(path)}: {reason}; {advice}"
 
 
-def _printable(path: Path) -> str:
-    """Return a path without control characters that would steer a terminal."""
-    return str(path) if str(path).isprintable() else repr(str(path))
+def printable(text: object) -> str:
+    """Return a path or another text; with characters that would steer a terminal, in quotes."""
+    return str(text) if str(text).isprintable() else repr(str(text))

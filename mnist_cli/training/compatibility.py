@@ -85,7 +85,7 @@ def check_supports_ranks(model: nn.Module, ranks: int) -> None:
 def check_same_options(
     config: "DataclassInstance", device: torch.device, group: ProcessGroup
 ) -> None:
-    """Raise UsageError in a rank whose options differ from those of the first rank.
+    """Raise UsageError in a rank whose options differ from those of rank 0.
 
     An environment variable or a file on one machine is enough for that. Options that may differ,
     such as folders, are not compared.

@@ -51,6 +51,11 @@ class EpochPlan:
     label_smoothing: float
     clock: Callable[[], float]
 
+    @property
+    def samples_before(self) -> int:
+        """The samples of the epochs before this one."""
+        return (self.epoch - 1) * self.shape.samples
+
 
 def fit(
     model: nn.Module,
@@ -80,7 +85,6 @@ def fit(
     parameters: list[Tensor] = list(model.parameters())
     targets = target_probabilities(plan.label_smoothing).to(parameters[0])
     gradient_all_reduce = GradientAllReduce(group, parameters)
-    samples_before = (plan.epoch - 1) * plan.shape.samples
     for step, (images, labels) in enumerate(batches, start=plan.first):
         size = plan.shape.size_of(step)
         number = (plan.epoch - 1) * plan.shape.updates + step
@@ -109,7 +113,7 @@ def fit(
             epoch=plan.epoch,
             step=step + 1,
             update=number + 1,
-            samples_seen=samples_before + epoch_sums.samples,
+            samples_seen=plan.samples_before + epoch_sums.samples,
             loss=loss,
             lr=lr,
         )
@@ -234,10 +238,9 @@ def _progress(
 ) -> Progress:
     """Return the progress of an epoch; the other ranks are assumed to be as far as this one."""
     samples = epoch_sums.samples + sums.samples
-    samples_before = (plan.epoch - 1) * plan.shape.samples
     return Progress(
         seconds=plan.clock(),
-        samples_seen=samples_before + epoch_sums.samples + sums.samples * ranks,
+        samples_seen=plan.samples_before + epoch_sums.samples + sums.samples * ranks,
         loss=(epoch_sums.loss_sum + sums.loss_sum) / samples,
         accuracy=(epoch_sums.correct + sums.correct) / samples,
         lr=lr,

@@ -40,9 +40,11 @@ class TrainingState:
         """
         at = checkpoint.position
         steps = at.update % shape.updates
-        possible = {shape.samples} if at.update and not steps else set()  # not scored yet
+        possible = {steps * shape.update_size}
+        if at.update and not steps:  # the sums of an epoch stay until it is evaluated
+            possible.add(shape.samples)
         planned = checkpoint.config.epochs * shape.updates
-        fits = at.samples in possible | {steps * shape.update_size} and at.correct <= at.samples
+        fits = at.samples in possible and at.correct <= at.samples
         if not fits or at.update > planned or (at.loss_sum and not at.samples):
             raise CheckpointError(f"the checkpoint is damaged: its position is {at}")
         try:

@@ -21,7 +21,7 @@ from mnist_cli.errors import (
     UsageError,
 )
 from mnist_cli.evaluation.metrics import EvaluationResult
-from mnist_cli.events import End, Epoch, Event, Progress, Resumed, Start, Step, to_dict
+from mnist_cli.events import FAILURES, End, Epoch, Event, Progress, Resumed, Start, Step, to_dict
 from mnist_cli.models.checkpoint import Checkpoint
 from mnist_cli.models.networks import count_parameters, weights_sha256
 from mnist_cli.runtime.device import ThreadPool, pick_device, set_threads, threads_for
@@ -52,7 +52,7 @@ def train(
     With `resume`, the training goes on from that checkpoint; `config` may differ from its config
     in the options that are declared as `changeable`. Until the iterator ends or is closed, no
     other run can write to the same output. All ranks of a `group` must call this with the same
-    arguments; the first rank writes.
+    arguments; rank 0 writes.
 
     Raises:
         UsageError: options contradict each other, the data or the checkpoint.
@@ -272,7 +272,7 @@ class _Run(Callback):
             seconds=trainer.clock(),
             version=__version__,
             mode=config.mode,
-            samples=len(trainer.samples),
+            samples=len(trainer.train_split),
             batch_size=trainer.shape.update_size,
             updates_per_epoch=trainer.shape.updates,
             updates=min(trainer.planned, config.max_updates or trainer.planned),
@@ -288,7 +288,7 @@ class _Run(Callback):
     def _end(self, reason: str) -> End:
         """Return the event that closes the run."""
         trainer, update = self._trainer, self._trainer.state.update
-        score = None if reason in ("interrupted", "diverged") else self._test_score
+        score = None if reason in FAILURES else self._test_score
         return End(
             seconds=trainer.clock(),
             reason=reason,

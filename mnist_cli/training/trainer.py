@@ -61,7 +61,7 @@ class Trainer:
         self,
         config: ResolvedConfig,
         state: TrainingState,
-        samples: Split,
+        train_split: Split,
         *,
         pool: ThreadPool,
         clock: Callable[[], float],
@@ -71,15 +71,15 @@ class Trainer:
     ) -> None:
         self.config = config
         self.state = state
-        self.samples = samples
-        self.shape = epoch_shape(config, len(samples))
+        self.train_split = train_split
+        self.shape = epoch_shape(config, len(train_split))
         self.planned = config.epochs * self.shape.updates if planned is None else planned
         self.train_seconds = train_seconds
         self.clock = clock
         self.group = group or ProcessGroup()
         self._pool = pool
-        self._dataset = ShiftAugmented(samples) if config.augment else samples
-        self._probes = Probes(config, samples, pool, clock)
+        self._dataset = ShiftAugmented(train_split) if config.augment else train_split
+        self._probes = Probes(config, train_split, pool, clock)
 
     @property
     def samples_seen(self) -> int:
@@ -123,7 +123,7 @@ class Trainer:
 
     def _train_epoch(self, stop: StopRule, callback: Callback) -> Iterator[Event]:
         """Run the rest of the current epoch, or as much of it as the stop rule leaves."""
-        for event in self.finish_epoch():
+        for event in self.train_epoch():
             if isinstance(event, Step):
                 yield from callback.after_update(event)
                 continue
@@ -133,7 +133,7 @@ class Trainer:
                 if stop.reason(self.state.update):
                     return
 
-    def finish_epoch(self) -> Iterator[Step | Progress]:
+    def train_epoch(self) -> Iterator[Step | Progress]:
         """Run the rest of the current epoch. The state is advanced before each `Step` is yielded.
 
         Only the time that updates take counts, not that of the caller between two events.
@@ -201,7 +201,7 @@ class Trainer:
         self.state.check_finite(self.last_lr)
 
     def probe(self) -> Iterator[ProbeEvent]:
-        """Run the probes that the config asks for; the first rank does.
+        """Run the probes that the config asks for; rank 0 does.
 
         Raises:
             DivergedError: a value of the state, or what is measured, is not finite.
@@ -213,12 +213,16 @@ class Trainer:
         self.check_finite()
         with self.group.defer_stop():
             if self.group.is_main:
-                yield from self._probes.measure(
-                    self.state.model,
-                    update=self.state.update,
-                    samples_seen=self.samples_seen,
-                    lr=self.lr,
-                )
+                try:
+                    yield from self._probes.measure(
+                        self.state.model,
+                        update=self.state.update,
+                        samples_seen=self.samples_seen,
+                        lr=self.lr,
+                    )
+                except DivergedError as error:
+                    error.raised_on_all_ranks = False  # the other ranks measure nothing
+                    raise
             self.state.probed_update = self.state.update  # unless a signal interrupted it
 
     def probe_if_due(self) -> Iterator[ProbeEvent]:

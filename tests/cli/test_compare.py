@@ -117,7 +117,7 @@ def test_a_target_that_no_run_reaches_is_shown_and_exits_with_5(shell: Shell) ->
     done = compare(shell, "--until-accuracy", "1", "--max-epochs", "1", *options)
     assert done.code == 5
     assert done.out.splitlines()[1].startswith("30\t")
-    assert "Never got to the target" in done.err
+    assert "Missed the target" in done.err
     assert done.err.splitlines()[-1].startswith("error: no run reached")
     assert all((shell.folder / name).is_file() for name in ("figure.svg", "report.html"))
 

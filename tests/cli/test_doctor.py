@@ -51,7 +51,7 @@ def test_text_has_a_line_for_each_check_and_one_for_a_remedy(call: Caller) -> No
     at = lines.index("warning  variables: MNIST_BATCHSIZE has no effect")
     assert lines[at + 1] == "         -> did you mean MNIST_BATCH_SIZE?"
     assert all(line.split()[0] in (OK, WARNING, PROBLEM, "->") for line in lines)
-    assert "MNIST_OUTPUT=?[31m.pt" in done.out
+    assert r"MNIST_OUTPUT=\x1b[31m.pt" in done.out
     assert "\x1b" not in done.out
     assert done.code == 0
     assert "\x1b[" in call(*DOCTOR, env={"FORCE_COLOR": "1"}).out

@@ -17,7 +17,7 @@ from mnist_cli.config.compare import CompareConfig, resolve, sizes_in
 from mnist_cli.config.train import TrainConfig
 from mnist_cli.errors import DivergedError, ThresholdNotMetError, UsageError
 from mnist_cli.events import End
-from mnist_cli.output import compare_display
+from mnist_cli.output import compare_display, compare_table
 from mnist_cli.output.compare_findings import sentence
 from mnist_cli.output.figures import compare as compare_figure
 from mnist_cli.output.html import compare as compare_page
@@ -126,11 +126,11 @@ def test_a_batch_size_that_diverged_is_named_and_ranked_nowhere(asked: CompareCo
     assert texts[0].startswith("Diverged with 1 of 3 seeds: batches of 100")
     assert not any(isinstance(finding, Ranking) for finding in found.findings)  # one is left
     results.conclusions = found
-    (_, row) = [compare_display.cells(summary) for summary in results.summaries(0.0)]
+    (_, row) = [compare_table.cells(summary) for summary in results.summaries()]
     assert row["diverged"] == "1 of 3"
     assert "Diverged with 1 of 3" in compare_page.render(results)
     assert compare_figure.draw(results, "a.svg", "curves").startswith(b"<?xml")
-    assert "100" in compare_display.table(results)
+    assert "100" in compare_table.table(results)
 
 
 def test_a_run_ends_at_its_target_or_says_how_far_it_came(asked: CompareConfig) -> None:
@@ -142,10 +142,10 @@ def test_a_run_ends_at_its_target_or_says_how_far_it_came(asked: CompareConfig) 
     assert ends[30].val_accuracy >= 0.8
     assert ends["full"].reason == "gave-up"
     assert ends["full"].update == 3
-    (full,) = [s for s in results.summaries(0.0) if s.batch_size == "full"]
+    (full,) = [s for s in results.summaries() if s.batch_size == "full"]
     assert (full.reached, full.seeds, full.updates) == (0, 2, None)
     assert any(
-        text.startswith("Never got to the target: batch") for text in sentences(results.conclusions)
+        text.startswith("Missed the target: batch") for text in sentences(results.conclusions)
     )
     with pytest.raises(ThresholdNotMetError, match="the best came to 0"):
         run(replace(config, until_accuracy=1.0, max_epochs=1))
@@ -213,7 +213,7 @@ def test_a_batch_size_that_missed_the_target_with_a_seed_is_not_ranked_by_the_ot
         missed, end=replace(missed.end, reason="gave-up", val_accuracy=0.4)
     )
     texts = sentences(conclusions(0.0, resolve(config), results))
-    assert texts[0] == "Never got to the target: batches of 30 (1 of 3, at 40.00 %)."
+    assert texts[0] == "Missed the target: batches of 30 (1 of 3, at 40.00 %)."
     assert all("batches of 30" not in text for text in texts if text.startswith("Fewest"))
     assert compare_figure.draw(results, "a.svg", "auto").startswith(b"<?xml")
 
@@ -247,7 +247,7 @@ def test_probes_of_a_run_that_diverged_are_not_those_of_an_end(asked: CompareCon
     end = replace(second.end, reason="diverged", train_loss=None, test_accuracy=None)
     early = {"noise": second.noise[:1], "sharpness": second.sharpness[:1]}
     results.runs[1] = replace(second, end=end, **early)
-    (summary,) = results.summaries(0.0)
+    (summary,) = results.summaries()
     assert summary.noise_scale == mean_and_deviation([first.noise[-1].noise_scale])
     assert summary.sharpness == mean_and_deviation([first.sharpness[-1].sharpness])
     assert results.noise_scales() == (first.noise[0].noise_scale, first.noise[-1].noise_scale)

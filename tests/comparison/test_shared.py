@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
-from mnist_cli.comparison.compare import Worker, compare
+from mnist_cli.comparison.compare import Runner, compare
 from mnist_cli.comparison.events import CompareEnd, RunEnd, RunStart, Waiting
 from mnist_cli.comparison.records import RunFolder
 from mnist_cli.config.compare import CompareConfig, resolve
@@ -111,8 +111,8 @@ def test_while_another_process_trains_a_run_this_one_trains_the_others(
     asked: CompareConfig,
 ) -> None:
     alone = timeless(run(replace(asked, output=f"{asked.output}-alone")))
-    worker = Worker(resolve(asked), StopSignals(), float)
-    first = worker.plan_run(30, 0, 0.02)
+    runner = Runner(resolve(asked), StopSignals(), float)
+    first = runner.plan_run(30, 0, 0.02)
     folder = RunFolder(asked.output)
     comparison, together = compare(asked), []
     with folder.lock(first) as locked:

@@ -9,10 +9,11 @@ from mnist_cli.data.datasets import Dataset, Split
 from mnist_cli.evaluation.evaluate import evaluate, evaluate_checkpoint
 from mnist_cli.evaluation.metrics import EvaluationResult
 from mnist_cli.events import ClassMetrics
-from mnist_cli.models.checkpoint import load_checkpoint, save_checkpoint
+from mnist_cli.models.checkpoint import load_checkpoint
 from mnist_cli.models.networks import build_model
 from mnist_cli.runtime.device import ThreadPool
 from tests.helpers.calling import Caller
+from tests.helpers.checkpoints import save_checkpoint
 
 
 @pytest.mark.parametrize("name", ["linear", "cnn"])

@@ -16,9 +16,10 @@ from mnist_cli.config.registry import NETWORKS
 from mnist_cli.config.train import TrainConfig
 from mnist_cli.data.datasets import Dataset
 from mnist_cli.export.graph import layers_of
-from mnist_cli.models.checkpoint import Checkpoint, Position, load_checkpoint, save_checkpoint
+from mnist_cli.models.checkpoint import Checkpoint, Position, load_checkpoint
 from mnist_cli.models.networks import build_model, weights_sha256
 from tests.helpers.calling import Caller
+from tests.helpers.checkpoints import save_checkpoint
 from tests.helpers.shell import Shell
 
 ENDINGS = ("html", "onnx", "safetensors")

@@ -16,12 +16,13 @@ from mnist_cli.config.programs import ExportConfig
 from mnist_cli.config.registry import NETWORKS
 from mnist_cli.data.datasets import Dataset
 from mnist_cli.export.export import export_checkpoint
-from mnist_cli.models.checkpoint import load_checkpoint, save_checkpoint
-from mnist_cli.prediction.decode import read_image
+from mnist_cli.models.checkpoint import load_checkpoint
 from tests.export.test_export import checkpoint_of
 from tests.helpers.browsing import VIEWS, OpenPage, check_self_contained
 from tests.helpers.calling import Caller
+from tests.helpers.checkpoints import save_checkpoint
 from tests.helpers.hostile import encoded
+from tests.helpers.images import read_image
 from tests.torture.amount import LONG, count
 
 Stroke = list[tuple[float, float]]

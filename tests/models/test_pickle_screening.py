@@ -13,9 +13,10 @@ import torch
 from mnist_cli.config.options import names_where
 from mnist_cli.config.train import TrainConfig
 from mnist_cli.errors import CheckpointError
-from mnist_cli.models.checkpoint import load_checkpoint, save_checkpoint
+from mnist_cli.models.checkpoint import load_checkpoint
 from mnist_cli.models.pickle_screening import UnsafeError, UnsupportedFileError, screen
 from mnist_cli.training.state import MAX_EPOCHS, TrainingState
+from tests.helpers.checkpoints import save_checkpoint
 
 Members = dict[str, bytes]
 

@@ -8,10 +8,10 @@ import pytest
 from PIL import Image, ImageChops, ImageDraw, ImageOps
 
 from mnist_cli.data.datasets import Dataset
-from mnist_cli.prediction.decode import read_image
 from mnist_cli.prediction.preprocess import Pixels
 from mnist_cli.prediction.segment import Components
 from tests.helpers.hostile import encoded
+from tests.helpers.images import read_image
 
 
 def test_an_image_of_mnist_is_unchanged(mnist: Dataset) -> None:

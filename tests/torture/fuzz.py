@@ -281,7 +281,7 @@ def image(draw: random.Random, folder: Path) -> Callable[[], object]:
     """An image file of a known format, damaged, with the checksums of a PNG made right."""
     from PIL import Image
 
-    from mnist_cli.prediction.decode import read_image
+    from tests.helpers.images import read_image
 
     mode = draw.choice(["1", "L", "P", "RGB", "RGBA", "LA", "CMYK", "I;16", "F"])
     kind = draw.choice(KINDS[mode])

@@ -6,8 +6,8 @@ from typing import Any
 
 from mnist_cli.comparison.events import Point
 from mnist_cli.comparison.results import Results
-from mnist_cli.output.compare_display import cells, format_seeds
 from mnist_cli.output.compare_findings import sentence
+from mnist_cli.output.compare_table import cells, format_seeds
 from mnist_cli.output.figures import colour
 from mnist_cli.runtime.html_templates import render_page
 
@@ -35,7 +35,7 @@ def render(results: Results) -> str:
 def _data(results: Results) -> dict[str, Any]:
     """Return the data that the page's script draws."""
     sizes = results.batch_sizes
-    rows = [cells(summary) for summary in results.summaries(0.0)]
+    rows = [cells(summary) for summary in results.summaries()]
     headings = list(dict.fromkeys(heading for row in rows for heading in row))
     return {
         "sizes": [{"name": str(s), "colour": colour(index)} for index, s in enumerate(sizes)],

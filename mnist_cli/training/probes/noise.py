@@ -38,7 +38,7 @@ class NoiseProbe(Probe):
     def measure(cls, context: ProbeContext) -> Iterator[Self]:
         """Measure the noise scale in two ways."""
         objective, population = context.objective, context.train_split
-        exact = noise_scale(objective, context.probe_split, context.full_gradient)
+        measured = noise_scale(objective, context.probe_split, context.full_gradient)
         generator = context.generator("two batches")
         small, big = (min(size, len(population)) for size in _BATCH_SIZES)
         sizes = (small, big) if small < big else (1, max(2, small))
@@ -47,12 +47,12 @@ class NoiseProbe(Probe):
         )
         yield cls(
             **context.common(),
-            noise_scale=exact.scale,
-            trace=exact.trace,
-            gradient_square=exact.gradient_square,
-            samples=exact.samples,
+            noise_scale=measured.scale,
+            trace=measured.trace,
+            gradient_square=measured.gradient_square,
+            samples=measured.samples,
             population=len(population),
-            exact=exact.samples == len(population),
+            exact=measured.samples == len(population),
             two_batch_noise_scale=estimate.scale,
             two_batch_trace=estimate.trace,
             two_batch_gradient_square=estimate.gradient_square,

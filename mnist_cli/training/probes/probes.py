@@ -172,10 +172,14 @@ class Probes:
     """
 
     def __init__(
-        self, config: ResolvedConfig, samples: Split, pool: ThreadPool, clock: Callable[[], float]
+        self,
+        config: ResolvedConfig,
+        train_split: Split,
+        pool: ThreadPool,
+        clock: Callable[[], float],
     ) -> None:
         self._config = config
-        self._samples = samples
+        self._train_split = train_split
         self._pool = pool
         self._clock = clock
         self._probes = {name: probe_class(name) for name in names_in(config.probe)}
@@ -189,7 +193,7 @@ class Probes:
         """
         context = ProbeContext(
             config=self._config,
-            train_split=self._samples,
+            train_split=self._train_split,
             objective=Objective(model, self._config.label_smoothing, self._pool),
             clock=self._clock,
             update=update,

@@ -14,7 +14,7 @@ from mnist_cli.comparison.findings import Conclusions, SeveralMachines
 from mnist_cli.comparison.results import Results
 from mnist_cli.config.compare import CompareConfig
 from mnist_cli.errors import UsageError
-from mnist_cli.output import compare_display
+from mnist_cli.output import compare_display, compare_table
 from mnist_cli.output.figures import compare as compare_figure
 from mnist_cli.output.html import compare as compare_page
 from mnist_cli.training.probes import alignment
@@ -141,7 +141,7 @@ def test_curves_in_characters_fit_the_terminal(results: Results) -> None:
 
 
 def test_the_table_shows_every_batch_size_with_its_deviation(results: Results) -> None:
-    rows = [compare_display.cells(summary) for summary in results.summaries(0.0)]
+    rows = [compare_table.cells(summary) for summary in results.summaries()]
     assert [row["batch size"] for row in rows] == ["30", "100", "full"]
     assert all("±" in row["test accuracy"] for row in rows)
     assert [row["updates"] for row in rows] == ["40", "12", "4"]

@@ -1,0 +1,11 @@
+"""Images as the programs read them."""
+
+from mnist_cli.prediction import decode
+from mnist_cli.prediction.decode import pillow_silenced
+from mnist_cli.prediction.preprocess import Pixels
+
+
+def read_image(source: bytes, name: str) -> Pixels:
+    """Return the digit in an image file, `uint8 [28, 28]`, without a word from Pillow."""
+    with pillow_silenced():
+        return decode.read_image(source, name)
