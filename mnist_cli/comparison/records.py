@@ -63,11 +63,12 @@ class RunFolder:
         """
         self._folder = Path(folder)
         self._reported: set[Path] = set()  # damaged records, each of which is reported once
+        self._initial: dict[Path, FileVersion] = {}  # the records there when this process began
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            self._initial = {  # the records that were there when this process began
-                path: FileVersion.of(path, path.stat()) for path in self._folder.glob("*.jsonl")
-            }
+            for path in self._folder.glob("*.jsonl"):
+                with suppress(FileNotFoundError):  # another process has just removed it
+                    self._initial[path] = FileVersion.of(path, path.stat())
         except OSError as error:
             raise OutputError(
                 f"--output {self._folder}: cannot make this folder: {error.strerror}; "

@@ -221,6 +221,11 @@ def resolve(config: CompareConfig) -> ResolvedComparison:
         problems.append(f"--max-epochs {config.max_epochs} needs --until-accuracy; leave it out")
     if config.probe_every is not None and not config.probe:
         problems.append(f"--probe-every {config.probe_every} needs --probe; leave it out")
+    if config.seed + config.seeds > 2**63:
+        problems.append(
+            f"--seed {config.seed}: with {config.seeds} seeds the last one is more than 2^63 - 1; "
+            "choose a smaller one"
+        )
     if config.output in ("", "-"):
         problems.append(f"--output '{config.output}': the runs are kept in a folder; name one")
     raise_if_any(problems)

@@ -254,7 +254,9 @@ def _other_kind(data: bytes) -> str:
 def _assemble(parts: dict[str, Any]) -> Checkpoint:
     """Return the checkpoint with these parts; raise one of `_VALUE_ERRORS` if they are invalid."""
     _check_plain(parts["history"], parts["versions"])
-    config = _resolved(parts["config"], parts["versions"].get("mnist_cli", "of another version"))
+    for part, kind, what in (("config", TrainConfig, "option"), ("position", Position, "position")):
+        _check_known(parts, part, kind, what)
+    config = _resolved(parts["config"])
     weights = parts["weights"]
     if parts["model"] != {"name": config.model, "arguments": {}} or config.model not in NETWORKS:
         raise ValueError(f"its model is {sources.quote(parts['model'])}")
@@ -277,15 +279,21 @@ def _assemble(parts: dict[str, Any]) -> Checkpoint:
     )
 
 
-def _resolved(options: dict[str, object], version: str) -> ResolvedConfig:
-    """Return the config of a checkpoint written by `version`; missing options have defaults."""
-    known = {field.name for field in fields(TrainConfig)}
-    if unknown := sorted(str(name) for name in options if name not in known):
+def _check_known(
+    parts: dict[str, Any], part: str, kind: type[TrainConfig | Position], what: str
+) -> None:
+    """Raise _NewerVersionError if a part has a name that its class does not have."""
+    known = {field.name for field in fields(kind)}
+    if unknown := sorted(str(name) for name in parts[part] if name not in known):
+        version = parts["versions"].get("mnist_cli", "of another version")
         raise _NewerVersionError(
-            f"it was written by mnist_cli {version}, whose option "
-            f"{sources.quote(unknown[0])} this version ({__version__}) does not have; "
-            "use the version that wrote it"
+            f"it was written by mnist_cli {version}, whose {what} {sources.quote(unknown[0])} this "
+            f"version ({__version__}) does not have; use the version that wrote it"
         )
+
+
+def _resolved(options: dict[str, object]) -> ResolvedConfig:
+    """Return the config of a checkpoint; missing options have defaults."""
     asked = sources.build_config(
         TrainConfig, [sources.Source(options, lambda key: key, typed=True)]
     )

@@ -171,6 +171,7 @@ def test_an_invalid_batch_size_is_a_usage_error(sizes: str) -> None:
     ("wrong", "words"),
     [
         ({"epochs": 1, "updates": 3}, "--epochs and --updates contradict"),
+        ({"seed": 2**63 - 1, "seeds": 2}, "the last one is more than 2\\^63 - 1"),
         ({"seconds": 3.0, "schedule": "cosine"}, "--schedule cosine depends"),
         ({"lr_rule": "tuned", "val_size": 0}, "--val-size 0"),
         ({"probe": "noisy"}, "did you mean 'noise'"),

@@ -246,6 +246,11 @@ def test_a_run_whose_checkpoint_does_not_fit_its_record_begins_again(
     assert store.open(planned, data).record == []
 
 
+def test_a_record_that_another_process_removes_meanwhile_is_no_error(tmp_path: Path) -> None:
+    (tmp_path / "x.part.jsonl").symlink_to("nowhere")  # listed, and then not found
+    RunFolder(str(tmp_path))
+
+
 def test_another_run_has_another_name_and_folders_do_not_matter(asked: CompareConfig) -> None:
     config = resolve(asked)
     planned = plan_run(config, 30, 0, 0.05, samples=300)

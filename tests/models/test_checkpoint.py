@@ -153,7 +153,7 @@ def test_other_programs_files_are_named(
         {"model": {"name": "linear", "arguments": {"width": 3}}},
         {"config": {"model": "no such"}},
         {"config": {"epochs": -1}},
-        {"position": {"updates": 1}},
+        {"position": {}},
         {"position": {"update": -1}},
         {"position": {"update": "1", "loss_sum": 0.0, "correct": 0}},
         {"position": {"update": 10**400, "loss_sum": 0.0, "correct": 0}},
@@ -220,13 +220,16 @@ def test_an_option_that_was_added_later_has_its_default(trained: Path, tmp_path:
     assert again.config == load_checkpoint(trained).config
 
 
-def test_an_option_of_a_newer_version_names_that_version(trained: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("part", "what"), [("config", "option"), ("position", "position")])
+def test_what_a_newer_version_added_names_that_version(
+    part: str, what: str, trained: Path, tmp_path: Path
+) -> None:
     parts = torch.load(trained, weights_only=True)
     changes = {
-        "config": {**parts["config"], "rotate": True},
+        part: {**parts[part], "rotate": True},
         "versions": {**parts["versions"], "mnist_cli": "7.1"},
     }
-    with pytest.raises(CheckpointError, match=r"mnist_cli 7\.1, whose option 'rotate'"):
+    with pytest.raises(CheckpointError, match=rf"mnist_cli 7\.1, whose {what} 'rotate'"):
         load_checkpoint(rewritten(trained, tmp_path, **changes))
 
 
