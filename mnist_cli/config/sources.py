@@ -2,7 +2,6 @@
 
 import math
 import os
-import sys
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
@@ -11,6 +10,7 @@ from types import NoneType
 from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_type_hints
 
 from mnist_cli.config.options import Option, names_in, options_of
+from mnist_cli.config.reading import read_input
 from mnist_cli.config.suggestions import suggestion
 from mnist_cli.config.train import TrainConfig
 from mnist_cli.errors import UsageError
@@ -78,8 +78,7 @@ def toml_file(named: str, presets: Path, *config_types: type) -> Source:
     try:
         if named != "-":
             path = _config_path(named, presets)
-        with sys.stdin.buffer if named == "-" else Path(path).open("rb") as file:
-            content = file.read(_MAX_FILE_BYTES + 1)
+        content, _ = read_input("-" if named == "-" else path, _MAX_FILE_BYTES + 1)
         if len(content) > _MAX_FILE_BYTES:
             raise UsageError(f"--config {named}: larger than 64 KiB; not a configuration file")
         if any(len(line) > _MAX_LINE for line in content.splitlines()):

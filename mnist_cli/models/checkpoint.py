@@ -8,8 +8,6 @@ training was resumed) and `versions` (of the programs and the device).
 
 import io
 import math
-import os
-import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from itertools import chain
@@ -22,6 +20,7 @@ from torch import Tensor, nn
 from mnist_cli import __version__
 from mnist_cli.config import sources
 from mnist_cli.config.options import DEFAULT_BATCH_SIZE
+from mnist_cli.config.reading import read_input
 from mnist_cli.config.registry import NETWORKS
 from mnist_cli.config.train import ResolvedConfig, TrainConfig
 from mnist_cli.errors import CheckpointError, UsageError
@@ -196,15 +195,9 @@ def _kind_of(parts: dict[str, Any]) -> str:
 
 def _read(path: str | Path, name: str) -> tuple[bytes, FileVersion | None]:
     try:
-        origin = None
         if not str(path):
             raise FileNotFoundError(0, "its name is empty")
-        if str(path) == "-":
-            data = sys.stdin.buffer.read(_MAX_BYTES + 1)
-        else:
-            with Path(path).open("rb") as file:
-                origin = FileVersion.of(Path(path), os.fstat(file.fileno()))
-                data = file.read(_MAX_BYTES + 1)
+        data, status = read_input(path, _MAX_BYTES + 1)
     except IsADirectoryError as error:
         raise CheckpointError(f"{name} is a folder; name a checkpoint in it") from error
     except OSError as error:
@@ -215,7 +208,9 @@ def _read(path: str | Path, name: str) -> tuple[bytes, FileVersion | None]:
         raise CheckpointError(f"{name} is empty: no checkpoint was written there")
     if len(data) > _MAX_BYTES:
         raise CheckpointError(f"{name} is larger than any checkpoint of mnist-train")
-    return data, origin
+    if status is None or str(path) == "-":
+        return data, None
+    return data, FileVersion.of(Path(path), status)
 
 
 def _parse(data: bytes, name: str) -> dict[str, Any]:

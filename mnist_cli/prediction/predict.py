@@ -4,7 +4,6 @@ import contextvars
 import io
 import os
 import stat
-import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,6 +16,7 @@ from PIL import Image
 from torch import nn
 
 from mnist_cli.config.programs import PredictConfig
+from mnist_cli.config.reading import read_input
 from mnist_cli.config.registry import NETWORKS
 from mnist_cli.errors import CheckpointError, DataError, OutputError, UsageError
 from mnist_cli.events import Prediction, Unreadable
@@ -173,10 +173,7 @@ def _read_digit(path: str) -> Pixels | DataError:
 def _read_bytes(path: str, name: str) -> bytes:
     """Return the contents of a file; of a file that is too large, one byte more than allowed."""
     try:
-        if path == "-":
-            return sys.stdin.buffer.read(MAX_BYTES + 1)
-        with open(path, "rb") as file:  # noqa: PTH123 (a Path would take '' for the folder)
-            return file.read(MAX_BYTES + 1)
+        return read_input(path, MAX_BYTES + 1)[0]
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise DataError(f"cannot read {name}: {reason}; give the path of an image") from error

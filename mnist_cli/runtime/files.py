@@ -7,7 +7,6 @@ import os
 import select
 import stat
 import sys
-import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -292,15 +291,19 @@ def _lock_open_file(handle: int, waiting_for: Path | None) -> bool:
 
 
 def _wait_for_lock(handle: int, path: Path) -> None:
-    """Wait until another program releases the lock, and say so if that takes a while."""
-    notice = f"Waiting for another program that is writing {printable(path)}"
-    timer = threading.Timer(_NOTICE_AFTER, _log.info, [notice])
-    timer.daemon = True
-    timer.start()
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-    finally:
-        timer.cancel()
+    """Wait until another program releases the lock, and say so if that takes a while.
+
+    A call that waits by itself would not see a signal that arrives just before it.
+    """
+    began, said = time.monotonic(), False
+    while True:
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        time.sleep(_POLL_SECONDS)
+        if not said and time.monotonic() - began > _NOTICE_AFTER:
+            said = True
+            _log.info("Waiting for another program that is writing %s", printable(path))
 
 
 def _check_special(path: Path) -> None:
