@@ -77,12 +77,12 @@ class OutputLock:
             name = self.target.name
             self._lock_path = self.target.with_name(f".{name}.lock")
             self._temp = self.target.with_name(f".{name}.{os.getpid()}.tmp")
-            self._lock_handle, is_locked = _open_locked(self._lock_path, path if wait else None)
             try:
-                if is_locked:
+                if self._acquire(path if wait else None):
                     self._remove_stale()
-            except BaseException:
-                self.close()
+            except BaseException:  # perhaps a signal, which may come between any two steps
+                self._close_handle()
+                _remove_if_unlocked(self._lock_path)
                 raise
         except BlockingIOError:
             raise OutputLockedError(
@@ -135,14 +135,42 @@ class OutputLock:
 
     def close(self) -> None:
         """Remove the temporary files and release the lock."""
+        if self._lock_handle is None:
+            return
+        try:
+            self._remove_files(self._lock_handle)
+        except BaseException:  # a signal: once more, to the end
+            self._remove_files(self._lock_handle)
+            raise
+        finally:
+            self._close_handle()
+
+    def _acquire(self, waiting_for: Path | None) -> bool:
+        """Open the lock file and lock it; return False if the file system has no locks.
+
+        `waiting_for` names the output that a notice mentions while another program holds the lock.
+
+        Raises:
+            BlockingIOError: another program holds the lock, and `waiting_for` is None.
+
+        """
+        while True:
+            self._lock_handle = os.open(self._lock_path, os.O_RDWR | os.O_CREAT, 0o666)
+            if not _lock_open_file(self._lock_handle, waiting_for):
+                return False
+            if _is_at(self._lock_handle, self._lock_path):
+                return True
+            self._close_handle()  # the program that held it removed the file; lock the new one
+
+    def _remove_files(self, handle: int) -> None:
+        _remove(self._temp)
+        if _is_at(handle, self._lock_path):
+            _remove(self._lock_path)  # before the release: then nobody else holds it
+
+    def _close_handle(self) -> None:
         handle, self._lock_handle = self._lock_handle, None
         if handle is not None:
-            try:
-                _remove(self._temp)
-                if _is_at(handle, self._lock_path):
-                    _remove(self._lock_path)  # before the release: then nobody else holds it
-            finally:
-                os.close(handle)
+            os.close(handle)
 
     def _remove_stale(self) -> None:
         """Remove the temporary files of killed programs."""
@@ -253,26 +281,18 @@ def write_standard_output(data: str | bytes) -> None:
         raise OutputError(f"cannot write standard output: {error.strerror or error}") from error
 
 
-def _open_locked(path: Path, waiting_for: Path | None) -> tuple[int, bool]:
-    """Open the lock file and lock it; return its handle, and whether the file system has locks.
-
-    `waiting_for` names the output that a notice mentions while another program holds the lock.
-
-    Raises:
-        BlockingIOError: another program holds the lock, and `waiting_for` is None.
-
-    """
-    while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+def _remove_if_unlocked(path: Path) -> None:
+    """Remove a lock file that nobody holds."""
+    if fcntl is None:
+        return
+    with contextlib.suppress(OSError):  # it is not there, or somebody holds it
+        handle = os.open(path, os.O_RDWR)
         try:
-            if not _lock_open_file(handle, waiting_for):
-                return handle, False
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if _is_at(handle, path):
-                return handle, True
-        except BaseException:
+                _remove(path)
+        finally:
             os.close(handle)
-            raise
-        os.close(handle)  # the program that held it removed the file; lock the new one
 
 
 def _lock_open_file(handle: int, waiting_for: Path | None) -> bool:

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -200,6 +200,39 @@ def test_killed_before_any_call_the_file_is_the_old_or_the_new_one(tmp_path: Pat
     assert left > 10
     assert before == new
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        *((os, name) for name in ("open", "fstat", "stat", "listdir", "unlink", "close")),
+        (files.fcntl, "flock"),
+    ],
+)
+def test_a_signal_after_any_call_leaves_no_lock_file(
+    module: ModuleType, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python sees a signal when a call of the system returns, before its result has a name."""
+    real = getattr(module, name)
+    for nth in range(1, 20):
+        calls = 0
+
+        def interrupted(*arguments: object, **options: object) -> object:
+            nonlocal calls
+            result = real(*arguments, **options)
+            calls += 1
+            if calls == nth:  # noqa: B023
+                raise SystemExit(143)
+            return result
+
+        with monkeypatch.context() as patch, suppress(SystemExit):
+            patch.setattr(module, name, interrupted)
+            with OutputLock(tmp_path / "file", wait=True):
+                pass
+        assert list(tmp_path.iterdir()) == [], nth
+        if calls < nth:
+            break
+    assert nth > 1
 
 
 def test_a_file_system_without_locks_is_written_to(
