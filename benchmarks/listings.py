@@ -28,8 +28,8 @@ from mnist_cli.cli.listings import (
 from mnist_cli.config.registry import NETWORKS
 from mnist_cli.config.sources import PRESETS, TRAIN, build_config, preset_names, toml_file
 from mnist_cli.config.train import TrainConfig
+from mnist_cli.runtime.cores import usable_cores
 from mnist_cli.runtime.device import processor
-from mnist_cli.runtime.distributed.ranks import usable_cores
 
 # Few seeds for a preset that takes minutes, many for one that takes seconds and varies more.
 SEEDS = {"batch": 1, "accurate": 2, "fast": 10}

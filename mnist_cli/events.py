@@ -182,14 +182,14 @@ class Prediction(Event):
     """An image was predicted as `digit`, with `probability`; `probabilities` are those of 0 to 9.
 
     It is `uncertain` if `probability` is below a threshold, or if no digit was found in the image;
-    then all ten are 0.1.
+    then `digit` and `probabilities` are None, and `probability` is 0.
     """
 
     name: ClassVar[str] = "prediction"
     path: str
-    digit: int
+    digit: int | None
     probability: float
-    probabilities: list[float]
+    probabilities: list[float] | None
     uncertain: bool
 
 

@@ -13,6 +13,7 @@ from mnist_cli.cli.parameters import (
     add_command,
     check_outputs,
     command_sources,
+    config_file,
     config_file_source,
     config_parameter,
 )
@@ -23,7 +24,12 @@ from mnist_cli.config.programs import Display
 from mnist_cli.config.sources import COMPARE, build_config
 from mnist_cli.errors import MnistError, UsageError
 from mnist_cli.runtime.distributed.ranks import RankInfo
-from mnist_cli.runtime.files import check_writable, write_output, write_standard_output
+from mnist_cli.runtime.files import (
+    check_distinct,
+    check_writable,
+    write_output,
+    write_standard_output,
+)
 
 if TYPE_CHECKING:
     from mnist_cli.comparison.results import Results
@@ -57,7 +63,10 @@ def compare(given: dict[str, Any], config: str | None) -> None:
     options = build_config(CompareConfig, sources)
     check_outputs(given, options, json=display.json)
     resolved = resolve(options)
-    for path in (options.report, options.plot):
+    outputs = {"--report": options.report, "--plot": options.plot}
+    check_distinct(outputs, {"--config": config_file(config)})
+    check_distinct({"--plot": options.plot}, {"--report": options.report})
+    for path in outputs.values():
         if path is not None and path != "-":
             check_writable(Path(path))
     if info.show_config:

@@ -27,12 +27,13 @@ from mnist_cli.cli.program import exit_unless_main
 from mnist_cli.cli.usage_errors import unknown_variables
 from mnist_cli.config.options import option
 from mnist_cli.config.programs import Display
+from mnist_cli.config.quoting import printable
 from mnist_cli.config.sources import build_config
 from mnist_cli.data.catalogue import CATALOGUE, MNIST_SHA256
 from mnist_cli.errors import ExitCode
 from mnist_cli.output.renderers import has_colour
-from mnist_cli.runtime.distributed.ranks import usable_cores
-from mnist_cli.runtime.files import printable, write_standard_output
+from mnist_cli.runtime.cores import cpu_quota, usable_cores
+from mnist_cli.runtime.files import write_standard_output
 
 app = typer.Typer(pretty_exceptions_enable=False)
 OK, WARNING, PROBLEM = "ok", "warning", "problem"
@@ -42,13 +43,16 @@ _MEMINFO = Path("/proc/meminfo")
 _MIN_MEMORY_MB = 500  # the default training takes 400 MB at its peak
 _MIN_DISK_MB = 100  # the data set takes 53 MB
 _MAX_BYTES = 1 << 26  # of an unpacked data file
+_LEAVE_FILES = ("matplotlib", "onnxruntime")  # in the home folder, when they are imported
 
 
 @dataclass(frozen=True)
 class DoctorConfig:
     """Options of the command `doctor`."""
 
-    data_dir: str = option("data", "Folder of the data, in torchvision's layout.", metavar="DIR")
+    data_dir: str = option(
+        "data", "Folder of the data, in torchvision's layout.", metavar="DIR", is_path=True
+    )
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,9 @@ def _package(name: str, least: str, extra: str | None) -> Check:
             return Check(name, OK, f"not installed; {remedy}")
         found, error = "", "not installed"
     else:
-        error = "is too old" if _numbers(found) < _numbers(least) else _import_error(name)
+        error = "is too old" if _numbers(found) < _numbers(least) else ""
+        if not error and name not in _LEAVE_FILES:
+            error = _import_error(name)
     if not error:
         return Check(name, OK, found)
     value = f"{found} {error}".strip()
@@ -112,7 +118,7 @@ def _import_error(package: str) -> str:
                     return f"was built for torch {match[1]}"
             importlib.import_module("mnist_cli.data.download").import_datasets()
         else:
-            importlib.import_module({"pillow": "PIL"}.get(package, package))
+            importlib.import_module({"pillow": "PIL"}.get(package, package.replace("-", "_")))
     except Exception as error:
         return f"cannot be imported: {_one_line(error)}"
     return ""
@@ -136,29 +142,16 @@ def device(_config: DoctorConfig) -> Iterator[Check]:
 
 def cores(_config: DoctorConfig) -> Iterator[Check]:
     """Check the number of threads against the cores and the CPU quota of a container."""
-    usable = usable_cores()
-    quota, threads = cpu_quota(), os.environ.get("OMP_NUM_THREADS", "")
-    value = f"{usable} of {os.cpu_count() or 1}"
+    most, quota, threads = usable_cores(), cpu_quota(), os.environ.get("OMP_NUM_THREADS", "")
+    value = f"{most} of {os.cpu_count() or 1}"
     value += f", limited to the time of {quota:g}" if quota is not None else ""
     value += f"; OMP_NUM_THREADS={threads}" if threads else ""
-    most = max(1, round(min(usable, quota or usable)))
     remedy = ""
-    if not threads and most < usable:
-        remedy = f"more threads than that wait for each other: add --threads {most}"
-    elif threads and not re.fullmatch("0*[1-9][0-9]{0,8}(,.*)?", threads):
+    if threads and not re.fullmatch("0*[1-9][0-9]{0,8}(,.*)?", threads):
         remedy = "that is no number of threads; unset OMP_NUM_THREADS"
     elif threads and int(threads.split(",")[0]) > most:
         remedy = f"more threads than cores are slow: set OMP_NUM_THREADS={most}"
     yield Check("cores", WARNING if remedy else OK, value, remedy)
-
-
-def cpu_quota(cgroup: Path = _CGROUP) -> float | None:
-    """Return the cores whose time this container may use, or None without a limit (cgroup v2)."""
-    try:
-        quota, period = map(int, (cgroup / "cpu.max").read_text().split())
-        return quota / period
-    except (OSError, ValueError):  # no container, or `max`
-        return None
 
 
 def memory(_config: DoctorConfig) -> Iterator[Check]:

@@ -20,7 +20,12 @@ from mnist_cli.cli.program import exit_unless_main, log_to_stderr, quick_imports
 from mnist_cli.config.programs import Display, EvalConfig
 from mnist_cli.config.sources import build_config
 from mnist_cli.errors import OutputError, ThresholdNotMetError, UsageError
-from mnist_cli.runtime.files import check_writable, write_output, write_standard_output
+from mnist_cli.runtime.files import (
+    check_distinct,
+    check_writable,
+    write_output,
+    write_standard_output,
+)
 
 if TYPE_CHECKING:
     from mnist_cli.evaluation.metrics import CheckpointEvaluation
@@ -49,6 +54,8 @@ def evaluate(given: dict[str, Any], checkpoint: str) -> None:
     display = build_config(Display, sources)
     check_outputs(given, config, json=display.json)
     report = _check_files(config)
+    check_distinct({"--report": report, "--plot": config.plot}, {"CHECKPOINT": checkpoint})
+    check_distinct({"--plot": config.plot}, {"--report": report})
 
     with quick_imports():
         from mnist_cli.evaluation.evaluate import evaluate_checkpoint  # noqa: PLC0415 (torch)

@@ -20,6 +20,7 @@ from mnist_cli.config.sources import (
     PRESETS,
     Source,
     check_preset,
+    config_path,
     environment,
     flag,
     preset_names,
@@ -76,6 +77,12 @@ def config_file_source(config: str | None, program: str, *config_types: type) ->
 def config_name(config: str | None) -> str | None:
     """Return the file or preset that `--config`, if it is given, or else MNIST_CONFIG names."""
     return config if config is not None else os.environ.get("MNIST_CONFIG") or None
+
+
+def config_file(config: str | None) -> str | None:
+    """Return the file that `--config` or MNIST_CONFIG names; None for standard input."""
+    name = config_name(config)
+    return None if name in (None, "-") else str(config_path(str(name)))
 
 
 def check_outputs(

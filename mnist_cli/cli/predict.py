@@ -15,6 +15,7 @@ from mnist_cli.cli.program import (
     run_program,
 )
 from mnist_cli.config.programs import Display, PredictConfig
+from mnist_cli.config.quoting import escape_controls
 from mnist_cli.config.sources import build_config
 from mnist_cli.errors import ExitCode
 from mnist_cli.events import Unreadable
@@ -22,8 +23,6 @@ from mnist_cli.runtime.files import write_standard_output
 
 app = typer.Typer(pretty_exceptions_enable=False)
 _log = logging.getLogger("mnist_cli")
-_CONTROLS = (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029)  # and two line separators
-_ESCAPES = {code: repr(chr(code))[1:-1] for code in _CONTROLS}
 
 
 def predict(given: dict[str, Any], checkpoint: str, images: list[str]) -> None:
@@ -32,15 +31,15 @@ def predict(given: dict[str, Any], checkpoint: str, images: list[str]) -> None:
     An IMAGE is a photograph or scan of ink on paper, or a screenshot: dark on light or light on
     dark, in any colours, unevenly lit, anywhere in the picture, but alone in it. It is cut out,
     scaled and centred as MNIST's were; --show draws what is left, --save-seen saves it. A picture
-    of 28 by 28 pixels is not cut out or scaled. PNG, JPEG, BMP, GIF, TIFF, WebP and PGM are read,
-    of several frames the first.
+    of 28 by 28 pixels that looks like one of MNIST's is taken as it is. PNG, JPEG, BMP, GIF, TIFF,
+    WebP and PGM are read, of several frames the first; HEIC with pip install 'mnist_cli[heic]'.
 
     A folder stands for the images in it, without those in folders within it; 'scans/**/*.png' in
     quotes for what fits the pattern. - reads standard input: mnist-predict checkpoint.pt - < 7.png
 
-    A prediction is uncertain if its probability is below --uncertain-below (by default, what 99 %
-    of the correct predictions of held-out samples reach), or if no digit was found: then all ten
-    have 0.1. A note on stderr says so, and in --json the key uncertain.
+    Where no digit is found, DIGIT is - and PROBABILITY 0.0000. A prediction is uncertain if its
+    probability is below --uncertain-below (by default, what 99 % of the correct predictions of
+    held-out samples reach). A note on stderr says so, and in --json the key uncertain.
 
     In a PATH, tabs, line ends and other control characters are written as \t, \n and \x1b, say;
     --json, which also has the probabilities of all ten digits, keeps it as it is.
@@ -70,12 +69,13 @@ def predict(given: dict[str, Any], checkpoint: str, images: list[str]) -> None:
             if display.json:
                 data.show(event)
             else:
-                path = event.path.translate(_ESCAPES)
-                write_standard_output(f"{path}\t{event.digit}\t{event.probability:.4f}\n")
+                path, digit = escape_controls(event.path), event.digit
+                shown = "-" if digit is None else digit
+                write_standard_output(f"{path}\t{shown}\t{event.probability:.4f}\n")
             if config.show and not display.quiet:
                 drawing.show(event, image)
             if event.uncertain:
-                _log.info(predict_display.explain_uncertain(event, image, result.threshold))
+                _log.info(predict_display.explain_uncertain(event, result.threshold))
     if failed:
         raise typer.Exit(ExitCode.DATA)
 

@@ -18,9 +18,10 @@ import typer
 
 from mnist_cli.cli.entry_points import exit_at_once_on_signals
 from mnist_cli.cli.usage_errors import format_usage_error
+from mnist_cli.config.quoting import escape_controls
 from mnist_cli.errors import ExitCode, MnistError, ReaderGoneError
 from mnist_cli.runtime.distributed.ranks import RankInfo, is_launched
-from mnist_cli.runtime.files import write_standard_output
+from mnist_cli.runtime.files import takes_text, write_standard_output
 
 if TYPE_CHECKING:
     from mnist_cli.runtime.distributed.group import ProcessGroup
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 # Seconds for rank 0 to report an error. The first rank of another machine waits this long before
 # it reports the error itself, other ranks twice as long.
 _REPORT_TIMEOUT = 3.0
+# Seconds for a reader of stderr: a program that a signal ended does not wait for it.
+_PATIENCE, _FOR_EVER = 0.5, 1e6
+_SIGNALLED = (ExitCode.INTERRUPTED, ExitCode.TERMINATED)
 
 
 def run_program(app: typer.Typer, name: str) -> None:
@@ -37,6 +41,9 @@ def run_program(app: typer.Typer, name: str) -> None:
     raise_on_signals()
     if not sys.stdout.isatty():  # otherwise Typer writes colours to pipes on some CI hosts
         os.environ.setdefault("_TYPER_FORCE_DISABLE_TERMINAL", "1")
+    for size in ("COLUMNS", "LINES"):
+        if not os.environ.get(size, "1").strip("0"):  # rich would print nothing in no columns
+            del os.environ[size]
     if any(key.startswith("_MNIST_") and key.endswith("_COMPLETE") for key in os.environ):
         os.environ["COLUMNS"] = "10000"  # the shell reads one line of help for each completion
     code = _run(app, name)
@@ -47,19 +54,23 @@ def run_program(app: typer.Typer, name: str) -> None:
     except MnistError as error:
         code = code or _fail(error)
     for stream in (sys.stdout, sys.stderr):
-        _close(stream)
+        _close(stream, patience=_PATIENCE if code in _SIGNALLED else _FOR_EVER)
     if "torch" in sys.modules and not embedded:
         os._exit(code)  # freeing the objects of torch one by one takes 0.2 s
     sys.exit(code)
 
 
-def _close(stream: TextIO) -> None:
-    """Flush a stream; if that fails, redirect it, or the interpreter would fail at exit."""
-    try:
-        stream.flush()
-    except OSError:
-        with contextlib.suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+def _close(stream: TextIO, *, patience: float) -> None:
+    """Flush a stream; if that fails, redirect it, or the interpreter would fail at exit.
+
+    It is redirected as well if nobody reads it within `patience` seconds.
+    """
+    with contextlib.suppress(OSError):
+        if takes_text(stream, patience):
+            return stream.flush()
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    return None
 
 
 def _open_closed_streams() -> None:
@@ -115,7 +126,7 @@ def _run(app: typer.Typer, name: str) -> int:
 def _fail(error: MnistError) -> int:
     if not error.already_reported:
         _wait_for_main_rank()
-        print_error(str(error))
+        print_error(str(error), patience=_PATIENCE if error.code in _SIGNALLED else _FOR_EVER)
     return error.code
 
 
@@ -127,10 +138,11 @@ def _wait_for_main_rank() -> None:
             time.sleep(2 * _REPORT_TIMEOUT if rank_info.local_rank else _REPORT_TIMEOUT)
 
 
-def print_error(message: str) -> None:
-    """Print an error message on stderr."""
+def print_error(message: str, *, patience: float = _FOR_EVER) -> None:
+    """Print an error message on stderr, unless nobody reads it within `patience` seconds."""
     with contextlib.suppress(OSError):
-        sys.stderr.write(f"error: {message}\n")
+        if takes_text(sys.stderr, patience):
+            sys.stderr.write(f"error: {escape_controls(message, keep_lines=True)}\n")
 
 
 @contextlib.contextmanager
@@ -202,6 +214,10 @@ class _StderrHandler(logging.StreamHandler[TextIO]):
     @stream.setter
     def stream(self, _stream: TextIO) -> None:
         pass
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the message, in which a name cannot steer the terminal."""
+        return escape_controls(super().format(record), keep_lines=True)
 
 
 @contextlib.contextmanager

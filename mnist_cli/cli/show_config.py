@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from mnist_cli.config.options import Option, options_of
 from mnist_cli.config.programs import Display
+from mnist_cli.config.quoting import escape_controls
 from mnist_cli.config.sources import Source, deciding_sources
 from mnist_cli.config.train import ResolvedConfig, TrainConfig
 from mnist_cli.data.catalogue import TRAINING_SAMPLES
@@ -125,7 +126,7 @@ def _assignment(setting: Setting) -> str:
 def _comment(setting: Setting) -> str:
     """Return the comment on a setting, without line breaks that the name of a file may have."""
     text = f"{setting.origin}: {setting.if_absent}" if setting.if_absent else setting.origin
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
+    return escape_controls(text)
 
 
 def _toml(value: object) -> str:

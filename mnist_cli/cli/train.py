@@ -14,6 +14,7 @@ from mnist_cli.cli.parameters import (
     TrainInfoFlags,
     add_command,
     command_sources,
+    config_file,
     config_file_source,
     config_name,
     config_parameter,
@@ -31,6 +32,7 @@ from mnist_cli.config.programs import Display, Recording, Resume
 from mnist_cli.config.sources import TRAIN, Source, build_config, check_consistency
 from mnist_cli.config.train import TrainConfig
 from mnist_cli.errors import UsageError
+from mnist_cli.runtime.files import check_distinct
 
 if TYPE_CHECKING:
     from mnist_cli.models.checkpoint import Checkpoint
@@ -85,7 +87,10 @@ def train(given: dict[str, Any], config: str | None) -> None:
                 origins = {f.name: f"checkpoint {path}" for f in fields(options)}
                 origins |= dict.fromkeys(_not_restored(path), DEFAULT)
                 origins |= {} if resume in (AUTO, "-") else {"output": "--resume"}
-        _check_log_file(recording, output=options.output, resume=resume, config=config_name(config))
+        named = {"--config": config_file(config)}
+        check_distinct({"--output": options.output}, named)
+        named |= {"--output": options.output, "--resume": resume}
+        check_distinct({"--log-file": recording.log_file}, named)
         if info.show_config:
             pairs = (options, resolved_training(options)), (recording, recording)
             show_config(TRAIN, sources, display, *pairs, origins=origins)
@@ -94,14 +99,6 @@ def train(given: dict[str, Any], config: str | None) -> None:
         is_given = any("log_interval" in source.values for source in sources[:2])
         shows_steps = is_given or options.log_interval != TrainConfig.log_interval
         _run(options, checkpoint, display, recording, group, shows_steps=shows_steps)
-
-
-def _check_log_file(recording: Recording, **others: str | None) -> None:
-    """Raise UsageError if the log would overwrite a file that another option names."""
-    log = recording.log_file
-    for option, name in others.items():
-        if log and name and os.path.realpath(log) == os.path.realpath(name):
-            raise UsageError(f"--log-file {log} is what --{option} names; choose another")
 
 
 def _log_on_stdout(display: Display, recording: Recording) -> tuple[Display, Recording]:

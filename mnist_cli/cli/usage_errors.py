@@ -17,6 +17,7 @@ from mnist_cli.config.programs import (
     Recording,
     Resume,
 )
+from mnist_cli.config.quoting import escape_controls, printable
 from mnist_cli.config.registry import NETWORKS
 from mnist_cli.config.sources import COMPARE, TRAIN, preset_names
 from mnist_cli.config.suggestions import nearest, nearest_option
@@ -56,7 +57,7 @@ def format_usage_error(error: Exception) -> str:
     elif match := re.match(r"No such command '(.*?)'", message):
         message = _no_such_command(match[1], command)
     text = f"{message} (see {path} --help)"
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return escape_controls(text)
 
 
 def option_names(command: Any) -> list[str]:  # noqa: ANN401
@@ -144,5 +145,4 @@ def warn_about_unknown_variables() -> None:
             return
         hints = unknown_variables(os.environ)
         for name, hint in [*hints.items()][:_MAX_WARNINGS]:
-            printable = name if name.isprintable() else repr(name)
-            sys.stderr.write(f"warning: the variable {printable} has no effect; {hint}\n")
+            sys.stderr.write(f"warning: the variable {printable(name)} has no effect; {hint}\n")

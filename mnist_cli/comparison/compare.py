@@ -43,14 +43,15 @@ from mnist_cli.data.datasets import load_dataset, train_val_split
 from mnist_cli.errors import DivergedError, ThresholdNotMetError
 from mnist_cli.events import Event
 from mnist_cli.models.networks import build_model, count_parameters
+from mnist_cli.runtime.cores import usable_cores
 from mnist_cli.runtime.device import (
     ThreadPool,
+    check_torch_modes,
     pick_device,
     processor,
-    set_threads,
     threads_for,
+    threads_set,
 )
-from mnist_cli.runtime.distributed.ranks import usable_cores
 from mnist_cli.runtime.signals import StopRequested, StopSignals
 
 _SAVE_EVERY = 5.0  # seconds
@@ -74,10 +75,12 @@ def compare(asked: CompareConfig, results: Results | None = None) -> Iterator[Ev
 
     """
     signals = StopSignals()
-    asked = sources.validate(asked)
-    comparison = _Comparison(asked, Results() if results is None else results, signals)
-    with signals, _worker_processes(asked):
-        yield from comparison.events()
+    asked = sources.validate(asked, CompareConfig)
+    check_torch_modes(gradients=True)
+    with threads_set(_threads_of(asked)):
+        comparison = _Comparison(asked, Results() if results is None else results, signals)
+        with signals, _worker_processes(asked):
+            yield from comparison.events()
     comparison.check_outcome()
 
 
@@ -89,10 +92,18 @@ def work(asked: CompareConfig) -> None:
 
     """
     signals = StopSignals()
-    comparison = _Comparison(asked, Results(), signals)
-    with signals:
-        for _ in comparison.events():
-            pass
+    with threads_set(_threads_of(asked)):
+        comparison = _Comparison(asked, Results(), signals)
+        with signals:
+            for _ in comparison.events():
+                pass
+
+
+def _threads_of(config: CompareConfig) -> int | None:
+    """Return the threads of each process: those asked for, or a share of the cores."""
+    if config.threads is None and config.jobs > 1:
+        return max(1, usable_cores() // config.jobs)
+    return config.threads
 
 
 @contextmanager
@@ -248,10 +259,6 @@ class Runner:
         self.clock = clock
         self.folder = RunFolder(config.output)
         self._signals = signals
-        threads = config.threads
-        if threads is None and config.jobs > 1:
-            threads = max(1, usable_cores() // config.jobs)
-        set_threads(threads)
         self._device = pick_device(config.device)
         self._pool = ThreadPool(threads_for(self._device), signals.check_stop)
         each = f" in each of {config.jobs} processes" if config.jobs > 1 else ""

@@ -11,6 +11,7 @@ import errno
 import json
 import logging
 import math
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields, replace
@@ -37,6 +38,18 @@ _NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP}  # of file systems that cannot lock
 _MAX_BYTES = 1 << 30
 _MAX_STRING = 1000  # characters
 _NOT_FINITE = ("inf", "-inf", "nan")  # written as strings, since JSON has no such numbers
+# The ranges of numbers, both ends included. Other integers count something, from 0 on; the squares
+# and sums of other numbers have to be finite.
+_RANGES: dict[str, tuple[float, float]] = {
+    **dict.fromkeys(("train_accuracy", "test_accuracy", "val_accuracy"), (0.0, 1.0)),
+    **dict.fromkeys(("seconds", "train_seconds"), (0.0, 1e12)),
+    **dict.fromkeys(("batch_size", "samples", "population", "draws"), (1, 2**63 - 1)),
+    "lr": (0.0, sys.float_info.max),
+    **dict.fromkeys(("stable_up_to", "two_over_lr"), (sys.float_info.min, sys.float_info.max)),
+}
+_COUNTS, _NUMBERS = (0, 2**63 - 1), (-1e100, 1e100)
+# The loss, and what is measured, may be infinite or no number where a run diverges.
+_MAY_BE_INFINITE = ("loss", "before", "after", "deviation", "noise_scale", "sharpness", "norm")
 
 
 @dataclass(frozen=True)
@@ -250,12 +263,12 @@ def _checked(key: str, value: Any, hint: Any) -> Any:  # noqa: ANN401
         hint = str if str in hints and isinstance(value, str) else hints[0]
     if get_origin(hint) is list and isinstance(value, list):
         return [_checked(key, item, get_args(hint)[0]) for item in value]
-    if hint is float and (value in _NOT_FINITE or type(value) in (int, float)):
-        if isinstance(value, str) or math.isfinite(value):
-            return float(value)
-    elif hint is int and type(value) is int:
-        if 0 <= value < 2**63:  # all of them count something
-            return value
+    if hint is float and value in _NOT_FINITE and key.endswith(_MAY_BE_INFINITE):
+        return float(value)
+    if hint in (int, float) and type(value) in (int, hint):
+        least, most = _RANGES.get(key, _COUNTS if hint is int else _NUMBERS)
+        if least <= value <= most:  # false for NaN
+            return hint(value)
     elif hint is str and isinstance(value, str):
         if value.isprintable() and len(value) <= _MAX_STRING:
             return value
@@ -273,9 +286,11 @@ def _belongs_to(run: Run, record: list[Event]) -> bool:
         return False
     if any(getattr(event, "arm", run.name) != run.name for event in record):
         return False
-    results = (end.train_loss, end.train_accuracy, end.test_loss, end.test_accuracy)
-    if end.reason != "diverged" and None in results:
-        return False
     points = [event for event in record if isinstance(event, Point)]
+    if end.reason != "diverged":
+        results = (end.train_loss, end.train_accuracy, end.test_loss, end.test_accuracy)
+        losses = [loss for point in points for loss in (point.train_loss, point.test_loss)]
+        if not all(value is not None and math.isfinite(value) for value in (*results, *losses)):
+            return False
     complete = end.reason == "diverged" or (bool(points) and points[-1].update == end.update)
     return end.lr == run.config.lr and (complete or run.is_trial)

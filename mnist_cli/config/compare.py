@@ -114,6 +114,7 @@ class CompareConfig:
         "comparison",
         "Folder of the finished runs, a JSON Lines file each; they are not run again.",
         metavar="DIR",
+        is_path=True,
         short="-o",
         panel=_SHOW,
         effect=Effect.RECORD,
@@ -123,6 +124,7 @@ class CompareConfig:
         None,
         "Write a web page with curves, table and conclusions. - is stdout.",
         metavar="FILE.html",
+        is_path=True,
         panel=_SHOW,
         effect=Effect.PLACE,
         per_rank=True,
@@ -131,6 +133,7 @@ class CompareConfig:
         None,
         "Write a figure (needs matplotlib).",
         metavar="FILE.svg|png",
+        is_path=True,
         panel=_SHOW,
         effect=Effect.PLACE,
         per_rank=True,
@@ -181,7 +184,7 @@ def resolve(config: CompareConfig) -> ResolvedComparison:
         UsageError: options contradict each other; the message has a line for each problem.
 
     """
-    config = validate(config)
+    config = validate(config, CompareConfig)
     problems = []
     budgets = [name for name in BUDGETS if getattr(config, name) is not None]
     if len(budgets) > 1:

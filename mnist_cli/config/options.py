@@ -44,6 +44,7 @@ class Option:
         short: One-letter flag.
         shown_default: Text for the help instead of the default.
         panel: Heading in the help.
+        is_path: The value is a path, whose `~` stands for the home folder.
         listed: The value is a comma-separated list; a TOML file may have an array instead.
         effect: Effect of the option on a training.
         changeable: A resumed training may change it.
@@ -66,6 +67,7 @@ class Option:
     short: str = ""
     shown_default: str = ""
     panel: str = ""
+    is_path: bool = False
     listed: bool = False
     effect: Effect = Effect.RESULT
     changeable: bool = False

@@ -24,7 +24,9 @@ class EvalConfig:
     dataset: str | None = option(
         None, "The data set.", choices=DATASETS, shown_default="as trained on"
     )
-    data_dir: str = option("data", "Folder of the data, in torchvision's layout.", metavar="DIR")
+    data_dir: str = option(
+        "data", "Folder of the data, in torchvision's layout.", metavar="DIR", is_path=True
+    )
     device: str = option("auto", "Where to compute.", choices=DEVICES)
     split: str = option(
         "test",
@@ -44,9 +46,10 @@ class EvalConfig:
         None,
         "Write the results as a web page: a file that ends in .html, or a folder.",
         metavar="DIR|FILE.html",
+        is_path=True,
     )
     plot: str | None = option(
-        None, "Draw a figure: a file that ends in .png, .svg or .pdf.", metavar="PATH"
+        None, "Draw a figure: a file that ends in .png, .svg or .pdf.", metavar="PATH", is_path=True
     )
     panel: str = option(
         "auto",
@@ -70,7 +73,10 @@ class PredictConfig:
     )
     show: bool = option(False, "Draw the network's input for each image on stderr, unless -q.")
     save_seen: str | None = option(
-        None, "Save the network's input for each image as a PNG in a folder.", metavar="DIR"
+        None,
+        "Save the network's input for each image as a PNG in a folder.",
+        metavar="DIR",
+        is_path=True,
     )
 
 
@@ -92,6 +98,7 @@ class Resume:
         None,
         "Resume a checkpoint exactly; auto resumes --output if it exists, and else begins.",
         metavar="CHECKPOINT|auto",
+        is_path=True,
         panel="What is trained",
     )
 
@@ -104,12 +111,14 @@ class Recording:
         None,
         "Also write the events of --json to a file; a resumed training appends to it.",
         metavar="PATH",
+        is_path=True,
         panel="Run and output",
     )
     tensorboard: str | None = option(
         None,
         "Write curves for TensorBoard to a new folder in this one.",
         metavar="DIR",
+        is_path=True,
         panel="Run and output",
     )
 

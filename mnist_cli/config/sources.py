@@ -1,7 +1,9 @@
 """Build checked configs from flags, environment variables, TOML files and defaults."""
 
+import codecs
 import math
 import os
+import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
@@ -10,6 +12,7 @@ from types import NoneType
 from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_type_hints
 
 from mnist_cli.config.options import Option, names_in, options_of
+from mnist_cli.config.quoting import MAX_QUOTED, escape_controls, printable, quote
 from mnist_cli.config.reading import read_input
 from mnist_cli.config.suggestions import suggestion
 from mnist_cli.config.train import TrainConfig
@@ -27,7 +30,6 @@ _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 _NOUNS = {int: "an integer", float: "a number", bool: "true or false", str: "a string"}
 _MAX_FILE_BYTES, _MAX_LINE = 1 << 16, 1000  # for a key of a thousand parts, tomllib takes seconds
 _MAX_TEXT = 4096  # the longest path that Linux takes
-_MAX_QUOTED = 60  # characters of a value in a message
 _MAX_NAME_BYTES = 255  # a longer name raises an error when the file is opened
 _MAX_INT = 2**63 - 1
 
@@ -74,33 +76,38 @@ def toml_file(named: str, presets: Path, *config_types: type) -> Source:
         UsageError: no such file or preset, not TOML, or an unknown key.
 
     """
-    path: str | Path = "standard input"
+    where, path = f"--config {printable(named)}", Path("standard input")
     try:
         if named != "-":
-            path = _config_path(named, presets)
+            path = config_path(named, presets)
         content, _ = read_input("-" if named == "-" else path, _MAX_FILE_BYTES + 1)
         if len(content) > _MAX_FILE_BYTES:
-            raise UsageError(f"--config {named}: larger than 64 KiB; not a configuration file")
+            raise UsageError(f"{where}: larger than 64 KiB; not a configuration file")
         if any(len(line) > _MAX_LINE for line in content.splitlines()):
-            raise UsageError(f"--config {named}: a line has more than {_MAX_LINE} characters")
-        values = tomllib.loads(content.decode())
+            raise UsageError(f"{where}: a line has more than {_MAX_LINE} characters")
+        if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            raise UsageError(
+                f"{where}: it is UTF-16, as PowerShell's > writes; save it as UTF-8: "
+                "--show-config | Out-File -Encoding utf8 FILE.toml"
+            )
+        values = tomllib.loads(content.decode("utf-8-sig"))  # with or without a byte-order mark
     except FileNotFoundError as error:
         raise UsageError(
-            f"--config {named}: cannot be read: {error.strerror}; name a TOML file or a preset"
+            f"{where}: cannot be read: {error.strerror}; name a TOML file or a preset"
         ) from error
     except OSError as error:
-        raise UsageError(f"--config {named}: cannot be read: {error.strerror}") from error
+        raise UsageError(f"{where}: cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"--config {named}: not valid TOML: {str(error)[:_MAX_QUOTED]}") from error
-    known = _names(config_types)
+        raise UsageError(f"{where}: not valid TOML: {_shortened(str(error))}") from error
+    shown, known = printable(path), _names(config_types)
     unknown = [key for key in values if key not in known]
     raise_if_any(
-        [f"{path}: unknown key {quote(key)}{suggestion(key, known)}" for key in unknown[:2]],
+        [f"{shown}: unknown key {quote(key)}{suggestion(key, known)}" for key in unknown[:2]],
         more=len(unknown) - 2,
     )
-    is_preset = isinstance(path, Path) and path.parent == presets
-    origin = f"preset {named}" if is_preset else str(path)
-    return Source(values, lambda name: f"{path}: {name}", origin)
+    is_preset = path.parent == presets
+    origin = f"preset {named}" if is_preset else shown
+    return Source(values, lambda name: f"{shown}: {name}", origin)
 
 
 def build_config(config_type: type[C], sources: Iterable[Source], base: C | None = None) -> C:
@@ -142,13 +149,15 @@ def deciding_sources(config_type: type, sources: list[Source]) -> dict[str, Sour
     return {name: sources[index] for name, index in first.items() if name not in overridden}
 
 
-def validate(config: C) -> C:
+def validate(config: C, kind: type[C]) -> C:
     """Return a config after checking types and bounds; a `pathlib.Path` becomes a string.
 
     Raises:
-        UsageError: some values are invalid; the message has a line for each.
+        UsageError: it is no `kind`, or some values are invalid; the message has a line for each.
 
     """
+    if not isinstance(config, kind):
+        raise UsageError(f"{quote(config)} is no {kind.__name__}; give {kind.__name__}(...)")
     values = {field.name: getattr(config, field.name) for field in fields(config)}
     return build_config(type(config), [Source(values, lambda name: name, typed=True)], config)
 
@@ -176,18 +185,20 @@ def raise_if_any(problems: list[str], *, more: int = 0) -> None:
         raise UsageError("\n".join(problems[:2]) + (f" (and {more} more)" if more else ""))
 
 
-def quote(value: object) -> str:
-    """Return the `repr` of a value for a message, shortened if it is long."""
-    text = repr(value)
-    return text if len(text) <= _MAX_QUOTED else f"{text[: _MAX_QUOTED - 1]}…"
+def _shortened(message: str) -> str:
+    """Return a message of tomllib, shortened in its middle: at its end is the line number."""
+    text = repr(message)[1:-1]  # without control characters
+    half = MAX_QUOTED
+    return text if len(text) <= 2 * half else f"{text[:half]}…{text[-half:]}"
 
 
 def _names(config_types: Iterable[type]) -> list[str]:
     return [field.name for config_type in config_types for field in fields(config_type)]
 
 
-def _config_path(named: str, presets: Path) -> Path:
-    path = Path(named)
+def config_path(named: str, presets: Path = PRESETS) -> Path:
+    """Return the file that `--config` names, or that of the preset of this name."""
+    path = Path(os.path.expanduser(named))  # noqa: PTH111 (a Path would raise for unknown users)
     if path.suffix == ".toml" or path.parent != Path() or path.is_file():
         return path
     return presets / f"{named}.toml"
@@ -207,6 +218,8 @@ def _convert(value: object, hint: Any, option: Option, *, typed: bool) -> object
     converted = (
         _parse(value, kind) if isinstance(value, str) and not typed else _accept(value, kind)
     )
+    if option.is_path and str(converted).startswith("~"):
+        converted = os.path.expanduser(str(converted))  # noqa: PTH111 (a Path would drop a final /)
     for name in names_in(str(converted)) if option.listed else [converted]:
         if option.choices and name not in option.choices:
             hint_text = suggestion(str(name), option.choices)
@@ -222,23 +235,30 @@ def _parse(text: str, kind: type) -> object:
             raise ValueError(f"{quote(text)} is not true or false")
         return text.lower() in _TRUE
     try:
-        return _accept(kind(text), kind)
+        value = kind(text)
     except (ValueError, OverflowError):
+        if re.fullmatch(r"[+-]?\d+", text.strip()):
+            raise ValueError("the number is too large") from None
         raise ValueError(f"{quote(text)} is not {_NOUNS[kind]}") from None
+    if value == 0 and kind is float and re.search("[1-9]", text.lower().partition("e")[0]):
+        raise ValueError(f"{quote(text)} is so close to 0 that it becomes 0")
+    return _accept(value, kind)
 
 
 def _accept(value: object, kind: type) -> object:
     """Return a value as `kind`; raise ValueError if it is of another type or too large."""
     if kind is float and type(value) is int and abs(value) <= _MAX_INT:
         value = float(value)
-    if type(value) is not kind or (isinstance(value, float) and not math.isfinite(value)):
+    if type(value) is not kind:
         raise ValueError(f"{quote(value)} is not {_NOUNS[kind]}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{value} is not finite")
     if isinstance(value, int) and abs(value) > _MAX_INT:
         raise ValueError("the number is too large")
     if isinstance(value, str) and len(value) > _MAX_TEXT:
         raise ValueError(f"{quote(value)} has {len(value):,} characters, too many")
-    if isinstance(value, str) and "\0" in value:
-        raise ValueError(f"{quote(value)} has a null character")
+    if isinstance(value, str) and escape_controls(value) != value:
+        raise ValueError(f"{quote(value)} has a control character")
     return value
 
 

@@ -41,6 +41,8 @@ CATALOGUE = {
     ),
 }
 
+DIGIT_DATASETS = ("mnist", "qmnist")  # the others show clothes and Japanese characters
+
 # SHA-256 of the original MNIST files, uncompressed. Other data sets are checked by torchvision.
 MNIST_SHA256 = {
     "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",

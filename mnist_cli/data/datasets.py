@@ -6,8 +6,8 @@ then the values in C order, big-endian too. Source: the description on the MNIST
 Cortes and Burges.
 """
 
-import gzip
 import math
+import os
 import struct
 import zlib
 from dataclasses import dataclass
@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 
+from mnist_cli.config.quoting import quote
 from mnist_cli.data.catalogue import CATALOGUE, CLASSES, IMAGE_SHAPE, DatasetFiles
 from mnist_cli.data.download import download, unpack, verify
 from mnist_cli.errors import DataError, UsageError
@@ -146,7 +147,8 @@ def parse_idx(data: bytearray, source: str) -> torch.Tensor:
     return values.view(shape)
 
 
-_MAX_BYTES = 1 << 26  # of an unpacked file; the largest, of MNIST, has 47 MB
+_MAX_BYTES = 1 << 26  # of a file, packed or not; the largest, of MNIST, has 47 MB
+_MAX_MEMBERS = 100  # of a gzip file; mostly there is one
 
 
 def load_dataset(name: str, data_dir: str | Path = "data") -> Dataset:
@@ -155,34 +157,53 @@ def load_dataset(name: str, data_dir: str | Path = "data") -> Dataset:
     MNIST is unpacked from the package; the others are downloaded by torchvision.
 
     Raises:
+        UsageError: there is no such data set, or the folder has no name.
         DataError: files are damaged, or are missing and cannot be obtained.
 
     """
-    source = CATALOGUE[name]
-    folder = _ensure(name, source, Path(data_dir))
+    source = _files_of(name)
+    folder = _ensure(name, source.files, data_dir)
     train = _load_split(folder, source.train_images, source.train_labels, name)
     return Dataset(train, _load_split(folder, source.test_images, source.test_labels, name))
 
 
 def load_test(name: str, data_dir: str | Path = "data") -> Split:
-    """Return only the test samples of a data set; if it is not in `data_dir`, put it there first.
+    """Return only the test samples of a data set, for which it needs only the test files.
 
     Raises:
-        DataError: files are damaged, or are missing and cannot be obtained.
+        UsageError, DataError: see `load_dataset`.
 
     """
-    source = CATALOGUE[name]
-    folder = _ensure(name, source, Path(data_dir))
+    source = _files_of(name)
+    folder = _ensure(name, (source.test_images, source.test_labels), data_dir)
     return _load_split(folder, source.test_images, source.test_labels, name)
 
 
-def _ensure(name: str, source: DatasetFiles, data_dir: Path) -> Path:
-    folder = source.raw(data_dir)
-    missing = [file for file in source.files if _find(folder, file) is None]
+def _files_of(name: str) -> DatasetFiles:
+    if name not in CATALOGUE:
+        raise UsageError(f"there is no data set {quote(name)}; choose {', '.join(CATALOGUE)}")
+    return CATALOGUE[name]
+
+
+def _ensure(name: str, files: tuple[str, ...], data_dir: str | Path) -> Path:
+    """Put the files that are missing in their folder, and return it."""
+    if not isinstance(data_dir, str | Path) or not str(data_dir):
+        raise UsageError(f"--data-dir {quote(data_dir)}: name a folder")
+    root = Path(os.path.expanduser(data_dir))  # noqa: PTH111 (a Path would raise for unknown users)
+    source = CATALOGUE[name]
+    folder = source.raw(root)
+    found = {file: _find(folder, file) for file in files}
+    missing = [file for file, path in found.items() if path is None]
     if missing and name == "mnist":
-        unpack(missing, data_dir)
+        unpack(missing, root)
     elif missing:
-        download(source, data_dir)
+        try:
+            download(source, root)
+        except DataError:
+            for path in found.values():
+                if path is not None:  # if it is damaged, that is what has to be mended
+                    _read(path)
+            raise
     return folder
 
 
@@ -190,7 +211,10 @@ def _find(folder: Path, file: str) -> Path | None:
     """Return the path of a file or, if there is none, of its .gz."""
     try:
         paths = (folder / file, folder / f"{file}.gz")
-        return next((path for path in paths if path.is_file()), None)
+        found = next((path for path in paths if path.is_file()), None)
+        if found is None and any(path.exists() for path in paths):  # a FIFO would be waited for
+            raise DataError(f"{folder / file} is not a regular file; {_ADVICE}")
+        return found
     except OSError as error:  # no permission, or a name that is too long
         raise DataError(
             f"cannot look into {folder}: {error.strerror}; name another folder with --data-dir"
@@ -228,15 +252,32 @@ def _load(folder: Path, file: str, name: str) -> torch.Tensor:
 
 def _read(path: Path) -> bytearray:
     try:
-        if path.suffix == ".gz":
-            with gzip.open(path) as file:
-                contents = bytearray(file.read(_MAX_BYTES + 1))
-        else:
-            contents = bytearray(min(path.stat().st_size, _MAX_BYTES + 1))
-            with path.open("rb") as file:
-                del contents[file.readinto(contents) :]
+        contents = bytearray(min(path.stat().st_size, _MAX_BYTES + 1))
+        with path.open("rb") as file:
+            del contents[file.readinto(contents) :]
+        if path.suffix == ".gz" and len(contents) <= _MAX_BYTES:
+            contents = _decompress(contents)
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"cannot read {path}: {error}; replace or delete it") from error
     if len(contents) > _MAX_BYTES:
         raise DataError(f"{path} holds more than {_MAX_BYTES:,} bytes: not a data set like MNIST")
     return contents
+
+
+def _decompress(packed: bytes | bytearray) -> bytearray:
+    """Return the contents of a gzip file, up to a byte more than allowed.
+
+    `gzip` limits neither the members that it reads nor the zeros behind them.
+    """
+    contents = bytearray()
+    for _ in range(_MAX_MEMBERS):
+        unpacker = zlib.decompressobj(16 + zlib.MAX_WBITS)
+        contents += unpacker.decompress(packed, _MAX_BYTES + 1 - len(contents))
+        if len(contents) > _MAX_BYTES:
+            return contents
+        if not unpacker.eof:
+            raise EOFError("it is truncated")
+        packed = unpacker.unused_data.lstrip(b"\0")
+        if not packed:
+            return contents
+    raise EOFError(f"it has more than {_MAX_MEMBERS} members")

@@ -8,12 +8,19 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mnist_cli.config.programs import EvalConfig
+from mnist_cli.config.quoting import quote
 from mnist_cli.data.catalogue import CLASSES
 from mnist_cli.data.datasets import Split, load_dataset, load_test, train_val_split
 from mnist_cli.errors import CheckpointError, UsageError
 from mnist_cli.evaluation.metrics import CheckpointEvaluation, EvaluationResult
 from mnist_cli.models.checkpoint import Checkpoint, load_checkpoint
-from mnist_cli.runtime.device import ThreadPool, pick_device, threads_for
+from mnist_cli.runtime.device import (
+    ThreadPool,
+    check_torch_modes,
+    pick_device,
+    threads_for,
+    threads_set,
+)
 from mnist_cli.runtime.distributed.group import AGREED_ENTRIES, ProcessGroup
 
 
@@ -36,9 +43,20 @@ def evaluate(
     CPU, receives the logits of the samples that this rank computes.
 
     Raises:
+        UsageError: an argument has another type, or `batch_size` is not positive.
         StopRequested, PeerError: see `ProcessGroup.all_reduce`.
 
     """
+    for what, given, kind in (
+        ("model", model, nn.Module),
+        ("split", split, Split),
+        ("batch_size", batch_size, int),
+    ):
+        if not isinstance(given, kind):
+            raise UsageError(f"{what}={quote(given)} is no {kind.__name__}")
+    if type(batch_size) is bool or batch_size < 1:
+        raise UsageError(f"batch_size={batch_size}: it must be at least 1")
+    check_torch_modes(gradients=False)
     group = group or ProcessGroup()
     starts = range(0, len(split), batch_size)
     own = group.shard(len(starts))
@@ -76,6 +94,7 @@ def _loss_and_confusion(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]
     return losses.double().sum(), torch.bincount(cells, minlength=CLASSES * CLASSES)
 
 
+@threads_set()
 def evaluate_checkpoint(path: str, config: EvalConfig) -> CheckpointEvaluation:
     """Return the metrics of a checkpoint on a split, and its prediction for each sample.
 
@@ -86,6 +105,7 @@ def evaluate_checkpoint(path: str, config: EvalConfig) -> CheckpointEvaluation:
 
     """
     started = time.perf_counter()
+    check_torch_modes(gradients=False)
     device = pick_device(config.device)
     checkpoint = load_checkpoint(path)
     dataset = config.dataset or checkpoint.config.dataset

@@ -1,7 +1,6 @@
 """Export a checkpoint: its network in another format, as a file or on standard output."""
 
 import json
-import os
 import sys
 import time
 from collections.abc import Mapping
@@ -16,9 +15,10 @@ from mnist_cli.config.programs import ExportConfig, ExportFormat
 from mnist_cli.errors import OutputError, UsageError
 from mnist_cli.events import Exported
 from mnist_cli.export.formats import resolve_format
+from mnist_cli.export.graph import checked_logits
 from mnist_cli.models.checkpoint import Checkpoint, load_checkpoint
 from mnist_cli.models.networks import count_parameters, little_endian, weights_sha256
-from mnist_cli.runtime.files import OutputLock, write_standard_output
+from mnist_cli.runtime.files import OutputLock, is_standard_output_closed, write_standard_output
 
 _SAFETENSORS_TYPES = {torch.float32: "F32", torch.float64: "F64", torch.int64: "I64"}
 
@@ -53,7 +53,7 @@ def export_checkpoint(checkpoint: str, output: str, config: ExportConfig) -> Exp
 
 
 def _check_standard_output() -> None:
-    if getattr(sys.stdout, "name", "") == os.devnull:  # stands in for a closed stream
+    if is_standard_output_closed():
         raise OutputError("cannot write to - : standard output is closed")
     if sys.stdout.isatty():
         raise UsageError("- as OUTPUT would write a file to the terminal; redirect stdout")
@@ -65,6 +65,7 @@ def _export(
     """Return the event of an export, and the contents of the file."""
     checkpoint = load_checkpoint(path)
     model = checkpoint.build_model().eval()
+    checked_logits(model)
     digest = weights_sha256(checkpoint.weights)
     data, difference = _encode(export_format, checkpoint, model, digest)
     event = Exported(

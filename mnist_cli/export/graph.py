@@ -6,9 +6,14 @@ ReLU.
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
+from mnist_cli.errors import CheckpointError
 from mnist_cli.models import networks
+
+_IMAGES = 32
 
 
 @dataclass(frozen=True)
@@ -104,3 +109,22 @@ def _convolution(module: nn.Conv2d) -> Convolution:
 
 def _detached(tensor: Tensor | None) -> Tensor | None:
     return None if tensor is None else tensor.detach()
+
+
+def checked_logits(model: nn.Module) -> tuple[Tensor, Tensor]:
+    """Return generated images `[N, 28, 28]` and their logits `[N, 10]`.
+
+    Raises:
+        CheckpointError: a logit is not finite.
+
+    """
+    coarse = 255 * torch.rand(_IMAGES, 1, 7, 7, generator=torch.Generator().manual_seed(0))
+    images = F.interpolate(coarse, (28, 28), mode="bilinear")[:, 0]
+    with torch.inference_mode():
+        logits: Tensor = model(images)
+    if not logits.isfinite().all():
+        raise CheckpointError(
+            "the checkpoint's weights are so large that its network computes no finite numbers; "
+            "nothing was written"
+        )
+    return images, logits

@@ -8,6 +8,7 @@ training was resumed) and `versions` (of the programs and the device).
 
 import io
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from itertools import chain
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 from mnist_cli import __version__
 from mnist_cli.config import sources
 from mnist_cli.config.options import DEFAULT_BATCH_SIZE
+from mnist_cli.config.quoting import printable, quote
 from mnist_cli.config.reading import read_input
 from mnist_cli.config.registry import NETWORKS
 from mnist_cli.config.train import ResolvedConfig, TrainConfig
@@ -77,9 +79,9 @@ class Position:
         probed = 0 if self.probed_update is None else self.probed_update
         counts = (self.update, self.samples, self.correct, probed)
         if any(type(count) is not int or not 0 <= count < _MAX_COUNT for count in counts):
-            raise ValueError(f"its position {sources.quote(counts)} is not one of a training")
+            raise ValueError(f"its position {quote(counts)} is not one of a training")
         if type(self.loss_sum) is not float or not 0 <= self.loss_sum < math.inf:
-            raise ValueError(f"its sum of losses is {sources.quote(self.loss_sum)}")
+            raise ValueError(f"its sum of losses is {quote(self.loss_sum)}")
 
 
 @dataclass(frozen=True)
@@ -146,7 +148,9 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         CheckpointError: missing, damaged, of another format or version, or unsafe.
 
     """
-    name = "standard input" if str(path) == "-" else str(path) or "''"
+    if not isinstance(path, str | Path):
+        raise CheckpointError(f"{quote(path)} is no path of a checkpoint; give a string")
+    name = "standard input" if str(path) == "-" else printable(path) or "''"
     data, origin = _read(path, name)
     return replace(decode(data, name), origin=origin)
 
@@ -183,7 +187,7 @@ def decode(data: bytes, name: str) -> Checkpoint:
 
 
 def _number(value: object) -> str:
-    return sources.quote(value) if type(value) is int else "unknown"
+    return quote(value) if type(value) is int else "unknown"
 
 
 def _kind_of(parts: dict[str, Any]) -> str:
@@ -197,12 +201,14 @@ def _read(path: str | Path, name: str) -> tuple[bytes, FileVersion | None]:
     try:
         if not str(path):
             raise FileNotFoundError(0, "its name is empty")
+        path = os.path.expanduser(path)  # noqa: PTH111 (a Path would raise for unknown users)
         data, status = read_input(path, _MAX_BYTES + 1)
     except IsADirectoryError as error:
         raise CheckpointError(f"{name} is a folder; name a checkpoint in it") from error
-    except OSError as error:
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
         raise CheckpointError(
-            f"cannot read the checkpoint {name}: {error.strerror}; mnist-train writes one"
+            f"cannot read the checkpoint {name}: {reason}; mnist-train writes one"
         ) from error
     if not data:
         raise CheckpointError(f"{name} is empty: no checkpoint was written there")
@@ -254,7 +260,7 @@ def _assemble(parts: dict[str, Any]) -> Checkpoint:
     config = _resolved(parts["config"])
     weights = parts["weights"]
     if parts["model"] != {"name": config.model, "arguments": {}} or config.model not in NETWORKS:
-        raise ValueError(f"its model is {sources.quote(parts['model'])}")
+        raise ValueError(f"its model is {quote(parts['model'])}")
     if not all(isinstance(key, str) and isinstance(t, Tensor) for key, t in weights.items()):
         raise ValueError("its weights are not tensors")
     expected = {k: (v.shape, v.dtype) for k, v in build_model(config.model).state_dict().items()}
@@ -282,7 +288,7 @@ def _check_known(
     if unknown := sorted(str(name) for name in parts[part] if name not in known):
         version = parts["versions"].get("mnist_cli", "of another version")
         raise _NewerVersionError(
-            f"it was written by mnist_cli {version}, whose {what} {sources.quote(unknown[0])} this "
+            f"it was written by mnist_cli {version}, whose {what} {quote(unknown[0])} this "
             f"version ({__version__}) does not have; use the version that wrote it"
         )
 

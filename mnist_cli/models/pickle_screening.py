@@ -18,7 +18,9 @@ from typing import Any
 
 _MAX_BYTES, _MAX_DEPTH = 1 << 20, 8  # four times the pickle of a checkpoint with a long history
 _MAX_REPEATED = 1 << 22  # characters of strings that are used again
+_MAX_DIMENSIONS = 8  # of a tensor; convolutions have 4
 _PROTOCOL = 2  # of torch.save
+_DEVICE = re.compile(r"cpu|(cuda|mps|xpu)(:\d{1,3})?")
 _ITEM_SIZES = {
     "torch DoubleStorage": 8,
     "torch FloatStorage": 4,
@@ -157,12 +159,17 @@ class _PickleChecker:
         return values
 
     def _check_storage(self, identifier: tuple[object, ...]) -> _Storage:
-        """Check the persistent identifier of a storage: it lies on the CPU and has its bytes."""
+        """Check the persistent identifier of a storage: it has its bytes, and a known device.
+
+        `torch.load` maps all devices to the CPU.
+        """
         kind, name, key, device, count = identifier if len(identifier) == 5 else (None,) * 5
         if kind != "storage" or not isinstance(name, _Global) or type(count) is not int:
             raise ValueError("its pickle refers to something else than tensors")
-        if not isinstance(key, str) or device != "cpu":
-            raise ValueError("a tensor is not on the CPU")
+        if not isinstance(key, str) or not isinstance(device, str):
+            raise ValueError("a tensor is malformed")
+        if not _DEVICE.fullmatch(device):
+            raise UnsupportedFileError("a tensor is on an unknown device; save it on the CPU")
         if count < 0 or count * _ITEM_SIZES[name.name] != self._sizes[f"data/{key}"]:
             raise ValueError("a tensor has more or fewer values than bytes")
         return _Storage(count)
@@ -229,7 +236,9 @@ def _check_call(function: object, arguments: tuple[Any, ...]) -> _Tensor | _Orde
     has_hooks = type(hooks) is not _OrderedDict or hooks
     if not isinstance(storage, _Storage) or has_hooks or len(size) != len(stride):
         raise ValueError("a tensor is malformed")
-    if any(type(number) is not int or number < 0 for number in (offset, *size, *stride)):
+    if len(size) > _MAX_DIMENSIONS or any(
+        type(number) is not int or not 0 <= number < 2**63 for number in (offset, *size, *stride)
+    ):
         raise ValueError("a tensor is malformed")
     last = offset + sum((count - 1) * step for count, step in zip(size, stride, strict=True))
     if math.prod(size) > storage.count or (math.prod(size) and last >= storage.count):

@@ -11,8 +11,9 @@ from rich import filesize
 
 from mnist_cli.config.options import Effect, names_where
 from mnist_cli.config.programs import ExportFormat
-from mnist_cli.config.sources import quote
+from mnist_cli.config.quoting import quote
 from mnist_cli.config.train import TrainConfig
+from mnist_cli.data.catalogue import DIGIT_DATASETS
 from mnist_cli.events import End, Epoch, Event, Exported, ProbeEvent, Resumed, Start, Step
 
 # Options and versions that change the order in which sums are computed.
@@ -20,7 +21,6 @@ ROUNDING = {
     *names_where(TrainConfig, lambda about: about.effect is Effect.ROUNDING),
     *("ranks", "torch"),
 }
-_DIGIT_DATASETS = ("mnist", "qmnist")
 _EXPORT_HINTS = {
     ExportFormat.HTML: "open it in a browser and draw",
     ExportFormat.ONNX: "pixels [N, 28, 28] of 0 to 255 go in, logits [N, 10] come out",
@@ -132,7 +132,7 @@ def format_summary(end: End, start: Start) -> str:
         path = shlex.quote(end.checkpoint)
         if is_cut:
             alternative = f"or train on: mnist-train --resume {path}"
-        elif start.config["dataset"] in _DIGIT_DATASETS:
+        elif start.config["dataset"] in DIGIT_DATASETS:
             alternative = f"or draw digits for it: mnist-export {path} digit.html"
         else:
             alternative = f"or draw for it: mnist-export {path} drawing.html"

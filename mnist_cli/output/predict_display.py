@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.style import Style
 from rich.text import Text
 
+from mnist_cli.config.quoting import printable
 from mnist_cli.events import Prediction
-from mnist_cli.runtime.files import printable
 
 _PICTURE, _GAP = 28, 2
 _LABEL = len("7 0.9987 ")
@@ -38,7 +38,7 @@ class PredictionDisplay:
         beside = width >= _MIN_WIDTH
         colour = self._console.color_system is not None and not self._console.no_color
         picture = half_blocks(image, colour=colour)
-        text = _describe(event, image, width - (_PICTURE + _GAP if beside else 0))
+        text = _describe(event, width - (_PICTURE + _GAP if beside else 0))
         if not beside:
             lines = [*picture, *text]
         else:
@@ -59,11 +59,11 @@ class PredictionDisplay:
             self._stream.flush()
 
 
-def _describe(event: Prediction, image: NDArray[np.uint8], width: int) -> list[Text]:
-    """Return 12 lines of text, at most `width` cells wide."""
+def _describe(event: Prediction, width: int) -> list[Text]:
+    """Return up to 12 lines of text, at most `width` cells wide."""
     path = Text(printable(event.path), "bold")
     path.truncate(max(width, 1), overflow="ellipsis")
-    if not image.any():
+    if event.digit is None:
         result = Text("no digit", "yellow")
     else:
         result = Text(f"{event.digit}  {event.probability:.4f}", "bold")
@@ -74,15 +74,15 @@ def _describe(event: Prediction, image: NDArray[np.uint8], width: int) -> list[T
         Text(f"{digit} {probability:.4f} ").append(
             "█" * round(probability * bar), "green" if digit == event.digit else "dim"
         )
-        for digit, probability in enumerate(event.probabilities)
+        for digit, probability in enumerate(event.probabilities or ())
     ]
     return [path, result, *rows]
 
 
-def explain_uncertain(event: Prediction, image: NDArray[np.uint8], threshold: float) -> str:
+def explain_uncertain(event: Prediction, threshold: float) -> str:
     """Return a line that says why a prediction is uncertain."""
     name = "standard input" if event.path == "-" else repr(event.path)
-    if not image.any():
+    if event.digit is None:
         return f"note: {name} is uncertain: no digit was found in it"
     # As many decimals as distinguish the two.
     for decimals in range(2, 10):

@@ -9,10 +9,11 @@ import sys
 from pathlib import Path
 from typing import TextIO
 
+from mnist_cli.config.quoting import printable
 from mnist_cli.errors import OutputError
 from mnist_cli.events import FAILURES, End, Event, Start, to_dict
 from mnist_cli.output.messages import format_event
-from mnist_cli.runtime.files import write_standard_output
+from mnist_cli.runtime.files import is_locked_elsewhere, write_standard_output
 
 _log = logging.getLogger(__name__)
 _BLOCK = 1 << 16  # bytes; a line is shorter
@@ -135,7 +136,7 @@ class LogFile(Recorder):
         path = Path(name)
         if not name or name.endswith("/"):
             raise OutputError(f"--log-file '{name}' is not the name of a file")
-        if path.is_dir():
+        if os.path.isdir(name):  # noqa: PTH112 (a Path would raise for a name too long)
             raise OutputError(f"--log-file {name} is a folder; name a file in it")
         if no_clobber and not appending and _size_of(path):
             raise OutputError(
@@ -151,6 +152,11 @@ class LogFile(Recorder):
                 f"cannot write {name}: {error.strerror or error}; choose another --log-file"
             ) from error
         self._is_regular = stat.S_ISREG(os.fstat(self._handle).st_mode)
+        if self._is_regular and is_locked_elsewhere(self._handle):
+            os.close(self._handle)
+            raise OutputError(
+                f"{printable(name)} is being written by another program; choose another --log-file"
+            )
 
     def record(self, event: Event) -> None:
         """Append the event's line; a line that does not fit on the disk leaves nothing."""

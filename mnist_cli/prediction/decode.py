@@ -33,6 +33,7 @@ from mnist_cli.prediction.preprocess import Pixels, to_mnist_image
 
 _ = TiffImagePlugin, WebPImagePlugin  # otherwise Pillow imports every plugin to find these two
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
+_HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 _WORKING_SIDE = 1024  # a digit that fills a fiftieth of it still has the 20 pixels of MNIST's
 _STRIP_PIXELS = 1 << 21  # converted at a time, so that no second copy of the image is needed
 _MAX_EXIF = 1 << 20
@@ -52,18 +53,19 @@ _ORIENTATIONS: dict[object, tuple[bool, tuple[int, ...]]] = {
 }
 
 
-def read_image(source: bytes, name: str) -> Pixels:
+def read_image(source: bytes, name: str, *, reads_digits: bool = True) -> Pixels:
     """Return the digit in an image file as `uint8 [28, 28]`, prepared like MNIST.
 
     The digit is light on black; without a digit all pixels are 0. Only the first frame is read.
-    Error messages call the file `name`. Call it within `pillow_silenced`, in any number of threads.
+    Error messages call the file `name`; for `reads_digits` see `to_mnist_image`. Call it within
+    `pillow_silenced`, in any number of threads.
 
     Raises:
         DataError: the format is unknown, or the file is damaged or too large.
 
     """
     try:
-        return to_mnist_image(_decode(source))
+        return to_mnist_image(_decode(source), reads_digits=reads_digits)
     except UnsupportedImageError as error:
         raise DataError(f"cannot read {name}: {error}") from error
     except UnidentifiedImageError as error:
@@ -119,10 +121,24 @@ def _decode(source: bytes) -> Pixels:
         raise UnsupportedImageError("it is empty; give an image")
     if len(source) > MAX_BYTES:
         raise UnsupportedImageError(f"it has more than {MAX_BYTES >> 20} MiB; scale it down")
-    image = Image.open(LimitedReads(screen_image(source)), formats=_FORMATS)
+    image = _open(LimitedReads(screen_image(source)), source)
     if decoding_bytes(image, source) > LARGE_BYTES:
         return _LARGE.submit(contextvars.copy_context().run, _load, image).result()
     return _load(image)
+
+
+def _open(file: LimitedReads, source: bytes) -> Image.Image:
+    """Open an image by its first bytes; its pixels are not decoded yet."""
+    if source[4:8] == b"ftyp" and source[8:12] in _HEIF_BRANDS:
+        try:
+            from pillow_heif import HeifImageFile  # noqa: PLC0415 (an extra)
+        except ImportError:
+            raise UnsupportedImageError(
+                "it is a HEIC picture, as many phones take them: pip install 'mnist_cli[heic]', or "
+                "save it as JPEG"
+            ) from None
+        return HeifImageFile(file)  # type: ignore[no-untyped-call]
+    return Image.open(file, formats=_FORMATS)
 
 
 def _load(image: Image.Image) -> Pixels:

@@ -15,7 +15,7 @@ from mnist_cli.errors import DataError
 
 _ENDINGS = (
     *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".gif", ".tif", ".tiff"),
-    *(".webp", ".pgm", ".ppm", ".pbm", ".pnm"),
+    *(".webp", ".pgm", ".ppm", ".pbm", ".pnm", ".heic", ".heif"),
 )
 FORMAT_NAMES = "PNG, JPEG, BMP, GIF, TIFF, WebP or PGM"
 

@@ -16,7 +16,7 @@ _MAX_PIXELS = 89_000_000  # Pillow itself refuses more
 _MAX_READS = 1 << 20  # of a file; ordinary ones need a thousandth of that
 # The maximum memory for decoding a pixel, measured on the worst kind of file: RGBA in PNG, BMP and
 # PPM; CMYK in several scans in JPEG, whose coefficients are all kept; lossless WebP, whose decoder
-# keeps two canvases; 16-bit RGBA in one strip in TIFF.
+# keeps two canvases; 16-bit RGBA in one strip in TIFF; 8 bytes in HEIF, to which 10 bits would add.
 _PIXEL_BYTES = {
     "PNG": 4,
     "BMP": 4,
@@ -26,6 +26,7 @@ _PIXEL_BYTES = {
     "PPM": 12,
     "WEBP": 20,
     "TIFF": 20,
+    "HEIF": 12,
 }
 _MAX_DECODING_BYTES = 200_000_000  # besides the file itself
 LARGE_BYTES = 32_000_000  # only one image that needs more is decoded at a time

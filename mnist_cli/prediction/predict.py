@@ -5,9 +5,10 @@ import io
 import os
 import stat
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from torch import nn
 from mnist_cli.config.programs import PredictConfig
 from mnist_cli.config.reading import read_input
 from mnist_cli.config.registry import NETWORKS
+from mnist_cli.data.catalogue import DIGIT_DATASETS
 from mnist_cli.errors import CheckpointError, DataError, OutputError, UsageError
 from mnist_cli.events import Prediction, Unreadable
 from mnist_cli.models.checkpoint import load_checkpoint
@@ -25,7 +27,8 @@ from mnist_cli.prediction.decode import pillow_silenced, read_image
 from mnist_cli.prediction.image_files import ImageFile, find_image_files
 from mnist_cli.prediction.limits import MAX_BYTES
 from mnist_cli.prediction.preprocess import Pixels
-from mnist_cli.runtime.device import pick_device
+from mnist_cli.runtime.cores import usable_cores
+from mnist_cli.runtime.device import check_torch_modes, pick_device, threads_set
 from mnist_cli.runtime.files import check_writable, write_atomic
 
 _BATCH_SIZE = 64  # images in one forward pass; results are shown after each batch
@@ -52,8 +55,7 @@ def predict(
 ) -> Iterator[ImagePrediction | Unreadable]:
     """Yield the prediction for each image, in order; `-` is an image on standard input.
 
-    Folders and patterns are expanded as `find_image_files` describes. For an image without a digit
-    all ten probabilities are 0.1.
+    Folders and patterns are expanded as `find_image_files` describes.
 
     Raises:
         CheckpointError: see `load_checkpoint`; or the network's outputs are not finite.
@@ -65,6 +67,7 @@ def predict(
     started = time.perf_counter()
     if [checkpoint, *images].count("-") > 1:
         raise UsageError("- stands for standard input, which can be read once; name files instead")
+    check_torch_modes(gradients=False)
     device = pick_device(config.device)
     if config.save_seen == "":
         raise UsageError("--save-seen '': it is empty; name a folder")
@@ -73,21 +76,25 @@ def predict(
     if threshold is None:
         threshold = NETWORKS[loaded.config.model].confidence_threshold
     model = loaded.build_model().to(device).eval()
+    read = partial(_read_digit, reads_digits=loaded.config.dataset in DIGIT_DATASETS)
     folder = None if config.save_seen is None else InputFolder(config.save_seen)
-    with ThreadPoolExecutor(min(_READERS, os.cpu_count() or 1)) as readers:
+    with threads_set(), ThreadPoolExecutor(min(_READERS, usable_cores())) as readers:
         for batch in _batches(list(find_image_files(images))):
-            decoded = _decode_batch(batch, readers)
-            digits = [digit for digit in decoded if not isinstance(digit, DataError)]
+            decoded = _decode_batch(batch, read, readers)
+            digits = [d for d in decoded if not isinstance(d, DataError) and d.any()]
             rows = _probabilities(model, digits, device)
             for file, digit in zip(batch, decoded, strict=True):
                 seconds = time.perf_counter() - started
                 if isinstance(digit, DataError):
                     yield Unreadable(seconds, file.path, str(digit))
                     continue
-                row = next(rows)
-                highest = max(row)
-                uncertain = highest < threshold or not digit.any()
-                event = Prediction(seconds, file.path, row.index(highest), highest, row, uncertain)
+                if digit.any():
+                    row = next(rows)
+                    highest = max(row)
+                    found = (row.index(highest), highest, row, highest < threshold)
+                    event = Prediction(seconds, file.path, *found)
+                else:
+                    event = Prediction(seconds, file.path, None, 0.0, None, uncertain=True)
                 if folder:
                     folder.save(digit, file.path)
                 yield ImagePrediction(event, digit, threshold)
@@ -105,7 +112,9 @@ def _batches(files: Iterable[ImageFile]) -> Iterator[list[ImageFile]]:
         yield batch
 
 
-def _decode_batch(batch: list[ImageFile], readers: ThreadPoolExecutor) -> list[Pixels | DataError]:
+def _decode_batch(
+    batch: list[ImageFile], read: Callable[[str], Pixels | DataError], readers: ThreadPoolExecutor
+) -> list[Pixels | DataError]:
     """Return the digit in each file, or the error, in order."""
     tasks: list[Future[Pixels | DataError] | None] = []
     with pillow_silenced():
@@ -114,14 +123,14 @@ def _decode_batch(batch: list[ImageFile], readers: ThreadPoolExecutor) -> list[P
                 task, size = None, _file_size(file.path)
                 if not file.error and size is not None and size <= _SMALL_FILE:
                     context = contextvars.copy_context()  # of the warnings filter
-                    task = readers.submit(context.run, _read_digit, file.path)
+                    task = readers.submit(context.run, read, file.path)
                 tasks.append(task)
             pairs = zip(batch, tasks, strict=True)
             results = [task.result() if task else file.error for file, task in pairs]
             # This thread reads large files one after another, so that memory is bounded. It also
             # reads pipes, which may block for ever: only the main thread can be interrupted.
             return [
-                _read_digit(file.path) if result is None else result
+                read(file.path) if result is None else result
                 for file, result in zip(batch, results, strict=True)
             ]
         finally:
@@ -142,7 +151,7 @@ def _file_size(path: str) -> int | None:
 def _probabilities(
     model: nn.Module, digits: list[Pixels], device: torch.device
 ) -> Iterator[list[float]]:
-    """Yield the ten probabilities of each digit; they are equal where there is none.
+    """Yield the ten probabilities of each digit.
 
     Raises:
         CheckpointError: the network's outputs are not finite.
@@ -157,15 +166,14 @@ def _probabilities(
                 "the checkpoint's network computes numbers that are not finite: its weights are "
                 "far too large; train it again"
             )
-        has_digit = images.flatten(1).amax(1, keepdim=True) > 0
-        yield from torch.where(has_digit, logits, 0.0).softmax(1).tolist()
+        yield from logits.softmax(1).tolist()
 
 
-def _read_digit(path: str) -> Pixels | DataError:
+def _read_digit(path: str, *, reads_digits: bool) -> Pixels | DataError:
     """Return the digit in a file, or the error."""
     name = "standard input" if path == "-" else repr(path)
     try:
-        return read_image(_read_bytes(path, name), name)
+        return read_image(_read_bytes(path, name), name, reads_digits=reads_digits)
     except DataError as error:
         return DataError(str(error))  # without its traceback, which keeps the file in memory
 

@@ -23,21 +23,28 @@ _MIN_INK = 0.1  # of full ink: less becomes 0
 # A blur removes up to this fraction of the variance, a parabola explains up to this one. The
 # maxima in MNIST are 0.50 and 0.63; white noise begins at 0.82.
 _MAX_NOISE, _MAX_GRADIENT = 0.7, 0.9
+# Of MNIST's images: the longer side, the centre of mass and the lightest pixel.
+_SIDES, _CENTRE, _MIN_LIGHTEST = {19, 20}, (13.2, 14.8), 200
+_NOISE_THRESHOLDS = (0, 16, 32)
+_MIN_SIDE, _MARGIN = 112, 2  # pixels: an image is enlarged to this side, a tiny one with a margin
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # of red, green, blue: ITU-R BT.601
 _STROKE_SIDE = 160  # the size at which strokes are measured and widened
 _TEXTURE = 7  # pixels of that: the dots of printers and screens, which are not edges
 _MIN_STROKE = 1.8  # pixels of the box: MNIST has 1.5 (5th percentile), 2.4 (median), 3.7 (95th)
 
 
-def to_mnist_image(image: Pixels) -> Pixels:
+def to_mnist_image(image: Pixels, *, reads_digits: bool = True) -> Pixels:
     """Return an image `[height, width, channels]` as `[28, 28]`: a light digit on black.
 
-    The digit is found, cut out, scaled and centred. An image of 28 by 28 pixels is only converted
-    to grayscale and made light on dark. Without a digit all pixels are 0.
+    The digit is found, cut out, scaled and centred. Without a digit all pixels are 0. An image of
+    28 by 28 pixels that looks prepared already is only converted to grayscale and made light on
+    dark; so is every one of that size for a network that reads other things than digits.
     """
     if image.shape[:2] == (SIDE, SIDE):
-        return _as_prepared(image)
-    digit = find_digit(image)
+        prepared = _as_prepared(image)
+        if not reads_digits or not prepared.any() or _looks_prepared(prepared):
+            return prepared
+    digit = find_digit(_enlarge(image))
     if digit is None:
         return np.zeros((SIDE, SIDE), dtype=np.uint8)
     ink = ((digit.contrast - _MIN_INK) / (1 - _MIN_INK)).clip(0, 1)
@@ -55,6 +62,46 @@ def _as_prepared(image: Pixels) -> Pixels:
     if max(darker, lighter) < MIN_CONTRAST or _is_noise(gray) or _is_gradient(gray):
         return np.zeros((SIDE, SIDE), dtype=np.uint8)
     return (255 - gray if darker > lighter else gray).astype(np.uint8)
+
+
+def _looks_prepared(image: Pixels) -> bool:
+    """Return True if an image `[28, 28]`, light on dark, could be one of MNIST's.
+
+    In all 70,000 of these the longer side of the digit has 19 or 20 pixels, the centre of mass lies
+    between 13.4 and 14.6, and the lightest pixel has more than 200. As noise, for example of JPEG,
+    pixels below one of the thresholds may be left out.
+    """
+    first, last = _CENTRE
+    centred = all(first <= at <= last for at in ndimage.center_of_mass(image.astype(np.float32)))
+    sides = {
+        max(line.stop - line.start for line in box)
+        for threshold in _NOISE_THRESHOLDS
+        for box in ndimage.find_objects((image > threshold).astype(np.int8))
+    }
+    return centred and int(image.max()) >= _MIN_LIGHTEST and bool(sides & _SIDES)
+
+
+def _enlarge(image: Pixels) -> Pixels:
+    """Return an image whose longer side has at least `_MIN_SIDE` pixels.
+
+    One that is smaller than the box of 20 pixels shows nothing but a digit, which may fill it: it
+    gets a margin of its background.
+    """
+    height, width, channels = image.shape
+    if max(height, width) >= _MIN_SIDE:
+        return image
+    if max(height, width) < _BOX:
+        padded = np.empty((height + 2 * _MARGIN, width + 2 * _MARGIN, channels), np.float32)
+        padded[:] = median(border_of(image.transpose(2, 0, 1).astype(np.float32)))
+        padded[_MARGIN:-_MARGIN, _MARGIN:-_MARGIN] = image
+    else:
+        padded = image.astype(np.float32)
+    scale = _MIN_SIDE / max(padded.shape[:2])
+    size = [max(1, round(length * scale)) for length in padded.shape[:2]]
+    source = torch.from_numpy(padded.transpose(2, 0, 1))[None]
+    enlarged = F.interpolate(source, size, mode="bicubic")[0].round().clamp(0, 255)
+    pixels: Pixels = enlarged.byte().permute(1, 2, 0).numpy()
+    return pixels
 
 
 def _is_noise(gray: Floats) -> bool:

@@ -21,6 +21,8 @@ _INK = 0.4  # of full ink: less is a shadow, a printed line or a stroke's soft e
 _FAINT_INK, _MAX_GROWTH = 0.2, 3.0
 _SHEET_MARGIN = 0.04  # of a sheet's sides: its border, which is blurred
 _MIN_EDGE = 0.5  # of full ink: shadows and textures have softer edges
+# Pixels of the coarse size: an edge is this sharp. Shadows are softer, as blurs by 2 % are.
+_MIN_REACH, _MAX_REACH = 3, 9
 _CLEAR = 0.6  # a digit of that clarity ends the search
 _MIN_SIDE = 12  # pixels: a smaller area holds no digit
 
@@ -134,12 +136,20 @@ def _with_faint_strokes(mask: Mask, ink: Floats) -> Mask:
 
 
 def _edge_contrast(ink: Floats, mask: Mask) -> float:
-    """Return the difference of the mean ink just inside the digit and just outside of it."""
-    near = ndimage.binary_dilation(mask, _SQUARE)
-    far = ndimage.binary_dilation(near, _SQUARE, iterations=2)
-    core = ndimage.binary_erosion(mask, _SQUARE, iterations=3, border_value=1)
-    outside = ink[far & ~near]
-    return float(ink[mask & ~core].mean() - outside.mean()) if len(outside) else 0.0
+    """Return the difference of the mean ink inside the digit's edge and outside of it.
+
+    Edges may be soft, as in enlarged or blurred pictures, but less so than the strokes are wide:
+    the ink is compared up to a stroke's width away from the edge, within `_MIN_REACH` and
+    `_MAX_REACH`.
+    """
+    padded = np.pad(mask, 1, mode="edge")  # a digit that leaves the image has no edge there
+    depth = ndimage.distance_transform_cdt(padded, "chessboard")[1:-1, 1:-1]
+    distance = ndimage.distance_transform_cdt(~mask, "chessboard")
+    # In a stroke of width w the depths are 1 to w / 2, so that their mean is about w / 4.
+    stroke_width = 4 * float(depth[mask].mean())
+    reach = min(max(_MIN_REACH, round(stroke_width)), _MAX_REACH)
+    outside = ink[(distance > reach // 3) & (distance <= reach)]
+    return float(ink[mask & (depth <= reach)].mean() - outside.mean()) if len(outside) else 0.0
 
 
 def _separation(ink: Floats) -> float:
@@ -184,7 +194,8 @@ class Components:
     def surroundings(self) -> Mask:
         """Return which components are no writing, `bool [count + 1]`.
 
-        They lie along a side of the image, or are lines across it.
+        They lie along a side of the image, or are lines across it. A line from top to bottom that
+        is the only ink is a 1.
         """
         height, width = self.labels.shape
         top, left, bottom, right = self.boxes().T
@@ -196,7 +207,9 @@ class Components:
         rows, columns = bottom - top, right - left
         across = (columns >= _SPAN * width) & (rows <= max(2, _LINE * height))
         down = (rows >= _SPAN * height) & (columns <= max(2, _LINE * width))
-        around: Mask = along | across | down
+        inside = (left > 0) & (right < width)
+        is_only_ink = self.areas >= (1 - _MIN_AREA) * self.areas.sum()
+        around: Mask = along | across | (down & ~(inside & is_only_ink))
         around[0] = False
         return around
 

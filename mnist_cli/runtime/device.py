@@ -2,18 +2,22 @@
 
 import ctypes
 import logging
+import os
 import platform
 import sys
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
 import torch
 
 from mnist_cli.errors import UsageError
-from mnist_cli.runtime.distributed.ranks import RankInfo, threads_per_rank, usable_cores
+from mnist_cli.runtime.cores import cpu_quota, usable_cores
+from mnist_cli.runtime.distributed.ranks import RankInfo, threads_per_rank
 
 _log = logging.getLogger(__name__)
 # Parameters of mallopt in <malloc.h>.
@@ -57,15 +61,45 @@ def pick_device(name: str, rank_info: RankInfo | None = None) -> torch.device:
     return torch.device(name)
 
 
-def set_threads(threads: int | None, rank_info: RankInfo | None = None) -> None:
-    """Set the number of threads; `None` leaves it to PyTorch and OMP_NUM_THREADS.
+def check_torch_modes(*, gradients: bool) -> None:
+    """Raise UsageError in a mode of PyTorch that would change results, such as autocast.
 
-    By default, several ranks on a machine divide its cores between them (see `threads_per_rank`).
+    With `gradients`, modes without gradients count, too.
     """
+    device, dtype = torch.get_default_device(), torch.get_default_dtype()
+    modes = {
+        "torch.inference_mode()": gradients and torch.is_inference_mode_enabled(),
+        "torch.no_grad()": gradients and not torch.is_grad_enabled(),
+        "torch.autocast()": any(torch.is_autocast_enabled(kind) for kind in ("cpu", "cuda", "mps")),
+        f"the default device {device}": device.type != "cpu",
+        f"the default type {dtype}": dtype != torch.float32,
+    }
+    for mode, is_on in modes.items():
+        if is_on:
+            raise UsageError(
+                f"{mode} is in effect, which changes the results; call this outside it"
+            )
+
+
+@contextmanager
+def threads_set(threads: int | None = None, rank_info: RankInfo | None = None) -> Iterator[None]:
+    """Set the number of threads within the block.
+
+    `None` leaves it to PyTorch and OMP_NUM_THREADS, except that several ranks on a machine divide
+    its cores between them (see `threads_per_rank`), and that a CPU quota, as of a container, limits
+    it, rounded to whole cores: more threads than it allows wait for each other.
+    """
+    before = torch.get_num_threads()
     if threads is None:
         threads = threads_per_rank(rank_info or RankInfo(), usable_cores())
+    if threads is None and cpu_quota() is not None and not os.environ.get("OMP_NUM_THREADS"):
+        threads = min(before, usable_cores())
     if threads is not None:
         torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def processor() -> str:
@@ -109,6 +143,12 @@ def _never_stop() -> None:
     """Do nothing: the check of a pool that nothing interrupts."""
 
 
+def _use_one_core() -> None:
+    """Let PyTorch use one core in this thread."""
+    torch.set_num_threads(1)
+    torch.get_num_threads()  # makes the number that of the thread, not of the process
+
+
 class ThreadPool:
     """Up to `size` threads of one core each, started when they are needed.
 
@@ -122,9 +162,25 @@ class ThreadPool:
     def __init__(self, size: int = 1, check_stop: Callable[[], None] = _never_stop) -> None:
         self.size = size
         self.check_stop = check_stop
-        self._threads = ThreadPoolExecutor(
-            size, "pool", initializer=torch.set_num_threads, initargs=(1,)
-        )
+        self._threads: ThreadPoolExecutor | None = None
+
+    def _start(self) -> ThreadPoolExecutor:
+        """Start the threads, each with one core.
+
+        PyTorch remembers the number that any thread sets for all threads that begin later. So all
+        begin now, and then the number of this thread is set again.
+        """
+        own, started = torch.get_num_threads(), threading.Barrier(self.size)
+        threads = ThreadPoolExecutor(self.size, "pool", initializer=_use_one_core)
+        try:
+            for task in [threads.submit(started.wait) for _ in range(self.size)]:
+                task.result()
+        except BaseException:  # such as too few threads for this user
+            started.abort()
+            raise
+        finally:
+            torch.set_num_threads(own)
+        return threads
 
     def map(self, function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
         """Yield `function(item)` for each item, in order; at most `size` are computed ahead.
@@ -136,9 +192,10 @@ class ThreadPool:
                 self.check_stop()
                 yield function(item)
             return
+        threads = self._threads = self._threads or self._start()
         tasks: deque[Future[R]] = deque()
         for item in items:
-            tasks.append(self._threads.submit(function, item))
+            tasks.append(threads.submit(function, item))
             if len(tasks) > self.size:
                 self.check_stop()
                 yield tasks.popleft().result()

@@ -2,16 +2,21 @@
 
 import contextlib
 import errno
+import io
 import logging
 import os
+import re
 import select
 import stat
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
-from mnist_cli.errors import OutputError, ReaderGoneError
+from mnist_cli.config.quoting import printable
+from mnist_cli.errors import OutputError, ReaderGoneError, UsageError
 
 try:
     import fcntl
@@ -47,7 +52,7 @@ class OutputLock:
 
     The lock is a `flock` on the empty file `.NAME.lock` beside the output. The system releases it
     when the process ends, however it ends. The contents are written to the temporary file
-    `.NAME.PID.tmp`, synced and renamed. `close` removes both files; the next lock removes what a
+    `.NAME.RANDOM.tmp`, synced and renamed. `close` removes both files; the next lock removes what a
     killed program left.
 
     A symbolic link stays, and its target is replaced. A device, a FIFO or the shell's `>(...)` is
@@ -76,7 +81,7 @@ class OutputLock:
             self.target = path.resolve()
             name = self.target.name
             self._lock_path = self.target.with_name(f".{name}.lock")
-            self._temp = self.target.with_name(f".{name}.{os.getpid()}.tmp")
+            self._temp = self.target.with_name(f".{name}.{os.urandom(8).hex()}.tmp")
             try:
                 if self._acquire(path if wait else None):
                     self._remove_stale()
@@ -177,8 +182,8 @@ class OutputLock:
         start = f".{self.target.name}."
         with contextlib.suppress(OSError):  # the folder may not be readable
             for name in os.listdir(self.target.parent):  # noqa: PTH208
-                pid = name.removeprefix(start).removesuffix(".tmp")
-                if name == f"{start}{pid}.tmp" and pid.isdecimal():
+                middle = name.removeprefix(start).removesuffix(".tmp")
+                if name == f"{start}{middle}.tmp" and re.fullmatch("[0-9a-f]{1,16}", middle):
                     _remove(self.target.with_name(name))
 
     def _write_temp(self, data: bytes | bytearray, *, sync: bool) -> None:
@@ -261,6 +266,22 @@ class FileVersion:
             return True
 
 
+def check_distinct(outputs: Mapping[str, str | None], others: Mapping[str, str | None]) -> None:
+    """Raise UsageError if an output is one of the other files, symbolic links followed.
+
+    The keys are the names of options. Devices and pipes may be shared.
+    """
+    for option, path in outputs.items():
+        for other, name in others.items():
+            if not path or not name or "-" in (path, name):
+                continue
+            is_device = os.path.exists(name) and not os.path.isfile(name)  # noqa: PTH110, PTH113
+            if os.path.realpath(path) == os.path.realpath(name) and not is_device:
+                raise UsageError(
+                    f"{option} {printable(path)} is what {other} names; choose another"
+                )
+
+
 def write_standard_output(data: str | bytes) -> None:
     """Write text or bytes to standard output and flush it.
 
@@ -269,8 +290,15 @@ def write_standard_output(data: str | bytes) -> None:
         OutputError: it could not be written.
 
     """
+    if data and is_standard_output_closed():
+        raise OutputError("cannot write standard output: it is closed; redirect it")
     try:
-        if isinstance(data, str):
+        sys.stdout.flush()
+        handle = _descriptor(sys.stdout)
+        if handle is not None:
+            encoding, errors = sys.stdout.encoding, sys.stdout.errors or "strict"
+            _write_all(handle, data.encode(encoding, errors) if isinstance(data, str) else data)
+        elif isinstance(data, str):
             sys.stdout.write(data)
         else:
             sys.stdout.buffer.write(data)
@@ -279,6 +307,46 @@ def write_standard_output(data: str | bytes) -> None:
         raise ReaderGoneError from None
     except OSError as error:
         raise OutputError(f"cannot write standard output: {error.strerror or error}") from error
+
+
+def is_standard_output_closed() -> bool:
+    """Return True if it was closed when the program started, and the null device stands for it."""
+    return getattr(sys.stdout, "name", "") == os.devnull
+
+
+def _descriptor(stream: TextIO) -> int | None:
+    """Return the file descriptor of a stream, or None if it has none, as in a notebook.
+
+    On Windows the stream itself has to encode what it writes.
+    """
+    if os.name == "nt" or not isinstance(stream, io.TextIOWrapper):
+        return None
+    try:
+        return stream.fileno()
+    except (OSError, ValueError):
+        return None
+
+
+def takes_text(handle: int | TextIO, seconds: float = 0.0) -> bool:
+    """Return True unless a write would wait longer, as for the reader of a pipe that is full."""
+    try:
+        return os.name == "nt" or bool(select.select([], [handle], [], seconds)[1])
+    except (OSError, TypeError, ValueError):  # it is no file, such as one in memory
+        return True
+
+
+def _write_all(handle: int, data: bytes | bytearray) -> None:
+    """Write all of the data, however little the system takes at a time, and though it may wait.
+
+    Python's own streams write a part and say so in their result where they are unbuffered
+    (PYTHONUNBUFFERED), and lose the rest where they do not block.
+    """
+    rest = memoryview(data)
+    while rest:
+        try:
+            rest = rest[os.write(handle, rest) :]
+        except BlockingIOError:
+            select.select([], [handle], [], _POLL_SECONDS)
 
 
 def _remove_if_unlocked(path: Path) -> None:
@@ -293,6 +361,15 @@ def _remove_if_unlocked(path: Path) -> None:
                 _remove(path)
         finally:
             os.close(handle)
+
+
+def is_locked_elsewhere(handle: int) -> bool:
+    """Lock an open file exclusively until it is closed; return True if another program has it."""
+    try:
+        _lock_open_file(handle, None)
+    except BlockingIOError:
+        return True
+    return False
 
 
 def _lock_open_file(handle: int, waiting_for: Path | None) -> bool:
@@ -343,12 +420,7 @@ def _write_special(path: Path, data: bytes | bytearray, *, wait: bool) -> None:
     """
     handle = _open_special(path, wait=wait)
     try:
-        rest = memoryview(data)
-        while rest:
-            try:
-                rest = rest[os.write(handle, rest) :]
-            except BlockingIOError:
-                select.select([], [handle], [], _POLL_SECONDS)
+        _write_all(handle, data)
     finally:
         os.close(handle)
 
@@ -405,8 +477,3 @@ def _message(path: Path, error: OSError) -> str:
     reason = error.strerror or str(error)
     advice = _ADVICE.get(error.errno or 0, "make this place writable, or choose another")
     return f"cannot write {printable(path)}: {reason}; {advice}"
-
-
-def printable(text: object) -> str:
-    """Return a path or another text; with characters that would steer a terminal, in quotes."""
-    return str(text) if str(text).isprintable() else repr(str(text))

@@ -5,16 +5,19 @@ is a single one. So a thread watches for signals too: after the first it prints 
 will stop, if that takes a while; after the second it ends the process, if the main thread is busy.
 """
 
+import contextlib
 import logging
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 from mnist_cli.errors import InterruptedRunError, MnistError, TerminatedRunError
 from mnist_cli.runtime.distributed.ranks import is_launched
+from mnist_cli.runtime.files import takes_text
 
 _ERRORS: dict[int, type[MnistError]] = {
     signal.SIGINT: InterruptedRunError,
@@ -25,6 +28,7 @@ if hasattr(signal, "SIGHUP"):  # the terminal was closed
 
 _log = logging.getLogger(__name__)
 _NOTICE_AFTER = 0.5  # seconds between the first signal and the notice
+_POLL = 0.05  # seconds between two looks for the second signal
 _GRACE = 1.0  # seconds for the main thread to exit after the second signal
 _NOTICE = "Stopping after the current step; press Ctrl-C again to quit now"
 _STOPPED = "stopped at once; what was saved before is as it was"
@@ -127,18 +131,28 @@ class _SignalThread:
         os.close(self._writing)  # the thread reads an end of file
 
     def _listen(self) -> None:
-        count, first = 0, None
-        while number := os.read(self._reading, 1):
-            if number[0] not in _ERRORS or _is_passed_on_twice(number[0], first):
-                continue
-            first = first or number[0]
-            count += 1
-            if count == 1 and not self._ended.wait(_NOTICE_AFTER):
-                _log.warning(_NOTICE)
-            elif count > 1 and not self._ended.wait(_GRACE):
-                os.write(2, f"error: {_STOPPED}\n".encode())
-                os._exit(_ERRORS[number[0]].code)
+        first = self._next(None)
+        began, is_noticed = time.monotonic(), False
+        os.set_blocking(self._reading, False)
+        while first is not None and not self._ended.wait(_POLL):
+            number = self._next(first)
+            if number is not None and not self._ended.wait(_GRACE):
+                if takes_text(2):
+                    os.write(2, f"error: {_STOPPED}\n".encode())
+                os._exit(_ERRORS[number].code)
+            if not is_noticed and time.monotonic() - began > _NOTICE_AFTER:
+                is_noticed = True
+                if takes_text(2):  # the thread must not wait until somebody reads stderr
+                    _log.warning(_NOTICE)
         os.close(self._reading)
+
+    def _next(self, first: int | None) -> int | None:
+        """Return the next signal that counts; None if there is none yet, or the thread ends."""
+        with contextlib.suppress(BlockingIOError):
+            while number := os.read(self._reading, 1):
+                if number[0] in _ERRORS and not _is_passed_on_twice(number[0], first):
+                    return number[0]
+        return None
 
 
 def _is_passed_on_twice(number: int, before: int | None) -> bool:

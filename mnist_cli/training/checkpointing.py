@@ -1,6 +1,5 @@
 """Write the checkpoints of a run, and return hints on how to resume from them."""
 
-import os
 import shlex
 import sys
 from contextlib import nullcontext
@@ -9,7 +8,12 @@ from pathlib import Path
 from mnist_cli.config.train import ResolvedConfig, TrainConfig
 from mnist_cli.errors import OutputError, UsageError
 from mnist_cli.models.checkpoint import HISTORY_BYTES, Checkpoint, Position, encode
-from mnist_cli.runtime.files import NoReaderError, OutputLock, write_standard_output
+from mnist_cli.runtime.files import (
+    NoReaderError,
+    OutputLock,
+    is_standard_output_closed,
+    write_standard_output,
+)
 from mnist_cli.runtime.signals import StopRequested, StopSignals
 
 
@@ -120,7 +124,7 @@ def lock_output(config: TrainConfig) -> OutputLock | None:
 
     """
     if config.output == "-":
-        if getattr(sys.stdout, "name", "") == os.devnull:  # stands for a closed stream
+        if is_standard_output_closed():
             raise OutputError("cannot write -o - : standard output is closed")
         if sys.stdout.isatty():
             raise UsageError("-o - would write a binary file to the terminal; redirect stdout")

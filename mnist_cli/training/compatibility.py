@@ -10,6 +10,7 @@ from torch import nn
 
 from mnist_cli.config import sources
 from mnist_cli.config.options import names_where, options_of
+from mnist_cli.config.quoting import quote
 from mnist_cli.config.train import ResolvedConfig, TrainConfig
 from mnist_cli.errors import UsageError
 from mnist_cli.runtime.distributed.group import ProcessGroup
@@ -96,6 +97,6 @@ def check_same_options(
     theirs = json.loads(group.broadcast(json.dumps(own).encode()) or b"{}")
     for name, (there, here) in differences(theirs, own).items():
         raise UsageError(
-            f"{name} is {sources.quote(here)} here, and {sources.quote(there)} in the first "
+            f"{name} is {quote(here)} here, and {quote(there)} in the first "
             "rank; start all ranks with the same options, files and variables"
         )

@@ -10,6 +10,7 @@ import torch
 
 from mnist_cli import __version__
 from mnist_cli.config import sources
+from mnist_cli.config.quoting import quote
 from mnist_cli.config.train import TrainConfig
 from mnist_cli.data.batches import epoch_shape
 from mnist_cli.data.datasets import Split, load_dataset, train_val_split
@@ -24,7 +25,13 @@ from mnist_cli.evaluation.metrics import EvaluationResult
 from mnist_cli.events import FAILURES, End, Epoch, Event, Progress, Resumed, Start, Step, to_dict
 from mnist_cli.models.checkpoint import Checkpoint
 from mnist_cli.models.networks import count_parameters, weights_sha256
-from mnist_cli.runtime.device import ThreadPool, pick_device, set_threads, threads_for
+from mnist_cli.runtime.device import (
+    ThreadPool,
+    check_torch_modes,
+    pick_device,
+    threads_for,
+    threads_set,
+)
 from mnist_cli.runtime.distributed.group import ProcessGroup
 from mnist_cli.runtime.files import OutputLock
 from mnist_cli.runtime.signals import StopRequested, StopSignals
@@ -65,14 +72,18 @@ def train(
 
     """
     group = group or ProcessGroup()
-    config = sources.validate(config)
+    config = sources.validate(config, TrainConfig)
+    if resume is not None and not isinstance(resume, Checkpoint):
+        raise UsageError(f"resume={quote(resume)} is no Checkpoint; give load_checkpoint(path)")
+    check_torch_modes(gradients=True)
     if resume is None:
         sources.check_consistency(config)
     with (lock_output(config) if group.is_main else None) or nullcontext() as lock:
         signals = StopSignals()
-        run = _prepare(config, resume, lock, group, signals)
-        with signals:
-            yield from run.events()
+        with threads_set(config.threads, group.rank_info):
+            run = _prepare(config, resume, lock, group, signals)
+            with signals:
+                yield from run.events()
 
 
 def _prepare(
@@ -91,7 +102,6 @@ def _prepare(
     group.listen(signals, clock)
     if resume is not None:
         check_unchanged(asked, resume.config)
-    set_threads(asked.threads, group.rank_info)
     device = pick_device(asked.device, group.rank_info)
     check_same_options(asked, device, group)
     pool = ThreadPool(threads_for(device), signals.check_stop)

@@ -14,6 +14,7 @@ from mnist_cli.cli import doctor
 from mnist_cli.cli.doctor import OK, PROBLEM, WARNING, Check, DoctorConfig
 from mnist_cli.data.catalogue import MNIST_SHA256
 from mnist_cli.errors import ExitCode
+from mnist_cli.runtime import cores as cores_module
 from tests.helpers.calling import Caller
 from tests.helpers.shell import Done, Shell
 
@@ -172,17 +173,6 @@ def test_little_memory_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize(
-    ("text", "cores"), [("max 100000\n", None), ("150000 100000\n", 1.5), ("nonsense", None)]
-)
-def test_the_cpu_quota_of_a_container_is_read(
-    text: str, cores: float | None, tmp_path: Path
-) -> None:
-    assert doctor.cpu_quota(tmp_path) is None
-    (tmp_path / "cpu.max").write_text(text)
-    assert doctor.cpu_quota(tmp_path) == cores
-
-
-@pytest.mark.parametrize(
     ("cores", "quota", "threads", "remedy"),
     [
         (4, None, "", ""),
@@ -190,7 +180,7 @@ def test_the_cpu_quota_of_a_container_is_read(
         (4, None, "2,1", ""),
         (4, None, "5", "set OMP_NUM_THREADS=4"),
         (4, 1.0, "2", "set OMP_NUM_THREADS=1"),
-        (4, 0.5, "", "add --threads 1"),
+        (4, 0.5, "", ""),  # the default obeys it
         (4, None, "0", "no number of threads"),
         (4, None, "²", "no number of threads"),
         (4, None, "9" * 5000, "no number of threads"),
@@ -200,7 +190,8 @@ def test_more_threads_than_cores_are_a_warning(
     cores: int, quota: float | None, threads: str, remedy: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(doctor.os, "sched_getaffinity", lambda _process: range(cores))
-    monkeypatch.setattr(doctor, "cpu_quota", lambda: quota)
+    for module in (doctor, cores_module):
+        monkeypatch.setattr(module, "cpu_quota", lambda: quota)
     monkeypatch.setenv("OMP_NUM_THREADS", threads)
     (check,) = doctor.cores(DoctorConfig())
     assert check.status == (WARNING if remedy else OK)

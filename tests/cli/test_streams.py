@@ -3,10 +3,14 @@
 import json
 import os
 import re
+import select
+import signal
 import subprocess
+import time
 
 import pytest
 
+from tests.helpers.calling import Caller
 from tests.helpers.shell import SMALL, Shell
 
 
@@ -72,6 +76,11 @@ def test_no_color_and_dumb_terminals_are_honoured(shell: Shell) -> None:
     assert "Test Accuracy" in dumb
 
 
+def test_a_terminal_without_columns_is_given_some(shell: Shell) -> None:
+    shown = in_terminal(shell, "mnist-train", env={"COLUMNS": "0", "LINES": "0"})[1]
+    assert "Test Accuracy" in shown
+
+
 def test_force_color_brings_no_animation_into_a_file(shell: Shell) -> None:
     done = shell.train(env={"FORCE_COLOR": "1"})
     assert "\x1b" not in done.err
@@ -80,14 +89,18 @@ def test_force_color_brings_no_animation_into_a_file(shell: Shell) -> None:
 @pytest.mark.parametrize(
     ("script", "code", "message"),
     [
-        ("mnist-train -q >&-", 0, ""),
+        ("mnist-train -q >&-", 7, "standard output: it is closed"),
         ("mnist-train 2>&-", 0, ""),
         ("mnist-train -q 2>/dev/full", 0, ""),
         ("mnist-train 2>/dev/full", 0, ""),
         ("mnist-train -q >/dev/full", 7, "cannot write standard output: No space left"),
         ("mnist-train -q --json >/dev/full", 7, "cannot write standard output: No space left"),
         ("mnist-train -q -o - >/dev/full", 7, "cannot write standard output: No space left"),
+        ("PYTHONUNBUFFERED=1 mnist-train -q -o - >/dev/full", 7, "No space left"),
+        ("PYTHONUNBUFFERED=1 mnist-train -q -o - | head -c 10 >/dev/null", 141, ""),
+        ("PYTHONUNBUFFERED=1 mnist-train -q -o - | (sleep 0.2; cat) | mnist-eval - -q", 0, ""),
         ("mnist-train -q -o - >&-", 7, "standard output is closed"),
+        ("mnist-train -q -o - | mnist-eval - >&-", 7, "standard output: it is closed"),
         ("mnist-train -q -o /dev/full", 7, "No space left on device"),
         ("mnist-train --help >&-", 0, ""),
         ("mnist-train -q --resume - <&-", 4, "standard input is empty"),
@@ -131,3 +144,61 @@ def test_waiting_threads_leave_the_cores_to_others_unless_told_otherwise(shell: 
         ({"OMP_WAIT_POLICY": "active"}, "None"),
     ):
         assert shell("python", "-c", code, env=given).out == f"{found} False\n"
+
+
+EVIL = "\x1b]0;title\x07\nerror: forged"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("mnist-eval", f"{EVIL}.pt"),
+        ("mnist-eval", "x.pt", "--report", f"{EVIL}.html"),
+        ("mnist-predict", f"{EVIL}.pt", "a.png"),
+        ("mnist-export", f"{EVIL}.pt", "x.html"),
+        ("mnist-export", "x.pt", f"{EVIL}.html"),
+        ("mnist-compare", "--batch-sizes", EVIL),
+        ("mnist-compare", "--config", f"{EVIL}.toml"),
+        *(("mnist-train", f"--{name}", EVIL) for name in ("output", "data-dir", "log-file")),
+        *(("mnist-train", f"--{name}", EVIL) for name in ("tensorboard", "resume", "config")),
+        *(("mnist-train", f"--{name}", EVIL) for name in ("model", "lr", "probe")),
+        ("mnist-train", "--config", "evil.toml"),
+    ],
+)
+def test_no_name_steers_the_terminal_or_forges_a_message(
+    command: tuple[str, ...], call: Caller
+) -> None:
+    (call.folder / "evil.toml").write_text('log_file = "\\u001b]0;title\\nerror: forged"\n')
+    done = call(*command)
+    assert done.code
+    assert done.err.startswith("error: ")
+    assert "\x1b" not in done.err + done.out
+    assert "\nerror: forged" not in done.err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("gap", [0.2, 1.0])
+def test_signals_end_a_program_though_nobody_reads_its_messages(gap: float, shell: Shell) -> None:
+    reading, writing = os.pipe()
+    process = subprocess.Popen(
+        ["mnist-train", "--epochs", "1000000", "--log-interval", "1"],
+        cwd=shell.folder,
+        env={**shell.env, **SMALL, "PYTHONUNBUFFERED": ""},
+        stdout=subprocess.DEVNULL,
+        stderr=writing,
+    )
+    try:
+        full = time.monotonic() + 60
+        while select.select([], [writing], [], 0)[1] and time.monotonic() < full:
+            time.sleep(0.05)  # until the pipe is full, and the program waits
+        began = time.monotonic()
+        for _ in range(2):
+            process.send_signal(signal.SIGTERM)
+            time.sleep(gap)
+        assert process.wait(timeout=30) == 143
+        assert time.monotonic() - began < 10
+    finally:
+        process.kill()
+        process.wait()
+        os.close(reading)
+        os.close(writing)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from random import Random
 from typing import Any
 from unittest.mock import Mock
 
@@ -17,12 +18,15 @@ from filelock import FileLock
 from mnist_cli.comparison import compare
 from mnist_cli.comparison import records as records_module
 from mnist_cli.comparison.events import Change, CompareEnd, Point, RunEnd, RunStart
-from mnist_cli.comparison.findings import Conclusions
+from mnist_cli.comparison.findings import Conclusions, conclusions
 from mnist_cli.comparison.records import RunFolder, event_from_json
+from mnist_cli.comparison.results import Results
 from mnist_cli.comparison.run import plan_run
 from mnist_cli.comparison.run_training import SharedData
 from mnist_cli.config.compare import CompareConfig, resolve
 from mnist_cli.errors import MnistError, TerminatedRunError, ThresholdNotMetError
+from mnist_cli.output import compare_table
+from mnist_cli.output.html import compare as page
 from mnist_cli.runtime.signals import StopRequested
 from tests.helpers.comparisons import of, run, timeless
 from tests.helpers.trainings import SignalAt
@@ -70,6 +74,45 @@ def test_a_damaged_record_is_made_again(asked: CompareConfig) -> None:
     assert [e for e in timeless(again) if e["event"] in kept] == [
         e for e in first if e["event"] in kept
     ]
+
+
+WRONG = (None, True, "x", "inf", "nan", [], {}, -1, 0, -1e300, 1e300, 7.5, 10**400, float("nan"))
+
+
+@pytest.mark.slow
+def test_no_value_in_a_record_breaks_a_comparison(asked: CompareConfig) -> None:
+    """Each is either damaged, so that its run is made again, or as good as a measured one."""
+    probes = {"probe": "noise,alignment,sharpness", "probe_samples": 50}
+    config = resolve(replace(asked, seeds=1, batch_sizes="100,full", **probes))
+    results = Results()
+    list(compare.compare(config, results))
+    folder, draw = Path(asked.output), Random(0)
+    (planned,) = (plan_run(config, 100, 0, 0.02, samples=300),)
+    path = folder / f"{planned.name}.jsonl"
+    sound = path.read_text()
+    lines = [json.loads(line) for line in sound.splitlines()]
+    others = RunFolder(str(folder)).finished(plan_run(config, None, 0, 0.02, samples=300))
+    places = [(n, key, wrong) for n, line in enumerate(lines) for key in line for wrong in WRONG]
+    refused = 0
+    for number, key, wrong in draw.sample(places, min(count(150, 5000), len(places))):
+        changed = [dict(line) for line in lines]
+        changed[number][key] = wrong
+        path.write_text("".join(json.dumps(line) + "\n" for line in changed))
+        record = RunFolder(str(folder)).finished(planned)
+        refused += record is None
+        if record is not None:
+            again = Results()
+            again.start = results.start
+            for each in (record, others):
+                assert each is not None
+                again.add_run(each)
+            again.conclusions = conclusions(0.0, config, again)
+            assert compare_table.table(again)
+            assert page.render(again)
+            assert all(0 <= end.test_accuracy <= 1 for end in again.ends if end.test_accuracy)
+    assert refused > 0.7 * min(count(150, 5000), len(places))
+    path.write_text(sound)
+    assert RunFolder(str(folder)).finished(planned) is not None
 
 
 @pytest.mark.parametrize(

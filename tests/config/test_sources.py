@@ -57,9 +57,11 @@ def test_texts_become_values(name: str, text: str, value: object) -> None:
         ("batch_size", True, "--batch-size: True is not an integer"),
         ("epochs", "auto", "--epochs: 'auto' is not an integer"),
         ("epochs", 10**30, "--epochs: the number is too large"),
-        ("epochs", "9" * 10_000, "--epochs:"),
-        ("lr", "nan", "--lr: 'nan' is not a number"),
-        ("lr", float("inf"), "--lr: inf is not a number"),
+        ("epochs", "9" * 10_000, "--epochs: the number is too large"),
+        ("seed", str(2**63), "--seed: the number is too large"),
+        ("lr", "1e-400", "--lr: '1e-400' is so close to 0 that it becomes 0"),
+        ("lr", "nan", "--lr: nan is not finite"),
+        ("lr", float("inf"), "--lr: inf is not finite"),
         ("lr", "-1", "--lr: must be at least 0, not -1.0"),
         ("momentum", "1", "--momentum: must be at most 0.9999, not 1.0"),
         ("max_seconds", "0", "--max-seconds: must be above 0, not 0.0"),
@@ -74,6 +76,19 @@ def test_texts_become_values(name: str, text: str, value: object) -> None:
 def test_a_value_that_cannot_be_used_is_named(name: str, value: object, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         from_flags(**{name: value})
+
+
+@pytest.mark.parametrize("name", ["data_dir", "output"])
+def test_a_tilde_in_a_path_is_the_home_folder(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    for config in (
+        from_flags(**{name: "~/it"}),
+        from_toml(tmp_path, f'{name} = "~/it"'),
+        validate(TrainConfig(**{name: Path("~/it")}), TrainConfig),
+    ):
+        assert getattr(config, name) == "/home/me/it"
 
 
 def test_two_problems_are_told_at_once_and_the_others_counted() -> None:
@@ -107,6 +122,19 @@ def test_a_file_that_is_not_toml_is_a_clear_error(tmp_path: Path, text: str) -> 
         UsageError, match=r"my\.toml: (not valid TOML|larger than|a line has more than)"
     ):
         from_toml(tmp_path, text)
+
+
+def test_a_file_of_powershell_is_read_or_named(tmp_path: Path) -> None:
+    assert from_toml(tmp_path, "\ufeffepochs = 7\n").epochs == 7
+    path = tmp_path / "utf-16.toml"
+    path.write_text("epochs = 7\n", encoding="utf-16")
+    with pytest.raises(UsageError, match="it is UTF-16"):
+        toml_file(str(path), PRESETS, TrainConfig)
+
+
+def test_a_message_about_toml_has_the_line_number(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="at line 3, column"):
+        from_toml(tmp_path, f'epochs = 3\nlr = 0.1\nmodel = "{"x" * 200}\n')
 
 
 def test_a_missing_or_unreadable_file_is_a_clear_error(tmp_path: Path) -> None:
@@ -145,4 +173,4 @@ def test_python_and_the_command_line_refuse_the_same_values(
 
 def test_a_path_is_as_good_as_a_string() -> None:
     config = replace(TrainConfig(), output=Path("x") / "y.pt")  # type: ignore[arg-type]
-    assert validate(config).output == str(Path("x") / "y.pt")
+    assert validate(config, TrainConfig).output == str(Path("x") / "y.pt")

@@ -1,9 +1,11 @@
 """Tests of reading IDX files and of splitting the samples."""
 
 import gzip
+import os
 import re
 import struct
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -207,3 +209,34 @@ def test_more_than_there_is_is_a_usage_error(
 ) -> None:
     with pytest.raises(UsageError, match=f"--val-size {val_size}.*60,000"):
         train_val_split(numbered, val_size=val_size, subset=subset, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda packed: packed[:-9], "it is truncated"),
+        (lambda packed: packed + b"other", "incorrect header"),
+        (lambda packed: packed[:-8] + bytes(8), "incorrect data check"),
+        (lambda packed: packed + gzip.compress(b"") * 1_000_000, "more than 100 members"),
+        (lambda packed: packed + bytes(1 << 26), "holds more than"),
+    ],
+)
+def test_a_packed_file_that_is_damaged_or_endless_is_refused(
+    damage: Callable[[bytes], bytes], message: str, kmnist: Path
+) -> None:
+    packed = gzip.compress((kmnist / LABELS).read_bytes())
+    (kmnist / LABELS).unlink()
+    file = kmnist / f"{LABELS}.gz"
+    file.write_bytes(packed + bytes(1000))  # zeros may follow, as on a tape
+    assert len(load_test("kmnist", kmnist.parents[1])) == 1_000
+    file.write_bytes(damage(packed))
+    with pytest.raises(DataError, match=message):
+        load_test("kmnist", kmnist.parents[1])
+
+
+def test_a_fifo_is_no_data_file(tmp_path: Path) -> None:
+    raw = tmp_path / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    os.mkfifo(raw / "t10k-labels-idx1-ubyte")
+    with pytest.raises(DataError, match="is not a regular file"):
+        load_test("mnist", tmp_path)

@@ -364,12 +364,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=1)
     given = parser.parse_args()
     given.folder.mkdir(parents=True, exist_ok=True)
-    rows = ["file\tdigit\tkind\tcondition"]
+    rows = ["path,digit,kind,condition"]
     for drawn in drawings(given.seed, given.rounds):
         (given.folder / drawn.name).write_bytes(drawn.data)
         digit = "-" if drawn.digit is None else str(drawn.digit)
-        rows.append(f"{drawn.name}\t{digit}\t{drawn.kind}\t{drawn.condition}")
-    (given.folder / "labels.tsv").write_text("\n".join(rows) + "\n")
+        rows.append(f"{drawn.name},{digit},{drawn.kind},{drawn.condition}")
+    (given.folder / "labels.csv").write_text("\n".join(rows) + "\n")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,9 @@ import torch
 from mnist_cli.config.options import names_where
 from mnist_cli.config.train import TrainConfig
 from mnist_cli.errors import CheckpointError
+from mnist_cli.models import pickle_screening
 from mnist_cli.models.checkpoint import load_checkpoint
+from mnist_cli.models.networks import weights_sha256
 from mnist_cli.models.pickle_screening import UnsafeError, UnsupportedFileError, screen
 from mnist_cli.training.state import MAX_EPOCHS, TrainingState
 from tests.helpers.checkpoints import save_checkpoint
@@ -263,3 +265,39 @@ def test_a_large_pickle_is_followed_up_to_a_limit() -> None:
     screen(program(b"](" + b"K\x01" * 200_000 + b"e."))
     with pytest.raises(UnsupportedFileError, match="too large"):
         screen(program(b"](" + b"K\x01" * (1 << 20) + b"e."))
+
+
+def test_a_tensor_of_thousands_of_huge_dimensions_is_refused_without_computing_with_them() -> None:
+    storage, hooks = pickle_screening._Storage(1), pickle_screening._OrderedDict()
+    for size in ((1,) * 9, (2**2000,)):
+        arguments = (storage, 0, size, (1,) * len(size), False, hooks)
+        with pytest.raises(ValueError, match="a tensor is malformed"):
+            pickle_screening._check_call(
+                pickle_screening._Global(pickle_screening._REBUILD), arguments
+            )
+
+
+def on_device(source: Path, device: bytes, target: Path) -> Path:
+    """Write a copy of a checkpoint whose tensors were saved on another device."""
+    members = members_of(source.read_bytes())
+    (name,) = (name for name in members if name.endswith("data.pkl"))
+    given = b"X" + struct.pack("<I", len(device)) + device
+    members[name] = members[name].replace(b"X\x03\0\0\0cpu", given)
+    target.write_bytes(packed(members))
+    return target
+
+
+@pytest.mark.parametrize("device", [b"cpu", b"cuda:0", b"mps:0", b"cuda"])
+def test_a_file_that_was_saved_on_a_gpu_is_read(
+    device: bytes, trained: Path, tmp_path: Path
+) -> None:
+    again = load_checkpoint(on_device(trained, device, tmp_path / "x.pt"))
+    expected = load_checkpoint(trained)
+    assert weights_sha256(again.weights) == weights_sha256(expected.weights)
+    assert all(value.device.type == "cpu" for value in again.weights.values())
+
+
+def test_a_file_of_an_unknown_device_says_what_to_do(trained: Path, tmp_path: Path) -> None:
+    path = on_device(trained, b"abacus", tmp_path / "x.pt")
+    with pytest.raises(CheckpointError, match="unknown device; save it on the CPU"):
+        load_checkpoint(path)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from mnist_cli.errors import OutputError
 from mnist_cli.output.renderers import LogFile, json_line
 from mnist_cli.training.train import train
 from tests.helpers.calling import Caller
@@ -95,6 +96,8 @@ def test_a_training_that_is_refused_leaves_the_log_of_another_alone(call: Caller
         ("--log-file folder/", 7, "is not the name of a file"),
         ("--log-file .", 7, "is a folder"),
         ("--log-file no/such.jsonl", 7, "cannot write no/such.jsonl: No such file"),
+        ("--log-file my.toml/x.jsonl", 7, "cannot write my.toml/x.jsonl: Not a directory"),
+        (f"--log-file {'x' * 300}", 7, "File name too long"),
         ("--log-file /sys/run.jsonl", 7, "cannot write /sys/run.jsonl"),
         ("--log-file ./checkpoint.pt", 2, "is what --output names"),
         ("--log-file my.toml --config my.toml", 2, "is what --config names"),
@@ -115,6 +118,16 @@ def test_what_cannot_be_kept_is_told_before_the_training(
     assert (len(done.err.splitlines()), done.out) == (1, "")
     assert [path.name for path in call.folder.iterdir()] == ["my.toml"]
     assert (call.folder / "my.toml").read_text() == "seed = 3\n"
+
+
+def test_two_trainings_do_not_write_one_log(tmp_path: Path) -> None:
+    name = str(tmp_path / "run.jsonl")
+    with LogFile(name, appending=False):
+        for appending in (False, True):
+            with pytest.raises(OutputError, match="is being written by another program"):
+                LogFile(name, appending=appending)
+    with LogFile(name, appending=False):
+        pass
 
 
 def test_a_log_does_not_overwrite_the_configuration_that_a_variable_names(call: Caller) -> None:

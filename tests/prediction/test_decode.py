@@ -1,6 +1,7 @@
 """Decoding of damaged and malicious image files."""
 
 import contextlib
+import io
 import json
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from mnist_cli.errors import DataError
 from tests.helpers.hostile import HOSTILE, encoded, jpeg_with, tiff
@@ -162,3 +163,26 @@ def test_a_long_thin_jpeg_is_read(size: tuple[int, int]) -> None:
 def test_a_jpeg_with_a_few_exif_segments_is_read() -> None:
     note = b"\xff\xe1" + (8 + 20).to_bytes(2, "big") + b"Exif\0\0" + bytes(20)
     assert read_image(jpeg_with(note, note), "x").shape == (28, 28)
+
+
+def heic(image: Image.Image) -> bytes:
+    pillow_heif = pytest.importorskip("pillow_heif")
+    buffer = io.BytesIO()
+    pillow_heif.from_pillow(image.convert("RGB")).save(buffer, quality=90)
+    return buffer.getvalue()
+
+
+def test_a_heic_picture_is_read_with_its_extra_and_named_without(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    page = Image.new("L", (300, 200), 255)
+    ImageDraw.Draw(page).line([(150, 40), (130, 160)], 0, 12)
+    difference = read_image(heic(page), "x").astype(float) - read_image(encoded(page, "PNG"), "x")
+    assert abs(difference).mean() < 2
+    with pytest.raises(DataError, match="damaged or of a rare kind"):
+        read_image(heic(page)[:500], "x")
+    with pytest.raises(DataError, match="too large to decode"):
+        read_image(heic(Image.new("L", (6000, 4000))), "x")
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    with pytest.raises(DataError, match=r"HEIC picture.*pip install 'mnist_cli\[heic\]'"):
+        read_image(heic(page), "x")

@@ -44,8 +44,9 @@ def test_what_was_seen_is_saved_and_no_file_is_replaced(
 @pytest.mark.parametrize(
     ("folder", "checkpoint", "code", "words"),
     [
-        ("0.png/a\nb", "{}", 7, r"--save-seen '0.png/a\nb': cannot be made"),
-        ("a\nb", "{}", 7, r"'a\nb/seen.png' is a folder"),
+        ("0.png/a b", "{}", 7, "--save-seen '0.png/a b': cannot be made"),
+        ("a b", "{}", 7, "a b/seen.png is a folder"),
+        ("a\nb", "{}", 2, r"'a\nb' has a control character"),
         ("", "{}", 2, "--save-seen '': it is empty"),
         ("new", "missing.pt", 4, "missing.pt"),
     ],
@@ -59,8 +60,8 @@ def test_a_folder_that_cannot_be_used_is_told_in_a_line(
     trained: Path,
     files: list[str],
 ) -> None:
-    (call.folder / "a\nb").mkdir()
-    (call.folder / "a\nb" / "seen.png").mkdir()
+    (call.folder / "a b").mkdir()
+    (call.folder / "a b" / "seen.png").mkdir()
     given = checkpoint.format(trained)
     done = call("mnist-predict", "--save-seen", folder, given, files[0])
     assert (done.code, done.out, len(done.err.splitlines())) == (code, "", 1)

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from mnist_cli.errors import UsageError
-from mnist_cli.runtime.device import ThreadPool, pick_device, set_threads, threads_for
+from mnist_cli.runtime import cores, device
+from mnist_cli.runtime.device import ThreadPool, pick_device, threads_for, threads_set
 from mnist_cli.runtime.distributed.ranks import RankInfo
 from mnist_cli.runtime.seeding import stream, stream_seed
 
@@ -51,13 +52,43 @@ def test_auto_with_fewer_gpus_than_ranks_uses_the_cpu_and_says_so(
         pick_device("cuda", RankInfo(0, 3, 0, 3))
 
 
-def test_threads_are_set_only_if_a_number_is_given() -> None:
-    set_threads(2)
+def test_threads_are_set_within_a_block_if_a_number_is_given(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(device, "cpu_quota", lambda: None)
+    torch.set_num_threads(2)
+    with threads_set(1):
+        assert torch.get_num_threads() == threads_for(torch.device("cpu")) == 1
+    with threads_set():
+        assert torch.get_num_threads() == threads_for(torch.device("cpu")) == 2
+    with pytest.raises(ValueError, match="inside"), threads_set(1):
+        raise ValueError("inside")
     assert torch.get_num_threads() == 2
-    set_threads(None)
-    assert torch.get_num_threads() == 2
-    assert threads_for(torch.device("cpu")) == 2
     assert threads_for(torch.device("cuda")) == 1
+
+
+@pytest.mark.parametrize(("chosen", "threads"), [("", 1), ("2", 2)])
+def test_a_cpu_quota_limits_the_threads_that_nobody_chose(
+    chosen: str, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (device, cores):
+        monkeypatch.setattr(module, "cpu_quota", lambda: 1.2)
+    monkeypatch.setenv("OMP_NUM_THREADS", chosen)
+    torch.set_num_threads(2)
+    with threads_set():
+        assert torch.get_num_threads() == threads
+    with threads_set(2):
+        assert torch.get_num_threads() == 2
+
+
+def test_threads_that_begin_after_a_pool_have_the_number_of_the_process() -> None:
+    torch.set_num_threads(2)
+    assert list(ThreadPool(2).map(lambda _item: torch.get_num_threads(), range(4))) == [1] * 4
+    found = []
+    thread = threading.Thread(target=lambda: found.append(torch.get_num_threads()))
+    thread.start()
+    thread.join()
+    assert found == [2]
 
 
 @pytest.mark.slow

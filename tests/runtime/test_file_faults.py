@@ -257,9 +257,7 @@ def test_without_locks_two_programs_do_not_tear_a_file(
 
     monkeypatch.setattr(files, "fcntl", SimpleNamespace(flock=flock, LOCK_EX=2, LOCK_NB=4))
     path = tmp_path / "file"
-    first = OutputLock(path)
-    monkeypatch.setattr(os, "getpid", lambda: 12345678)
-    second = OutputLock(path)
+    first, second = OutputLock(path), OutputLock(path)  # perhaps of two machines, or threads
     parts = []
     real = os.replace
 
@@ -272,7 +270,8 @@ def test_without_locks_two_programs_do_not_tear_a_file(
     monkeypatch.setattr(os, "replace", replace)
     second.write(NEW)
     assert path.read_bytes() == NEW
-    assert parts == [".file.12345678.tmp", first._temp.name]
+    assert parts == [second._temp.name, first._temp.name]
+    assert len(set(parts)) == 2
 
 
 def test_a_removed_lock_file_does_not_release_the_next_lock(tmp_path: Path) -> None:
@@ -287,7 +286,8 @@ def test_a_removed_lock_file_does_not_release_the_next_lock(tmp_path: Path) -> N
 
 
 def test_stale_temporary_files_are_removed_and_nothing_else(tmp_path: Path) -> None:
-    for name in (".file.1.tmp", ".file.22.tmp", ".file.x.tmp", ".file2.1.tmp", "file.1.tmp"):
+    stale = (".file.12.tmp", ".file.0123456789abcdef.tmp")
+    for name in (*stale, ".file.x.tmp", ".file2.1.tmp", "file.1.tmp"):
         (tmp_path / name).touch()
     OutputLock(tmp_path / "file").close()
     left = sorted(path.name for path in tmp_path.iterdir())

@@ -1,18 +1,27 @@
 """Tests of atomic writes and of the output lock."""
 
 import errno
+import io
 import logging
 import os
 import stat
+import sys
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from mnist_cli.errors import OutputError
 from mnist_cli.runtime import files
-from mnist_cli.runtime.files import NoReaderError, OutputLock, check_writable, write_atomic
+from mnist_cli.runtime.files import (
+    NoReaderError,
+    OutputLock,
+    check_writable,
+    write_atomic,
+    write_standard_output,
+)
 
 BOTH: list[Callable[[Path], None]] = [lambda path: write_atomic(path, b"new"), check_writable]
 both = pytest.mark.parametrize("call", BOTH, ids=["write_atomic", "check_writable"])
@@ -180,3 +189,23 @@ def test_a_fifo_that_nobody_reads_is_waited_for_only_if_told(tmp_path: Path) -> 
         lock.write(b"data", wait=False)
         assert os.read(reader, 10) == b"data"
         os.close(reader)
+
+
+@pytest.mark.parametrize("unbuffered", [False, True])
+@pytest.mark.parametrize("data", [b"\0\1" * 200_000, "é" * 200_000])
+def test_all_is_written_though_standard_output_takes_little_at_a_time(
+    data: str | bytes, unbuffered: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    raw = open(writing, "wb", buffering=0)  # noqa: PTH123, SIM115
+    binary = raw if unbuffered else io.BufferedWriter(raw)
+    stream = io.TextIOWrapper(binary, "utf-8", write_through=unbuffered)  # type: ignore[arg-type]
+    monkeypatch.setattr(sys, "stdout", stream)
+    with ThreadPoolExecutor(1) as thread, open(reading, "rb") as file:  # noqa: PTH123
+        received = thread.submit(file.read)
+        try:
+            write_standard_output(data)
+        finally:
+            stream.close()
+        assert received.result() == (data.encode() if isinstance(data, str) else data)

@@ -1,16 +1,41 @@
 """Style of the figures, drawn by matplotlib, an optional extra; output is reproducible."""
 
 import io
-from collections.abc import Callable
+import logging
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from mnist_cli.errors import UsageError
 
+
+@contextmanager
+def _without_home() -> Iterator[None]:
+    """Keep matplotlib from reading its settings and from leaving its list of fonts at home.
+
+    Its warnings are left out, such as that it makes the list, which takes half a second. Where
+    MPLCONFIGDIR names a folder, that is used.
+    """
+    logger = logging.getLogger("matplotlib")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    with ExitStack() as stack:
+        stack.callback(logger.setLevel, level)
+        if not os.environ.get("MPLCONFIGDIR"):
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="mnist_cli-"))
+            os.environ["MPLCONFIGDIR"] = folder
+            stack.callback(os.environ.pop, "MPLCONFIGDIR")
+        yield
+
+
 try:
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import LogLocator, NullFormatter
+    with _without_home():
+        import matplotlib as mpl
+        from matplotlib.figure import Figure
+        from matplotlib.ticker import LogLocator, NullFormatter
 except ImportError as error:
     raise UsageError(
         "--plot needs matplotlib, which is not installed: pip install 'mnist_cli[plot]'; "

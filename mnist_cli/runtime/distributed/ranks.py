@@ -70,9 +70,3 @@ def _number(environ: Mapping[str, str], name: str) -> int:
     if not (text.isdecimal() and text.isascii() and len(text) <= _MAX_DIGITS):
         raise UsageError(f"{name}={text[:20]!r} is not a number; torchrun sets it, or unset it")
     return int(text)
-
-
-def usable_cores() -> int:
-    """Return the number of processor cores that this process may use."""
-    affinity = getattr(os, "sched_getaffinity", None)  # not on every system
-    return len(affinity(0)) if affinity else os.cpu_count() or 1

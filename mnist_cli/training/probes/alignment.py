@@ -76,6 +76,8 @@ class AlignmentProbe(Probe):
 
         Drawing without replacement reduces it by the factor √((N - B) / (N - 1)).
         """
+        if self.batch_size >= self.population:
+            return self.deviation
         rest = (self.population - self.batch_size) / (self.population - 1)
         return self.deviation / math.sqrt(rest)
 

@@ -1,0 +1,56 @@
+"""The processor cores that this process may use."""
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+_CGROUP = Path("/sys/fs/cgroup")
+_OWN_CGROUP = Path("/proc/self/cgroup")
+
+
+def usable_cores() -> int:
+    """Return the number of cores that this process may use: by its affinity and its CPU quota."""
+    affinity = getattr(os, "sched_getaffinity", None)  # not on every system
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    quota = cpu_quota()
+    return cores if quota is None else max(1, min(cores, round(quota)))
+
+
+def cpu_quota(root: Path = _CGROUP, own: Path = _OWN_CGROUP) -> float | None:
+    """Return the cores whose time this process may use, or None without a limit.
+
+    The quota is that of a container or a service: the least of its control group and of those
+    around it. Their files are described in the kernel's documentation, in cgroup-v2.rst (`cpu.max`)
+    and sched-bwc.rst (`cpu.cfs_quota_us`).
+    """
+    quotas = [quota for folder in _groups(root, own) for quota in _quotas(folder)]
+    return min(quotas, default=None)
+
+
+def _groups(root: Path, own: Path) -> Iterator[Path]:
+    """Yield the folders of the control groups of this process, and of those around them."""
+    try:
+        lines = own.read_text().splitlines()
+    except (OSError, ValueError):
+        lines = []
+    yield from (root, root / "cpu")
+    for line in lines:
+        match = re.fullmatch(r"\d+:([^:]*):/(.+)", line)
+        if not match or ".." in match[2].split("/"):
+            continue
+        if not match[1] or "cpu" in match[1].split(","):
+            folder = (root / "cpu" if match[1] else root) / match[2]
+            yield from (folder, *(up for up in folder.parents if root in up.parents))
+
+
+def _quotas(folder: Path) -> Iterator[float]:
+    """Yield the quota of a control group, of version 2 or 1, if it has one."""
+    for name, others in (("cpu.max", ""), ("cpu.cfs_quota_us", "cpu.cfs_period_us")):
+        try:
+            text = (folder / name).read_text() + ((folder / others).read_text() if others else "")
+            quota, period = map(int, text.split())
+        except (OSError, ValueError):  # no such group, or `max`
+            continue
+        if quota > 0 and period > 0:  # -1 is no limit
+            yield quota / period
