@@ -87,7 +87,7 @@ def state_of_the_process() -> dict[str, object]:
         "gradients": torch.is_grad_enabled(),
         "random state": torch.get_rng_state().tolist(),
         "deterministic": torch.are_deterministic_algorithms_enabled(),
-        "collector": gc.isenabled(),
+        "collector": (gc.isenabled(), gc.get_threshold()),
         "handlers": [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)],
         "wake-up": signal.set_wakeup_fd(-1),
         "timeout": socket.getdefaulttimeout(),

@@ -12,6 +12,12 @@ _CHUNK = 1 << 20
 _NONBLOCK = os.O_NONBLOCK if sys.platform == "linux" else 0
 
 
+def expand_home(path: str | Path) -> str:
+    """Return a path with the home folder in place of a leading `~`; others as they are."""
+    # A Path would drop a final slash, and raises for unknown users.
+    return os.path.expanduser(path)  # noqa: PTH111
+
+
 def read_input(name: str | Path, most: int) -> tuple[bytes, os.stat_result | None]:
     """Return the first `most` bytes of a file, or of standard input for `-`, and its status.
 

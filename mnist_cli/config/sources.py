@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_type_hints
 
 from mnist_cli.config.options import Option, names_in, options_of
 from mnist_cli.config.quoting import MAX_QUOTED, escape_controls, printable, quote
-from mnist_cli.config.reading import read_input
+from mnist_cli.config.reading import expand_home, read_input
 from mnist_cli.config.suggestions import suggestion
 from mnist_cli.config.train import TrainConfig
 from mnist_cli.errors import UsageError
@@ -188,8 +188,9 @@ def raise_if_any(problems: list[str], *, more: int = 0) -> None:
 def _shortened(message: str) -> str:
     """Return a message of tomllib, shortened in its middle: at its end is the line number."""
     text = repr(message)[1:-1]  # without control characters
-    half = MAX_QUOTED
-    return text if len(text) <= 2 * half else f"{text[:half]}…{text[-half:]}"
+    if len(text) <= 2 * MAX_QUOTED:
+        return text
+    return f"{text[:MAX_QUOTED]}…{text[-MAX_QUOTED:]}"
 
 
 def _names(config_types: Iterable[type]) -> list[str]:
@@ -198,7 +199,7 @@ def _names(config_types: Iterable[type]) -> list[str]:
 
 def config_path(named: str, presets: Path = PRESETS) -> Path:
     """Return the file that `--config` names, or that of the preset of this name."""
-    path = Path(os.path.expanduser(named))  # noqa: PTH111 (a Path would raise for unknown users)
+    path = Path(expand_home(named))
     if path.suffix == ".toml" or path.parent != Path() or path.is_file():
         return path
     return presets / f"{named}.toml"
@@ -218,8 +219,8 @@ def _convert(value: object, hint: Any, option: Option, *, typed: bool) -> object
     converted = (
         _parse(value, kind) if isinstance(value, str) and not typed else _accept(value, kind)
     )
-    if option.is_path and str(converted).startswith("~"):
-        converted = os.path.expanduser(str(converted))  # noqa: PTH111 (a Path would drop a final /)
+    if option.is_path:
+        converted = expand_home(str(converted))
     for name in names_in(str(converted)) if option.listed else [converted]:
         if option.choices and name not in option.choices:
             hint_text = suggestion(str(name), option.choices)

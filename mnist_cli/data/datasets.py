@@ -7,7 +7,6 @@ Cortes and Burges.
 """
 
 import math
-import os
 import struct
 import zlib
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from pathlib import Path
 import torch
 
 from mnist_cli.config.quoting import quote
+from mnist_cli.config.reading import expand_home
 from mnist_cli.data.catalogue import CATALOGUE, CLASSES, IMAGE_SHAPE, DatasetFiles
 from mnist_cli.data.download import download, unpack, verify
 from mnist_cli.errors import DataError, UsageError
@@ -189,7 +189,7 @@ def _ensure(name: str, files: tuple[str, ...], data_dir: str | Path) -> Path:
     """Put the files that are missing in their folder, and return it."""
     if not isinstance(data_dir, str | Path) or not str(data_dir):
         raise UsageError(f"--data-dir {quote(data_dir)}: name a folder")
-    root = Path(os.path.expanduser(data_dir))  # noqa: PTH111 (a Path would raise for unknown users)
+    root = Path(expand_home(data_dir))
     source = CATALOGUE[name]
     folder = source.raw(root)
     found = {file: _find(folder, file) for file in files}

@@ -8,7 +8,6 @@ training was resumed) and `versions` (of the programs and the device).
 
 import io
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from itertools import chain
@@ -22,7 +21,7 @@ from mnist_cli import __version__
 from mnist_cli.config import sources
 from mnist_cli.config.options import DEFAULT_BATCH_SIZE
 from mnist_cli.config.quoting import printable, quote
-from mnist_cli.config.reading import read_input
+from mnist_cli.config.reading import expand_home, read_input
 from mnist_cli.config.registry import NETWORKS
 from mnist_cli.config.train import ResolvedConfig, TrainConfig
 from mnist_cli.errors import CheckpointError, UsageError
@@ -201,7 +200,7 @@ def _read(path: str | Path, name: str) -> tuple[bytes, FileVersion | None]:
     try:
         if not str(path):
             raise FileNotFoundError(0, "its name is empty")
-        path = os.path.expanduser(path)  # noqa: PTH111 (a Path would raise for unknown users)
+        path = expand_home(path)
         data, status = read_input(path, _MAX_BYTES + 1)
     except IsADirectoryError as error:
         raise CheckpointError(f"{name} is a folder; name a checkpoint in it") from error

@@ -13,7 +13,7 @@ from mnist_cli.config.quoting import printable
 from mnist_cli.errors import OutputError
 from mnist_cli.events import FAILURES, End, Event, Start, to_dict
 from mnist_cli.output.messages import format_event
-from mnist_cli.runtime.files import is_locked_elsewhere, write_standard_output
+from mnist_cli.runtime.files import try_lock, write_all, write_standard_output
 
 _log = logging.getLogger(__name__)
 _BLOCK = 1 << 16  # bytes; a line is shorter
@@ -136,8 +136,6 @@ class LogFile(Recorder):
         path = Path(name)
         if not name or name.endswith("/"):
             raise OutputError(f"--log-file '{name}' is not the name of a file")
-        if os.path.isdir(name):  # noqa: PTH112 (a Path would raise for a name too long)
-            raise OutputError(f"--log-file {name} is a folder; name a file in it")
         if no_clobber and not appending and _size_of(path):
             raise OutputError(
                 f"{name} exists, and --no-clobber keeps it; choose another --log-file"
@@ -147,12 +145,14 @@ class LogFile(Recorder):
         self._began = False
         try:
             self._handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+        except IsADirectoryError:
+            raise OutputError(f"--log-file {name} is a folder; name a file in it") from None
         except OSError as error:
             raise OutputError(
                 f"cannot write {name}: {error.strerror or error}; choose another --log-file"
             ) from error
         self._is_regular = stat.S_ISREG(os.fstat(self._handle).st_mode)
-        if self._is_regular and is_locked_elsewhere(self._handle):
+        if self._is_regular and not try_lock(self._handle):
             os.close(self._handle)
             raise OutputError(
                 f"{printable(name)} is being written by another program; choose another --log-file"
@@ -166,10 +166,8 @@ class LogFile(Recorder):
                 os.ftruncate(self._handle, _whole_lines(self._path) if self._appending else 0)
                 self._end_last_line()
         before = os.fstat(self._handle).st_size
-        rest = memoryview(json_line(event).encode())
         try:
-            while rest:
-                rest = rest[os.write(self._handle, rest) :]
+            write_all(self._handle, json_line(event).encode())
         except OSError:
             if self._is_regular:
                 with contextlib.suppress(OSError):

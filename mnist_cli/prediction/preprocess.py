@@ -47,7 +47,7 @@ def to_mnist_image(image: Pixels, *, reads_digits: bool = True) -> Pixels:
     digit = find_digit(_enlarge(image))
     if digit is None:
         return np.zeros((SIDE, SIDE), dtype=np.uint8)
-    ink = ((digit.contrast - _MIN_INK) / (1 - _MIN_INK)).clip(0, 1)
+    ink = ((digit.contrast.full - _MIN_INK) / (1 - _MIN_INK)).clip(0, 1)
     return _center(_fit_to_box(_widen_strokes(_cut_out(ink, digit.mask))))
 
 

@@ -40,21 +40,13 @@ _Box = tuple[slice, slice]  # rows and columns
 
 @dataclass(frozen=True)
 class Segmentation:
-    """A digit: the contrast `float32 [height, width]` and the mask of its pixels.
+    """A digit: a map of the contrast, and the mask of its pixels at the coarse size.
 
-    The mask may be coarser than the contrast. `clarity`, from 0 to about 1, is high if the digit
+    `clarity`, from 0 to about 1, is high if the digit
     has sharp edges and differs clearly from the background. `sheet` is where it is a sheet of
     paper rather than a digit, in pixels of the mask.
     """
 
-    contrast: Floats
-    mask: Mask
-    clarity: float
-    sheet: _Box | None
-
-
-@dataclass(frozen=True)
-class _Candidate:
     contrast: ContrastMap
     mask: Mask
     clarity: float
@@ -66,7 +58,7 @@ def find_digit(image: NDArray[np.uint8]) -> Segmentation | None:
 
     If a sheet of paper lies on something else, the digit is searched for on the sheet.
     """
-    best: _Candidate | None = None
+    best: Segmentation | None = None
     for difference in background_differences(image):
         for candidate in _candidates(difference):
             if best is None or candidate.clarity > best.clarity:
@@ -83,7 +75,7 @@ def find_digit(image: NDArray[np.uint8]) -> Segmentation | None:
         sheet = image[inside]
         if min(sheet.shape[:2]) >= _MIN_SIDE and (found := find_digit(sheet)):
             return found
-    return Segmentation(best.contrast.full, best.mask, best.clarity, best.sheet)
+    return best
 
 
 def _shrink_slice(part: slice, scale: float) -> slice:
@@ -93,7 +85,7 @@ def _shrink_slice(part: slice, scale: float) -> slice:
     return slice(start + margin, stop - margin)
 
 
-def _candidates(difference: Difference) -> Iterator[_Candidate]:
+def _candidates(difference: Difference) -> Iterator[Segmentation]:
     """Yield the digits that stand out from one background."""
     for contrast in difference.contrast_maps():
         components = Components(contrast.coarse > _INK)
@@ -110,7 +102,7 @@ def _candidates(difference: Difference) -> Iterator[_Candidate]:
 
 def _candidate(
     contrast: ContrastMap, components: "Components", within: Mask | None
-) -> Iterator[_Candidate]:
+) -> Iterator[Segmentation]:
     """Yield the digit among components, if there is one."""
     chosen = components.digit()
     if not chosen.any():
@@ -120,7 +112,7 @@ def _candidate(
     edge = _edge_contrast(ink, mask)
     if edge >= _MIN_EDGE:
         clarity = edge * _separation(ink if within is None else ink[within])
-        yield _Candidate(contrast, _with_faint_strokes(mask, ink), clarity, sheet_box(mask))
+        yield Segmentation(contrast, _with_faint_strokes(mask, ink), clarity, sheet_box(mask))
 
 
 def _with_faint_strokes(mask: Mask, ink: Floats) -> Mask:

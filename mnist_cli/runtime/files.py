@@ -193,9 +193,7 @@ class OutputLock:
         try:
             if mode is not None:
                 os.chmod(self._temp, mode)  # noqa: PTH101
-            rest = memoryview(data)
-            while rest:
-                rest = rest[os.write(handle, rest) :]
+            write_all(handle, data)
             if sync:
                 os.fsync(handle)
         finally:
@@ -275,11 +273,18 @@ def check_distinct(outputs: Mapping[str, str | None], others: Mapping[str, str |
         for other, name in others.items():
             if not path or not name or "-" in (path, name):
                 continue
-            is_device = os.path.exists(name) and not os.path.isfile(name)  # noqa: PTH110, PTH113
-            if os.path.realpath(path) == os.path.realpath(name) and not is_device:
+            if os.path.realpath(path) == os.path.realpath(name) and not _is_shared(path):
                 raise UsageError(
                     f"{option} {printable(path)} is what {other} names; choose another"
                 )
+
+
+def _is_shared(path: str) -> bool:
+    """Return True if a path is a device or a pipe, or out of reach, as opening it will say."""
+    try:
+        return is_special(Path(path))
+    except OSError:
+        return True
 
 
 def write_standard_output(data: str | bytes) -> None:
@@ -297,7 +302,7 @@ def write_standard_output(data: str | bytes) -> None:
         handle = _descriptor(sys.stdout)
         if handle is not None:
             encoding, errors = sys.stdout.encoding, sys.stdout.errors or "strict"
-            _write_all(handle, data.encode(encoding, errors) if isinstance(data, str) else data)
+            write_all(handle, data.encode(encoding, errors) if isinstance(data, str) else data)
         elif isinstance(data, str):
             sys.stdout.write(data)
         else:
@@ -335,7 +340,7 @@ def takes_text(handle: int | TextIO, seconds: float = 0.0) -> bool:
         return True
 
 
-def _write_all(handle: int, data: bytes | bytearray) -> None:
+def write_all(handle: int, data: bytes | bytearray) -> None:
     """Write all of the data, however little the system takes at a time, and though it may wait.
 
     Python's own streams write a part and say so in their result where they are unbuffered
@@ -363,13 +368,13 @@ def _remove_if_unlocked(path: Path) -> None:
             os.close(handle)
 
 
-def is_locked_elsewhere(handle: int) -> bool:
-    """Lock an open file exclusively until it is closed; return True if another program has it."""
+def try_lock(handle: int) -> bool:
+    """Lock an open file exclusively until it is closed; return False if another program has it."""
     try:
         _lock_open_file(handle, None)
     except BlockingIOError:
-        return True
-    return False
+        return False
+    return True
 
 
 def _lock_open_file(handle: int, waiting_for: Path | None) -> bool:
@@ -420,7 +425,7 @@ def _write_special(path: Path, data: bytes | bytearray, *, wait: bool) -> None:
     """
     handle = _open_special(path, wait=wait)
     try:
-        _write_all(handle, data)
+        write_all(handle, data)
     finally:
         os.close(handle)
 

@@ -87,7 +87,7 @@ def test_no_value_in_a_record_breaks_a_comparison(asked: CompareConfig) -> None:
     results = Results()
     list(compare.compare(config, results))
     folder, draw = Path(asked.output), Random(0)
-    (planned,) = (plan_run(config, 100, 0, 0.02, samples=300),)
+    planned = plan_run(config, 100, 0, 0.02, samples=300)
     path = folder / f"{planned.name}.jsonl"
     sound = path.read_text()
     lines = [json.loads(line) for line in sound.splitlines()]
