@@ -37,7 +37,7 @@ def grain(random: np.random.Generator, side: int, _number: int) -> Image.Image:
     for scale in (1.0, 3.0, 9.0, 27.0):
         blur = (scale * random.uniform(0.3, 1), scale * random.uniform(0.3, 6))
         layer = ndimage.gaussian_filter(random.normal(size=(side, side)), blur)
-        values += layer / max(float(layer.std()), 1e-9) * random.uniform(2, 12)
+        values += (layer - layer.mean()) / max(float(layer.std()), 1e-9) * random.uniform(2, 12)
     return _image(np.repeat(values[:, :, None], 3, 2))
 
 

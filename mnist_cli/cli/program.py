@@ -67,10 +67,10 @@ def _close(stream: TextIO, *, patience: float) -> None:
     """
     with contextlib.suppress(OSError):
         if takes_text(stream, patience):
-            return stream.flush()
+            stream.flush()
+            return
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-    return None
 
 
 def _open_closed_streams() -> None:

@@ -105,7 +105,6 @@ def evaluate_checkpoint(path: str, config: EvalConfig) -> CheckpointEvaluation:
 
     """
     started = time.perf_counter()
-    check_torch_modes(gradients=False)
     device = pick_device(config.device)
     checkpoint = load_checkpoint(path)
     dataset = config.dataset or checkpoint.config.dataset

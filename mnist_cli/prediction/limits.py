@@ -16,7 +16,8 @@ _MAX_PIXELS = 89_000_000  # Pillow itself refuses more
 _MAX_READS = 1 << 20  # of a file; ordinary ones need a thousandth of that
 # The maximum memory for decoding a pixel, measured on the worst kind of file: RGBA in PNG, BMP and
 # PPM; CMYK in several scans in JPEG, whose coefficients are all kept; lossless WebP, whose decoder
-# keeps two canvases; 16-bit RGBA in one strip in TIFF; 8 bytes in HEIF, to which 10 bits would add.
+# keeps two canvases; 16-bit RGBA in one strip in TIFF; 7.6 bytes in HEIF with 8 bits a
+# colour, more with 10.
 _PIXEL_BYTES = {
     "PNG": 4,
     "BMP": 4,

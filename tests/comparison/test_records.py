@@ -110,6 +110,7 @@ def test_no_value_in_a_record_breaks_a_comparison(asked: CompareConfig) -> None:
             assert compare_table.table(again)
             assert page.render(again)
             assert all(0 <= end.test_accuracy <= 1 for end in again.ends if end.test_accuracy)
+    # Hardly a field takes more than 4 of the 14 wrong values: an infinity, -1, 0 or 7.5, say.
     assert refused > 0.7 * min(count(150, 5000), len(places))
     path.write_text(sound)
     assert RunFolder(str(folder)).finished(planned) is not None
