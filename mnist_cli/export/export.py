@@ -20,7 +20,18 @@ from mnist_cli.models.checkpoint import Checkpoint, load_checkpoint
 from mnist_cli.models.networks import count_parameters, little_endian, weights_sha256
 from mnist_cli.runtime.files import OutputLock, is_standard_output_closed, write_standard_output
 
-_SAFETENSORS_TYPES = {torch.float32: "F32", torch.float64: "F64", torch.int64: "I64"}
+_SAFETENSORS_TYPES = {
+    torch.bool: "BOOL",
+    torch.uint8: "U8",
+    torch.int8: "I8",
+    torch.int16: "I16",
+    torch.int32: "I32",
+    torch.int64: "I64",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.float32: "F32",
+    torch.float64: "F64",
+}
 
 
 def export_checkpoint(checkpoint: str, output: str, config: ExportConfig) -> Exported:
@@ -29,7 +40,8 @@ def export_checkpoint(checkpoint: str, output: str, config: ExportConfig) -> Exp
     Raises:
         CheckpointError: see `load_checkpoint`; or the weights are too large to compute with.
         OutputError: the file cannot be written, or exists and `no_clobber` keeps it.
-        UsageError: see `resolve_format`; or the output is the checkpoint, or a terminal.
+        UsageError: see `resolve_format` and `layers_of`; or the output is the checkpoint, or a
+            terminal.
 
     """
     began = time.perf_counter()

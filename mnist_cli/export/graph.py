@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mnist_cli.errors import CheckpointError
+from mnist_cli.errors import CheckpointError, UsageError
 from mnist_cli.models import networks
 
 _IMAGES = 32
@@ -72,10 +72,19 @@ def layers_of(model: nn.Module) -> list[Layer]:
     """Return the layers of a network in order; they share its tensors.
 
     Raises:
-        TypeError: the exports do not support a layer.
+        UsageError: the network is not a sequence of layers, or the exports do not support one.
 
     """
-    return [layer for module in model.children() for layer in _layers(module)]
+    if not isinstance(model, nn.Sequential):
+        raise _unsupported(f"networks that are not a torch.nn.Sequential, such as this {model}")
+    return [layer for module in model for layer in _layers(module)]
+
+
+def _unsupported(what: str) -> UsageError:
+    return UsageError(
+        f"ONNX files and pages support no {' '.join(what.split())}; a .safetensors file holds the "
+        "weights of any network"
+    )
 
 
 def _layers(module: nn.Module) -> list[Layer]:  # noqa: PLR0911 (a case for each layer)
@@ -90,19 +99,21 @@ def _layers(module: nn.Module) -> list[Layer]:  # noqa: PLR0911 (a case for each
             return [Flatten()]
         case nn.Conv2d() if module.groups == 1 and set(module.dilation) == {1}:
             return [_convolution(module)]
-        case nn.MaxPool2d(padding=0, dilation=1, ceil_mode=False):
-            return [MaxPool(int(module.kernel_size), int(module.stride))]  # type: ignore[arg-type]
+        case nn.MaxPool2d(
+            kernel_size=int(side), stride=int(stride), padding=0, dilation=1, ceil_mode=False
+        ):
+            return [MaxPool(side, stride)]
         case nn.ReLU():
             return [Relu()]
         case nn.Linear():
             return [Dense(module.weight.detach(), _detached(module.bias))]
-    raise TypeError(f"the exports do not support the layer {module}")
+    raise _unsupported(f"layer {module}")
 
 
 def _convolution(module: nn.Conv2d) -> Convolution:
     down, right = module.stride
     if isinstance(module.padding, str) or module.padding_mode != "zeros":
-        raise TypeError(f"the exports do not support the padding of {module}")
+        raise _unsupported(f"padding like that of {module}")
     above, left = module.padding
     return Convolution(module.weight.detach(), _detached(module.bias), (down, right), (above, left))
 

@@ -2,8 +2,8 @@
 
 Every network takes images `[N, 28, 28]` or `[N, 1, 28, 28]`, values 0 to 255, `uint8` or floating,
 and returns logits `[N, 10]`. Its first layer normalises, so training, evaluation and prediction use
-the same input. None has batch normalisation or dropout, so the gradient over a batch is the sum of
-the gradients over its micro-batches.
+the same input. The gradient over a batch is the sum of the gradients over its micro-batches, which
+`check_additive` proves before a training.
 """
 
 import ctypes
@@ -22,6 +22,8 @@ from mnist_cli.runtime.seeding import stream_seed
 
 # Mean and standard deviation of the pixels of MNIST's 60,000 training images, scaled to 0 to 1.
 MEAN, STD = 0.1307, 0.3081
+
+_SAMPLES, _TOLERANCE = 5, 1e-3  # of the check of gradients; the tolerance is relative
 
 
 class Normalize(nn.Module):
@@ -197,6 +199,35 @@ def build_model(name: str, seed: int = 0) -> nn.Module:
         torch.manual_seed(stream_seed(seed, "weights"))
         model = builder()
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def check_additive(model: nn.Module, name: str) -> None:
+    """Raise UsageError unless the gradient of a batch is the sum of the gradients of its parts.
+
+    It is not with batch normalisation or dropout: then micro-batches and ranks change the result.
+    That is tried, in training mode, with a few random samples on the CPU.
+    """
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(256, (_SAMPLES, 28, 28), dtype=torch.uint8, generator=generator)
+    labels = torch.arange(_SAMPLES)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    weights = [parameter for parameter in model.parameters() if parameter.requires_grad]
+
+    def gradient(part: slice) -> Tensor:
+        loss = F.cross_entropy(model(images[part]), labels[part], reduction="sum")
+        return torch.cat([one.flatten() for one in torch.autograd.grad(loss, weights)])
+
+    with torch.random.fork_rng(devices=[]):
+        whole = gradient(slice(None))
+        parts = gradient(slice(2)) + gradient(slice(2, None))
+    after = model.state_dict()
+    changed = [key for key, value in before.items() if not after[key].equal(value)]
+    if changed or not (whole - parts).norm() <= _TOLERANCE * whole.norm():
+        how = f"a forward pass changes its {changed[0]}" if changed else "it is not with this one"
+        raise UsageError(
+            f"model {name!r} cannot be trained: the gradient of a batch has to be the sum of the "
+            f"gradients of its samples, and {how}; leave out batch normalisation and dropout"
+        )
 
 
 def count_parameters(model: nn.Module) -> int:

@@ -6,7 +6,6 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import torch
-from torch import nn
 
 from mnist_cli.config import sources
 from mnist_cli.config.options import names_where, options_of
@@ -67,20 +66,6 @@ def _shorten(value: object) -> object:
     """Return a value; a long text is cut."""
     is_long = isinstance(value, str) and len(value) > _MAX_LENGTH
     return f"{str(value)[:_MAX_LENGTH]}…" if is_long else value
-
-
-def check_supports_ranks(model: nn.Module, ranks: int) -> None:
-    """Raise UsageError if the result of a network would depend on the number of ranks.
-
-    Batch normalisation takes means over the samples that are computed together, so each rank would
-    have means of its own, over fewer samples. None of the networks has it.
-    """
-    norms = (nn.modules.batchnorm._BatchNorm,)
-    if ranks > 1 and any(isinstance(layer, norms) for layer in model.modules()):
-        raise UsageError(
-            f"this network has batch normalisation, and would be another one with {ranks} ranks; "
-            "train it with one process, or give it another normalisation"
-        )
 
 
 def check_same_options(

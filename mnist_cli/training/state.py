@@ -10,7 +10,7 @@ from mnist_cli.config.train import ResolvedConfig
 from mnist_cli.data.batches import EpochShape
 from mnist_cli.errors import CheckpointError, DivergedError
 from mnist_cli.models.checkpoint import Checkpoint, Position
-from mnist_cli.models.networks import build_model
+from mnist_cli.models.networks import build_model, check_additive
 from mnist_cli.training.loop import RunningSums
 from mnist_cli.training.optim import build_optimizer
 
@@ -21,10 +21,16 @@ class TrainingState:
     """Network, optimizer, the number of updates made, and the running sums of the current epoch.
 
     `probed_update` is the update after which the probes were run last.
+
+    Raises:
+        UsageError: see `check_additive`.
+
     """
 
     def __init__(self, config: ResolvedConfig, device: torch.device) -> None:
-        self.model = build_model(config.model, config.seed).to(device)
+        model = build_model(config.model, config.seed)
+        check_additive(model, config.model)
+        self.model = model.to(device)
         self.optimizer = build_optimizer(self.model, config)
         self.update = 0
         self.sums = RunningSums()

@@ -39,7 +39,6 @@ from mnist_cli.training.checkpointing import Saver, lock_output
 from mnist_cli.training.compatibility import (
     changed_options,
     check_same_options,
-    check_supports_ranks,
     check_unchanged,
     differences,
 )
@@ -117,7 +116,6 @@ def _prepare(
     saver = Saver(lock, config, resume, signals, writing=group.is_main)
     samples, val, test = (split.to(device) for split in (samples, val, dataset.test))
     state = TrainingState(config, device)
-    check_supports_ranks(state.model, group.size)
     trainer = Trainer(config, state, samples, pool=pool, clock=clock, group=group)
     versions = versions_on(device, group.size)
     resumed = None if resume is None else _restore(trainer, resume, versions)

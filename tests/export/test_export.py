@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from mnist_cli.config.programs import ExportConfig
 from mnist_cli.config.registry import NETWORKS
 from mnist_cli.config.train import TrainConfig
 from mnist_cli.data.datasets import Dataset
-from mnist_cli.errors import CheckpointError
+from mnist_cli.errors import CheckpointError, UsageError
+from mnist_cli.export import export
 from mnist_cli.export.export import export_checkpoint
 from mnist_cli.export.graph import layers_of
 from mnist_cli.models.checkpoint import Checkpoint, Position, load_checkpoint
@@ -35,7 +37,7 @@ def checkpoint_of(name: str, folder: Path) -> Path:
         torch.manual_seed(2)
         for parameter in model.parameters():
             if parameter.dim() == 1 or name == "linear":
-                torch.nn.init.normal_(parameter, std=0.1)
+                nn.init.normal_(parameter, std=0.1)
     path = folder / f"{name}.pt"
     config = TrainConfig(model=name).resolve(60_000)
     save_checkpoint(Checkpoint(config, model.state_dict(), {}, Position(0), [], {}), str(path))
@@ -99,6 +101,16 @@ def test_the_safetensors_library_reads_the_same_weights(
     assert about["weights_sha256"] == event["weights_sha256"]
     header = int.from_bytes((tmp_path / "model.safetensors").read_bytes()[:8], "little")
     assert header % 8 == 0  # the tensors are aligned
+
+
+@pytest.mark.parametrize("dtype", export._SAFETENSORS_TYPES, ids=str)
+def test_the_safetensors_library_reads_every_type(dtype: torch.dtype) -> None:
+    from safetensors.torch import load
+
+    tensors = {"a": torch.tensor([[0, 1], [1, 0]], dtype=dtype)}
+    found = load(export.encode_safetensors(tensors, {}))["a"]
+    assert found.dtype == dtype
+    assert torch.equal(found, tensors["a"])
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
@@ -276,14 +288,24 @@ def test_a_page_cannot_run_what_is_not_its_own(tmp_path: Path) -> None:
     assert "unsafe-" not in page
 
 
-def test_an_unsupported_layer_is_refused() -> None:
-    for module in (
-        torch.nn.GELU(),
-        torch.nn.Conv2d(2, 2, 1, groups=2),
-        torch.nn.MaxPool2d(2, padding=1),
-    ):
-        with pytest.raises(TypeError, match="do not support"):
-            layers_of(torch.nn.Sequential(module))
+@pytest.mark.parametrize(
+    "model",
+    [
+        nn.Sequential(nn.GELU()),
+        nn.Sequential(nn.Conv2d(2, 2, 1, groups=2)),
+        nn.Sequential(nn.Conv2d(2, 2, 3, padding="same")),
+        nn.Sequential(nn.Conv2d(2, 2, 3, padding=1, padding_mode="reflect")),
+        nn.Sequential(nn.MaxPool2d(2, padding=1)),
+        nn.Sequential(nn.MaxPool2d((2, 1))),
+        nn.Sequential(nn.Sequential(nn.ReLU())),
+        nn.ModuleList([nn.ReLU()]),
+    ],
+    ids=str,
+)
+def test_an_unsupported_network_is_a_usage_error_of_one_line(model: nn.Module) -> None:
+    with pytest.raises(UsageError, match="support no .*; a .safetensors file") as caught:
+        layers_of(model)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["x.onnx", "x.html", "x.safetensors"])

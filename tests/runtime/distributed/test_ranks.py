@@ -4,15 +4,11 @@ from itertools import pairwise
 
 import pytest
 import torch
-from torch import nn
 
-from mnist_cli.config.registry import NETWORKS
 from mnist_cli.errors import UsageError
-from mnist_cli.models.networks import build_model
 from mnist_cli.runtime.distributed.group import AGREED_ENTRIES, ProcessGroup
 from mnist_cli.runtime.distributed.ranks import RankInfo, threads_per_rank
 from mnist_cli.runtime.distributed.torch_group import join
-from mnist_cli.training.compatibility import check_supports_ranks
 from mnist_cli.training.loop import GradientAllReduce, RunningSums
 
 WHERE = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
@@ -85,21 +81,6 @@ def test_shards_cover_everything_once_and_differ_by_one_at_most(count: int, size
     sizes = [shard.stop - shard.start for shard in shards]
     assert max(sizes) - min(sizes) <= 1
     assert sizes.count(0) == max(0, size - count)
-
-
-@pytest.mark.parametrize(
-    "norm", [nn.BatchNorm1d(3), nn.BatchNorm2d(3), nn.BatchNorm3d(3), nn.SyncBatchNorm(3)]
-)
-def test_batch_normalisation_is_refused_with_several_ranks(norm: nn.Module) -> None:
-    model = nn.Sequential(nn.Flatten(), nn.Sequential(norm))
-    check_supports_ranks(model, 1)
-    with pytest.raises(UsageError, match="batch normalisation.* with 2 ranks"):
-        check_supports_ranks(model, 2)
-
-
-@pytest.mark.parametrize("name", NETWORKS)
-def test_every_network_can_be_trained_by_several_ranks(name: str) -> None:
-    check_supports_ranks(build_model(name), 2)
 
 
 def test_the_all_reduce_of_one_process_returns_its_arguments() -> None:
