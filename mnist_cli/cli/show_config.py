@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from mnist_cli.config.options import Option, options_of
 from mnist_cli.config.programs import Display
-from mnist_cli.config.quoting import escape_controls
-from mnist_cli.config.sources import Source, deciding_sources
+from mnist_cli.config.quoting import escape_controls, quote
+from mnist_cli.config.sources import Source, deciding_sources, flag
 from mnist_cli.config.train import ResolvedConfig, TrainConfig
 from mnist_cli.data.catalogue import TRAINING_SAMPLES
+from mnist_cli.errors import UsageError
 from mnist_cli.runtime.files import write_standard_output
 
 if TYPE_CHECKING:
@@ -120,15 +121,21 @@ def as_json(settings: list[Setting]) -> str:
 def _assignment(setting: Setting) -> str:
     if setting.value is None:
         return f"# {setting.name} = …"
-    return f"{setting.name} = {_toml(setting.value)}"
+    assignment = f"{setting.name} = {_toml(setting.value)}"
+    if not assignment.isascii() and any("\ud800" <= char <= "\udfff" for char in assignment):
+        raise UsageError(
+            f"{flag(setting.name)} {quote(setting.value)} is not in UTF-8, so that a TOML file cannot "
+            "have it; choose another name, or leave --show-config out"
+        )
+    return assignment
 
 
 def _comment(setting: Setting) -> str:
     """Return the comment on a setting, without line breaks that the name of a file may have."""
     text = f"{setting.origin}: {setting.if_absent}" if setting.if_absent else setting.origin
-    return escape_controls(text)
+    return escape_controls(text).encode(errors="backslashreplace").decode()
 
 
 def _toml(value: object) -> str:
-    """Return a value in TOML's notation, which is that of JSON but for escaped surrogates."""
+    """Return a value in TOML's notation, which is that of JSON but for what is escaped."""
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

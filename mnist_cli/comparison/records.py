@@ -11,6 +11,7 @@ import errno
 import json
 import logging
 import math
+import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -35,7 +36,7 @@ from mnist_cli.training.state import TrainingState, versions_on
 
 _log = logging.getLogger(__name__)
 _NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP}  # of file systems that cannot lock
-_MAX_BYTES = 1 << 30
+_MAX_BYTES = 1 << 22  # of a record; one of a long run has a few hundred lines
 _MAX_STRING = 1000  # characters
 _NOT_FINITE = ("inf", "-inf", "nan")  # written as strings, since JSON has no such numbers
 # The ranges of numbers, both ends included. Other integers count something, from 0 on; the squares
@@ -197,10 +198,10 @@ class RunFolder:
     def _read(self, path: Path) -> list[Event] | None:
         """Return the events in a file, or `None` if it is missing or damaged."""
         try:
-            with path.open("rb") as file:
-                data = file.read(_MAX_BYTES + 1)
-            if len(data) > _MAX_BYTES:
-                raise ValueError("it is too large")
+            status = path.stat()
+            if not (stat.S_ISREG(status.st_mode) and status.st_size <= _MAX_BYTES):
+                raise ValueError("it is not a file, or too large")
+            data = path.read_bytes()
             lines = data.decode().splitlines()
             return [event_from_json(json.loads(line)) for line in lines]
         except FileNotFoundError:

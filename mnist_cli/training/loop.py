@@ -11,7 +11,6 @@ from torch.nn import functional as F
 
 from mnist_cli.data.batches import Batch, EpochShape
 from mnist_cli.data.catalogue import CLASSES
-from mnist_cli.errors import DivergedError
 from mnist_cli.events import Progress, Step
 from mnist_cli.runtime.device import ThreadPool
 from mnist_cli.runtime.distributed.group import AGREED_ENTRIES, ProcessGroup
@@ -103,9 +102,9 @@ def fit(
         gradient, sums = gradient_all_reduce.all_reduce(gradient, sums, size)
         loss = sums.loss_sum / size
         if not math.isfinite(loss):
-            raise _diverged(f"the loss of update {number + 1} is {loss}", lr)
+            raise optimizer.diverged(f"the loss of update {number + 1} is {loss}", lr)
         if not is_finite(gradient):
-            raise _diverged(f"the gradient of update {number + 1} is not finite", lr)
+            raise optimizer.diverged(f"the gradient of update {number + 1} is not finite", lr)
         optimizer.step(gradient, lr)
         epoch_sums.add(sums)
         yield Step(
@@ -225,12 +224,6 @@ def is_finite(gradient: Gradient) -> bool:
     found = gradient[0].new_zeros((), dtype=torch.float32)
     torch._amp_foreach_non_finite_check_and_unscale_(gradient, found, torch.ones_like(found))
     return not bool(found)
-
-
-def _diverged(what: str, lr: float) -> DivergedError:
-    return DivergedError(
-        f"training diverged: {what} at a learning rate of {lr:g}; use a smaller --lr"
-    )
 
 
 def _progress(

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from mnist_cli.config.options import SCHEDULES
 from mnist_cli.config.registry import OPTIMIZERS
 from mnist_cli.config.train import ResolvedConfig
-from mnist_cli.errors import UsageError
+from mnist_cli.errors import DivergedError, UsageError
 
 WARM_UP = 0.15  # share of the updates in which one-cycle rises to its peak
 BETA2 = 0.98  # shorter than torch's 0.999: a training here has few updates
@@ -60,6 +60,17 @@ class Optimizer(ABC):
     def state_dict(self) -> dict[str, Any]:
         """Return the slots."""
         return dict(self._slots)
+
+    def diverged(self, what: str, lr: float | None) -> DivergedError:
+        """Return the error of a training that diverged; `lr` is the rate of its last update."""
+        # Decay multiplies the weights by 1 - lr * weight_decay: below -1, they grow by themselves.
+        decay = self._weight_decay
+        grows = lr is not None and lr < decay and lr * decay > 2
+        at = "" if lr is None else f" at a learning rate of {lr:g}"
+        if grows:
+            at += f" and a weight decay of {decay:g}"
+        option = "--weight-decay" if grows else "--lr"
+        return DivergedError(f"training diverged: {what}{at}; use a smaller {option}")
 
     def is_finite(self) -> bool:
         """Return True if every value of the slots is finite."""

@@ -8,7 +8,7 @@ import torch
 from mnist_cli import __version__
 from mnist_cli.config.train import ResolvedConfig
 from mnist_cli.data.batches import EpochShape
-from mnist_cli.errors import CheckpointError, DivergedError
+from mnist_cli.errors import CheckpointError
 from mnist_cli.models.checkpoint import Checkpoint, Position
 from mnist_cli.models.networks import build_model, check_additive
 from mnist_cli.training.loop import RunningSums
@@ -73,11 +73,8 @@ class TrainingState:
         if not culprit and not self.optimizer.is_finite():
             culprit = "a value of the optimizer's"
         if culprit:
-            at = "" if lr is None else f" at a learning rate of {lr:g}"
-            raise DivergedError(
-                f"training diverged: {culprit} is not finite after update {self.update}{at}; "
-                "use a smaller --lr"
-            )
+            what = f"{culprit} is not finite after update {self.update}"
+            raise self.optimizer.diverged(what, lr)
 
     def remember(self, entry: dict[str, Any]) -> None:
         """Add an entry to the history, and thin it out where it has grown long.

@@ -190,10 +190,8 @@ class Trainer:
         """
         score = evaluate(self.state.model, split, pool=self._pool, group=self.group)
         if not math.isfinite(score.loss):
-            raise DivergedError(
-                f"training diverged: the {name} loss after update {self.state.update} is "
-                f"{score.loss} at a learning rate of {self.last_lr:g}; use a smaller --lr"
-            )
+            what = f"the {name} loss after update {self.state.update} is {score.loss}"
+            raise self.state.optimizer.diverged(what, self.last_lr)
         return score
 
     def check_finite(self) -> None:

@@ -1,6 +1,7 @@
 """`--show-config` prints the options that would be used, and `--config` takes them again."""
 
 import json
+import os
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -156,3 +157,16 @@ def test_the_name_of_a_file_cannot_end_its_comment(tmp_path: Path) -> None:
     asked = build_config(TrainConfig, [layer])
     text = as_toml(settings_of(asked, asked, [layer], {}), "title")
     assert tomllib.loads(text)["epochs"] == TrainConfig().epochs
+
+
+def test_a_path_that_toml_cannot_hold_is_refused(call: Caller) -> None:
+    name = os.fsdecode(b"\xff.toml")
+    (call.folder / name).write_text("epochs = 2\n")
+    done = call("mnist-train", "--show-config", "--config", name)
+    assert done.code == 0
+    assert tomllib.loads(done.out.encode("utf-8", "strict").decode())["epochs"] == 2
+    done = call("mnist-train", "--show-config", "--data-dir", os.fsdecode(b"\xff"))
+    assert (done.code, done.out) == (2, "")
+    assert r"--data-dir '\udcff' is not in UTF-8" in done.err
+    done = call("mnist-train", "--show-config", "--json", "--data-dir", os.fsdecode(b"\xff"))
+    assert json.loads(done.out)["options"]["data_dir"] == os.fsdecode(b"\xff")

@@ -3,6 +3,7 @@
 import errno
 import json
 import math
+import os
 import re
 from collections.abc import Callable
 from contextlib import suppress
@@ -74,6 +75,23 @@ def test_a_damaged_record_is_made_again(asked: CompareConfig) -> None:
     assert [e for e in timeless(again) if e["event"] in kept] == [
         e for e in first if e["event"] in kept
     ]
+
+
+def test_what_is_not_a_record_is_not_read(
+    asked: CompareConfig, caplog: pytest.LogCaptureFixture
+) -> None:
+    list(compare.compare(resolve(replace(asked, seeds=1))))
+    config = resolve(replace(asked, seeds=1))
+    planned = plan_run(config, 100, 0, 0.02, samples=300)
+    path = Path(asked.output) / f"{planned.name}.jsonl"
+    record = path.read_text()
+    assert len(record) < 20_000
+    path.write_text(record + " " * (1 << 22))
+    assert RunFolder(asked.output).finished(planned) is None
+    path.unlink()
+    os.mkfifo(path)
+    assert RunFolder(asked.output).finished(planned) is None  # it does not wait for a writer
+    assert caplog.text.count("it is not a file, or too large") == 2
 
 
 WRONG = (None, True, "x", "inf", "nan", [], {}, -1, 0, -1e300, 1e300, 7.5, 10**400, float("nan"))

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from mnist_cli.config.registry import OPTIMIZERS
 from mnist_cli.errors import DivergedError, OutputError, ThresholdNotMetError, UsageError
 from mnist_cli.events import End, Epoch, Progress, Start, Step
 from mnist_cli.models.checkpoint import load_checkpoint
@@ -95,6 +96,16 @@ def test_an_accuracy_that_is_never_reached_is_an_error_after_the_end(small: Conf
     assert isinstance(end, End)
     assert end.reason == "completed"
     assert end.checkpoint
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_a_divergence_names_the_option_that_causes_it(small: Configure, optimizer: str) -> None:
+    for options, remedy in (
+        ({"lr": 1e30}, "use a smaller --lr"),
+        ({"weight_decay": 1e30}, "a weight decay of 1e.30; use a smaller --weight-decay"),
+    ):
+        with pytest.raises(DivergedError, match=remedy):
+            end_of(small(model="mlp", optimizer=optimizer, **options))
 
 
 def test_divergence_keeps_the_last_good_checkpoint(small: Configure) -> None:
