@@ -124,8 +124,8 @@ def _assignment(setting: Setting) -> str:
     assignment = f"{setting.name} = {_toml(setting.value)}"
     if not assignment.isascii() and any("\ud800" <= char <= "\udfff" for char in assignment):
         raise UsageError(
-            f"{flag(setting.name)} {quote(setting.value)} is not in UTF-8, so that a TOML file cannot "
-            "have it; choose another name, or leave --show-config out"
+            f"{flag(setting.name)} {quote(setting.value)} is not in UTF-8, so that no TOML file "
+            "can have it; choose another name, or leave --show-config out"
         )
     return assignment
 
