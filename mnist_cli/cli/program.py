@@ -11,6 +11,7 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator
+from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING, TextIO
 
@@ -32,6 +33,11 @@ _REPORT_TIMEOUT = 3.0
 # Seconds for a reader of stderr: a program that a signal ended does not wait for it.
 _PATIENCE, _FOR_EVER = 0.5, 1e6
 _SIGNALLED = (ExitCode.INTERRUPTED, ExitCode.TERMINATED)
+# What stands for characters on a terminal that lacks them. Those of drawings are as wide.
+_ASCII = {
+    **dict(zip("░▒▓█▀▁▂▃▄▅▆▇", ".:#@^_.-=+*#", strict=True)),
+    **{"→": "->", "…": "...", "±": "+-", "·": "*", "├": "|", "└": "`", "─": "-", "│": "|"},
+}
 
 
 def run_program(app: typer.Typer, name: str) -> None:
@@ -78,18 +84,27 @@ def _open_closed_streams() -> None:
     sys.stdin = sys.stdin or open(os.devnull)  # noqa: PTH123, SIM115
     sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: PTH123, SIM115
     sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: PTH123, SIM115
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        codecs.register_error("mnist", _encode_error)
-        sys.stdout.reconfigure(errors="mnist")
+    codecs.register_error("mnist_cli.data", partial(_encode_error, keep_bytes=True))
+    codecs.register_error("mnist_cli.text", partial(_encode_error, keep_bytes=False))
+    for stream, errors in ((sys.stdout, "mnist_cli.data"), (sys.stderr, "mnist_cli.text")):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=errors)
 
 
-def _encode_error(error: UnicodeError) -> tuple[str | bytes, int]:
-    """Encode the undecodable bytes of a path as they were, and other characters as escapes."""
-    escaped = codecs.lookup_error("surrogateescape")
-    try:
-        return escaped(error)
-    except UnicodeError:
-        return codecs.lookup_error("backslashreplace")(error)
+def _encode_error(error: UnicodeError, *, keep_bytes: bool) -> tuple[bytes, int]:
+    """Return what stands for characters that a stream's encoding lacks: ASCII, or escapes.
+
+    If `keep_bytes`, the undecodable bytes of a path are written as they were.
+    """
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    replaced = [
+        char.encode(errors="surrogateescape")
+        if keep_bytes and "\udc80" <= char <= "\udcff"
+        else _ASCII.get(char, char).encode("ascii", "backslashreplace")
+        for char in error.object[error.start : error.end]
+    ]
+    return b"".join(replaced), error.end
 
 
 def raise_on_signals() -> None:

@@ -36,7 +36,9 @@ class PredictionDisplay:
         """
         width = self._console.width
         beside = width >= _MIN_WIDTH
-        colour = self._console.color_system is not None and not self._console.no_color
+        console = self._console
+        has_blocks = not console.options.ascii_only
+        colour = has_blocks and console.color_system is not None and not console.no_color
         picture = half_blocks(image, colour=colour)
         text = _describe(event, width - (_PICTURE + _GAP if beside else 0))
         if not beside:

@@ -7,11 +7,14 @@ import select
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
 from tests.helpers.calling import Caller
 from tests.helpers.shell import SMALL, Shell
+
+DRAWN = Path(__file__).parents[1] / "drawn/images/006-screenshot.png"
 
 
 def test_the_checkpoint_can_go_down_a_pipe(shell: Shell) -> None:
