@@ -9,6 +9,7 @@ import contextlib
 import contextvars
 import logging
 import os
+import re
 import threading
 import warnings
 from collections.abc import Iterator
@@ -36,7 +37,11 @@ _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 _WORKING_SIDE = 1024  # a digit that fills a fiftieth of it still has the 20 pixels of MNIST's
 _STRIP_PIXELS = 1 << 21  # converted at a time, so that no second copy of the image is needed
+# The header of a binary PGM or PPM: kind, width, height and the largest value, comments between.
+_NETPBM = re.compile(rb"(P[56])" + 3 * rb"(?:\s|#[^\r\n]*[\r\n])+(\d+)" + rb"\s")
+_MAX_NETPBM_HEADER = 1 << 12
 _MAX_EXIF = 1 << 20
+_SAMPLE_FORMAT, _UNSIGNED = 339, 1  # a tag of TIFF
 _ORIENTATION = 0x0112
 # All large images are decoded in one thread: the allocator keeps some memory for each thread.
 _LARGE = ThreadPoolExecutor(1)
@@ -121,10 +126,33 @@ def _decode(source: bytes) -> Pixels:
         raise UnsupportedImageError("it is empty; give an image")
     if len(source) > MAX_BYTES:
         raise UnsupportedImageError(f"it has more than {MAX_BYTES >> 20} MiB; scale it down")
-    image = _open(LimitedReads(screen_image(source)), source)
+    image = _open(LimitedReads(_rescale_netpbm(screen_image(source))), source)
     if decoding_bytes(image, source) > LARGE_BYTES:
         return _LARGE.submit(contextvars.copy_context().run, _load, image).result()
     return _load(image)
+
+
+def _rescale_netpbm(source: bytes) -> bytes:
+    """Return a binary PGM or PPM with values up to 255 or 65,535; any other file as it is.
+
+    Pillow decodes these at once, but other ranges and 16-bit colours pixel by pixel.
+    """
+    header = _NETPBM.match(source[:_MAX_NETPBM_HEADER])
+    if not header:
+        return source
+    kind, width, height, largest = header[1], header[2], header[3], int(header[4])
+    made = 65_535 if kind == b"P5" and largest > 255 else 255
+    if largest == made or not 0 < largest <= 65_535:
+        return source
+    given = np.dtype(">u2" if largest > 255 else "u1")
+    values = np.frombuffer(
+        source, given, (len(source) - header.end()) // given.itemsize, header.end()
+    )
+    result = [b"%s %s %s %d\n" % (kind, width, height, made)]
+    for start in range(0, len(values), _STRIP_PIXELS):
+        strip = np.minimum(values[start : start + _STRIP_PIXELS], largest) * (made / largest)
+        result.append(strip.round().astype(">u2" if made > 255 else "u1").tobytes())
+    return b"".join(result)
 
 
 def _open(file: LimitedReads, source: bytes) -> Image.Image:
@@ -181,12 +209,16 @@ def _convert(image: Image.Image, modes: list[str]) -> NDArray[Any]:
     Its values are `uint8`, or `float32` if the last mode is F.
     """
     factor = -(-max(image.size) // _WORKING_SIDE)
+    tags = getattr(image, "tag_v2", {})
+    is_unsigned = image.mode == "I" and tags.get(_SAMPLE_FORMAT) == (_UNSIGNED,)
     rows = max(1, _STRIP_PIXELS // (image.width * factor)) * factor
     strips = []
     for top in range(0, image.height, rows):
         strip = image.crop((0, top, image.width, min(top + rows, image.height)))
         for mode in modes:
             strip = strip.convert(mode)
+        if is_unsigned:  # Pillow takes 32 bits as signed
+            strip = Image.fromarray(np.asarray(strip) % np.float32(1 << 32))
         values = np.asarray(strip.reduce(factor))
         strips.append(values.reshape(*values.shape[:2], -1))
     return np.concatenate(strips)

@@ -214,7 +214,12 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
         "",
     ),
     "pgm, 10 billion pixels": (lambda: b"P5 100000 100000 255\n" + bytes(99), TOO_MUCH),
-    "pgm, rare maximum": (lambda: b"P5 4000 4000 254\n" + bytes(16_000_000), "tiny blocks"),
+    "pgm, rare maximum": (lambda: b"P5 4000 4000 254\n" + bytes(16_000_000), ""),
+    "ppm, rare maximum": (lambda: b"P6 2300 2300 1023\n" + bytes(31_740_000), ""),
+    "pgm, rare maximum and a long header": (
+        lambda: b"P5 4000 4000" + b" " * 5000 + b"254\n" + bytes(16_000_000),
+        "tiny blocks",
+    ),
     "pgm, comments": (lambda: b"P2 9 9 255\n" + b"#\n" * 2_000_000, "plain-text"),
     "too many bytes": (lambda: bytes((1 << 25) + 1), "more than 32 MiB"),
 }

@@ -1,6 +1,7 @@
 """Preparation of images: every kind of image of a digit becomes 28 by 28 pixels like MNIST's."""
 
 import io
+import struct
 from itertools import product
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageOps
 
 from mnist_cli.data.datasets import Dataset
+from mnist_cli.errors import DataError
 from mnist_cli.prediction.preprocess import Pixels
 from mnist_cli.prediction.segment import Components
 from tests.helpers.hostile import encoded
@@ -65,6 +67,35 @@ def deep(image: Image.Image, factor: float, mode: str) -> Image.Image:
     return image.convert("I" if mode != "F" else "F").point(lambda v: v * factor + 0).convert(mode)
 
 
+def unsigned(image: Image.Image) -> bytes:
+    """Return a TIFF of unsigned 32-bit values, half of which are negative in Pillow."""
+    values = np.asarray(image).astype(np.uint32) * ((1 << 32) // 255)
+    signed = encoded(Image.fromarray(values.view(np.int32)), "TIFF")
+    sample_format = struct.Struct("<HHII").pack(339, 3, 1, 2)
+    assert sample_format in signed
+    return signed.replace(sample_format, sample_format.replace(b"\2", b"\1"))
+
+
+def netpbm(image: Image.Image, kind: str, largest: int) -> bytes:
+    """Return a binary PGM (P5) or PPM (P6) whose lightest value is `largest`."""
+    values = np.asarray(image).astype(int)[:, :, None].repeat(3 if kind == "P6" else 1, axis=2)
+    header = f"{kind}\n# a comment\n{image.width} {image.height}\n{largest}\n"
+    scaled = (values * largest / 255).round().astype(">u2" if largest > 255 else "u1")
+    return header.encode() + scaled.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("kind", "largest"), [("P5", 65_535), ("P5", 1023), ("P5", 100), ("P6", 65_535), ("P6", 100)]
+)
+def test_netpbm_of_any_range_and_a_million_pixels_is_read(
+    kind: str, largest: int, seven: Image.Image
+) -> None:
+    large = seven.resize((1290, 860))
+    assert close(read_image(netpbm(large, kind, largest), "x"), read(seven))
+    with pytest.raises(DataError, match="cannot read x"):
+        read_image(netpbm(large, kind, largest)[:-9], "x")
+
+
 def test_the_kind_of_file_does_not_matter(seven: Image.Image, mnist: Dataset) -> None:
     expected = read(seven)
     assert close(expected, mnist.test.images[0].numpy()), "centred and scaled as in MNIST"
@@ -88,6 +119,10 @@ def test_the_kind_of_file_does_not_matter(seven: Image.Image, mnist: Dataset) ->
         "12 of 16 bits": encoded(deep(seven, 16, "I;16"), "TIFF"),
         "32 bits": encoded(deep(seven, 1_000_000, "I"), "TIFF"),
         "floats": encoded(deep(seven, 0.001, "F"), "TIFF"),
+        "unsigned 32 bits": unsigned(seven),
+        "ycbcr": encoded(seven.convert("RGB").convert("YCbCr"), "TIFF"),
+        "lab": encoded(Image.merge("LAB", [seven, *2 * [Image.new("L", seven.size)]]), "TIFF"),
+        "palette with opacity": encoded(seven.convert("P").convert("PA"), "TIFF"),
         "animated": encoded(
             seven.convert("RGB"),
             "WEBP",
@@ -217,6 +252,16 @@ def test_a_digit_of_eight_pixels_that_fills_its_picture_is_read(mnist: Dataset) 
     for digit in mnist.test.images[:5].numpy():
         small = Image.fromarray(digit[4:24, 4:24]).resize((8, 8), Image.Resampling.BOX)
         assert alike(read(small), digit) > 0.7
+
+
+def test_the_background_of_a_digit_that_fills_its_picture_is_in_the_corners() -> None:
+    eight = [".XXXXXX.", "XX....XX", "XX....XX", ".XXXXXX.", "XX....XX", "XX....XX", ".XXXXXX."]
+    three = [".XXXXXX.", "X.....XX", "......XX", "..XXXXX.", "......XX", "X.....XX", ".XXXXXX."]
+    for rows in (eight, three):
+        page = np.array([[255 * (pixel == "X") for pixel in row] for row in rows], np.uint8)
+        scaled = np.asarray(Image.fromarray(page).resize((20, 18)))
+        for image in (page, 255 - page):
+            assert alike(read(Image.fromarray(image)), np.pad(scaled, ((5, 5), (4, 4)))) > 0.8
 
 
 def test_a_line_as_tall_as_the_picture_is_a_one_if_it_is_the_only_ink() -> None:
