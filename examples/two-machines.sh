@@ -6,7 +6,8 @@
 #
 # ADDRESS is the first machine's, as the second one reaches it; an IP address is safest.
 # RANKS (2) is the number of ranks on each machine, PORT (29400) that of the rendezvous. Other ports
-# are chosen at random, so no firewall may block them. If /etc/hosts maps the name of a machine to a
+# are chosen at random, so no firewall may block them between the two machines; from all others it must
+# (see SECURITY.md). If /etc/hosts maps the name of a machine to a
 # loopback address, set GLOO_SOCKET_IFNAME=eth0 to its network interface.
 #
 # Rank 0, which writes the output, is on the machine whose address sorts first as text. A restart

@@ -2,15 +2,19 @@
 
 Plain torchrun exits with 1 on any error and prints its own stack trace. This wrapper takes the same
 options and exits with the program's exit code. After a signal it exits with 128 plus the number of
-the signal, once the program has saved its state.
+the signal, once the program has saved its state. On one machine it listens on the loopback
+interface only.
 """
 
 import logging
 import os
 import signal
 import sys
+from importlib import import_module
+from typing import Any
 
-from mnist_cli.errors import ExitCode
+from mnist_cli.config.quoting import escape_controls
+from mnist_cli.errors import ExitCode, MnistError
 
 _QUIET = {
     "torch.distributed.run": logging.ERROR,  # "Setting OMP_NUM_THREADS"
@@ -32,26 +36,36 @@ def main(arguments: list[str]) -> int:
     from torch.distributed.elastic.multiprocessing import SignalException  # noqa: PLC0415 (torch)
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError  # noqa: PLC0415
     from torch.distributed.elastic.rendezvous import RendezvousError  # noqa: PLC0415
-    from torch.distributed.run import main as torchrun  # noqa: PLC0415
 
+    from mnist_cli.cli.program import print_error  # noqa: PLC0415 (signals first)
+    from mnist_cli.runtime.distributed.launcher import check_endpoint, use_loopback  # noqa: PLC0415
+
+    torchrun: Any = import_module("torch.distributed.run")  # its functions have no types
     for name, level in _QUIET.items():
         logging.getLogger(name).setLevel(level)
+    options = torchrun.parse_args(arguments)
+    if options.standalone or options.nnodes in ("1", "1:1"):
+        use_loopback(options)
+    elif options.rdzv_backend == "c10d" and options.rdzv_endpoint:
+        check_endpoint(options.rdzv_endpoint)
     try:
-        torchrun(arguments)
+        torchrun.run(options)
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
         if failure.exitcode < 0:
-            print(f"error: rank {rank} was killed by signal {-failure.exitcode}", file=sys.stderr)  # noqa: T201
+            print_error(f"rank {rank} was killed by signal {-failure.exitcode}")
             return 128 - failure.exitcode
         return failure.exitcode
     except RendezvousError as error:
         reason = " ".join(str(error).partition(" See inner")[0].split())[:200]
-        print(  # noqa: T201
-            f"error: the launchers lost each other: {reason}\n"
-            "start the same command on all machines again, first where they meet",
-            file=sys.stderr,
+        print_error(
+            f"the launchers lost each other: {escape_controls(reason)}\n"
+            "start the same command on all machines again, first where they meet"
         )
         return ExitCode.TERMINATED
+    except MnistError as error:
+        print_error(str(error))
+        return error.code
     except SignalException as stopped:
         return 128 + int(stopped.sigval)
     return 0

@@ -79,9 +79,18 @@ def check_same_options(
     own = {"device type": device.type, **asdict(config)}
     may_differ = names_where(type(config), lambda about: about.per_rank)
     own = {name: value for name, value in own.items() if name not in may_differ}
-    theirs = json.loads(group.broadcast(json.dumps(own).encode()) or b"{}")
+    data = group.broadcast(json.dumps(own).encode()) or b""
+    try:
+        theirs = json.loads(data)
+        if not isinstance(theirs, dict):
+            raise ValueError
+    except (RecursionError, ValueError):
+        raise UsageError(
+            f"the first rank sent {quote(data)} instead of its options; start all ranks with the "
+            "same version of mnist_cli"
+        ) from None
     for name, (there, here) in differences(theirs, own).items():
         raise UsageError(
-            f"{name} is {quote(here)} here, and {quote(there)} in the first "
-            "rank; start all ranks with the same options, files and variables"
+            f"{name if name in own else quote(name)} is {quote(here)} here, and {quote(there)} in "
+            "the first rank; start all ranks with the same options, files and variables"
         )

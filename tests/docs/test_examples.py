@@ -186,6 +186,9 @@ def test_the_manifests_fit_each_other() -> None:
     words = commands()[KUBERNETES.name]
     (port,) = service["spec"]["ports"]
     assert service["spec"]["selector"] == {"batch.kubernetes.io/job-name": name}
+    policy, pods = MANIFESTS["NetworkPolicy"]["spec"], {"matchLabels": service["spec"]["selector"]}
+    assert policy["podSelector"] == pods
+    assert policy["ingress"] == [{"from": [{"podSelector": pods}]}]
     assert POD["subdomain"] == service["metadata"]["name"]
     endpoint = f"{name}-0.{POD['subdomain']}:{port['port']}"
     assert words[words.index("--rdzv-endpoint") + 1] == endpoint

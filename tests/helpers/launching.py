@@ -5,6 +5,7 @@ import json
 import socket
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -120,6 +121,24 @@ def last_update(out: str) -> int:
 def losses(out: str) -> dict[int, float]:
     """Return the loss of each update that was told of."""
     return {e["update"]: e["loss"] for e in events(out) if e["event"] == "step"}
+
+
+def listening(folder: Path) -> list[str]:
+    """Return the addresses, as /proc writes them, at which programs in a folder can be reached."""
+    sockets: set[str] = set()
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            files = [*(process / "fd").iterdir()] if (process / "cwd").samefile(folder) else []
+            for file in files:
+                with suppress(FileNotFoundError):
+                    sockets.add(file.readlink().name)
+    found = []
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+            _, address, _, state, _, _, _, _, _, inode, *_ = line.split()
+            if state == "0A" and f"socket:[{inode}]" in sockets:
+                found.append(address.partition(":")[0])
+    return found
 
 
 def worker_of(launcher: int, rank: int) -> int | None:

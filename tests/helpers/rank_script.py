@@ -8,11 +8,13 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
+import torch.distributed as dist
 
 from benchmarks.scaling.cases import CASES, Case, losses_of
 from mnist_cli.config.train import TrainConfig
 from mnist_cli.data import datasets
 from mnist_cli.data.datasets import load_dataset
+from mnist_cli.errors import PeerError
 from mnist_cli.evaluation.evaluate import evaluate
 from mnist_cli.models.checkpoint import load_checkpoint
 from mnist_cli.runtime.distributed.group import ProcessGroup
@@ -75,7 +77,24 @@ def unpacked(group: ProcessGroup, data_dir: str) -> int:
     return unpack.call_count
 
 
-TASKS: dict[str, Any] = {"losses": all_losses, "score": score, "unpacked": unpacked}
+def oversized(group: ProcessGroup) -> str:
+    """Let rank 1 send a hostile length; return what the other rank says."""
+    if not group.is_main:
+        dist.broadcast(torch.tensor([1 << 40]), 1)
+        return ""
+    try:
+        group.broadcast(None, source=1)
+    except PeerError as error:
+        return str(error)
+    return "accepted"
+
+
+TASKS: dict[str, Any] = {
+    "losses": all_losses,
+    "score": score,
+    "unpacked": unpacked,
+    "oversized": oversized,
+}
 
 
 def main(task: str, *arguments: str) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from mnist_cli.errors import UsageError
 
 _MAX_DIGITS = 6
+_MAX_PORT = 65535
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,11 @@ class RankInfo:
     def is_main(self) -> bool:
         """True for rank 0, which prints and writes."""
         return self.rank == 0
+
+    @property
+    def is_on_one_machine(self) -> bool:
+        """True if all ranks are on this machine."""
+        return self.local_size == self.size
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> "RankInfo":
@@ -50,6 +56,24 @@ class RankInfo:
 def is_launched(environ: Mapping[str, str] = os.environ) -> bool:
     """Return True if torchrun started this process; it passes on the signals that it gets."""
     return "TORCHELASTIC_RUN_ID" in environ
+
+
+def is_store_in_launcher(environ: Mapping[str, str] = os.environ) -> bool:
+    """Return True if torchrun hosts the store of the ranks, instead of rank 0."""
+    return environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+
+
+def master_port(environ: Mapping[str, str] = os.environ) -> int:
+    """Return the port of the store.
+
+    Raises:
+        UsageError: it is not a port.
+
+    """
+    port = _number(environ, "MASTER_PORT")
+    if port > _MAX_PORT:
+        raise UsageError(f"MASTER_PORT={port} is no port; it must be at most {_MAX_PORT}")
+    return port
 
 
 def threads_per_rank(

@@ -1,20 +1,19 @@
 """A process group of several ranks, connected by `torch.distributed`."""
 
-import json
 import os
 import signal
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from traceback import clear_frames
 from types import TracebackType
 from typing import Any
-from uuid import uuid4
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
+from mnist_cli.config.quoting import escape_controls, quote
 from mnist_cli.errors import (
     ExitCode,
     InterruptedRunError,
@@ -25,110 +24,18 @@ from mnist_cli.errors import (
 )
 from mnist_cli.runtime.distributed.group import AGREED_ENTRIES, ProcessGroup
 from mnist_cli.runtime.distributed.ranks import RankInfo
+from mnist_cli.runtime.distributed.store import (
+    REPORT_TIMEOUT,
+    MessageStore,
+    is_on_loopback,
+    listen_on_loopback,
+    open_store,
+    rendezvous,
+)
 from mnist_cli.runtime.signals import StopRequested
 
-REPORT_TIMEOUT = 5.0  # seconds for rank 0 to report a failure
 WRITE_TIMEOUT = 600.0  # seconds for rank 0 to write its outputs at the end
-_RENDEZVOUS_TIMEOUT = 1800.0  # seconds for all ranks to start
-_POLL_INTERVAL = 0.02
-_MAX_MESSAGE = 300  # characters of a message that PyTorch wrote
-
-
-class MessageStore:
-    """The messages of ranks to each other, in a `torch.distributed` store.
-
-    Its methods raise RuntimeError when the connection to the store is lost.
-    """
-
-    def __init__(self, store: Any) -> None:  # noqa: ANN401 (it has many types)
-        self._store = store
-
-    def report(self, rank: int, error: BaseException) -> None:
-        """Store the failure of a rank, unless another rank failed first."""
-        if isinstance(error, PeerError):
-            return
-        if isinstance(error, MnistError):
-            code, text = int(error.code), str(error)
-        elif isinstance(error, KeyboardInterrupt):
-            code, text = int(ExitCode.INTERRUPTED), "interrupted"
-        elif isinstance(error, SystemExit):
-            code, text = int(ExitCode.TERMINATED), "terminated"
-        else:
-            message = " ".join(f"{type(error).__name__}: {error}".split())
-            code, text = int(ExitCode.BUG), message[:_MAX_MESSAGE]
-        report = json.dumps({"rank": rank, "code": code, "text": text})
-        with suppress(RuntimeError):
-            self._store.compare_set("failure", "", report)
-
-    def failure(self) -> PeerError | None:
-        """Return the failure that a rank reported, if there is one."""
-        if not self._store.check(["failure"]):
-            return None
-        report = json.loads(self._store.get("failure"))
-        return PeerError(f"rank {report['rank']}: {report['text']}", report["code"])
-
-    def shut_down(self, others: int) -> None:
-        """Announce that rank 0 has finished, and wait until the other ranks know.
-
-        Rank 0 must stay until then: it may host the store, and others may still be in an
-        all-reduce with it.
-        """
-        with suppress(RuntimeError):
-            self._store.set("end", "")
-            _poll(lambda: int(self._store.add("heard", 0)) >= others, REPORT_TIMEOUT)
-
-    def wait_for_shutdown(self, timeout: float) -> bool:
-        """Wait until rank 0 has finished; return False if that takes longer than `timeout`."""
-        with suppress(RuntimeError):
-            finished = _poll(lambda: bool(self._store.check(["end"])), timeout)
-            self._store.add("heard", 1)
-            return finished
-        return False
-
-
-def rendezvous(store: Any, rank_info: RankInfo) -> str:  # noqa: ANN401 (it has many types)
-    """Wait until all ranks are there, and return a name for this rendezvous.
-
-    torchrun's store outlives a restart, so it may hold messages of an earlier attempt. Each rank
-    therefore sends a token that was never used before, and rank 0 answers every token with the
-    name until all ranks have acknowledged it.
-
-    Raises:
-        RuntimeError: some ranks did not come.
-
-    """
-    token = uuid4().hex
-    missing = RuntimeError(f"not all came within {_RENDEZVOUS_TIMEOUT:.0f} seconds")
-    if not rank_info.is_main:
-        store.set(f"token/{rank_info.rank}", token)
-        if not _poll(lambda: store.check([f"answer/{token}"]), _RENDEZVOUS_TIMEOUT):
-            raise missing
-        name: str = store.get(f"answer/{token}").decode()
-        store.add(f"acknowledged/{name}", 1)
-        return name
-    others = range(1, rank_info.size)
-
-    def all_acknowledged() -> bool:
-        for rank in others:
-            if store.check([f"token/{rank}"]):
-                store.set(f"answer/{store.get(f'token/{rank}').decode()}", token)
-        return int(store.add(f"acknowledged/{token}", 0)) == len(others)
-
-    if not _poll(all_acknowledged, _RENDEZVOUS_TIMEOUT):
-        raise missing
-    return token
-
-
-def _poll(condition: Callable[[], bool], timeout: float) -> bool:
-    """Wait for a condition; unlike the store's own wait, this one is ended by a signal."""
-    deadline = time.monotonic() + timeout
-    while time.monotonic() < deadline:
-        if condition():
-            return True
-        time.sleep(_POLL_INTERVAL)
-    return False
-
-
+_MAX_BROADCAST = 1 << 26  # bytes: as of a checkpoint
 # A lost rank is noticed when its connection breaks. A rank may be slow for good reason: its output
 # may wait for a reader that pauses.
 _TIMEOUT = timedelta(days=1)
@@ -139,15 +46,14 @@ class TorchProcessGroup(ProcessGroup):
 
     def __init__(self, rank_info: RankInfo, report: Callable[[str], None]) -> None:
         """Join the group, and wait until all ranks have; rank 0 calls `report` with an error."""
-        import torch.distributed as dist  # noqa: PLC0415 (not in every PyTorch)
-
         super().__init__(rank_info)
         self._report = report
-        self._dist = dist
         self._seconds = 0.0
         prefixed: Any = dist.PrefixStore  # type: ignore[attr-defined]
         try:
-            store, _, _ = next(dist.rendezvous("env://"))  # type: ignore[attr-defined]
+            if is_on_loopback(rank_info):
+                listen_on_loopback()
+            store = open_store(rank_info)
             store = prefixed(f"mnist_cli/{rendezvous(store, rank_info)}", store)
             self._store = MessageStore(prefixed("messages", store))
             dist.init_process_group(
@@ -157,9 +63,9 @@ class TorchProcessGroup(ProcessGroup):
                 world_size=rank_info.size,
                 timeout=_TIMEOUT,
             )
-        except RuntimeError as error:
-            address = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
-            reason = str(error).splitlines()[0][:200]
+        except (OSError, RuntimeError) as error:
+            address = quote(f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}")
+            reason = escape_controls(str(error).splitlines()[0][:300])
             raise UsageError(
                 f"rank {rank_info.rank} of {rank_info.size} did not meet the others at {address}: "
                 f"{reason}"
@@ -197,7 +103,7 @@ class TorchProcessGroup(ProcessGroup):
 
     def _disconnect(self) -> None:
         with suppress(RuntimeError):
-            self._dist.destroy_process_group()
+            dist.destroy_process_group()
 
     def check_stop(self) -> None:
         """Do nothing: the next all-reduce raises StopRequested in all ranks."""
@@ -219,7 +125,7 @@ class TorchProcessGroup(ProcessGroup):
         own = (error is InterruptedRunError, error is TerminatedRunError, seconds)
         values[-AGREED_ENTRIES:] = torch.tensor(own, dtype=values.dtype)
         with self._peer_errors():
-            self._dist.all_reduce(values)
+            dist.all_reduce(values)
             interrupted, terminated, self._seconds = values[-AGREED_ENTRIES:].tolist()
         if interrupted or terminated:
             self._signals.note(signal.SIGINT if interrupted else signal.SIGTERM)
@@ -230,20 +136,25 @@ class TorchProcessGroup(ProcessGroup):
         counts = torch.zeros(self.size, dtype=torch.int64)
         counts[self.rank_info.rank] = count
         with self._peer_errors():
-            self._dist.all_reduce(counts)
+            dist.all_reduce(counts)
         return counts.tolist().index(int(counts.max()))
 
     def broadcast(self, data: bytes | None, source: int = 0) -> bytes | None:
         """Return the data of rank `source`."""
         with self._peer_errors():
-            length = torch.tensor([-1 if data is None else len(data)])
-            self._dist.broadcast(length, source)
+            lengths = torch.tensor([-1 if data is None else len(data)])
+            dist.broadcast(lengths, source)
+            length = int(lengths)
+            if length > _MAX_BROADCAST:
+                raise PeerError(
+                    f"rank {source} sent {length} bytes, which is too much", ExitCode.TERMINATED
+                )
             if length < 0:
                 return None
-            contents = torch.empty(int(length), dtype=torch.uint8)
+            contents = torch.empty(length, dtype=torch.uint8)
             if self.rank_info.rank == source:
                 contents.copy_(torch.frombuffer(bytearray(data or b""), dtype=torch.uint8))
-            self._dist.broadcast(contents, source)
+            dist.broadcast(contents, source)
         return contents.numpy().tobytes()
 
     @contextmanager
@@ -259,7 +170,7 @@ class TorchProcessGroup(ProcessGroup):
     def wait(self) -> None:
         """Wait until every rank calls this (a barrier)."""
         with self._peer_errors():
-            self._dist.all_reduce(torch.zeros(1))
+            dist.all_reduce(torch.zeros(1))
 
     @contextmanager
     def _peer_errors(self) -> Iterator[None]:

@@ -13,6 +13,7 @@ from tests.helpers.launching import (
     Launcher,
     Started,
     events,
+    listening,
     losses,
     worker_of,
 )
@@ -53,6 +54,7 @@ def test_an_interrupted_training_resumes_with_any_number_of_ranks(
     options = [*LONG, *STEADY, "--log-interval", "1"]
     running = start(launcher, *options)
     running.wait_for_update(100)
+    assert listening(folder) == ["0100007F"] * 3  # 127.0.0.1: the launcher and two ranks
     running.children[0].kill(signal.SIGTERM)
     (done,) = running.wait(PATIENCE)
     assert done.code == 143, done.err
