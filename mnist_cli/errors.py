@@ -13,6 +13,7 @@ MnistError
 └── PeerError               ?  the failure of another rank, with that rank's exit code
 """
 
+import signal
 from enum import IntEnum
 
 
@@ -31,6 +32,14 @@ class ExitCode(IntEnum):
     BROKEN_PIPE = 141
     TERMINATED = 143
 
+
+# The exit code after each signal, in all programs; SIGHUP comes when the terminal is closed.
+SIGNAL_CODES: dict[int, ExitCode] = {
+    signal.SIGINT: ExitCode.INTERRUPTED,
+    signal.SIGTERM: ExitCode.TERMINATED,
+}
+if hasattr(signal, "SIGHUP"):
+    SIGNAL_CODES[signal.SIGHUP] = ExitCode.TERMINATED
 
 # The text of docs/reference.md.
 MEANINGS = {

@@ -5,19 +5,21 @@ import signal
 from importlib import import_module
 from types import FrameType
 
+from mnist_cli.errors import SIGNAL_CODES
+
 
 def exit_at_once_on_signals() -> None:
-    """Make SIGINT and SIGTERM end the process at once, while there is nothing to clean up.
+    """Make signals end the process at once, while there is nothing to clean up.
 
     Otherwise Python would raise an exception in the middle of an import and print a traceback.
     """
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in SIGNAL_CODES:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _exit)
 
 
 def _exit(number: int, _frame: FrameType | None) -> None:
-    os._exit(128 + number)
+    os._exit(SIGNAL_CODES[number])
 
 
 def train() -> None:

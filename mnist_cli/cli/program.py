@@ -20,7 +20,7 @@ import typer
 from mnist_cli.cli.entry_points import exit_at_once_on_signals
 from mnist_cli.cli.usage_errors import format_usage_error
 from mnist_cli.config.quoting import escape_controls
-from mnist_cli.errors import ExitCode, MnistError, ReaderGoneError
+from mnist_cli.errors import SIGNAL_CODES, ExitCode, MnistError, ReaderGoneError
 from mnist_cli.runtime.distributed.ranks import RankInfo, is_launched
 from mnist_cli.runtime.files import takes_text, write_standard_output
 
@@ -108,11 +108,23 @@ def _encode_error(error: UnicodeError, *, keep_bytes: bool) -> tuple[bytes, int]
 
 
 def raise_on_signals() -> None:
-    """Make SIGINT and SIGTERM end the program by an exception, so that it cleans up."""
+    """Make SIGINT, SIGTERM and SIGHUP end the program by an exception, so that it cleans up.
+
+    An ignored SIGINT stays ignored, as in a script's `mnist-eval … &`; so does an ignored SIGHUP,
+    which is what `nohup` is for.
+    """
     with contextlib.suppress(ValueError):  # not in the main thread
-        if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.signal(signal.SIGTERM, _terminate)
+        for number, code in SIGNAL_CODES.items():
+            if number == signal.SIGTERM or signal.getsignal(number) is not signal.SIG_IGN:
+                is_interrupt = code is ExitCode.INTERRUPTED
+                signal.signal(number, signal.default_int_handler if is_interrupt else _terminate)
+
+
+def default_handlers() -> None:
+    """Let signals end the process at once, whatever it does; ignored ones stay ignored."""
+    for number in SIGNAL_CODES:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _terminate(_number: int, _frame: FrameType | None) -> None:
@@ -209,9 +221,7 @@ def process_group() -> Iterator["ProcessGroup | None"]:
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")
     with quick_imports():
         from mnist_cli.runtime.distributed.torch_group import join  # noqa: PLC0415 (torch)
-    for number in (signal.SIGINT, signal.SIGTERM):  # Python's handlers do not run while it waits
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, signal.SIG_DFL)
+    default_handlers()  # Python's handlers do not run while PyTorch waits
     group = join(print_error)
     raise_on_signals()
     with group:

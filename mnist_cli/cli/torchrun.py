@@ -1,20 +1,19 @@
 """torchrun with exit codes: `python -m mnist_cli.cli.torchrun OPTIONS -m mnist_cli train …`.
 
 Plain torchrun exits with 1 on any error and prints its own stack trace. This wrapper takes the same
-options and exits with the program's exit code. After a signal it exits with 128 plus the number of
-the signal, once the program has saved its state. On one machine it listens on the loopback
-interface only.
+options and exits with the program's exit code, after a signal once the program has saved its state.
+On one machine it listens on the loopback interface only.
 """
 
 import logging
 import os
-import signal
 import sys
 from importlib import import_module
 from typing import Any
 
+from mnist_cli.cli.entry_points import exit_at_once_on_signals
 from mnist_cli.config.quoting import escape_controls
-from mnist_cli.errors import ExitCode, MnistError
+from mnist_cli.errors import SIGNAL_CODES, ExitCode, MnistError
 
 _QUIET = {
     "torch.distributed.run": logging.ERROR,  # "Setting OMP_NUM_THREADS"
@@ -28,16 +27,14 @@ _NEW_STORE = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"
 
 def main(arguments: list[str]) -> int:
     """Run torchrun, and return the exit code."""
-    for number in (signal.SIGINT, signal.SIGTERM):  # until torchrun installs its own handlers
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, signal.SIG_DFL)  # nothing to clean up, and a wait may block
+    exit_at_once_on_signals()  # until torchrun installs its own handlers
     os.environ.setdefault(_NEW_STORE, "1")
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")  # otherwise it prints its stack
     from torch.distributed.elastic.multiprocessing import SignalException  # noqa: PLC0415 (torch)
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError  # noqa: PLC0415
     from torch.distributed.elastic.rendezvous import RendezvousError  # noqa: PLC0415
 
-    from mnist_cli.cli.program import print_error  # noqa: PLC0415 (signals first)
+    from mnist_cli.cli.program import default_handlers, print_error  # noqa: PLC0415 (signals first)
     from mnist_cli.runtime.distributed.launcher import check_endpoint, use_loopback  # noqa: PLC0415
 
     torchrun: Any = import_module("torch.distributed.run")  # its functions have no types
@@ -46,8 +43,10 @@ def main(arguments: list[str]) -> int:
     options = torchrun.parse_args(arguments)
     if options.standalone or options.nnodes in ("1", "1:1"):
         use_loopback(options)
-    elif options.rdzv_backend == "c10d" and options.rdzv_endpoint:
-        check_endpoint(options.rdzv_endpoint)
+    else:
+        default_handlers()  # PyTorch waits for the other machines, and no handler of Python runs
+        if options.rdzv_backend == "c10d" and options.rdzv_endpoint:
+            check_endpoint(options.rdzv_endpoint)
     try:
         torchrun.run(options)
     except ChildFailedError as error:
@@ -67,7 +66,8 @@ def main(arguments: list[str]) -> int:
         print_error(str(error))
         return error.code
     except SignalException as stopped:
-        return 128 + int(stopped.sigval)
+        number = int(stopped.sigval)
+        return SIGNAL_CODES.get(number, 128 + number)
     return 0
 
 

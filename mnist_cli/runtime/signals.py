@@ -15,17 +15,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from mnist_cli.errors import InterruptedRunError, MnistError, TerminatedRunError
+from mnist_cli.errors import (
+    SIGNAL_CODES,
+    ExitCode,
+    InterruptedRunError,
+    MnistError,
+    TerminatedRunError,
+)
 from mnist_cli.runtime.distributed.ranks import is_launched
 from mnist_cli.runtime.files import takes_text
 
 _ERRORS: dict[int, type[MnistError]] = {
-    signal.SIGINT: InterruptedRunError,
-    signal.SIGTERM: TerminatedRunError,
+    number: InterruptedRunError if code is ExitCode.INTERRUPTED else TerminatedRunError
+    for number, code in SIGNAL_CODES.items()
 }
-if hasattr(signal, "SIGHUP"):  # the terminal was closed
-    _ERRORS[signal.SIGHUP] = TerminatedRunError
-
 _log = logging.getLogger(__name__)
 _NOTICE_AFTER = 0.5  # seconds between the first signal and the notice
 _POLL = 0.05  # seconds between two looks for the second signal
@@ -41,8 +44,8 @@ class StopRequested(Exception):  # noqa: N818 (nothing went wrong)
 class StopSignals:
     """A context in which the first signal is recorded, and a second one ends the program at once.
 
-    Under torchrun a second SIGTERM is ignored: a scheduler such as Slurm sends the signal to every
-    process, and torchrun passes its own on.
+    Under torchrun a second SIGTERM or SIGHUP is ignored: a scheduler such as Slurm sends the signal
+    to every process, and torchrun passes its own on.
     """
 
     def __init__(self) -> None:
@@ -157,7 +160,7 @@ class _SignalThread:
 
 def _is_passed_on_twice(number: int, before: int | None) -> bool:
     """Return True if a signal came before and torchrun passed it on as well."""
-    return number == before == signal.SIGTERM and is_launched()
+    return number == before != signal.SIGINT and is_launched()
 
 
 def _is_ignored(number: int) -> bool:

@@ -6,12 +6,18 @@ import re
 import select
 import signal
 import subprocess
+import sys
 import time
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
 
+from mnist_cli.cli.entry_points import exit_at_once_on_signals
+from mnist_cli.cli.program import default_handlers, raise_on_signals
+from mnist_cli.errors import SIGNAL_CODES
 from tests.helpers.calling import Caller
+from tests.helpers.launching import wait_until
 from tests.helpers.shell import SMALL, Shell
 
 DRAWN = Path(__file__).parents[1] / "drawn/images/006-screenshot.png"
@@ -205,3 +211,67 @@ def test_signals_end_a_program_though_nobody_reads_its_messages(gap: float, shel
         process.wait()
         os.close(reading)
         os.close(writing)
+
+
+def opened_for_writing(fifo: Path) -> int:
+    """Open a FIFO once a program has opened it to read."""
+    handles = []
+
+    def has_reader() -> bool:
+        with suppress(OSError):
+            handles.append(os.open(fifo, os.O_WRONLY | os.O_NONBLOCK))
+        return bool(handles)
+
+    wait_until(has_reader)
+    return handles[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)]
+)
+@pytest.mark.parametrize(
+    "command",
+    [
+        "mnist-train --resume fifo",
+        "mnist-eval fifo --report report.html",
+        "mnist-predict fifo image.png",
+        "mnist-export fifo page.html",  # its output is locked by then
+    ],
+)
+def test_a_signal_ends_every_program_with_one_code_and_nothing_left_behind(
+    command: str, number: signal.Signals, code: int, shell: Shell
+) -> None:
+    os.mkfifo(shell.folder / "fifo")
+    process = subprocess.Popen(
+        command.split(), cwd=shell.folder, env=shell.env, stderr=subprocess.PIPE
+    )
+    with ExitStack() as stack:
+        stack.callback(process.kill)
+        stack.callback(os.close, opened_for_writing(shell.folder / "fifo"))
+        process.send_signal(number)
+        _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (code, b"")
+    assert [path.name for path in shell.folder.iterdir()] == ["fifo"]
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)]
+)
+def test_a_signal_during_the_imports_ends_the_program_with_its_code(number: int, code: int) -> None:
+    begin = "from mnist_cli.cli.entry_points import exit_at_once_on_signals as f; f()"
+    program = f"import os; {begin}; os.kill(os.getpid(), {int(number)})"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == code
+
+
+def test_an_ignored_hangup_stays_ignored() -> None:
+    """As under nohup."""
+    before = {number: signal.getsignal(number) for number in SIGNAL_CODES}
+    try:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        for install in (raise_on_signals, exit_at_once_on_signals, default_handlers):
+            install()
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -13,6 +13,7 @@ from unittest.mock import patch
 
 from mnist_cli.__main__ import app
 from mnist_cli.cli.program import run_program
+from mnist_cli.errors import SIGNAL_CODES
 from tests.helpers.fork_server import PROGRAMS
 from tests.helpers.shell import SMALL, Done
 
@@ -33,7 +34,7 @@ class Caller:
         streams = [io.TextIOWrapper(io.BytesIO(given), "utf-8") for given in (stdin, b"", b"")]
         names = ("stdin", "stdout", "stderr")
         logger = logging.getLogger("mnist_cli")
-        handlers = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
+        handlers = {n: signal.getsignal(n) for n in SIGNAL_CODES}
         level = logger.level
         code: object = None
         with contextlib.ExitStack() as stack:

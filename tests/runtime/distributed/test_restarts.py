@@ -55,7 +55,7 @@ def test_an_interrupted_training_resumes_with_any_number_of_ranks(
     running = start(launcher, *options)
     running.wait_for_update(100)
     assert listening(folder) == ["0100007F"] * 3  # 127.0.0.1: the launcher and two ranks
-    running.children[0].kill(signal.SIGTERM)
+    running.children[0].kill(signal.SIGHUP)
     (done,) = running.wait(PATIENCE)
     assert done.code == 143, done.err
     end = events(done.out)[-1]
