@@ -2,6 +2,7 @@
 
 import signal
 import subprocess
+from dataclasses import replace
 
 import pytest
 
@@ -60,6 +61,14 @@ def test_places_are_never_taken_from_a_checkpoint(call: Caller) -> None:
     assert done.out == "checkpoint.pt\n"
     assert (call.folder / "first.pt").read_bytes() == data
     assert call("mnist-train", "-q", "--resume", "first.pt").out == "first.pt\n"
+
+
+def test_the_data_folder_is_never_taken_from_a_checkpoint(call: Caller) -> None:
+    call.train("-q", "--max-updates", "4")
+    (call.folder / "data").symlink_to(call.env["MNIST_DATA_DIR"])
+    env = {name: value for name, value in call.env.items() if name != "MNIST_DATA_DIR"}
+    done = replace(call, env=env)("mnist-train", "--resume", "checkpoint.pt", "--json")
+    assert objects(done.out)[0]["config"]["data_dir"] == "data"
 
 
 def test_resume_auto_begins_where_there_is_no_output_and_goes_on_where_there_is(

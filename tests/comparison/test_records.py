@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 from typing import Any
-from unittest.mock import Mock
+from unittest.mock import DEFAULT, Mock
 
 import pytest
 from filelock import FileLock
@@ -281,9 +281,12 @@ def test_a_run_that_is_killed_while_it_is_saved_continues_where_it_was_saved_bef
     run = store.open(planned, data)
     list(run.events(StopAfter(8)))  # type: ignore[arg-type]
     assert run.state.update > saved > 0
-    for outcomes in ([OSError], [None, OSError]):  # the first or the second of two files
+    assert run.train_seconds > store.open(planned, data).train_seconds > 0
+    real = records_module.write_atomic
+    for written in (0, 1):  # of two files
+        failing = Mock(wraps=real, side_effect=[*[DEFAULT] * written, OSError])
         with monkeypatch.context() as patch, suppress(OSError):
-            patch.setattr(records_module, "write_atomic", Mock(side_effect=outcomes))
+            patch.setattr(records_module, "write_atomic", failing)
             store.save(run)
         again = store.open(planned, data)
         assert again.state.update == saved

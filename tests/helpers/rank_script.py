@@ -17,8 +17,9 @@ from mnist_cli.data.datasets import load_dataset
 from mnist_cli.errors import PeerError
 from mnist_cli.evaluation.evaluate import evaluate
 from mnist_cli.models.checkpoint import load_checkpoint
-from mnist_cli.runtime.distributed.group import ProcessGroup
+from mnist_cli.runtime.distributed.group import AGREED_ENTRIES, ProcessGroup
 from mnist_cli.runtime.distributed.torch_group import join
+from mnist_cli.runtime.signals import StopSignals
 from mnist_cli.training.state import TrainingState
 from mnist_cli.training.train import train
 from tests.torture.amount import count
@@ -89,11 +90,19 @@ def oversized(group: ProcessGroup) -> str:
     return "accepted"
 
 
+def seconds(group: ProcessGroup) -> float:
+    """Return the time of the group, where each rank has another on its clock."""
+    group.listen(StopSignals(), lambda: 10.0 + group.rank_info.rank)
+    group.all_reduce(torch.zeros(AGREED_ENTRIES))
+    return group.seconds()
+
+
 TASKS: dict[str, Any] = {
     "losses": all_losses,
     "score": score,
     "unpacked": unpacked,
     "oversized": oversized,
+    "seconds": seconds,
 }
 
 

@@ -285,6 +285,34 @@ def test_a_removed_lock_file_does_not_release_the_next_lock(tmp_path: Path) -> N
     second.close()
 
 
+def test_a_lock_file_that_is_removed_before_it_is_locked_locks_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    holders = [OutputLock(tmp_path / "file")]
+    real = files.fcntl.flock
+
+    def flock(handle: int, operation: int) -> None:
+        while holders:
+            holders.pop().close()  # between this program's open and its lock
+        real(handle, operation)
+
+    monkeypatch.setattr(files.fcntl, "flock", flock)
+    with (
+        OutputLock(tmp_path / "file"),
+        pytest.raises(OutputError, match="is being written by another program"),
+    ):
+        OutputLock(tmp_path / "file")
+
+
+def test_a_link_in_the_place_of_the_temporary_file_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "other").write_bytes(OLD)
+    with OutputLock(tmp_path / "file") as lock:
+        lock._temp.symlink_to(tmp_path / "other")
+        with pytest.raises(OutputError, match="File exists"):
+            lock.write(NEW)
+    assert (tmp_path / "other").read_bytes() == OLD
+
+
 def test_stale_temporary_files_are_removed_and_nothing_else(tmp_path: Path) -> None:
     stale = (".file.12.tmp", ".file.0123456789abcdef.tmp")
     for name in (*stale, ".file.x.tmp", ".file2.1.tmp", "file.1.tmp"):

@@ -4,6 +4,7 @@ import errno
 import io
 import logging
 import os
+import resource
 import stat
 import sys
 import threading
@@ -143,15 +144,39 @@ def test_checking_changes_nothing(tmp_path: Path) -> None:
     assert (tmp_path / "file").read_bytes() == b"old"
 
 
-def test_a_full_device_is_an_error() -> None:
-    with pytest.raises(OutputError, match=r"/dev/full: No space left"):
-        write_atomic(Path("/dev/full"), b"new")
+def device(name: str, folder: Path) -> Path:
+    """Return a device in a folder: if the code is wrong, root would replace that of the system."""
+    system, path = Path("/dev") / name, folder / name
+    try:
+        os.mknod(path, 0o666 | stat.S_IFCHR, system.stat().st_rdev)
+    except PermissionError:
+        return system
+    return path
+
+
+def test_a_full_device_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="/full: No space left"):
+        write_atomic(device("full", tmp_path), b"new")
 
 
 @both
-def test_a_device_is_written_to_and_stays_one(call: Callable[[Path], None]) -> None:
-    call(Path(os.devnull))
-    assert stat.S_ISCHR(Path(os.devnull).stat().st_mode)
+def test_a_device_is_written_to_and_stays_one(tmp_path: Path, call: Callable[[Path], None]) -> None:
+    path = device("null", tmp_path)
+    call(path)
+    assert stat.S_ISCHR(path.stat().st_mode)
+
+
+def test_the_space_on_the_disk_is_checked_to_the_last_byte(tmp_path: Path) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with OutputLock(tmp_path / "file") as lock:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+        try:
+            lock.check_disk_space(1000)
+            with pytest.raises(OutputError, match="File too large"):
+                lock.check_disk_space(1001)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert [path.name for path in tmp_path.iterdir()] == [".file.lock"]
 
 
 def test_a_fifo_passes_the_bytes_on_and_stays_one(tmp_path: Path) -> None:

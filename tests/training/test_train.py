@@ -3,6 +3,7 @@
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ import torch
 from mnist_cli.config.registry import OPTIMIZERS
 from mnist_cli.errors import DivergedError, OutputError, ThresholdNotMetError, UsageError
 from mnist_cli.events import End, Epoch, Progress, Start, Step
-from mnist_cli.models.checkpoint import load_checkpoint
+from mnist_cli.models.checkpoint import decode, load_checkpoint
 from mnist_cli.training.loop import Gradient, RunningSums, Update
 from mnist_cli.training.state import TrainingState
 from mnist_cli.training.train import train
@@ -160,8 +161,11 @@ def test_an_optimizer_that_overflows_is_divergence(small: Configure) -> None:
         state.check_finite()
 
 
-def test_weights_that_overflow_in_the_last_update_are_divergence(small: Configure) -> None:
-    config = small(model="mlp", mode="batch", epochs=1, optimizer="sgd", lr=1e39)
+@pytest.mark.parametrize("options", [{"mode": "batch", "epochs": 1}, {"save_every": 1}], ids=str)
+def test_weights_that_overflow_are_divergence_and_never_saved(
+    options: dict[str, Any], small: Configure
+) -> None:
+    config = small(model="mlp", optimizer="sgd", lr=1e39, **options)
     with pytest.raises(DivergedError, match="a weight is not finite"):
         list(train(config))
     assert not Path(config.output).exists()
@@ -170,6 +174,15 @@ def test_weights_that_overflow_in_the_last_update_are_divergence(small: Configur
 def test_a_batch_larger_than_the_training_set_is_refused(small: Configure) -> None:
     with pytest.raises(UsageError, match="--batch-size 201 is more than the 200"):
         list(train(small(batch_size=201)))
+
+
+def test_standard_output_gets_only_the_last_checkpoint(
+    small: Configure, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    end_of(small(model="linear", output="-", save_every=3))
+    data = capsysbinary.readouterr().out
+    assert decode(data, "-").position.update == 8
+    assert data.count(b"PK\5\6") == 1  # the end of a ZIP archive
 
 
 def test_no_clobber_keeps_what_is_there(small: Configure) -> None:

@@ -10,6 +10,7 @@ from mnist_cli.runtime.distributed.group import AGREED_ENTRIES, ProcessGroup
 from mnist_cli.runtime.distributed.ranks import RankInfo, threads_per_rank
 from mnist_cli.runtime.distributed.torch_group import join
 from mnist_cli.training.loop import GradientAllReduce, RunningSums
+from tests.helpers.launching import Launcher
 
 WHERE = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
 SECOND = {**WHERE, "RANK": "1", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}
@@ -90,6 +91,10 @@ def test_the_all_reduce_of_one_process_returns_its_arguments() -> None:
     assert found[0] is gradient
     assert found[1] is sums
     assert all(bool((part == 1).all()) for part in gradient)
+
+
+def test_all_ranks_have_the_time_of_the_first(launcher: Launcher) -> None:
+    assert launcher.script("seconds", ranks=2) == [10.0, 10.0]
 
 
 def test_a_process_by_itself_is_a_group_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
