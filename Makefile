@@ -11,7 +11,7 @@ help:
 	@echo "make eval    score checkpoint.pt on the test set"
 	@echo "make test    install if need be, and run the tests"
 	@echo "make test-quick  only the tests that start no program"
-	@echo "make torture what make test does a little of: hundreds of kills, 80,000 damaged files, whole tutorials; prints counts"
+	@echo "make torture what make test does a little of: hundreds of kills, 80,000 damaged files, whole tutorials; then mutation testing; prints counts"
 	@echo "make lint    ruff and mypy --strict"
 	@echo "make docs    write docs/reference.md from the code"
 	@echo "make bench   install what to compare with, and measure speed (bench-quick: in 3 minutes)"
@@ -43,6 +43,7 @@ test-quick: $(READY)
 
 torture: $(READY)
 	MNIST_TORTURE=1 $(BIN)/pytest -n auto --dist worksteal -rP -m ''
+	$(BIN)/python tests/torture/mutation.py
 
 lint: $(READY)
 	$(BIN)/ruff check .

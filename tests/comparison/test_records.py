@@ -291,6 +291,8 @@ def test_a_run_that_is_killed_while_it_is_saved_continues_where_it_was_saved_bef
         again = store.open(planned, data)
         assert again.state.update == saved
         assert again.record
+    store.save(again)
+    assert len([*tmp_path.glob("*.part.pt")]) == 1
     list(again.events(StopAfter(10**9)))  # type: ignore[arg-type]
     whole = RunFolder(str(tmp_path / "whole")).open(planned, data)
     list(whole.events(StopAfter(10**9)))  # type: ignore[arg-type]

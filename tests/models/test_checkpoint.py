@@ -15,7 +15,7 @@ from torch import nn
 
 from mnist_cli.config.train import TrainConfig
 from mnist_cli.errors import CheckpointError, UsageError
-from mnist_cli.models import networks
+from mnist_cli.models import checkpoint, networks
 from mnist_cli.models.checkpoint import HISTORY_BYTES, encode, load_checkpoint
 from mnist_cli.models.networks import weights_sha256
 from mnist_cli.training.train import train
@@ -98,6 +98,14 @@ def test_a_flipped_bit_is_found_or_harmless(trained: Path, tmp_path: Path) -> No
             assert str(read.optimizer) == str(good.optimizer)
             assert weights_sha256(read.weights) == weights_sha256(good.weights)
     assert found > 0.8 * cases, "most of the file is data"
+
+
+def test_a_file_that_is_larger_than_any_checkpoint_is_not_read(tmp_path: Path) -> None:
+    for size, message in ((1 << 26, "is not a checkpoint"), ((1 << 26) + 1, "is larger than any")):
+        with (tmp_path / "x.pt").open("wb") as file:
+            file.truncate(size)
+        with pytest.raises(CheckpointError, match=message):
+            load_checkpoint(tmp_path / "x.pt")
 
 
 @pytest.mark.parametrize("version", [1, 99])
@@ -285,6 +293,16 @@ def test_a_pickle_that_would_run_a_command_is_refused_and_not_run(tmp_path: Path
     with pytest.raises(CheckpointError, match="is a pickle"):
         load_checkpoint(tmp_path / "plain.pt")
     assert not trace.exists()
+
+
+def test_a_pickle_that_the_screening_overlooked_is_not_run_either(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoint, "screen", lambda data: data)
+    torch.save({"x": Evil(tmp_path / "trace")}, tmp_path / "evil.pt")
+    with pytest.raises(CheckpointError, match="PyTorch cannot read it"):
+        load_checkpoint(tmp_path / "evil.pt")
+    assert not (tmp_path / "trace").exists()
 
 
 def test_no_words_of_a_file_are_repeated(trained: Path, tmp_path: Path) -> None:

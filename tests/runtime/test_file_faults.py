@@ -288,6 +288,7 @@ def test_a_removed_lock_file_does_not_release_the_next_lock(tmp_path: Path) -> N
 def test_a_lock_file_that_is_removed_before_it_is_locked_locks_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    open_files = len([*Path("/dev/fd").iterdir()])
     holders = [OutputLock(tmp_path / "file")]
     real = files.fcntl.flock
 
@@ -302,6 +303,7 @@ def test_a_lock_file_that_is_removed_before_it_is_locked_locks_nothing(
         pytest.raises(OutputError, match="is being written by another program"),
     ):
         OutputLock(tmp_path / "file")
+    assert len([*Path("/dev/fd").iterdir()]) == open_files
 
 
 def test_a_link_in_the_place_of_the_temporary_file_is_not_followed(tmp_path: Path) -> None:

@@ -10,17 +10,24 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
-from mnist_cli.errors import OutputError
+from mnist_cli.errors import OutputError, UsageError
 from mnist_cli.runtime import files
 from mnist_cli.runtime.files import (
+    FileVersion,
     NoReaderError,
     OutputLock,
+    check_distinct,
     check_writable,
+    takes_text,
+    try_lock,
     write_atomic,
+    write_output,
     write_standard_output,
 )
 
@@ -214,6 +221,75 @@ def test_a_fifo_that_nobody_reads_is_waited_for_only_if_told(tmp_path: Path) -> 
         lock.write(b"data", wait=False)
         assert os.read(reader, 10) == b"data"
         os.close(reader)
+
+
+def test_a_fifo_that_cannot_be_opened_is_an_error_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    with OutputLock(tmp_path / "fifo") as lock:
+        monkeypatch.setattr(os, "open", Mock(side_effect=OSError(errno.EIO, "broken")))
+        with pytest.raises(OutputError, match="fifo: broken"):
+            lock.write(b"data")
+
+
+def test_an_open_file_is_locked_once(tmp_path: Path) -> None:
+    with (tmp_path / "file").open("w") as first, (tmp_path / "file").open("w") as second:
+        assert try_lock(first.fileno())
+        assert not try_lock(second.fileno())
+
+
+def test_a_file_that_is_replaced_written_to_or_removed_has_another_version(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    (tmp_path / "link").symlink_to(path)
+    version = FileVersion.of(tmp_path / "link", path.stat())
+    assert version.is_at(path)
+    assert not version.is_at(tmp_path / "link")
+    assert not version.was_replaced()
+    write_atomic(path, b"new")
+    assert version.was_replaced()
+    version = FileVersion.of(path, path.stat())
+    os.utime(path, ns=(0, 0))
+    assert version.was_replaced()
+    path.unlink()
+    assert version.was_replaced()
+
+
+def test_an_output_is_no_other_file_of_the_run(tmp_path: Path) -> None:
+    path, link = tmp_path / "file", tmp_path / "link"
+    path.touch()
+    link.symlink_to(path)
+    for output, other in ((path, path), (link, path), (path, link)):
+        with pytest.raises(UsageError, match=f"--output {output} is what --config names"):
+            check_distinct({"--output": str(output)}, {"--config": str(other)})
+    below = str(path / "below")  # what cannot be looked at is left to what opens it
+    for name in (None, "", "-", os.devnull, below):
+        check_distinct({"--output": name}, {"--config": name})
+    check_distinct({"--output": str(path)}, {"--config": str(tmp_path / "other"), "--plot": None})
+
+
+def test_an_output_is_a_file_or_standard_output(
+    tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    write_output(str(tmp_path / "-"), b"to a file")
+    write_output("-", b"to the ")
+    write_standard_output("screen")
+    assert (tmp_path / "-").read_bytes() == b"to a file"
+    assert capsysbinary.readouterr().out == b"to the screen"
+
+
+def test_a_full_pipe_takes_no_text(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    assert takes_text(writing)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(writing, bytes(1 << 16))
+    assert not takes_text(writing)
+    os.close(reading)
+    os.close(writing)
+    assert takes_text(io.StringIO())
 
 
 @pytest.mark.parametrize("unbuffered", [False, True])

@@ -3,9 +3,11 @@
 import os
 import signal
 import sys
+from typing import Any
 
 import pytest
 
+from mnist_cli.errors import TerminatedRunError
 from mnist_cli.runtime import signals
 from mnist_cli.runtime.signals import StopSignals
 
@@ -44,3 +46,31 @@ def test_a_signal_while_the_handlers_are_restored_ends_the_program(
     monkeypatch.setattr(signals._SignalThread, "end", end_and_signal)
     with pytest.raises(SystemExit, match="143"), StopSignals() as stop, stop.default_handlers():
         pass
+
+
+@pytest.mark.parametrize("handler", [lambda *_: None, signal.SIG_IGN])
+def test_a_closed_terminal_counts_as_a_signal_unless_it_is_ignored(
+    handler: Any,
+) -> None:
+    before = signal.signal(signal.SIGHUP, handler)
+    try:
+        with StopSignals() as stop:
+            signal.raise_signal(signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert stop.error is (None if handler is signal.SIG_IGN else TerminatedRunError)
+
+
+def test_a_second_signal_is_ignored_only_if_torchrun_may_have_passed_it_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
+    with StopSignals():
+        signal.raise_signal(signal.SIGTERM)
+        with pytest.raises(TerminatedRunError, match="stopped at once"):
+            signal.raise_signal(signal.SIGTERM)
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
+    with StopSignals() as stop:
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+    assert stop.error is TerminatedRunError

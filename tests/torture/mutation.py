@@ -137,7 +137,7 @@ def tests_fail(path: Path) -> bool:
         os.dup2(log, 1)
         os.dup2(log, 2)
         os._exit(pytest.main([*OPTIONS, *map(str, tests)]))
-    deadline, ended = time.monotonic() + PATIENCE, (0, 1)
+    deadline, ended = time.monotonic() + PATIENCE, (0, 0)
     try:
         while time.monotonic() < deadline and ended[0] == 0:
             time.sleep(0.05)
@@ -145,7 +145,7 @@ def tests_fail(path: Path) -> bool:
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(child, signal.SIGKILL)  # with what it has started
-    return ended[1] != 0
+    return ended != (child, 0)
 
 
 def attempt(number: int) -> tuple[int, bool | None]:
