@@ -7,6 +7,7 @@ MnistError
 ├── ThresholdNotMetError    5  an accuracy that was not reached
 ├── DivergedError           6  a loss or a weight that is no longer finite
 ├── OutputError             7  an output that could not be written
+├── MachineError            7  too little memory, or a working folder that was deleted
 ├── InterruptedRunError   130  a run stopped by SIGINT, its state saved
 ├── ReaderGoneError       141  standard output has no reader any more
 ├── TerminatedRunError    143  a run stopped by SIGTERM or SIGHUP, its state saved
@@ -50,7 +51,7 @@ MEANINGS = {
     ExitCode.CHECKPOINT: "checkpoint: missing, damaged, of another format, or unsafe to load",
     ExitCode.THRESHOLD: "a threshold was not met (`--min-accuracy`, `--until-accuracy`)",
     ExitCode.DIVERGED: "training diverged: loss or weights no longer finite",
-    ExitCode.OUTPUT: "the output could not be written",
+    ExitCode.OUTPUT: "the output could not be written, or the machine has too little memory",
     ExitCode.INTERRUPTED: "interrupted by SIGINT (Ctrl-C), after the state was saved",
     ExitCode.BROKEN_PIPE: "the reader of standard output went away",
     ExitCode.TERMINATED: "ended by SIGTERM or SIGHUP, after the state was saved",
@@ -107,6 +108,12 @@ class OutputError(MnistError):
     code = ExitCode.OUTPUT
 
 
+class MachineError(MnistError):
+    """Too little memory, or a working folder that was deleted."""
+
+    code = ExitCode.OUTPUT
+
+
 class ReaderGoneError(MnistError):
     """Standard output has no reader any more; nothing is printed."""
 
@@ -134,3 +141,29 @@ class PeerError(MnistError):
     def __init__(self, text: str, code: int) -> None:
         super().__init__(text)
         self.code = code
+
+
+# What the messages of PyTorch, of C++ and of the loader of libraries have where memory lacks.
+_LACK_OF_MEMORY = (
+    "allocate memory",
+    "not enough memory",
+    "out of memory",
+    "bad_alloc",
+    "failed to map segment",
+    "can't start new thread",
+)
+
+
+def lack_of_memory(error: BaseException) -> MachineError | None:
+    """Return the error to show instead of one that comes from too little memory, or None."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, MnistError):
+            return None
+        if isinstance(cause, MemoryError) or any(text in str(cause) for text in _LACK_OF_MEMORY):
+            return MachineError(
+                "too little memory; close other programs, raise the limit of this shell or "
+                "container, or use a smaller --micro-batch-size, --threads or --subset"
+            )
+        cause = cause.__cause__ or cause.__context__
+    return None

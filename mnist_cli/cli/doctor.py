@@ -23,7 +23,7 @@ import typer
 
 from mnist_cli import __version__
 from mnist_cli.cli.parameters import add_command, command_sources
-from mnist_cli.cli.program import exit_unless_main
+from mnist_cli.cli.program import check_machine, exit_unless_main
 from mnist_cli.cli.usage_errors import unknown_variables
 from mnist_cli.config.options import option
 from mnist_cli.config.programs import Display
@@ -251,9 +251,10 @@ def doctor(given: dict[str, Any]) -> None:
     has the remedy. With --json it is an object for each check. -q leaves out those that are ok.
 
     Exit codes: 0 no problem (there may be warnings); else that of the first problem: 2 the
-    installation, 3 data, 7 the working folder cannot be written to.
+    installation, 3 data, 7 the working folder cannot be written to, or too little memory.
     """
     exit_unless_main()
+    check_machine()
     sources = command_sources(given, DoctorConfig, Display)
     display = build_config(Display, sources)
     code = 0

@@ -20,9 +20,21 @@ import typer
 from mnist_cli.cli.entry_points import exit_at_once_on_signals
 from mnist_cli.cli.usage_errors import format_usage_error
 from mnist_cli.config.quoting import escape_controls
-from mnist_cli.errors import SIGNAL_CODES, ExitCode, MnistError, ReaderGoneError
+from mnist_cli.errors import (
+    SIGNAL_CODES,
+    ExitCode,
+    MachineError,
+    MnistError,
+    ReaderGoneError,
+    lack_of_memory,
+)
 from mnist_cli.runtime.distributed.ranks import RankInfo, is_launched
 from mnist_cli.runtime.files import takes_text, write_standard_output
+
+try:
+    import resource
+except ImportError:  # Windows limits no address space
+    resource = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
     from mnist_cli.runtime.distributed.group import ProcessGroup
@@ -32,6 +44,8 @@ if TYPE_CHECKING:
 _REPORT_TIMEOUT = 3.0
 # Seconds for a reader of stderr: a program that a signal ended does not wait for it.
 _PATIENCE, _FOR_EVER = 0.5, 1e6
+# Bytes of address space to import PyTorch and scipy, and to read one image.
+_MIN_ADDRESS_SPACE = 900 << 20
 _SIGNALLED = (ExitCode.INTERRUPTED, ExitCode.TERMINATED)
 # What stands for characters on a terminal that lacks them. Those of drawings are as wide.
 _ASCII = {
@@ -141,13 +155,21 @@ def _run(app: typer.Typer, name: str) -> int:
     except SystemExit as stop:  # Typer exits with 1 when the reader of its help goes away
         return ExitCode.BROKEN_PIPE if stop.code == ExitCode.BUG else int(stop.code or 0)
     except Exception as error:
-        if hasattr(error, "format_message"):  # a usage error of Typer
-            if message := format_usage_error(error):
-                _wait_for_main_rank()
-                print_error(message)
-            return ExitCode.USAGE
-        traceback.print_exc()
-        return ExitCode.BUG
+        return _fail_unexpectedly(error)
+
+
+def _fail_unexpectedly(error: Exception) -> int:
+    """Report a usage error of Typer, a lack of memory, or a bug; return the exit code."""
+    if hasattr(error, "format_message"):
+        if message := format_usage_error(error):
+            _wait_for_main_rank()
+            print_error(message)
+        return ExitCode.USAGE
+    if reason := lack_of_memory(error):
+        traceback.clear_frames(error.__traceback__)  # they hold what fills the memory
+        return _fail(reason)
+    traceback.print_exc()
+    return ExitCode.BUG
 
 
 def _fail(error: MnistError) -> int:
@@ -180,6 +202,7 @@ def quick_imports() -> Iterator[None]:
     collections too. A signal ends the program at once: an exception in the middle of an import
     could turn into another one. PyTorch reads the limit of OpenMP's spinning when it is imported.
     """
+    check_machine()
     embedded = "torch" in sys.modules
     gc.disable()
     if not embedded:
@@ -192,6 +215,28 @@ def quick_imports() -> Iterator[None]:
         gc.enable()
         if not embedded:
             raise_on_signals()
+
+
+def check_machine() -> None:
+    """Check what libraries need in order to be imported.
+
+    oneMKL ends the process where the working folder was deleted. OpenBLAS waits for ever where it
+    cannot allocate memory.
+
+    Raises:
+        MachineError: the working folder was deleted, or the memory is limited to too little.
+
+    """
+    try:
+        os.getcwd()  # noqa: PTH109 (only to see whether it is there)
+    except FileNotFoundError:
+        raise MachineError("the working folder was deleted; change to another one") from None
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0] if resource else _MIN_ADDRESS_SPACE
+    if 0 <= limit < _MIN_ADDRESS_SPACE:
+        raise MachineError(
+            f"memory is limited to {limit >> 20} MiB, and {_MIN_ADDRESS_SPACE >> 20} are needed; "
+            f"raise the limit: ulimit -v {_MIN_ADDRESS_SPACE >> 10}"
+        )
 
 
 def limit_openmp_spinning() -> None:

@@ -28,13 +28,24 @@ _NEW_STORE = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"
 def main(arguments: list[str]) -> int:
     """Run torchrun, and return the exit code."""
     exit_at_once_on_signals()  # until torchrun installs its own handlers
+    from mnist_cli.cli.program import check_machine, print_error  # noqa: PLC0415 (signals first)
+
+    try:
+        check_machine()
+        return _launch(arguments)
+    except MnistError as error:
+        print_error(str(error))
+        return error.code
+
+
+def _launch(arguments: list[str]) -> int:
     os.environ.setdefault(_NEW_STORE, "1")
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")  # otherwise it prints its stack
     from torch.distributed.elastic.multiprocessing import SignalException  # noqa: PLC0415 (torch)
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError  # noqa: PLC0415
     from torch.distributed.elastic.rendezvous import RendezvousError  # noqa: PLC0415
 
-    from mnist_cli.cli.program import default_handlers, print_error  # noqa: PLC0415 (signals first)
+    from mnist_cli.cli.program import default_handlers, print_error  # noqa: PLC0415
     from mnist_cli.runtime.distributed.launcher import check_endpoint, use_loopback  # noqa: PLC0415
 
     torchrun: Any = import_module("torch.distributed.run")  # its functions have no types
@@ -62,9 +73,6 @@ def main(arguments: list[str]) -> int:
             "start the same command on all machines again, first where they meet"
         )
         return ExitCode.TERMINATED
-    except MnistError as error:
-        print_error(str(error))
-        return error.code
     except SignalException as stopped:
         number = int(stopped.sigval)
         return SIGNAL_CODES.get(number, 128 + number)

@@ -24,7 +24,7 @@ from mnist_cli.config.quoting import printable, quote
 from mnist_cli.config.reading import expand_home, read_input
 from mnist_cli.config.registry import NETWORKS
 from mnist_cli.config.train import ResolvedConfig, TrainConfig
-from mnist_cli.errors import CheckpointError, UsageError
+from mnist_cli.errors import CheckpointError, UsageError, lack_of_memory
 from mnist_cli.events import Epoch, Resumed
 from mnist_cli.models.networks import build_model, weights_sha256
 from mnist_cli.models.pickle_screening import (
@@ -180,7 +180,9 @@ def decode(data: bytes, name: str) -> Checkpoint:
         return _assemble(parts)
     except _NewerVersionError as error:
         raise CheckpointError(f"{name} cannot be read: {error}") from error
-    except (UsageError, MemoryError, RuntimeError, *_VALUE_ERRORS) as error:
+    except (UsageError, RuntimeError, *_VALUE_ERRORS) as error:
+        if lack_of_memory(error):
+            raise
         reason = " ".join(str(error).split())[:200]
         raise CheckpointError(f"{name} is damaged: {reason}") from error
 
@@ -238,6 +240,8 @@ def _parse(data: bytes, name: str) -> dict[str, Any]:
     try:
         parts = torch.load(io.BytesIO(screened), map_location="cpu", weights_only=True)
     except Exception as error:  # of any type, and with a message that may quote the file
+        if lack_of_memory(error):
+            raise
         raise CheckpointError(f"{name} is damaged: PyTorch cannot read it") from error
     return parts if isinstance(parts, dict) else {}
 

@@ -35,6 +35,7 @@ MODULES = ("mnist_cli", "mnist_cli.cli.torchrun")
 FORKED = "# forked\n"  # what `python -c` may begin with
 ABOUT = {"-h", "--help", "--version", "--install-completion", "--show-completion"}
 HERE = os.path.dirname(os.path.abspath(sys.argv[0]))
+LIMITS = (resource.RLIMIT_FSIZE, resource.RLIMIT_AS)
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGWINCH, signal.SIGUSR1)
 
 
@@ -52,7 +53,7 @@ def is_ordinary(name: str, arguments: list[str], env: dict[str, str]) -> bool:
         and env.get("OMP_NUM_THREADS", "1") == "1"
         and env.get("LC_CTYPE", "C.UTF-8") == "C.UTF-8"  # Python itself sets it so
         and all(key in NAMES or key.startswith(PREFIXES) for key in env)
-        and resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY
+        and all(resource.getrlimit(limit)[0] == resource.RLIM_INFINITY for limit in LIMITS)
     )
 
 
@@ -68,7 +69,11 @@ def main() -> None:
     name, arguments, env = os.path.basename(sys.argv[0]), sys.argv[1:], dict(os.environ)
     if name.startswith("python") and arguments[:1] == ["-u"]:
         arguments = arguments[1:]
-    if not is_ordinary(name, arguments, env):
+    try:
+        folder = os.getcwd()
+    except FileNotFoundError:  # it was deleted
+        folder = ""
+    if not folder or not is_ordinary(name, arguments, env):
         real = os.path.join(os.readlink(f"{HERE}/real"), name)
         os.execv(real, [real, *sys.argv[1:]])
     child: int | None = None
@@ -88,7 +93,7 @@ def main() -> None:
         connection = socket.socket(fileno=fcntl.fcntl(connection.detach(), fcntl.F_DUPFD, 3))
     connection.connect(f"{HERE}/socket")
     umask = os.umask(0o077)
-    job = {"command": [name, *arguments], "folder": os.getcwd(), "env": env, "umask": umask}
+    job = {"command": [name, *arguments], "folder": folder, "env": env, "umask": umask}
     job |= {"files": files, "ignored": ignored}
     socket.send_fds(connection, [json.dumps(job).encode()], files)
     child = int(connection.recv(100))

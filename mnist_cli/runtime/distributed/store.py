@@ -19,7 +19,7 @@ from uuid import uuid4
 import torch.distributed as dist
 
 from mnist_cli.config.quoting import escape_controls, quote
-from mnist_cli.errors import ExitCode, MnistError, PeerError, UsageError
+from mnist_cli.errors import ExitCode, MnistError, PeerError, UsageError, lack_of_memory
 from mnist_cli.runtime.distributed.ranks import RankInfo, is_store_in_launcher, master_port
 
 LOOPBACK = "127.0.0.1"
@@ -101,6 +101,7 @@ class MessageStore:
         """Store the failure of a rank, unless another rank failed first."""
         if isinstance(error, PeerError):
             return
+        error = lack_of_memory(error) or error
         if isinstance(error, MnistError):
             code, text = int(error.code), str(error)
         elif isinstance(error, KeyboardInterrupt):
