@@ -60,6 +60,9 @@ def train(
     other run can write to the same output. All ranks of a `group` must call this with the same
     arguments; rank 0 writes.
 
+    A process that is forked afterwards hangs as soon as it computes, since PyTorch's threads are
+    not in it: start processes with the method "spawn".
+
     Raises:
         UsageError: options contradict each other, the data or the checkpoint.
         DataError: see `load_dataset`.
