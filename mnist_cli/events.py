@@ -182,7 +182,8 @@ class Prediction(Event):
     """An image was predicted as `digit`, with `probability`; `probabilities` are those of 0 to 9.
 
     It is `uncertain` if `probability` is below a threshold, or if no digit was found in the image;
-    then `digit` and `probabilities` are None, and `probability` is 0.
+    then `digit`, `probabilities` and `box` are None, and `probability` is 0. `box` is where the
+    digit is: left, top, right and bottom in pixels of the upright image, the last two exclusive.
     """
 
     name: ClassVar[str] = "prediction"
@@ -191,6 +192,7 @@ class Prediction(Event):
     probability: float
     probabilities: list[float] | None
     uncertain: bool
+    box: tuple[int, int, int, int] | None
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,6 @@ from mnist_cli.cli.program import (
     run_program,
 )
 from mnist_cli.config.programs import Display, PredictConfig
-from mnist_cli.config.quoting import escape_controls
 from mnist_cli.config.sources import build_config
 from mnist_cli.errors import ExitCode
 from mnist_cli.events import Unreadable
@@ -29,10 +28,14 @@ def predict(given: dict[str, Any], checkpoint: str, images: list[str]) -> None:
     r"""Read the digit in image files: a line PATH, DIGIT, PROBABILITY for each, with tabs between.
 
     An IMAGE is a photograph or scan of ink on paper, or a screenshot: dark on light or light on
-    dark, in any colours, unevenly lit, anywhere in the picture, but alone in it. It is cut out,
-    scaled and centred as MNIST's were; --show draws what is left, --save-seen saves it. A picture
-    of 28 by 28 pixels that looks like one of MNIST's is taken as it is. PNG, JPEG, BMP, GIF, TIFF,
-    WebP and PGM are read, of several frames the first; HEIC with pip install 'mnist_cli[heic]'.
+    dark, in any colours, unevenly lit, anywhere in the picture. The digit is cut out, scaled and
+    centred as MNIST's were; --show draws what is left, --save-seen saves it. A picture of 28 by 28
+    pixels that looks like one of MNIST's is taken as it is. PNG, JPEG, BMP, GIF, TIFF, WebP and PGM
+    are read, of several frames the first; HEIC with pip install 'mnist_cli[heic]'.
+
+    If a picture shows several digits, a warning says so. --all predicts each of them, left to
+    right, line by line, and adds the digit's box to its line: LEFT,TOP,RIGHT,BOTTOM, in pixels of
+    the upright picture. Digits that touch each other count as one.
 
     A folder stands for the images in it, without those in folders within it; 'scans/**/*.png' in
     quotes for what fits the pattern. - reads standard input: mnist-predict checkpoint.pt - < 7.png
@@ -69,11 +72,12 @@ def predict(given: dict[str, Any], checkpoint: str, images: list[str]) -> None:
             if display.json:
                 data.show(event)
             else:
-                path, digit = escape_controls(event.path), event.digit
-                shown = "-" if digit is None else digit
-                write_standard_output(f"{path}\t{shown}\t{event.probability:.4f}\n")
+                line = predict_display.prediction_line(event, with_box=config.all)
+                write_standard_output(line)
             if config.show and not display.quiet:
                 drawing.show(event, image)
+            if result.digits > 1 and not config.all:
+                _log.warning(predict_display.explain_several(event, result.digits))
             if event.uncertain:
                 _log.info(predict_display.explain_uncertain(event, result.threshold))
     if failed:

@@ -71,6 +71,7 @@ class PredictConfig:
         maximum=1,
         shown_default="by model",
     )
+    all: bool = option(False, "Predict every digit in an image, and add its box to the line.")
     show: bool = option(False, "Draw the network's input for each image on stderr, unless -q.")
     save_seen: str | None = option(
         None,

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.style import Style
 from rich.text import Text
 
-from mnist_cli.config.quoting import printable
+from mnist_cli.config.quoting import escape_controls, printable
 from mnist_cli.events import Prediction
 
 _PICTURE, _GAP = 28, 2
@@ -81,9 +81,23 @@ def _describe(event: Prediction, width: int) -> list[Text]:
     return [path, result, *rows]
 
 
+def prediction_line(event: Prediction, *, with_box: bool) -> str:
+    """Return the line of a prediction on standard output: path, digit, probability, and its box."""
+    digit = "-" if event.digit is None else str(event.digit)
+    fields = [escape_controls(event.path), digit, f"{event.probability:.4f}"]
+    if with_box and event.box:
+        fields.append(",".join(map(str, event.box)))
+    return "\t".join(fields) + "\n"
+
+
+def explain_several(event: Prediction, count: int) -> str:
+    """Return a line that says that an image shows several digits."""
+    return f"warning: {_name(event)} shows {count} digits; --all predicts each of them"
+
+
 def explain_uncertain(event: Prediction, threshold: float) -> str:
     """Return a line that says why a prediction is uncertain."""
-    name = "standard input" if event.path == "-" else repr(event.path)
+    name = _name(event)
     if event.digit is None:
         return f"note: {name} is uncertain: no digit was found in it"
     # As many decimals as distinguish the two.
@@ -92,6 +106,10 @@ def explain_uncertain(event: Prediction, threshold: float) -> str:
         if probability != f"{threshold:.{decimals}f}":
             break
     return f"note: {name} is uncertain: probability {probability} is below {threshold:g}"
+
+
+def _name(event: Prediction) -> str:
+    return "standard input" if event.path == "-" else repr(event.path)
 
 
 def half_blocks(image: NDArray[np.uint8], *, colour: bool = True) -> list[Text]:

@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -18,12 +19,13 @@ from torch.nn import functional as F
 
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
+Number = TypeVar("Number", bound=np.generic)
 
 MIN_CONTRAST = 10.0  # of 255: what differs less from the background is noise of a camera or of JPEG
 _MIN_SIGNAL = 5.0  # ink differs by so many standard deviations of the background; noise by three
 # A background is uniform if this fraction of the border differs by less than the tolerance.
 _UNIFORM_TOLERANCE, _UNIFORM_FRACTION = 6.0, 0.6
-_LIGHT_SIDE, _COARSE_SIDE = 64, 256  # the light is fitted, and ink is searched for, at these sizes
+_LIGHT_SIDE, COARSE_SIDE = 64, 256  # the light is fitted, and ink is searched for, at these sizes
 _FIT_ITERATIONS = 14
 # The number of cosines in each direction, and the weight of a border pixel relative to others.
 # A weight of 0 stands for a Gaussian around the centre instead: the border isn't background.
@@ -39,7 +41,7 @@ class Difference:
     """The difference of each pixel from the estimated background, `[channels, height, width]`."""
 
     full: Floats
-    coarse: Floats  # the same, its longer side at most 256 pixels
+    coarse: Floats  # the same, its longer side at most as large as was asked for
 
     def contrast_maps(self, within: Mask | None = None) -> Iterator["ContrastMap"]:
         """Yield maps of what may be ink: of the colours on either side of the background.
@@ -74,7 +76,7 @@ class ContrastMap:
 
     @cached_property
     def coarse(self) -> Floats:
-        """The contrast with the longer side at most 256 pixels."""
+        """The contrast at the coarse size."""
         return self._project(self.difference.coarse)
 
     def _project(self, channels: Floats) -> Floats:
@@ -82,7 +84,7 @@ class ContrastMap:
         return contrast
 
 
-def background_differences(image: NDArray[np.uint8]) -> Iterator[Difference]:
+def background_differences(image: NDArray[np.uint8], coarse_side: int) -> Iterator[Difference]:
     """Yield the differences of an image `[height, width, channels]` from plausible backgrounds.
 
     If most of the border has one colour, that is the background. Otherwise the light may be
@@ -94,7 +96,7 @@ def background_differences(image: NDArray[np.uint8]) -> Iterator[Difference]:
     uniform = (np.abs(border - colour) < _UNIFORM_TOLERANCE).all(0).mean()
     if uniform > _UNIFORM_FRACTION or min(channels.shape[1:]) < 8:
         difference = channels - colour[:, :, None]
-        yield Difference(difference, _shrink(difference, _COARSE_SIDE))
+        yield Difference(difference, _shrink(difference, coarse_side))
         return
     small = _shrink(channels, _LIGHT_SIDE)
     for waves, border_weight in _LIGHT_MODELS:
@@ -104,10 +106,10 @@ def background_differences(image: NDArray[np.uint8]) -> Iterator[Difference]:
         # Ink in the shadow becomes as strong as ink in the sun.
         gain = median(light.ravel()) / np.maximum(light, _DARKEST)
         difference = (channels - background) * gain
-        yield Difference(difference, _shrink(difference, _COARSE_SIDE))
+        yield Difference(difference, _shrink(difference, coarse_side))
 
 
-def border_of(channels: NDArray[np.float32]) -> NDArray[np.float32]:
+def border_of(channels: NDArray[Number]) -> NDArray[Number]:
     """Return the pixels of the border of `[..., height, width]` as `[..., pixels]`."""
     top, bottom = channels[..., 0, :], channels[..., -1, :]
     return np.concatenate([top, bottom, channels[..., 0], channels[..., -1]], axis=-1)

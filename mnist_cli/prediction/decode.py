@@ -30,7 +30,7 @@ from mnist_cli.prediction.limits import (
     decoding_bytes,
     screen_image,
 )
-from mnist_cli.prediction.preprocess import Pixels, to_mnist_image
+from mnist_cli.prediction.preprocess import ImageDigits, Pixels, prepare_digits
 
 _ = TiffImagePlugin, WebPImagePlugin  # otherwise Pillow imports every plugin to find these two
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
@@ -58,19 +58,21 @@ _ORIENTATIONS: dict[object, tuple[bool, tuple[int, ...]]] = {
 }
 
 
-def read_image(source: bytes, name: str, *, reads_digits: bool = True) -> Pixels:
-    """Return the digit in an image file as `uint8 [28, 28]`, prepared like MNIST.
+def read_image(source: bytes, name: str, *, reads_digits: bool = True) -> ImageDigits:
+    """Return the digits in an image file, prepared like MNIST's.
 
-    The digit is light on black; without a digit all pixels are 0. Only the first frame is read.
-    Error messages call the file `name`; for `reads_digits` see `to_mnist_image`. Call it within
-    `pillow_silenced`, in any number of threads.
+    Only the first frame is read. Boxes are in pixels of the upright image. Error messages call the
+    file `name`; for `reads_digits` see `prepare_digits`. Call it within `pillow_silenced`, in any
+    number of threads.
 
     Raises:
         DataError: the format is unknown, or the file is damaged or too large.
 
     """
     try:
-        return to_mnist_image(_decode(source), reads_digits=reads_digits)
+        image, (width, height) = _decode(source)
+        found = prepare_digits(image, reads_digits=reads_digits)
+        return found.scaled(width / image.shape[1], height / image.shape[0])
     except UnsupportedImageError as error:
         raise DataError(f"cannot read {name}: {error}") from error
     except UnidentifiedImageError as error:
@@ -120,8 +122,11 @@ def _libtiff_silenced() -> Iterator[None]:
         yield
 
 
-def _decode(source: bytes) -> Pixels:
-    """Return the image in a file, upright: `[height, width, channels]`, grayscale or RGB."""
+def _decode(source: bytes) -> tuple[Pixels, tuple[int, int]]:
+    """Return the image in a file, upright, and its width and height before it was scaled down.
+
+    The image is `[height, width, channels]`, grayscale or RGB.
+    """
     if not source:
         raise UnsupportedImageError("it is empty; give an image")
     if len(source) > MAX_BYTES:
@@ -169,15 +174,19 @@ def _open(file: LimitedReads, source: bytes) -> Image.Image:
     return Image.open(file, formats=_FORMATS)
 
 
-def _load(image: Image.Image) -> Pixels:
-    """Return the pixels of an opened image, upright, and free the image."""
+def _load(image: Image.Image) -> tuple[Pixels, tuple[int, int]]:
+    """Return the pixels of an opened image, upright, and its size; free the image."""
+    width, height = image.size
     factor = -(-max(image.size) // _WORKING_SIDE)
     with contextlib.closing(image):
         # The JPEG decoder shrinks by itself.
         image.draft(None, (max(1, image.width // factor), max(1, image.height // factor)))
         with _libtiff_silenced() if image.format == "TIFF" else contextlib.nullcontext():
             image.load()
-        return _rotate_upright(_channels(image), image)
+        transposed, flipped = _ORIENTATIONS.get(_orientation(image), (False, ()))
+        pixels = _channels(image)
+    upright = np.flip(pixels.swapaxes(0, 1) if transposed else pixels, flipped)
+    return upright, (height, width) if transposed else (width, height)
 
 
 def _channels(image: Image.Image) -> Pixels:
@@ -230,12 +239,6 @@ def _stretch(values: NDArray[np.float32]) -> Pixels:
     least, range_ = values.min(), values.max() - values.min()
     scaled = (values - least) * (255 / range_) if range_ > 0 else values * 0
     return scaled.round().astype(np.uint8)
-
-
-def _rotate_upright(pixels: Pixels, image: Image.Image) -> Pixels:
-    """Return the image as the EXIF orientation says."""
-    transposed, flipped = _ORIENTATIONS.get(_orientation(image), (False, ()))
-    return np.flip(pixels.swapaxes(0, 1) if transposed else pixels, flipped)
 
 
 def _orientation(image: Image.Image) -> object:

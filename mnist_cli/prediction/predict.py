@@ -7,7 +7,7 @@ import stat
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from mnist_cli.models.checkpoint import load_checkpoint
 from mnist_cli.prediction.decode import pillow_silenced, read_image
 from mnist_cli.prediction.image_files import ImageFile, find_image_files
 from mnist_cli.prediction.limits import MAX_BYTES
-from mnist_cli.prediction.preprocess import Pixels
+from mnist_cli.prediction.preprocess import Digit, ImageDigits, Pixels
 from mnist_cli.runtime.cores import usable_cores
 from mnist_cli.runtime.device import check_torch_modes, pick_device, threads_set
 from mnist_cli.runtime.files import check_writable, write_atomic
@@ -39,15 +39,17 @@ _MAX_STEM = 200  # bytes: a name may have 255, and the temporary file has a long
 
 @dataclass(frozen=True)
 class ImagePrediction:
-    """The prediction for one image file.
+    """The prediction for one image file, or for one of the digits in it.
 
     `image` is the network's input, `uint8 [28, 28]`, all 0 if no digit was found. Below the
-    probability `threshold` a prediction is uncertain.
+    probability `threshold` a prediction is uncertain. `digits` is how many digits the image shows;
+    if there are several, a single prediction for it means little.
     """
 
     event: Prediction
     image: Pixels
     threshold: float
+    digits: int = 1
 
 
 def predict(
@@ -55,6 +57,7 @@ def predict(
 ) -> Iterator[ImagePrediction | Unreadable]:
     """Yield the prediction for each image, in order; `-` is an image on standard input.
 
+    If the config says `all`, each digit of an image has a prediction, left to right, line by line.
     Folders and patterns are expanded as `find_image_files` describes.
 
     Raises:
@@ -72,32 +75,46 @@ def predict(
     if config.save_seen == "":
         raise UsageError("--save-seen '': it is empty; name a folder")
     loaded = load_checkpoint(checkpoint)
-    threshold = config.uncertain_below
-    if threshold is None:
-        threshold = NETWORKS[loaded.config.model].confidence_threshold
+    sure = NETWORKS[loaded.config.model].confidence_threshold
+    threshold = sure if config.uncertain_below is None else config.uncertain_below
     model = loaded.build_model().to(device).eval()
-    read = partial(_read_digit, reads_digits=loaded.config.dataset in DIGIT_DATASETS)
+    read = partial(_read_digits, reads_digits=loaded.config.dataset in DIGIT_DATASETS)
     folder = None if config.save_seen is None else InputFolder(config.save_seen)
     with threads_set(), ThreadPoolExecutor(min(_READERS, usable_cores())) as readers:
         for batch in _batches(list(find_image_files(images))):
             decoded = _decode_batch(batch, read, readers)
-            digits = [d for d in decoded if not isinstance(d, DataError) and d.any()]
-            rows = _probabilities(model, digits, device)
-            for file, digit in zip(batch, decoded, strict=True):
+            found = [digits for digits in decoded if isinstance(digits, ImageDigits)]
+            inputs = [d.pixels for digits in found for d in (digits.digit, *digits.several)]
+            rows = _probabilities(model, inputs, device)
+            for file, digits in zip(batch, decoded, strict=True):
                 seconds = time.perf_counter() - started
-                if isinstance(digit, DataError):
-                    yield Unreadable(seconds, file.path, str(digit))
+                if isinstance(digits, DataError):
+                    yield Unreadable(seconds, file.path, str(digits))
                     continue
-                if digit.any():
-                    row = next(rows)
-                    highest = max(row)
-                    found = (row.index(highest), highest, row, highest < threshold)
-                    event = Prediction(seconds, file.path, *found)
-                else:
-                    event = Prediction(seconds, file.path, None, 0.0, None, uncertain=True)
-                if folder:
-                    folder.save(digit, file.path)
-                yield ImagePrediction(event, digit, threshold)
+                one, *several = (
+                    _prediction(seconds, file.path, digit, next(rows), threshold)
+                    for digit in (digits.digit, *digits.several)
+                )
+                certain = sum(result.event.probability >= sure for result in several)
+                is_several = certain >= max(2, len(several) / 2)
+                for result in several if is_several and config.all else [one]:
+                    if folder:
+                        folder.save(result.image, file.path)
+                    yield replace(result, digits=len(several) if is_several else 1)
+
+
+def _prediction(
+    seconds: float, path: str, digit: Digit, row: list[float], threshold: float
+) -> ImagePrediction:
+    """Return the prediction for a digit of an image, by the ten probabilities of the network."""
+    if digit.box is None:
+        event = Prediction(seconds, path, None, 0.0, None, uncertain=True, box=None)
+    else:
+        highest = max(row)
+        event = Prediction(
+            seconds, path, row.index(highest), highest, row, highest < threshold, digit.box
+        )
+    return ImagePrediction(event, digit.pixels, threshold)
 
 
 def _batches(files: Iterable[ImageFile]) -> Iterator[list[ImageFile]]:
@@ -113,10 +130,12 @@ def _batches(files: Iterable[ImageFile]) -> Iterator[list[ImageFile]]:
 
 
 def _decode_batch(
-    batch: list[ImageFile], read: Callable[[str], Pixels | DataError], readers: ThreadPoolExecutor
-) -> list[Pixels | DataError]:
-    """Return the digit in each file, or the error, in order."""
-    tasks: list[Future[Pixels | DataError] | None] = []
+    batch: list[ImageFile],
+    read: Callable[[str], ImageDigits | DataError],
+    readers: ThreadPoolExecutor,
+) -> list[ImageDigits | DataError]:
+    """Return the digits in each file, or the error, in order."""
+    tasks: list[Future[ImageDigits | DataError] | None] = []
     with pillow_silenced():
         try:
             for file in batch:
@@ -157,8 +176,8 @@ def _probabilities(
         CheckpointError: the network's outputs are not finite.
 
     """
-    if digits:
-        images = torch.from_numpy(np.stack(digits))
+    for start in range(0, len(digits), _BATCH_SIZE):
+        images = torch.from_numpy(np.stack(digits[start : start + _BATCH_SIZE]))
         with torch.inference_mode():
             logits = model(images.to(device)).cpu().double()  # MPS has no doubles
         if not logits.isfinite().all():
@@ -169,8 +188,8 @@ def _probabilities(
         yield from logits.softmax(1).tolist()
 
 
-def _read_digit(path: str, *, reads_digits: bool) -> Pixels | DataError:
-    """Return the digit in a file, or the error."""
+def _read_digits(path: str, *, reads_digits: bool) -> ImageDigits | DataError:
+    """Return the digits in a file, or the error."""
     name = "standard input" if path == "-" else repr(path)
     try:
         return read_image(_read_bytes(path, name), name, reads_digits=reads_digits)

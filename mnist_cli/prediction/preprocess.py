@@ -5,6 +5,8 @@ to the centre of 28 by 28. Source: the MNIST page of LeCun, Cortes and Burges.
 """
 
 import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -13,8 +15,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch.nn import functional as F
 
-from mnist_cli.prediction.background import MIN_CONTRAST, Floats, Mask, border_of, median
-from mnist_cli.prediction.segment import find_digit
+from mnist_cli.prediction.background import MIN_CONTRAST, Floats, border_of, median
+from mnist_cli.prediction.components import SQUARE, Box, Labels, windows_of
+from mnist_cli.prediction.segment import Segmentation, find_digit, find_digits
 
 SIDE, _BOX = 28, 20
 Pixels = NDArray[np.uint8]
@@ -35,22 +38,90 @@ _TEXTURE = 7  # pixels of that: the dots of printers and screens, which are not 
 _MIN_STROKE = 1.8  # pixels of the box: MNIST has 1.5 (5th percentile), 2.4 (median), 3.7 (95th)
 
 
-def to_mnist_image(image: Pixels, *, reads_digits: bool = True) -> Pixels:
-    """Return an image `[height, width, channels]` as `[28, 28]`: a light digit on black.
+@dataclass(frozen=True)
+class Digit:
+    """A digit as the network's input, `uint8 [28, 28]`: light on black, all 0 without a digit.
 
-    The digit is found, cut out, scaled and centred. Without a digit all pixels are 0. An image of
-    28 by 28 pixels that looks prepared already is only converted to grayscale and made light on
-    dark; so is every one of that size for a network that reads other things than digits.
+    `box` is where it is in its image: left, top, right and bottom in pixels, the last two
+    exclusive; None without a digit.
+    """
+
+    pixels: Pixels
+    box: tuple[int, int, int, int] | None
+
+
+@dataclass(frozen=True)
+class ImageDigits:
+    """What an image shows: one digit, which may have several pieces, or else `several` digits."""
+
+    digit: Digit
+    several: tuple[Digit, ...] = ()
+
+    def scaled(self, width: float, height: float) -> "ImageDigits":
+        """Return the digits with their boxes in an image so many times wider and taller."""
+
+        def scale(digit: Digit) -> Digit:
+            if digit.box is None:
+                return digit
+            factors = (width, height, width, height)
+            left, top, right, bottom = (
+                round(at * factor) for at, factor in zip(digit.box, factors, strict=True)
+            )
+            return replace(digit, box=(left, top, right, bottom))
+
+        return ImageDigits(scale(self.digit), tuple(map(scale, self.several)))
+
+
+def prepare_digits(image: Pixels, *, reads_digits: bool = True) -> ImageDigits:
+    """Return the digits in an image `[height, width, channels]`, prepared like MNIST's.
+
+    A digit is found, cut out, scaled and centred. An image of 28 by 28 pixels that looks prepared
+    already is only converted to grayscale and made light on dark; so is every one of that size for
+    a network that reads other things than digits.
     """
     if image.shape[:2] == (SIDE, SIDE):
         prepared = _as_prepared(image)
         if not reads_digits or not prepared.any() or _looks_prepared(prepared):
-            return prepared
-    digit = find_digit(_enlarge(image))
-    if digit is None:
-        return np.zeros((SIDE, SIDE), dtype=np.uint8)
-    ink = ((digit.contrast.full - _MIN_INK) / (1 - _MIN_INK)).clip(0, 1)
-    return _center(_fit_to_box(_widen_strokes(_cut_out(ink, digit.mask))))
+            return ImageDigits(Digit(prepared, _box_of_prepared(prepared)))
+    enlarged, margin = _enlarge(image)
+    scales = [
+        (length + 2 * margin) / larger
+        for length, larger in zip(image.shape, enlarged.shape[:2], strict=False)
+    ]
+
+    def prepare(found: Segmentation) -> Iterator[Digit]:
+        for pixels, corners in _prepare_each(found):
+            top, left, bottom, right = (
+                min(max(round(at * scale) - margin, 0), length)
+                for at, scale, length in zip(corners, 2 * scales, 2 * image.shape[:2], strict=True)
+            )
+            yield Digit(pixels, (left, top, right, bottom))
+
+    one = find_digit(enlarged)
+    digit = next(prepare(one)) if one else Digit(np.zeros((SIDE, SIDE), dtype=np.uint8), None)
+    if one and one.components.digits().max() <= 1:
+        return ImageDigits(digit)
+    all_ = find_digits(enlarged)
+    several = tuple(prepare(all_)) if all_ and all_.labels.max() > 1 else ()
+    return ImageDigits(digit, several)
+
+
+def _prepare_each(found: Segmentation) -> Iterator[tuple[Pixels, tuple[int, int, int, int]]]:
+    """Yield the network's input for each digit, and its top, left, bottom and right."""
+    ink = ((found.contrast.full - _MIN_INK) / (1 - _MIN_INK)).clip(0, 1)
+    for number, window in enumerate(windows_of(found.labels, 1), start=1):
+        digit, (rows, columns) = _cut_out(ink, found.labels, number, window)
+        top, left = found.corner
+        yield (
+            _center(_fit_to_box(_widen_strokes(digit))),
+            (top + rows.start, left + columns.start, top + rows.stop, left + columns.stop),
+        )
+
+
+def _box_of_prepared(image: Pixels) -> tuple[int, int, int, int] | None:
+    for rows, columns in ndimage.find_objects((image > _NOISE_THRESHOLDS[-1]).astype(np.int8)):
+        return columns.start, rows.start, columns.stop, rows.stop
+    return None
 
 
 def _as_prepared(image: Pixels) -> Pixels:
@@ -83,16 +154,17 @@ def _looks_prepared(image: Pixels) -> bool:
     return centred and int(image.max()) >= _MIN_LIGHTEST and bool(sides & _SIDES)
 
 
-def _enlarge(image: Pixels) -> Pixels:
-    """Return an image whose longer side has at least `_MIN_SIDE` pixels.
+def _enlarge(image: Pixels) -> tuple[Pixels, int]:
+    """Return an image whose longer side has at least `_MIN_SIDE` pixels, and its new margin.
 
     One that is smaller than the box of 20 pixels shows nothing but a digit, which may fill it: it
     gets a margin of its background.
     """
     height, width, channels = image.shape
     if max(height, width) >= _MIN_SIDE:
-        return image
-    if max(height, width) < _BOX:
+        return image, 0
+    margin = _MARGIN if max(height, width) < _BOX else 0
+    if margin:
         padded = np.empty((height + 2 * _MARGIN, width + 2 * _MARGIN, channels), np.float32)
         padded[:] = _background_of_tiny(image)
         padded[_MARGIN:-_MARGIN, _MARGIN:-_MARGIN] = image
@@ -103,7 +175,7 @@ def _enlarge(image: Pixels) -> Pixels:
     source = torch.from_numpy(padded.transpose(2, 0, 1))[None]
     enlarged = F.interpolate(source, size, mode="bicubic")[0].round().clamp(0, 255)
     pixels: Pixels = enlarged.byte().permute(1, 2, 0).numpy()
-    return pixels
+    return pixels, margin
 
 
 def _background_of_tiny(image: Pixels) -> Floats:
@@ -139,20 +211,31 @@ def _parabolas() -> Floats:
     return np.linalg.qr(terms.reshape(-1, 6)).Q.astype(np.float32)
 
 
-def _cut_out(ink: Floats, mask: Mask) -> Floats:
-    """Return the digit's ink in the smallest rectangle around it.
+def _cut_out(ink: Floats, labels: Labels, number: int, window: Box) -> tuple[Floats, Box]:
+    """Return a digit's ink in the smallest rectangle around it, and that rectangle.
 
-    The mask may be coarser than the ink.
+    The labels may be coarser than the ink. Their window has a margin of a pixel.
     """
-    mask = ndimage.binary_dilation(mask, np.ones((3, 3), dtype=bool))  # includes soft edges
-    rows, columns = (
+    mask = ndimage.binary_dilation(labels[window] == number, SQUARE)  # includes soft edges
+    places = [
         np.arange(length) * coarse // length
-        for length, coarse in zip(ink.shape, mask.shape, strict=True)
+        for length, coarse in zip(ink.shape, labels.shape, strict=True)
+    ]
+    inside = [
+        np.flatnonzero((at >= part.start) & (at < part.stop))
+        for at, part in zip(places, window, strict=True)
+    ]
+    rows, columns = (
+        at[within] - part.start for at, within, part in zip(places, inside, window, strict=True)
     )
-    digit = ink * mask[rows[:, None], columns]
-    (box,) = ndimage.find_objects((digit > digit.max() / 3).astype(np.int8))
-    cut_out: Floats = digit[box]
-    return cut_out
+    top, left = inside[0][0], inside[1][0]
+    digit = ink[top : top + len(rows), left : left + len(columns)] * mask[rows[:, None], columns]
+    ((y, x),) = ndimage.find_objects((digit > digit.max() / 3).astype(np.int8))
+    box = (
+        slice(int(top) + y.start, int(top) + y.stop),
+        slice(int(left) + x.start, int(left) + x.stop),
+    )
+    return digit[y, x], box
 
 
 def _widen_strokes(ink: Floats) -> Floats:

@@ -8,4 +8,4 @@ from mnist_cli.prediction.preprocess import Pixels
 def read_image(source: bytes, name: str, *, reads_digits: bool = True) -> Pixels:
     """Return the digit in an image file, `uint8 [28, 28]`, without a word from Pillow."""
     with pillow_silenced():
-        return decode.read_image(source, name, reads_digits=reads_digits)
+        return decode.read_image(source, name, reads_digits=reads_digits).digit.pixels

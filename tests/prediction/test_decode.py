@@ -30,7 +30,7 @@ def peak():
 def outcome(name):
     try:
         with pillow_silenced():
-            return list(read_image(Path(name).read_bytes(), "it").shape)
+            return list(read_image(Path(name).read_bytes(), "it").digit.pixels.shape)
     except DataError as error:
         return str(error)
 

@@ -1,14 +1,18 @@
 """What `mnist-predict` shows and saves of what the network saw."""
 
+import json
 import re
 from pathlib import Path
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
+from mnist_cli.config.programs import PredictConfig
 from mnist_cli.data.datasets import Dataset
 from mnist_cli.output.predict_display import half_blocks
+from mnist_cli.prediction.predict import ImagePrediction, predict
 from tests.helpers.calling import Caller
+from tests.helpers.hostile import encoded
 from tests.helpers.shell import Shell
 
 
@@ -107,3 +111,81 @@ def test_what_cannot_be_drawn_does_not_keep_the_data_back(
     assert (done.code, len(done.out.splitlines())) == (0, 3)
     done = shell("mnist-predict", "--show", "-q", str(trained), files[0])
     assert (done.code, done.err) == (0, "")
+
+
+# Left and top of digits of MNIST's test set on a page: two lines, one falling, one rising.
+PLACES = [(80, 60), (240, 70), (400, 80), (80, 260), (260, 250)]
+DIGITS = [7, 2, 1, 0, 4]  # the labels of the first images
+
+
+def page_of(mnist: Dataset) -> tuple[Image.Image, list[tuple[int, int, int, int]]]:
+    """Return a page with the first digits of MNIST's test set, and the boxes of their ink."""
+    page = Image.new("L", (600, 460))
+    boxes = []
+    for pixels, (left, top) in zip(mnist.test.images.numpy(), PLACES, strict=False):
+        digit = Image.fromarray(pixels).resize((168, 168), Image.Resampling.BICUBIC)
+        x, y, right, bottom = digit.point(lambda value: 255 * (value > 85)).getbbox() or (0,) * 4
+        page.paste(255, (left, top), digit)
+        boxes.append((left + x, top + y, left + right, top + bottom))
+    return ImageOps.invert(page), boxes
+
+
+def near(box: tuple[int, ...] | list[int] | None, expected: tuple[int, ...], pixels: float) -> bool:
+    return box is not None and max(abs(a - b) for a, b in zip(box, expected, strict=True)) <= pixels
+
+
+@pytest.mark.parametrize(("scale", "orientation"), [(1, 1), (0.4, 1), (1, 6), (5, 8)])
+def test_all_digits_have_boxes_in_the_upright_picture(
+    scale: float, orientation: int, mnist: Dataset, skilled: Path, tmp_path: Path
+) -> None:
+    page, boxes = page_of(mnist)
+    turns = {1: 0, 6: 90, 8: 270}
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    size = (round(page.width * scale), round(page.height * scale))
+    stored = page.resize(size).rotate(turns[orientation], expand=True)
+    stored.save(tmp_path / "page.jpg", exif=exif, quality=95)
+    results = list(predict(str(skilled), [str(tmp_path / "page.jpg")], PredictConfig(all=True)))
+    assert len(results) == len(boxes)
+    for result, digit, expected in zip(results, DIGITS, boxes, strict=True):
+        assert isinstance(result, ImagePrediction)
+        scaled = tuple(round(at * scale) for at in expected)
+        assert result.event.digit == digit
+        assert near(result.event.box, scaled, 3 + 3 * scale), (result.event.box, scaled)
+
+
+def test_all_adds_a_column_and_a_line_for_each_digit(
+    call: Caller, skilled: Path, mnist: Dataset
+) -> None:
+    page, boxes = page_of(mnist)
+    image = encoded(page, "PNG")
+    (call.folder / "page.png").write_bytes(image)
+    (call.folder / "blank.png").write_bytes(encoded(Image.new("L", (60, 60), 255), "PNG"))
+    options = ["--all", "--save-seen", "seen", "-q", str(skilled), "blank.png", "-"]
+    done = call("mnist-predict", *options, stdin=image)
+    blank, *lines = done.out.splitlines()
+    assert (done.code, done.err, blank) == (0, "", "blank.png\t-\t0.0000")
+    for line, digit, box in zip(lines, DIGITS, boxes, strict=True):
+        path, shown, probability, corners = line.split("\t")
+        assert (path, shown) == ("-", str(digit))
+        assert 0.5 < float(probability) <= 1
+        assert near([int(at) for at in corners.split(",")], box, 4)
+    names = ["blank", "stdin", *(f"stdin-{number}" for number in range(2, 6))]
+    assert {file.stem for file in (call.folder / "seen").iterdir()} == {*names}
+    done = call("mnist-predict", "--all", "--json", "-q", str(skilled), "page.png", "blank.png")
+    *events, blank_event = map(json.loads, done.out.splitlines())
+    assert [event["digit"] for event in events] == DIGITS
+    assert all(near(event["box"], box, 4) for event, box in zip(events, boxes, strict=True))
+    assert blank_event["box"] is None
+
+
+def test_several_digits_are_told_in_a_warning(call: Caller, skilled: Path, mnist: Dataset) -> None:
+    page, _ = page_of(mnist)
+    (call.folder / "page.png").write_bytes(encoded(page, "PNG"))
+    one = page.crop((80, 60, 240, 230))
+    (call.folder / "one.png").write_bytes(encoded(one, "PNG"))
+    done = call("mnist-predict", "-q", str(skilled), "one.png", "page.png")
+    assert [line.count("\t") for line in done.out.splitlines()] == [2, 2]
+    assert done.err == "warning: 'page.png' shows 5 digits; --all predicts each of them\n"
+    done = call("mnist-predict", "-q", "--all", str(skilled), "one.png", "page.png")
+    assert (len(done.out.splitlines()), done.err) == (6, "")

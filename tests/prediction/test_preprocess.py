@@ -11,7 +11,6 @@ from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageOps
 from mnist_cli.data.datasets import Dataset
 from mnist_cli.errors import DataError
 from mnist_cli.prediction.preprocess import Pixels
-from mnist_cli.prediction.segment import Components
 from tests.helpers.hostile import encoded
 from tests.helpers.images import read_image
 
@@ -271,16 +270,3 @@ def test_a_line_as_tall_as_the_picture_is_a_one_if_it_is_the_only_ink() -> None:
     assert np.count_nonzero(one.any(1)) == 20
     assert not one[:, :10].any()
     assert not one[:, 18:].any()
-
-
-def test_components_touch_at_corners_and_lines_across_are_no_writing() -> None:
-    mask = np.zeros((100, 100), dtype=bool)
-    mask[40:50, 40:50] = mask[50:60, 50:60] = True  # connected by a corner
-    mask[5:8] = True  # a ruled line
-    mask[80, 80] = True  # a speck of dirt
-    components = Components(mask)
-    assert (components.count, components.areas.tolist()) == (3, [0, 300, 200, 1])
-    assert components.surroundings().tolist() == [False, True, False, False]
-    mask[5:8] = False
-    assert Components(mask).digit().tolist() == [False, True, False]
-    assert not Components(np.zeros((9, 9), dtype=bool)).digit().any()
