@@ -2,6 +2,7 @@
    pixels, its proportions kept, the centre of mass at pixel 14 of 28 x 28.
    A stroke is a list of points { x, y, width }, all in sides of the field. */
 const SIDE = 28, BOX = 20, PICTURE = 280, LARGE = 160;
+const INK = 0.4, DIRT = 0.04, NEAR = 0.4, INNER = 0.1; /* as in mnist_cli/prediction/segment.py and components.py */
 const SOFT = 0.2; /* of full ink: what is none at all */
 const LEAST_WIDTH = 2.2; /* pixels of the 20: strokes of MNIST's are at least as wide */
 
@@ -32,11 +33,27 @@ function paint(context, strokes, size, colour, wider = 0) {
 
 /* Returns how much wider thin strokes have to be, that a digit in 20 pixels has strokes of MNIST's. */
 function missingWidth(strokes) {
-  const points = strokes.flat(), inside = (at) => Math.min(Math.max(at, 0), 1);
+  const points = withoutFar(strokes).flat(), inside = (at) => Math.min(Math.max(at, 0), 1);
   const extent = (ats) => Math.max(...ats) - Math.min(...ats);
   const longest = Math.max(extent(points.map((p) => inside(p.x))), extent(points.map((p) => inside(p.y))));
   const mean = points.reduce((sum, point) => sum + point.width, 0) / points.length;
   return Math.max(0, (longest * LEAST_WIDTH) / (BOX - LEAST_WIDTH) - mean);
+}
+
+/* Returns the largest stroke and those near it: a stray dot does not make the digit larger. */
+function withoutFar(strokes) {
+  const boxes = strokes.map((stroke) => {
+    const xs = stroke.map((point) => point.x), ys = stroke.map((point) => point.y);
+    return { left: Math.min(...xs), right: Math.max(...xs), top: Math.min(...ys), bottom: Math.max(...ys) };
+  });
+  const size = (box) => Math.max(box.right - box.left, box.bottom - box.top);
+  const largest = boxes.reduce((a, b) => (size(b) > size(a) ? b : a));
+  return strokes.filter((_, n) => gapBetween(boxes[n], largest) <= NEAR * size(largest));
+}
+
+/* Returns how far apart two boxes are, across or down; negative where they overlap in both. */
+function gapBetween(a, b) {
+  return Math.max(a.top - b.bottom, b.top - a.bottom, a.left - b.right, b.left - a.right);
 }
 
 /* A canvas for pictures of ink, made once. */
@@ -56,9 +73,59 @@ function inkOf(strokes) {
 /* Returns 28 x 28 pixels of 0 to 255, light on dark, of such ink; nothing where there is none. */
 function prepared(ink) {
   const values = new Float64Array(PICTURE * PICTURE);
-  for (let n = 0; n < values.length; n++) values[n] = Math.max(0, (ink[n] / 255 - SOFT) / (1 - SOFT));
+  const kept = withoutDirt(ink);
+  for (let n = 0; n < values.length; n++) values[n] = Math.max(0, (kept[n] / 255 - SOFT) / (1 - SOFT));
   const cut = cropped({ values, height: PICTURE, width: PICTURE });
   return cut && centred(fitted(fitted(cut, LARGE), BOX));
+}
+
+/* Returns the ink of the largest connected component and of those near it: what is small or far away is no part of the digit. */
+function withoutDirt(ink) {
+  const { labels, components } = connected(ink);
+  const larger = (a, b) => (b.area > a.area ? b : a), none = { area: 0 };
+  const isInner = (c) => c.top > 0 && c.left > 0 && c.bottom < PICTURE - 1 && c.right < PICTURE - 1;
+  let largest = components.reduce(larger, none);
+  const inner = components.filter(isInner).reduce(larger, none);
+  if (inner.area > INNER * largest.area) largest = inner;
+  const reach = NEAR * (1 + Math.max(largest.bottom - largest.top, largest.right - largest.left));
+  const isDigit = components.map((c) => c.area >= DIRT * largest.area && gapBetween(c, largest) - 1 <= reach);
+  const kept = ink.slice();
+  labels.forEach((label, place) => {
+    if (!label || isDigit[label - 1]) return;
+    for (const at of around(place, 2)) if (!isDigit[labels[at] - 1]) kept[at] = 0; /* its soft edge, too */
+  });
+  return kept;
+}
+
+/* Returns the number of each pixel's connected component, from 1, and the area and box of each. */
+function connected(ink) {
+  const labels = new Int32Array(ink.length), components = [];
+  for (let first = 0; first < ink.length; first++) {
+    if (labels[first] || ink[first] <= INK * 255) continue;
+    const component = { area: 0, top: PICTURE, left: PICTURE, bottom: -1, right: -1 };
+    components.push(component);
+    labels[first] = components.length;
+    for (const stack = [first]; stack.length; ) {
+      const place = stack.pop(), y = Math.floor(place / PICTURE), x = place % PICTURE;
+      component.area++;
+      [component.top, component.bottom] = [Math.min(component.top, y), Math.max(component.bottom, y)];
+      [component.left, component.right] = [Math.min(component.left, x), Math.max(component.right, x)];
+      for (const at of around(place, 1))
+        if (!labels[at] && ink[at] > INK * 255) {
+          labels[at] = components.length;
+          stack.push(at);
+        }
+    }
+  }
+  return { labels, components };
+}
+
+/* Returns the places up to `reach` pixels away from one. */
+function around(place, reach) {
+  const places = [], y = Math.floor(place / PICTURE), x = place % PICTURE, last = PICTURE - 1;
+  for (let row = Math.max(y - reach, 0); row <= Math.min(y + reach, last); row++)
+    for (let column = Math.max(x - reach, 0); column <= Math.min(x + reach, last); column++) places.push(row * PICTURE + column);
+  return places;
 }
 
 function cropped({ values, height, width }) {
