@@ -133,7 +133,7 @@ def tests_fail(path: Path) -> bool:
         os.setsid()
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        log = os.open("log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        log = os.open(f"{path.stem}.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(log, 1)
         os.dup2(log, 2)
         os._exit(pytest.main([*OPTIONS, *map(str, tests)]))
@@ -171,7 +171,8 @@ if __name__ == "__main__":
     context = multiprocessing.get_context("fork")
     with TemporaryDirectory() as folder, context.Pool(workers, work_in_a_copy, [folder]) as pool:
         if any(pool.map(tests_fail, [next(ROOT.glob(code)) for code in AREAS], chunksize=1)):
-            sys.exit("a test fails without a mutant")
+            logs = [log.read_text()[-2000:] for log in Path(folder).glob("*/*.log")]
+            sys.exit("\n".join(["a test fails without a mutant:", *logs]))
         for number, result in pool.imap_unordered(attempt, range(len(mutants))):
             if result is not None:
                 tried, noticed = tried + 1, noticed + result
