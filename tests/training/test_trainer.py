@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from mnist_cli.data.datasets import Dataset, Split
+from mnist_cli.errors import DivergedError
 from mnist_cli.runtime.device import ThreadPool
 from mnist_cli.training.optim import learning_rate
 from mnist_cli.training.state import TrainingState
@@ -35,3 +36,12 @@ def test_the_seconds_of_updates_are_added_to_those_of_earlier_runs(trainer: Trai
     assert 1000.0 < trainer.train_seconds < 1100.0
     assert (trainer.state.update, trainer.samples_seen) == (4, 200)
     assert trainer.is_at_epoch_end
+
+
+def test_an_evaluation_whose_loss_overflows_is_divergence(trainer: Trainer) -> None:
+    """With finite weights, so that only the loss shows it."""
+    for parameter in trainer.state.model.parameters():
+        parameter.data.normal_().mul_(1e37)
+    trainer.check_finite()
+    with pytest.raises(DivergedError, match=r"the test loss .* is (nan|inf)"):
+        trainer.evaluate(trainer.train_split, "test")
