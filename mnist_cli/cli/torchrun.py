@@ -18,6 +18,7 @@ from mnist_cli.errors import SIGNAL_CODES, ExitCode, MnistError
 _QUIET = {
     "torch.distributed.run": logging.ERROR,  # "Setting OMP_NUM_THREADS"
     "torch.distributed.elastic.agent.server.api": logging.ERROR,  # "Received signal"
+    "torch.distributed.elastic.rendezvous.dynamic_rendezvous": logging.ERROR,  # "failed to"
     "torch.distributed.elastic.multiprocessing.api": logging.CRITICAL,  # "failed (exitcode ..."
 }
 # By default the launchers of several machines keep using the store of the first rendezvous, which a
@@ -46,7 +47,11 @@ def _launch(arguments: list[str]) -> int:
     from torch.distributed.elastic.rendezvous import RendezvousError  # noqa: PLC0415
 
     from mnist_cli.cli.program import default_handlers, print_error  # noqa: PLC0415
-    from mnist_cli.runtime.distributed.launcher import check_endpoint, use_loopback  # noqa: PLC0415
+    from mnist_cli.runtime.distributed.launcher import (  # noqa: PLC0415
+        check_endpoint,
+        screen_rendezvous,
+        use_loopback,
+    )
 
     torchrun: Any = import_module("torch.distributed.run")  # its functions have no types
     for name, level in _QUIET.items():
@@ -56,8 +61,9 @@ def _launch(arguments: list[str]) -> int:
         use_loopback(options)
     else:
         default_handlers()  # PyTorch waits for the other machines, and no handler of Python runs
-        if options.rdzv_backend == "c10d" and options.rdzv_endpoint:
+        if options.rdzv_backend == "c10d":
             check_endpoint(options.rdzv_endpoint)
+            screen_rendezvous(options)
     try:
         torchrun.run(options)
     except ChildFailedError as error:

@@ -1,10 +1,12 @@
-"""The rendezvous of torchrun on one machine, on the loopback interface.
+"""The rendezvous of torchrun: on one machine on the loopback interface, on several screened.
 
 torchrun's own rendezvous listens on all interfaces, and unpickles what it reads from there.
 """
 
+import io
 import logging
 import os
+import pickle
 import socket
 from argparse import Namespace
 from typing import Any
@@ -14,15 +16,24 @@ from torch.distributed.elastic.rendezvous import (
     RendezvousHandler,
     RendezvousInfo,
     RendezvousParameters,
+    RendezvousStateError,
     RendezvousStoreInfo,
+    c10d_rendezvous_backend,
+    dynamic_rendezvous,
     rendezvous_handler_registry,
 )
+from torch.distributed.elastic.rendezvous.dynamic_rendezvous import RendezvousBackend
 
 from mnist_cli.config.quoting import quote
 from mnist_cli.errors import UsageError
 from mnist_cli.runtime.distributed.store import LOOPBACK, loopback_store
 
-_NAME = "loopback"
+_NAME, _SCREENED = "loopback", "screened"
+# The types in the state of a rendezvous.
+_STATE_TYPES = {
+    *((dynamic_rendezvous.__name__, name) for name in ("_RendezvousState", "_NodeDesc")),
+    *(("datetime", name) for name in ("datetime", "timedelta", "timezone")),
+}
 _log = logging.getLogger(__name__)
 
 
@@ -66,6 +77,68 @@ class LoopbackRendezvous(RendezvousHandler):
     def shutdown(self) -> bool:
         """Return True: there is nothing to close."""
         return True
+
+
+class ScreenedBackend(RendezvousBackend):
+    """A backend whose state is screened before torchrun unpickles it."""
+
+    def __init__(self, backend: RendezvousBackend) -> None:
+        self._backend = backend
+
+    @property
+    def name(self) -> str:
+        """The name of the backend."""
+        return _SCREENED
+
+    def get_state(self) -> tuple[bytes, Any] | None:
+        """Return the state and its token.
+
+        Raises:
+            RendezvousStateError: the state has other types than those of a rendezvous.
+
+        """
+        found = self._backend.get_state()
+        if found is not None:
+            screen_state(found[0])
+        return found
+
+    def set_state(self, state: bytes, token: Any = None) -> tuple[bytes, Any, bool] | None:  # noqa: ANN401
+        """Set the state if it still has this token; return the state that is there now."""
+        found = self._backend.set_state(state, token)
+        if found is not None:
+            screen_state(found[0])
+        return found
+
+
+class _StateUnpickler(pickle.Unpickler):
+    """An unpickler that makes the state of a rendezvous, and calls nothing else."""
+
+    def find_class(self, module: str, name: str) -> Any:  # noqa: ANN401
+        if (module, name) not in _STATE_TYPES:
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}")
+        return super().find_class(module, name)
+
+
+def screen_state(data: bytes) -> None:
+    """Raise RendezvousStateError if the pickle of a state could run a command."""
+    try:
+        _StateUnpickler(io.BytesIO(data)).load()
+    except Exception as error:  # a damaged pickle raises errors of any type
+        raise RendezvousStateError(
+            f"somebody else wrote to their store: {quote(str(error))}; its port must be reachable "
+            "from these machines only"
+        ) from error
+
+
+def screen_rendezvous(options: Namespace) -> None:
+    """Change torchrun's options so that the state of its rendezvous is screened."""
+    options.rdzv_backend = _SCREENED
+    rendezvous_handler_registry.register(_SCREENED, _create_screened)
+
+
+def _create_screened(parameters: RendezvousParameters) -> RendezvousHandler:
+    backend, store = c10d_rendezvous_backend.create_backend(parameters)
+    return dynamic_rendezvous.create_handler(store, ScreenedBackend(backend), parameters)
 
 
 def use_loopback(options: Namespace) -> None:

@@ -1,21 +1,31 @@
 """Tests of what the ranks of a group listen to, and of hostile values from other ranks."""
 
+import base64
 import json
 import os
+import pickle
 import socket
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
 import torch
 import torch.distributed as dist
+from torch.distributed.elastic.rendezvous import RendezvousStateError
+from torch.distributed.elastic.rendezvous.c10d_rendezvous_backend import C10dRendezvousBackend
+from torch.distributed.elastic.rendezvous.dynamic_rendezvous import _NodeDesc, _RendezvousState
 
 from mnist_cli.config.options import names_where
 from mnist_cli.config.train import TrainConfig
 from mnist_cli.errors import PeerError, UsageError
 from mnist_cli.runtime.distributed.group import ProcessGroup
-from mnist_cli.runtime.distributed.launcher import check_endpoint
+from mnist_cli.runtime.distributed.launcher import (
+    ScreenedBackend,
+    check_endpoint,
+    screen_state,
+)
 from mnist_cli.runtime.distributed.ranks import RankInfo
 from mnist_cli.runtime.distributed.store import (
     LOOPBACK,
@@ -198,3 +208,36 @@ def test_a_port_that_is_taken_is_an_error(launcher: Launcher) -> None:
     assert done.code == 2
     assert f"--master-port {port} cannot be used" in done.err
     assert done.err.count("\n") == 1
+
+
+class Command:
+    """An object whose pickle runs a command when it is loaded."""
+
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
+        return os.system, ("touch pwned",)
+
+
+@pytest.mark.parametrize("state", [pickle.dumps(Command()), pickle.dumps([1])[:-3], b""])
+@pytest.mark.parametrize("is_set", [False, True])
+def test_a_strangers_state_of_the_rendezvous_runs_nothing(
+    is_set: bool, state: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    store = dist.HashStore()  # type: ignore[attr-defined]
+    backend = ScreenedBackend(C10dRendezvousBackend(store, "run"))
+    store.set("torch.rendezvous.run", base64.b64encode(state))
+    with pytest.raises(RendezvousStateError, match="somebody else wrote to their store") as raised:
+        if is_set:
+            backend.set_state(pickle.dumps(_RendezvousState()), b"token")
+        else:
+            backend.get_state()
+    assert str(raised.value).isprintable()
+    assert not [*tmp_path.iterdir()]
+
+
+def test_the_state_of_a_rendezvous_passes_the_screening() -> None:
+    state, node = _RendezvousState(), _NodeDesc("name", 1, 2)
+    state.deadline = datetime.now(UTC)
+    state.participants, state.wait_list = {node: 0}, {node}
+    state.last_heartbeats = {node: datetime.now(UTC)}
+    screen_state(pickle.dumps(state))
