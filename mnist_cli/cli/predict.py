@@ -78,7 +78,7 @@ def predict(given: dict[str, Any], checkpoint: str, images: list[str]) -> None:
                 drawing.show(event, image)
             if result.digits > 1 and not config.all:
                 _log.warning(predict_display.explain_several(event, result.digits))
-            if event.uncertain:
+            elif event.uncertain:
                 _log.info(predict_display.explain_uncertain(event, result.threshold))
     if failed:
         raise typer.Exit(ExitCode.DATA)
