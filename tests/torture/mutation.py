@@ -169,7 +169,11 @@ if __name__ == "__main__":
     random.Random(seed).shuffle(mutants)
     workers, tried, noticed = len(os.sched_getaffinity(0)), 0, 0
     context = multiprocessing.get_context("fork")
-    with TemporaryDirectory() as folder, context.Pool(workers, work_in_a_copy, [folder]) as pool:
+    with (
+        contextlib.suppress(KeyboardInterrupt),
+        TemporaryDirectory() as folder,
+        context.Pool(workers, work_in_a_copy, [folder]) as pool,
+    ):
         if any(pool.map(tests_fail, [next(ROOT.glob(code)) for code in AREAS], chunksize=1)):
             logs = [log.read_text()[-2000:] for log in Path(folder).glob("*/*.log")]
             sys.exit("\n".join(["a test fails without a mutant:", *logs]))
