@@ -61,8 +61,9 @@ def _launch(arguments: list[str]) -> int:
         use_loopback(options)
     else:
         default_handlers()  # PyTorch waits for the other machines, and no handler of Python runs
+        if options.rdzv_backend in ("c10d", "static"):
+            check_endpoint(torchrun.get_rdzv_endpoint(options))
         if options.rdzv_backend == "c10d":
-            check_endpoint(options.rdzv_endpoint)
             screen_rendezvous(options)
     try:
         torchrun.run(options)

@@ -11,7 +11,6 @@ import socket
 from argparse import Namespace
 from typing import Any
 
-import torch.distributed as dist
 from torch.distributed.elastic.rendezvous import (
     RendezvousHandler,
     RendezvousInfo,
@@ -26,9 +25,9 @@ from torch.distributed.elastic.rendezvous.dynamic_rendezvous import RendezvousBa
 
 from mnist_cli.config.quoting import quote
 from mnist_cli.errors import UsageError
-from mnist_cli.runtime.distributed.store import LOOPBACK, loopback_store
+from mnist_cli.runtime.distributed.store import LOOPBACK, loopback_store, with_prefix
 
-_NAME, _SCREENED = "loopback", "screened"
+_LOOPBACK, _SCREENED = "loopback", "screened"  # names of rendezvous backends
 # The types in the state of a rendezvous.
 _STATE_TYPES = {
     *((dynamic_rendezvous.__name__, name) for name in ("_RendezvousState", "_NodeDesc")),
@@ -51,13 +50,12 @@ class LoopbackRendezvous(RendezvousHandler):
 
     def next_rendezvous(self) -> RendezvousInfo:
         """Return at once: nobody else comes."""
-        prefixed: Any = dist.PrefixStore  # type: ignore[attr-defined]
         store_info = RendezvousStoreInfo(LOOPBACK, self._store.port)
-        return RendezvousInfo(prefixed("launcher", self._store), 0, 1, store_info)
+        return RendezvousInfo(with_prefix("launcher", self._store), 0, 1, store_info)
 
     def get_backend(self) -> str:
         """Return the name of the backend."""
-        return _NAME
+        return _LOOPBACK
 
     def is_closed(self) -> bool:
         """Return False: it is open as long as the launcher runs."""
@@ -147,9 +145,9 @@ def use_loopback(options: Namespace) -> None:
     A port that is taken raises UsageError when the rendezvous begins.
     """
     options.standalone = False
-    options.rdzv_backend = _NAME
+    options.rdzv_backend = _LOOPBACK
     options.rdzv_endpoint = f"{LOOPBACK}:{options.master_port or 0}"
-    rendezvous_handler_registry.register(_NAME, _create)
+    rendezvous_handler_registry.register(_LOOPBACK, _create_loopback)
 
 
 def check_endpoint(endpoint: str) -> None:
@@ -159,18 +157,18 @@ def check_endpoint(endpoint: str) -> None:
     pod that is not there yet.
     """
     host = endpoint.partition("://")[2] or endpoint
-    host = host.rpartition(":")[0] or host
+    host = (host.rpartition(":")[0] or host).strip("[]")
     try:
-        socket.getaddrinfo(host.strip("[]"), None)
+        socket.getaddrinfo(host, None)
     except (OSError, UnicodeError):
         _log.warning(
-            "--rdzv-endpoint %s does not resolve to an address: waiting until it does; if the name "
-            "is wrong, press Ctrl-C and give the address of the first machine",
-            quote(endpoint),
+            "the host %s, where the launchers meet, does not resolve to an address: waiting until "
+            "it does; if the name is wrong, press Ctrl-C and give the address of that machine",
+            quote(host),
         )
 
 
-def _create(parameters: RendezvousParameters) -> RendezvousHandler:
+def _create_loopback(parameters: RendezvousParameters) -> RendezvousHandler:
     port = parameters.endpoint.rpartition(":")[2]
     try:
         return LoopbackRendezvous(int(port), parameters.run_id)

@@ -88,6 +88,12 @@ def _store(host: str, port: int, **options: Any) -> Any:  # noqa: ANN401
     return make(host, port, wait_for_workers=False, multi_tenant=True, timeout=timeout, **options)
 
 
+def with_prefix(prefix: str, store: Any) -> Any:  # noqa: ANN401
+    """Return a store in which every key begins with a prefix."""
+    make: Any = dist.PrefixStore  # type: ignore[attr-defined]
+    return make(prefix, store)
+
+
 class MessageStore:
     """The messages of ranks to each other, in a `torch.distributed` store.
 

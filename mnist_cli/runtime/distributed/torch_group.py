@@ -7,7 +7,6 @@ from contextlib import contextmanager, suppress
 from datetime import timedelta
 from traceback import clear_frames
 from types import TracebackType
-from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -31,6 +30,7 @@ from mnist_cli.runtime.distributed.store import (
     listen_on_loopback,
     open_store,
     rendezvous,
+    with_prefix,
 )
 from mnist_cli.runtime.signals import StopRequested
 
@@ -49,16 +49,15 @@ class TorchProcessGroup(ProcessGroup):
         super().__init__(rank_info)
         self._report = report
         self._seconds = 0.0
-        prefixed: Any = dist.PrefixStore  # type: ignore[attr-defined]
         try:
             if is_on_loopback(rank_info):
                 listen_on_loopback()
             store = open_store(rank_info)
-            store = prefixed(f"mnist_cli/{rendezvous(store, rank_info)}", store)
-            self._store = MessageStore(prefixed("messages", store))
+            store = with_prefix(f"mnist_cli/{rendezvous(store, rank_info)}", store)
+            self._store = MessageStore(with_prefix("messages", store))
             dist.init_process_group(
                 "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo",
-                store=prefixed("collectives", store),
+                store=with_prefix("collectives", store),
                 rank=rank_info.rank,
                 world_size=rank_info.size,
                 timeout=_TIMEOUT,

@@ -17,6 +17,7 @@ from torch.distributed.elastic.rendezvous import RendezvousStateError
 from torch.distributed.elastic.rendezvous.c10d_rendezvous_backend import C10dRendezvousBackend
 from torch.distributed.elastic.rendezvous.dynamic_rendezvous import _NodeDesc, _RendezvousState
 
+from mnist_cli.cli import torchrun
 from mnist_cli.config.options import names_where
 from mnist_cli.config.train import TrainConfig
 from mnist_cli.errors import PeerError, UsageError
@@ -194,8 +195,30 @@ def test_the_launcher_says_that_it_waits_for_a_name(
 
     monkeypatch.setattr(socket, "getaddrinfo", lookup)
     check_endpoint(endpoint)
-    assert asked == ["::1" if "[" in endpoint else "else"]
-    assert f"{endpoint!r} does not resolve" in caplog.text
+    host = "::1" if "[" in endpoint else "else"
+    assert asked == [host]
+    assert f"the host {host!r}, where the launchers meet, does not resolve" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--rdzv-backend", "c10d", "--rdzv-endpoint", "else:29400"],
+        ["--node-rank", "1", "--master-addr", "else"],
+    ],
+)
+def test_every_kind_of_rendezvous_has_its_host_looked_up(
+    options: list[str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(socket, "getaddrinfo", no_address)
+    monkeypatch.setattr("torch.distributed.run.run", lambda _options: None)
+    monkeypatch.setattr(torchrun, "exit_at_once_on_signals", lambda: None)
+    monkeypatch.setattr("mnist_cli.cli.program.default_handlers", lambda: None)
+    monkeypatch.setattr(torchrun, "_QUIET", {})
+    for variable in ("TORCH_DISABLE_SHARE_RDZV_TCP_STORE", "TORCH_CPP_LOG_LEVEL"):
+        monkeypatch.setenv(variable, "1")
+    assert torchrun.main(["--nnodes", "2", *options, "-m", "mnist_cli", "train"]) == 0
+    assert "'else', where the launchers meet, does not resolve" in caplog.text
 
 
 def test_a_port_that_is_taken_is_an_error(launcher: Launcher) -> None:
