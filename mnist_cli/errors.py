@@ -143,7 +143,7 @@ class PeerError(MnistError):
         self.code = code
 
 
-# What the messages of PyTorch, of C++ and of the loader of libraries have where memory lacks.
+# Texts in the messages of PyTorch, C++ and the dynamic loader when there is too little memory.
 _LACK_OF_MEMORY = (
     "allocate memory",
     "not enough memory",

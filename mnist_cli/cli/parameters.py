@@ -82,7 +82,7 @@ def config_name(config: str | None) -> str | None:
 def config_file(config: str | None) -> str | None:
     """Return the file that `--config` or MNIST_CONFIG names; None for standard input."""
     name = config_name(config)
-    return None if name in (None, "-") else str(config_path(str(name)))
+    return None if name is None or name == "-" else str(config_path(name))
 
 
 def check_outputs(

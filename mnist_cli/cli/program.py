@@ -29,7 +29,7 @@ from mnist_cli.errors import (
     lack_of_memory,
 )
 from mnist_cli.runtime.distributed.ranks import RankInfo, is_launched
-from mnist_cli.runtime.files import takes_text, write_standard_output
+from mnist_cli.runtime.files import can_write, write_standard_output
 
 try:
     import resource
@@ -42,8 +42,7 @@ if TYPE_CHECKING:
 # Seconds for rank 0 to report an error. The first rank of another machine waits this long before
 # it reports the error itself, other ranks twice as long.
 _REPORT_TIMEOUT = 3.0
-# Seconds for a reader of stderr: a program that a signal ended does not wait for it.
-_PATIENCE, _FOR_EVER = 0.5, 1e6
+_WRITE_TIMEOUT = 0.5  # seconds for a reader of stdout or stderr, once a signal ended the program
 # Bytes of address space to import PyTorch and scipy, and to read one image.
 _MIN_ADDRESS_SPACE = 900 << 20
 _SIGNALLED = (ExitCode.INTERRUPTED, ExitCode.TERMINATED)
@@ -57,7 +56,7 @@ _ASCII = {
 def run_program(app: typer.Typer, name: str) -> None:
     """Run a program and exit with its exit code."""
     embedded = "torch" in sys.modules  # the interpreter also runs other code
-    _open_closed_streams()
+    _prepare_streams()
     raise_on_signals()
     if not sys.stdout.isatty():  # otherwise Typer writes colours to pipes on some CI hosts
         os.environ.setdefault("_TYPER_FORCE_DISABLE_TERMINAL", "1")
@@ -74,27 +73,32 @@ def run_program(app: typer.Typer, name: str) -> None:
     except MnistError as error:
         code = code or _fail(error)
     for stream in (sys.stdout, sys.stderr):
-        _close(stream, patience=_PATIENCE if code in _SIGNALLED else _FOR_EVER)
+        _close(stream, _write_timeout(code))
     if "torch" in sys.modules and not embedded:
         os._exit(code)  # freeing the objects of torch one by one takes 0.2 s
     sys.exit(code)
 
 
-def _close(stream: TextIO, *, patience: float) -> None:
+def _write_timeout(code: int) -> float | None:
+    """Return how long a program that ends with this code waits for readers of its output."""
+    return _WRITE_TIMEOUT if code in _SIGNALLED else None
+
+
+def _close(stream: TextIO, timeout: float | None) -> None:
     """Flush a stream; if that fails, redirect it, or the interpreter would fail at exit.
 
-    It is redirected as well if nobody reads it within `patience` seconds.
+    It is redirected as well if nobody reads it within `timeout` seconds.
     """
     with contextlib.suppress(OSError):
-        if takes_text(stream, patience):
+        if can_write(stream, timeout):
             stream.flush()
             return
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-def _open_closed_streams() -> None:
-    """Open the null device for standard streams that were closed when the program started."""
+def _prepare_streams() -> None:
+    """Open the null device for standard streams that are closed, and let them encode any text."""
     sys.stdin = sys.stdin or open(os.devnull)  # noqa: PTH123, SIM115
     sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: PTH123, SIM115
     sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: PTH123, SIM115
@@ -175,7 +179,7 @@ def _fail_unexpectedly(error: Exception) -> int:
 def _fail(error: MnistError) -> int:
     if not error.already_reported:
         _wait_for_main_rank()
-        print_error(str(error), patience=_PATIENCE if error.code in _SIGNALLED else _FOR_EVER)
+        print_error(str(error), timeout=_write_timeout(error.code))
     return error.code
 
 
@@ -187,10 +191,10 @@ def _wait_for_main_rank() -> None:
             time.sleep(2 * _REPORT_TIMEOUT if rank_info.local_rank else _REPORT_TIMEOUT)
 
 
-def print_error(message: str, *, patience: float = _FOR_EVER) -> None:
-    """Print an error message on stderr, unless nobody reads it within `patience` seconds."""
+def print_error(message: str, *, timeout: float | None = None) -> None:
+    """Print an error message on stderr, unless nobody reads it within `timeout` seconds."""
     with contextlib.suppress(OSError):
-        if takes_text(sys.stderr, patience):
+        if can_write(sys.stderr, timeout):
             sys.stderr.write(f"error: {escape_controls(message, keep_lines=True)}\n")
 
 

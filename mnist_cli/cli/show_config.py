@@ -122,11 +122,13 @@ def _assignment(setting: Setting) -> str:
     if setting.value is None:
         return f"# {setting.name} = …"
     assignment = f"{setting.name} = {_toml(setting.value)}"
-    if not assignment.isascii() and any("\ud800" <= char <= "\udfff" for char in assignment):
+    try:
+        assignment.encode()
+    except UnicodeEncodeError:
         raise UsageError(
             f"{flag(setting.name)} {quote(setting.value)} is not in UTF-8, so that no TOML file "
             "can have it; choose another name, or leave --show-config out"
-        )
+        ) from None
     return assignment
 
 

@@ -36,7 +36,7 @@ from mnist_cli.training.state import TrainingState, versions_on
 
 _log = logging.getLogger(__name__)
 _NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP}  # of file systems that cannot lock
-_MAX_BYTES = 1 << 22  # of a record; one of a long run has a few hundred lines
+_MAX_BYTES = 1 << 25  # of a record; one with 50,000 probes has 19 MB
 _MAX_STRING = 1000  # characters
 _NOT_FINITE = ("inf", "-inf", "nan")  # written as strings, since JSON has no such numbers
 # The ranges of numbers, both ends included. Other integers count something, from 0 on; the squares

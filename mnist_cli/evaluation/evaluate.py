@@ -47,15 +47,12 @@ def evaluate(
         StopRequested, PeerError: see `ProcessGroup.all_reduce`.
 
     """
-    for what, given, kind in (
-        ("model", model, nn.Module),
-        ("split", split, Split),
-        ("batch_size", batch_size, int),
-    ):
-        if not isinstance(given, kind):
-            raise UsageError(f"{what}={quote(given)} is no {kind.__name__}")
-    if type(batch_size) is bool or batch_size < 1:
-        raise UsageError(f"batch_size={batch_size}: it must be at least 1")
+    if not isinstance(model, nn.Module):
+        raise UsageError(f"model={quote(model)} is no torch.nn.Module")
+    if not isinstance(split, Split):
+        raise UsageError(f"split={quote(split)} is no Split")
+    if type(batch_size) is not int or batch_size < 1:
+        raise UsageError(f"batch_size={quote(batch_size)} is not an integer of at least 1")
     check_torch_modes(gradients=False)
     group = group or ProcessGroup()
     starts = range(0, len(split), batch_size)

@@ -332,10 +332,13 @@ def _descriptor(stream: TextIO) -> int | None:
         return None
 
 
-def takes_text(handle: int | TextIO, seconds: float = 0.0) -> bool:
-    """Return True unless a write would wait longer, as for the reader of a pipe that is full."""
+def can_write(handle: int | TextIO, timeout: float | None = 0.0) -> bool:
+    """Return True if a write need not wait, such as for the reader of a pipe that is full.
+
+    Up to `timeout` seconds are waited for that; None is no limit.
+    """
     try:
-        return os.name == "nt" or bool(select.select([], [handle], [], seconds)[1])
+        return os.name == "nt" or bool(select.select([], [handle], [], timeout)[1])
     except (OSError, TypeError, ValueError):  # it is no file, such as one in memory
         return True
 

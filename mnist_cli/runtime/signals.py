@@ -23,7 +23,7 @@ from mnist_cli.errors import (
     TerminatedRunError,
 )
 from mnist_cli.runtime.distributed.ranks import is_launched
-from mnist_cli.runtime.files import takes_text
+from mnist_cli.runtime.files import can_write
 
 _ERRORS: dict[int, type[MnistError]] = {
     number: InterruptedRunError if code is ExitCode.INTERRUPTED else TerminatedRunError
@@ -32,7 +32,7 @@ _ERRORS: dict[int, type[MnistError]] = {
 _log = logging.getLogger(__name__)
 _NOTICE_AFTER = 0.5  # seconds between the first signal and the notice
 _POLL = 0.05  # seconds between two looks for the second signal
-_GRACE = 1.0  # seconds for the main thread to exit after the second signal
+_GRACE = 0.9  # seconds for the main thread to exit after the second signal; with _POLL, under 1
 _NOTICE = "Stopping after the current step; press Ctrl-C again to quit now"
 _STOPPED = "stopped at once; what was saved before is as it was"
 
@@ -140,12 +140,12 @@ class _SignalThread:
         while first is not None and not self._ended.wait(_POLL):
             number = self._next(first)
             if number is not None and not self._ended.wait(_GRACE):
-                if takes_text(2):
+                if can_write(2):
                     os.write(2, f"error: {_STOPPED}\n".encode())
                 os._exit(_ERRORS[number].code)
             if not is_noticed and time.monotonic() - began > _NOTICE_AFTER:
                 is_noticed = True
-                if takes_text(2):  # the thread must not wait until somebody reads stderr
+                if can_write(2):  # the thread must not wait until somebody reads stderr
                     _log.warning(_NOTICE)
         os.close(self._reading)
 

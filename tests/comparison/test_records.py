@@ -86,7 +86,9 @@ def test_what_is_not_a_record_is_not_read(
     path = Path(asked.output) / f"{planned.name}.jsonl"
     record = path.read_text()
     assert len(record) < 20_000
-    path.write_text(record + " " * (1 << 22))
+    path.write_text(record.replace("{", "{" + " " * (1 << 24), 1))  # as large as 40,000 probes
+    assert RunFolder(asked.output).finished(planned) is not None
+    path.write_text(record + " " * (1 << 25))
     assert RunFolder(asked.output).finished(planned) is None
     path.unlink()
     os.mkfifo(path)

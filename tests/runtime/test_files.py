@@ -22,9 +22,9 @@ from mnist_cli.runtime.files import (
     FileVersion,
     NoReaderError,
     OutputLock,
+    can_write,
     check_distinct,
     check_writable,
-    takes_text,
     try_lock,
     write_atomic,
     write_output,
@@ -282,14 +282,14 @@ def test_an_output_is_a_file_or_standard_output(
 def test_a_full_pipe_takes_no_text(tmp_path: Path) -> None:
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
-    assert takes_text(writing)
+    assert can_write(writing)
     with suppress(BlockingIOError):
         while True:
             os.write(writing, bytes(1 << 16))
-    assert not takes_text(writing)
+    assert not can_write(writing)
     os.close(reading)
     os.close(writing)
-    assert takes_text(io.StringIO())
+    assert can_write(io.StringIO())
 
 
 @pytest.mark.parametrize("unbuffered", [False, True])
