@@ -220,6 +220,8 @@ def _in_words(hint: object) -> str:
     arguments = get_args(hint)
     if get_origin(hint) is list:
         return f"list of: {_in_words(arguments[0])}"
+    if get_origin(hint) is tuple:
+        return f"list of {len(arguments)}: {_in_words(arguments[0])}"
     if get_origin(hint) is dict:
         return "object"
     return " or ".join(_in_words(argument) for argument in arguments)

@@ -14,6 +14,7 @@ from mnist_cli.errors import CheckpointError, UsageError
 from mnist_cli.models import networks
 
 _IMAGES = 32
+_MAX_SHOWN = 200  # characters of a layer in a message
 
 
 @dataclass(frozen=True)
@@ -76,14 +77,14 @@ def layers_of(model: nn.Module) -> list[Layer]:
 
     """
     if not isinstance(model, nn.Sequential):
-        raise _unsupported(f"networks that are not a torch.nn.Sequential, such as this {model}")
+        raise _unsupported(f"a {type(model).__name__}, only a torch.nn.Sequential")
     return [layer for module in model for layer in _layers(module)]
 
 
 def _unsupported(what: str) -> UsageError:
     return UsageError(
-        f"ONNX files and pages support no {' '.join(what.split())}; a .safetensors file holds the "
-        "weights of any network"
+        f"ONNX files and pages do not support {' '.join(what.split())[:_MAX_SHOWN]}; "
+        "a .safetensors file holds the weights of any network"
     )
 
 
@@ -107,13 +108,13 @@ def _layers(module: nn.Module) -> list[Layer]:  # noqa: PLR0911 (a case for each
             return [Relu()]
         case nn.Linear():
             return [Dense(module.weight.detach(), _detached(module.bias))]
-    raise _unsupported(f"layer {module}")
+    raise _unsupported(f"the layer {module}")
 
 
 def _convolution(module: nn.Conv2d) -> Convolution:
     down, right = module.stride
     if isinstance(module.padding, str) or module.padding_mode != "zeros":
-        raise _unsupported(f"padding like that of {module}")
+        raise _unsupported(f"the padding of {module}")
     above, left = module.padding
     return Convolution(module.weight.detach(), _detached(module.bias), (down, right), (above, left))
 

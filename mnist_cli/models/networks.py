@@ -223,10 +223,10 @@ def check_additive(model: nn.Module, name: str) -> None:
     after = model.state_dict()
     changed = [key for key, value in before.items() if not after[key].equal(value)]
     if changed or not (whole - parts).norm() <= _TOLERANCE * whole.norm():
-        how = f"a forward pass changes its {changed[0]}" if changed else "it is not with this one"
+        why = f"a forward pass changes its {changed[0]}" if changed else "here it is not"
         raise UsageError(
             f"model {name!r} cannot be trained: the gradient of a batch has to be the sum of the "
-            f"gradients of its samples, and {how}; leave out batch normalisation and dropout"
+            f"gradients of its samples, and {why}; leave out batch normalisation and dropout"
         )
 
 

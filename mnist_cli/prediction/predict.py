@@ -75,8 +75,8 @@ def predict(
     if config.save_seen == "":
         raise UsageError("--save-seen '': it is empty; name a folder")
     loaded = load_checkpoint(checkpoint)
-    sure = NETWORKS[loaded.config.model].confidence_threshold
-    threshold = sure if config.uncertain_below is None else config.uncertain_below
+    confident = NETWORKS[loaded.config.model].confidence_threshold
+    threshold = confident if config.uncertain_below is None else config.uncertain_below
     model = loaded.build_model().to(device).eval()
     read = partial(_read_digits, reads_digits=loaded.config.dataset in DIGIT_DATASETS)
     folder = None if config.save_seen is None else InputFolder(config.save_seen)
@@ -95,8 +95,9 @@ def predict(
                     _prediction(seconds, file.path, digit, next(rows), threshold)
                     for digit in (digits.digit, *digits.several)
                 )
-                certain = sum(result.event.probability >= sure for result in several)
-                is_several = certain >= max(2, len(several) / 2)
+                # The pieces of one digit, or of a drawing, rarely look like digits.
+                clear = sum(result.event.probability >= confident for result in several)
+                is_several = clear >= max(2, len(several) / 2)
                 for result in several if is_several and config.all else [one]:
                     if folder:
                         folder.save(result.image, file.path)

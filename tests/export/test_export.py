@@ -303,7 +303,7 @@ def test_a_page_cannot_run_what_is_not_its_own(tmp_path: Path) -> None:
     ids=str,
 )
 def test_an_unsupported_network_is_a_usage_error_of_one_line(model: nn.Module) -> None:
-    with pytest.raises(UsageError, match="support no .*; a .safetensors file") as caught:
+    with pytest.raises(UsageError, match="do not support .*; a .safetensors file") as caught:
         layers_of(model)
     assert "\n" not in str(caught.value)
 

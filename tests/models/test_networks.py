@@ -59,8 +59,8 @@ def test_a_sample_is_read_the_same_alone_and_in_company(name: str, few: Split) -
     ("layer", "why"),
     [
         (nn.BatchNorm1d(784), "changes its 2.running_mean"),
-        (nn.BatchNorm1d(784, track_running_stats=False), "it is not"),
-        (nn.Dropout(0.1), "it is not"),
+        (nn.BatchNorm1d(784, track_running_stats=False), "here it is not"),
+        (nn.Dropout(0.1), "here it is not"),
         (nn.utils.parametrizations.spectral_norm(nn.Linear(784, 784)), "changes its 2.param"),
     ],
     ids=["batch norm", "batch norm without buffers", "dropout", "spectral norm"],
