@@ -241,8 +241,11 @@ def _parse(text: str, kind: type) -> object:
         if re.fullmatch(r"[+-]?\d+", text.strip()):
             raise ValueError("the number is too large") from None
         raise ValueError(f"{quote(text)} is not {_NOUNS[kind]}") from None
-    if value == 0 and kind is float and re.search("[1-9]", text.lower().partition("e")[0]):
-        raise ValueError(f"{quote(text)} is so close to 0 that it becomes 0")
+    if isinstance(value, float) and re.search("[1-9]", text.lower().partition("e")[0]):
+        if value == 0:
+            raise ValueError(f"{quote(text)} is so close to 0 that it becomes 0")
+        if math.isinf(value):
+            raise ValueError(f"{quote(text)} is too large")
     return _accept(value, kind)
 
 

@@ -60,6 +60,7 @@ def test_texts_become_values(name: str, text: str, value: object) -> None:
         ("epochs", "9" * 10_000, "--epochs: the number is too large"),
         ("seed", str(2**63), "--seed: the number is too large"),
         ("lr", "1e-400", "--lr: '1e-400' is so close to 0 that it becomes 0"),
+        ("lr", "-1e400", "--lr: '-1e400' is too large"),
         ("lr", "nan", "--lr: nan is not finite"),
         ("lr", float("inf"), "--lr: inf is not finite"),
         ("lr", "-1", "--lr: must be at least 0, not -1.0"),
