@@ -14,12 +14,15 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 import mnist_cli
 from mnist_cli import CompareConfig, Split, TrainConfig, build_model, evaluate, train
+from mnist_cli.config.programs import PredictConfig
 from mnist_cli.data.datasets import Dataset
 from mnist_cli.errors import MnistError, UsageError
+from mnist_cli.prediction.predict import ImagePrediction, predict
 from tests.conftest import Configure
 
 LINEAR = build_model("linear")
@@ -45,6 +48,11 @@ SPLIT = Split(torch.zeros(3, 28, 28, dtype=torch.uint8), torch.zeros(3, dtype=to
             lambda wrong=wrong: mnist_cli.load_checkpoint(wrong)
             for wrong in (None, 3, b"x", "a\0b", "")
         ),
+        *(
+            lambda wrong=wrong: predict("a.pt", wrong, PredictConfig())
+            for wrong in (None, 3, "7.png", b"7.png", [3], [b"7.png"])
+        ),
+        *(lambda wrong=wrong: predict("a.pt", [], wrong) for wrong in (None, {}, TrainConfig())),
         *(lambda wrong=wrong: mnist_cli.load_dataset(wrong) for wrong in ("x", None, 3)),
         *(lambda wrong=wrong: mnist_cli.load_dataset("mnist", wrong) for wrong in (3, "", None)),
         *(lambda wrong=wrong: build_model(wrong) for wrong in ("resnet", "", None, 3)),
@@ -71,6 +79,38 @@ def test_a_mode_that_would_change_results_is_refused(
     with mode(), pytest.raises(UsageError, match="is in effect"):
         list(train(small()))
     assert list(train(small()))
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, lambda: torch.device("meta")])
+def test_a_mode_that_begins_during_a_training_is_refused(
+    mode: Callable[[], Any], small: Configure
+) -> None:
+    events = train(small())
+    next(events)
+    with mode(), pytest.raises(UsageError, match="is in effect"):
+        list(events)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (PredictConfig(device="tpu"), "device: 'tpu' is not one of"),
+        (PredictConfig(uncertain_below=7.0), "uncertain_below: must be at most 1"),
+        (PredictConfig(all=3), "all: 3 is not true or false"),  # type: ignore[arg-type]
+    ],
+)
+def test_a_prediction_checks_its_config(wrong: PredictConfig, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        next(predict("a.pt", [], wrong))
+
+
+def test_images_may_be_paths(trained: Path, tmp_path: Path) -> None:
+    given = tmp_path / "7.png"
+    Image.new("L", (28, 28)).save(given)
+    for images in ([given], (str(given),), iter([given])):
+        (result,) = predict(trained, images, PredictConfig())
+        assert isinstance(result, ImagePrediction)
+        assert result.event.path == str(given)
 
 
 def state_of_the_process() -> dict[str, object]:

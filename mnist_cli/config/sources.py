@@ -7,6 +7,7 @@ import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
+from numbers import Integral, Real
 from pathlib import Path
 from types import NoneType
 from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_type_hints
@@ -97,6 +98,11 @@ def toml_file(named: str, presets: Path, *config_types: type) -> Source:
         ) from error
     except OSError as error:
         raise UsageError(f"{where}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise UsageError(
+            f"{where}: a character in line {line} is not UTF-8; save the file as UTF-8"
+        ) from error
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{where}: not valid TOML: {_shortened(str(error))}") from error
     shown, known = printable(path), _names(config_types)
@@ -209,7 +215,8 @@ def _convert(value: object, hint: Any, option: Option, *, typed: bool) -> object
     """Return a value converted to the type of its option; raise ValueError if it is invalid."""
     kinds = get_args(hint) or (hint,)
     kind = next(kind for kind in kinds if kind is not NoneType)
-    is_auto = value == "auto" and (kind is not str or bool(option.choices)) and not typed
+    is_auto = isinstance(value, str) and value == "auto" and not typed
+    is_auto = is_auto and (kind is not str or bool(option.choices))
     if NoneType in kinds and (value is None or is_auto):
         return None
     if isinstance(value, Path):
@@ -221,6 +228,7 @@ def _convert(value: object, hint: Any, option: Option, *, typed: bool) -> object
     )
     if option.is_path:
         converted = expand_home(str(converted))
+        _check_file_name(converted)
     for name in names_in(str(converted)) if option.listed else [converted]:
         if option.choices and name not in option.choices:
             hint_text = suggestion(str(name), option.choices)
@@ -250,9 +258,19 @@ def _parse(text: str, kind: type) -> object:
 
 
 def _accept(value: object, kind: type) -> object:
-    """Return a value as `kind`; raise ValueError if it is of another type or too large."""
-    if kind is float and type(value) is int and abs(value) <= _MAX_INT:
-        value = float(value)
+    """Return a value as `kind`; raise ValueError if it is of another type or too large.
+
+    From Python, numbers of NumPy and subclasses of the type are as good as its own.
+    """
+    if kind is int and isinstance(value, Integral) and not isinstance(value, bool):
+        value = int(value)
+    elif kind is float and isinstance(value, Real) and not isinstance(value, bool):
+        try:
+            value = float(value)
+        except OverflowError:
+            raise ValueError("the number is too large") from None
+    elif kind is str and isinstance(value, str):
+        value = str.__str__(value)
     if type(value) is not kind:
         raise ValueError(f"{quote(value)} is not {_NOUNS[kind]}")
     if isinstance(value, float) and not math.isfinite(value):
@@ -264,6 +282,17 @@ def _accept(value: object, kind: type) -> object:
     if isinstance(value, str) and escape_controls(value) != value:
         raise ValueError(f"{quote(value)} has a control character")
     return value
+
+
+def _check_file_name(path: str) -> None:
+    """Raise ValueError if the file system's encoding, which the locale sets, lacks a character."""
+    try:
+        os.fsencode(path)
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"{quote(path)} cannot be the name of a file in {error.encoding}; set a locale of "
+            "UTF-8, or choose another name"
+        ) from None
 
 
 def _check_bounds(value: object, option: Option) -> None:

@@ -5,7 +5,7 @@ import io
 import os
 import stat
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,8 +17,10 @@ from PIL import Image
 from torch import nn
 
 from mnist_cli.config.programs import PredictConfig
+from mnist_cli.config.quoting import quote
 from mnist_cli.config.reading import read_input
 from mnist_cli.config.registry import NETWORKS
+from mnist_cli.config.sources import validate
 from mnist_cli.data.catalogue import DIGIT_DATASETS
 from mnist_cli.errors import CheckpointError, DataError, OutputError, UsageError
 from mnist_cli.events import Prediction, Unreadable
@@ -53,7 +55,7 @@ class ImagePrediction:
 
 
 def predict(
-    checkpoint: str, images: Sequence[str], config: PredictConfig
+    checkpoint: str | Path, images: Iterable[str | Path], config: PredictConfig
 ) -> Iterator[ImagePrediction | Unreadable]:
     """Yield the prediction for each image, in order; `-` is an image on standard input.
 
@@ -62,13 +64,14 @@ def predict(
 
     Raises:
         CheckpointError: see `load_checkpoint`; or the network's outputs are not finite.
-        UsageError: the device is not available, standard input would be read twice, or the folder
-            for the inputs has no name.
+        UsageError: an argument has another type or a bad value, the device is not available,
+            standard input would be read twice, or the folder for the inputs has no name.
         OutputError: a network input could not be saved.
 
     """
     started = time.perf_counter()
-    if [checkpoint, *images].count("-") > 1:
+    config, names = validate(config, PredictConfig), _names_of(images)
+    if [checkpoint, *names].count("-") > 1:
         raise UsageError("- stands for standard input, which can be read once; name files instead")
     check_torch_modes(gradients=False)
     device = pick_device(config.device)
@@ -81,7 +84,7 @@ def predict(
     read = partial(_read_digits, reads_digits=loaded.config.dataset in DIGIT_DATASETS)
     folder = None if config.save_seen is None else InputFolder(config.save_seen)
     with threads_set(), ThreadPoolExecutor(min(_READERS, usable_cores())) as readers:
-        for batch in _batches(list(find_image_files(images))):
+        for batch in _batches(list(find_image_files(names))):
             decoded = _decode_batch(batch, read, readers)
             found = [digits for digits in decoded if isinstance(digits, ImageDigits)]
             inputs = [d.pixels for digits in found for d in (digits.digit, *digits.several)]
@@ -102,6 +105,15 @@ def predict(
                     if folder:
                         folder.save(result.image, file.path)
                     yield replace(result, digits=len(several) if is_several else 1)
+
+
+def _names_of(images: object) -> list[str]:
+    """Return paths as strings; raise UsageError for anything else, such as one path alone."""
+    if isinstance(images, Iterable) and not isinstance(images, str | bytes):
+        names = list(images)
+        if all(isinstance(name, str | Path) for name in names):
+            return [str(name) for name in names]
+    raise UsageError(f"images={quote(images)}: it is no list of paths; give [path, ...]")
 
 
 def _prediction(

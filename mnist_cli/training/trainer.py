@@ -11,7 +11,7 @@ from mnist_cli.errors import DivergedError
 from mnist_cli.evaluation.evaluate import evaluate
 from mnist_cli.evaluation.metrics import EvaluationResult
 from mnist_cli.events import Event, ProbeEvent, Progress, Step
-from mnist_cli.runtime.device import ThreadPool
+from mnist_cli.runtime.device import ThreadPool, check_torch_modes
 from mnist_cli.runtime.distributed.group import ProcessGroup
 from mnist_cli.training.loop import EpochPlan, fit
 from mnist_cli.training.optim import learning_rate
@@ -137,7 +137,12 @@ class Trainer:
         """Run the rest of the current epoch. The state is advanced before each `Step` is yielded.
 
         Only the time that updates take counts, not that of the caller between two events.
+
+        Raises:
+            UsageError: the caller has entered a mode of PyTorch that would change the results.
+
         """
+        check_torch_modes(gradients=True)  # the caller of a generator may change them at any time
         config, state = self.config, self.state
         epochs, first = divmod(state.update, self.shape.updates)
         batches = epoch_updates(

@@ -1,7 +1,9 @@
 from dataclasses import replace
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from mnist_cli.cli.parameters import PRESETS
@@ -163,6 +165,11 @@ def test_an_accuracy_to_reach_needs_validation_samples() -> None:
         ({"model": "cmn"}, "model: 'cmn' is not one of .*did you mean 'cnn'"),
         ({"probe": "noise,noisy"}, "probe: 'noisy' is not one of"),
         ({"shuffle": 1}, "shuffle: 1 is not true or false"),
+        ({"epochs": np.array([1, 2])}, r"epochs: array\(\[1, 2\]\) is not an integer"),
+        ({"epochs": np.float64(2)}, r"epochs: .*2.0\)? is not an integer"),
+        ({"shuffle": np.bool_(True)}, "shuffle: .*True_? is not true or false"),
+        ({"lr": 10**400}, "lr: the number is too large"),
+        ({"output": "\ud800"}, r"output: '\\ud800' cannot be the name of a file"),
     ],
 )
 def test_python_and_the_command_line_refuse_the_same_values(
@@ -175,3 +182,35 @@ def test_python_and_the_command_line_refuse_the_same_values(
 def test_a_path_is_as_good_as_a_string() -> None:
     config = replace(TrainConfig(), output=Path("x") / "y.pt")  # type: ignore[arg-type]
     assert validate(config, TrainConfig).output == str(Path("x") / "y.pt")
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "value"),
+    [
+        ("epochs", np.int64(2), 2),
+        ("lr", np.float32(0.5), 0.5),
+        ("lr", np.float64(0.1), 0.1),
+        ("lr", np.int64(1), 1.0),
+        ("model", np.str_("mlp"), "mlp"),
+        ("model", StrEnum("Name", {"MLP": "mlp"})["MLP"], "mlp"),
+    ],
+)
+def test_numbers_of_numpy_and_subclasses_are_as_good(name: str, given: Any, value: Any) -> None:
+    found = getattr(validate(replace(TrainConfig(), **{name: given}), TrainConfig), name)
+    assert found == value
+    assert type(found) is type(value)
+
+
+def test_a_file_name_that_the_locale_cannot_write_is_told_in_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.fsencode", lambda path: path.encode("ascii"))
+    with pytest.raises(UsageError, match="'é.pt' cannot be the name of a file in ascii"):
+        from_toml(tmp_path, 'output = "é.pt"')
+
+
+def test_a_file_in_another_encoding_is_told_with_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "my.toml"
+    path.write_bytes('epochs = 1\noutput = "é.pt"\n'.encode("latin-1"))
+    with pytest.raises(UsageError, match="a character in line 2 is not UTF-8"):
+        toml_file(str(path), PRESETS, TrainConfig)
