@@ -45,6 +45,7 @@ _REPORT_TIMEOUT = 3.0
 _WRITE_TIMEOUT = 0.5  # seconds for a reader of stdout or stderr, once a signal ended the program
 # Bytes of address space to import PyTorch and scipy, and to read one image.
 _MIN_ADDRESS_SPACE = 900 << 20
+_MIN_OPEN_FILES = 20  # which POSIX promises to every process
 _SIGNALLED = (ExitCode.INTERRUPTED, ExitCode.TERMINATED)
 # What stands for characters on a terminal that lacks them. Those of drawings are as wide.
 _ASCII = {
@@ -225,10 +226,11 @@ def check_machine() -> None:
     """Check what libraries need in order to be imported.
 
     oneMKL ends the process where the working folder was deleted. OpenBLAS waits for ever where it
-    cannot allocate memory.
+    cannot allocate memory. PyTorch logs pages of errors where it cannot open files.
 
     Raises:
-        MachineError: the working folder was deleted, or the memory is limited to too little.
+        MachineError: the working folder was deleted, or the memory or the number of open files is
+            limited to too little.
 
     """
     try:
@@ -240,6 +242,12 @@ def check_machine() -> None:
         raise MachineError(
             f"memory is limited to {limit >> 20} MiB, and {_MIN_ADDRESS_SPACE >> 20} are needed; "
             f"raise the limit: ulimit -v {_MIN_ADDRESS_SPACE >> 10}"
+        )
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0] if resource else _MIN_OPEN_FILES
+    if 0 <= files < _MIN_OPEN_FILES:
+        raise MachineError(
+            f"open files are limited to {files}, and {_MIN_OPEN_FILES} are needed; raise the "
+            "limit: ulimit -n 256"
         )
 
 

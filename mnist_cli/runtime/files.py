@@ -36,6 +36,9 @@ _ADVICE = {
     errno.EDQUOT: "free some space, or choose another place",
     errno.ENOENT: "make the folder first, or choose another place",
     errno.ENAMETOOLONG: "choose a shorter name",
+    errno.EFBIG: "raise the limit of the size of files (ulimit -f), or choose another place",
+    errno.EMFILE: "raise the limit of open files (ulimit -n)",
+    errno.ENFILE: "close other programs",
 }
 
 

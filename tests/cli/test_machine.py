@@ -34,12 +34,19 @@ def test_a_working_folder_that_was_deleted_is_an_error_in_one_line(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_a_limit_of_memory_that_is_too_low_is_an_error_in_one_line(
-    program: str, shell: Shell
+@pytest.mark.parametrize(
+    ("limit", "message"),
+    [
+        ("-v 700000", "memory is limited to 683 MiB, and "),
+        ("-n 6", "open files are limited to 6, "),
+    ],
+)
+def test_a_limit_that_is_too_low_is_an_error_in_one_line(
+    limit: str, message: str, program: str, shell: Shell
 ) -> None:
-    done = shell.bash(f"ulimit -v 700000; {program}")
+    done = shell.bash(f"ulimit {limit}; {program}")
     assert (done.code, done.out) == (7, "")
-    assert done.err.startswith("error: memory is limited to 683 MiB, and ")
+    assert done.err.startswith(f"error: {message}")
     assert done.err.count("\n") == 1
 
 

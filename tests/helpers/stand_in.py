@@ -36,6 +36,7 @@ FORKED = "# forked\n"  # what `python -c` may begin with
 ABOUT = {"-h", "--help", "--version", "--install-completion", "--show-completion"}
 HERE = os.path.dirname(os.path.abspath(sys.argv[0]))
 LIMITS = (resource.RLIMIT_FSIZE, resource.RLIMIT_AS)
+MIN_OPEN_FILES = 256  # fewer are a limit of a test
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGWINCH, signal.SIGUSR1)
 
 
@@ -54,6 +55,7 @@ def is_ordinary(name: str, arguments: list[str], env: dict[str, str]) -> bool:
         and env.get("LC_CTYPE", "C.UTF-8") == "C.UTF-8"  # Python itself sets it so
         and all(key in NAMES or key.startswith(PREFIXES) for key in env)
         and all(resource.getrlimit(limit)[0] == resource.RLIM_INFINITY for limit in LIMITS)
+        and resource.getrlimit(resource.RLIMIT_NOFILE)[0] >= MIN_OPEN_FILES
     )
 
 
