@@ -122,6 +122,7 @@ def state_of_the_process() -> dict[str, object]:
     return {
         "threads": torch.get_num_threads(),
         "threads of new threads": found,
+        "pools": [one.name for one in threading.enumerate() if one.name.startswith("pool")],
         "default type": torch.get_default_dtype(),
         "default device": torch.get_default_device(),
         "gradients": torch.is_grad_enabled(),

@@ -79,7 +79,7 @@ def compare(asked: CompareConfig, results: Results | None = None) -> Iterator[Ev
     check_torch_modes(gradients=True)
     with threads_set(_threads_of(asked)):
         comparison = _Comparison(asked, Results() if results is None else results, signals)
-        with signals, _worker_processes(asked):
+        with signals, comparison.runner.pool, _worker_processes(asked):
             yield from comparison.events()
     comparison.check_outcome()
 
@@ -94,7 +94,7 @@ def work(asked: CompareConfig) -> None:
     signals = StopSignals()
     with threads_set(_threads_of(asked)):
         comparison = _Comparison(asked, Results(), signals)
-        with signals:
+        with signals, comparison.runner.pool:
             for _ in comparison.events():
                 pass
 
@@ -260,7 +260,7 @@ class Runner:
         self.folder = RunFolder(config.output)
         self._signals = signals
         self._device = pick_device(config.device)
-        self._pool = ThreadPool(threads_for(self._device), signals.check_stop)
+        self.pool = ThreadPool(threads_for(self._device), signals.check_stop)
         each = f" in each of {config.jobs} processes" if config.jobs > 1 else ""
         self.machine = (
             f"{processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads{each}, "
@@ -279,7 +279,7 @@ class Runner:
             )
             train, val, test = (s.to(self._device) for s in (train, val, self._dataset.test))
             self._cached_data = {
-                seed: SharedData(train, val, test, self._pool, self.clock, self.machine)
+                seed: SharedData(train, val, test, self.pool, self.clock, self.machine)
             }
         return self._cached_data[seed]
 

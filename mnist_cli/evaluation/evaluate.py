@@ -108,8 +108,8 @@ def evaluate_checkpoint(path: str, config: EvalConfig) -> CheckpointEvaluation:
     split = _load_split(checkpoint, dataset, config)
     model = checkpoint.build_model().to(device)
     logits = torch.empty(len(split), CLASSES)
-    pool = ThreadPool(threads_for(device))
-    result = evaluate(model, split.to(device), config.batch_size, pool, logits_out=logits)
+    with ThreadPool(threads_for(device)) as pool:
+        result = evaluate(model, split.to(device), config.batch_size, pool, logits_out=logits)
     if not math.isfinite(result.loss):
         name = "standard input" if path == "-" else path
         raise CheckpointError(

@@ -164,6 +164,14 @@ class ThreadPool:
         self.check_stop = check_stop
         self._threads: ThreadPoolExecutor | None = None
 
+    def __enter__(self) -> "ThreadPool":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End the threads, once they have computed what they have begun."""
+        if self._threads is not None:
+            self._threads.shutdown(cancel_futures=True)
+
     def _start(self) -> ThreadPoolExecutor:
         """Start the threads, each with one core.
 

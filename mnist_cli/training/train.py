@@ -84,7 +84,7 @@ def train(
         signals = StopSignals()
         with threads_set(config.threads, group.rank_info):
             run = _prepare(config, resume, lock, group, signals)
-            with signals:
+            with signals, run.pool:
                 yield from run.events()
 
 
@@ -181,6 +181,7 @@ class _Run(Callback):
     ) -> None:
         config, group = trainer.config, trainer.group
         self._trainer = trainer
+        self.pool = trainer.pool
         self._test, self._val = test, val
         self._saver = saver
         self._signals = signals

@@ -77,7 +77,7 @@ class Trainer:
         self.train_seconds = train_seconds
         self.clock = clock
         self.group = group or ProcessGroup()
-        self._pool = pool
+        self.pool = pool
         self._dataset = ShiftAugmented(train_split) if config.augment else train_split
         self._probes = Probes(config, train_split, pool, clock)
 
@@ -169,7 +169,7 @@ class Trainer:
             batches,
             plan,
             state.sums,
-            pool=self._pool,
+            pool=self.pool,
             group=self.group,
         )
         spent = 0.0  # on the current update, which may yet be abandoned
@@ -193,7 +193,7 @@ class Trainer:
             StopRequested, PeerError: see `ProcessGroup.all_reduce`.
 
         """
-        score = evaluate(self.state.model, split, pool=self._pool, group=self.group)
+        score = evaluate(self.state.model, split, pool=self.pool, group=self.group)
         if not math.isfinite(score.loss):
             what = f"the {name} loss after update {self.state.update} is {score.loss}"
             raise self.state.optimizer.diverged(what, self.last_lr)

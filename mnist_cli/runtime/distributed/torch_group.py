@@ -64,7 +64,7 @@ class TorchProcessGroup(ProcessGroup):
             )
         except (OSError, RuntimeError) as error:
             address = quote(f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}")
-            reason = escape_controls(str(error).splitlines()[0][:300])
+            reason = escape_controls(str(error).partition("\n")[0][:300])
             raise UsageError(
                 f"rank {rank_info.rank} of {rank_info.size} did not meet the others at {address}: "
                 f"{reason}"
