@@ -52,7 +52,7 @@ def test_the_wheel_has_every_file_of_the_package_and_nothing_else(wheel: Path) -
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
     assert names == sources(ROOT)
     assert {"mnist_cli/py.typed", "mnist_cli/data/mnist/NOTICE.md"} <= names
-    assert len([name for name in names if name.endswith(".xz")]) == 4
+    assert len([name for name in names if name.endswith(".zst")]) == 4
 
 
 def test_the_wheel_declares_every_program_and_extra(wheel: Path) -> None:

@@ -22,6 +22,7 @@ from mnist_cli.cli.show_config import show_config
 from mnist_cli.config.compare import CompareConfig, resolve
 from mnist_cli.config.programs import Display
 from mnist_cli.config.sources import COMPARE, build_config
+from mnist_cli.data.files import prefetch
 from mnist_cli.errors import MnistError, UsageError
 from mnist_cli.runtime.distributed.ranks import RankInfo
 from mnist_cli.runtime.files import (
@@ -82,6 +83,7 @@ def compare(given: dict[str, Any], config: str | None) -> None:
 
 
 def _run(config: CompareConfig, display: Display) -> None:
+    prefetch(config.dataset, config.data_dir)
     with quick_imports():
         from mnist_cli.comparison.compare import compare as run  # noqa: PLC0415 (torch)
         from mnist_cli.comparison.findings import Conclusions  # noqa: PLC0415 (torch)

@@ -3,8 +3,6 @@
 A check imports torch only if it needs it, so that the other checks work where that fails.
 """
 
-import gzip
-import hashlib
 import importlib
 import json
 import os
@@ -12,7 +10,6 @@ import re
 import shutil
 import sys
 import tempfile
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from importlib import metadata
@@ -25,12 +22,20 @@ from mnist_cli import __version__
 from mnist_cli.cli.parameters import add_command, command_sources
 from mnist_cli.cli.program import check_machine, exit_unless_main
 from mnist_cli.cli.usage_errors import unknown_variables
-from mnist_cli.config.options import option
+from mnist_cli.config.options import DATA_DIR_DEFAULT, option
 from mnist_cli.config.programs import Display
 from mnist_cli.config.quoting import printable
 from mnist_cli.config.sources import build_config
 from mnist_cli.data.catalogue import CATALOGUE, MNIST_SHA256
-from mnist_cli.errors import ExitCode
+from mnist_cli.data.files import (
+    PACKAGE,
+    find_file,
+    folder_of,
+    read_file,
+    read_packaged,
+    verify,
+)
+from mnist_cli.errors import DataError, ExitCode
 from mnist_cli.output.renderers import has_colour
 from mnist_cli.runtime.cores import cpu_quota, usable_cores
 from mnist_cli.runtime.files import write_standard_output
@@ -50,8 +55,12 @@ _LEAVE_FILES = ("matplotlib", "onnxruntime")  # in the home folder, when they ar
 class DoctorConfig:
     """Options of the command `doctor`."""
 
-    data_dir: str = option(
-        "data", "Folder of the data, in torchvision's layout.", metavar="DIR", is_path=True
+    data_dir: str | None = option(
+        None,
+        "Folder of the data, in torchvision's layout.",
+        metavar="DIR",
+        is_path=True,
+        shown_default=DATA_DIR_DEFAULT,
     )
 
 
@@ -175,10 +184,10 @@ def memory(_config: DoctorConfig) -> Iterator[Check]:
 
 def folders(config: DoctorConfig) -> Iterator[Check]:
     """Check that the working folder and the data folder are writable and have space."""
-    for name, path, flag, code in (
-        ("working folder", Path(), "--output", ExitCode.OUTPUT),
-        ("data folder", Path(config.data_dir), "--data-dir", ExitCode.DATA),
-    ):
+    places = [("working folder", Path(), "--output", ExitCode.OUTPUT)]
+    if config.data_dir is not None:
+        places.append(("data folder", Path(config.data_dir), "--data-dir", ExitCode.DATA))
+    for name, path, flag, code in places:
         shown, remedy = path.absolute(), f"name another place with {flag}"
         there = next((folder for folder in (path, *shown.parents) if folder.exists()), shown)
         try:
@@ -195,25 +204,21 @@ def folders(config: DoctorConfig) -> Iterator[Check]:
 
 
 def mnist(config: DoctorConfig) -> Iterator[Check]:
-    """Check the files of MNIST in the data folder, if they are there."""
-    source = CATALOGUE["mnist"]
-    folder, found = source.raw(Path(config.data_dir)), 0
-    for name in source.files:
-        for path in (folder / name, folder / f"{name}.gz"):
-            try:
-                with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-                    digest = hashlib.sha256(file.read(_MAX_BYTES)).hexdigest()
-            except (FileNotFoundError, NotADirectoryError):
+    """Check MNIST's files: those in the data folder, if it is given, or in the package."""
+    folder, found = folder_of("mnist", config.data_dir), 0
+    for name in CATALOGUE["mnist"].files:
+        try:
+            if folder == PACKAGE:
+                read_packaged(name)
+            elif path := find_file(folder, name):
+                verify(name, read_file(path), str(path))
+            else:
                 continue
-            except (OSError, EOFError, zlib.error) as error:
-                digest = _one_line(error)
-            if digest != MNIST_SHA256[name]:
-                remedy = "delete it; the next training unpacks it again"
-                yield Check("mnist", PROBLEM, f"{path} is damaged", remedy, ExitCode.DATA)
-                return
-            found += 1
-            break
-    if found == len(source.files):
+        except DataError as error:
+            yield Check("mnist", PROBLEM, str(error), code=error.code)
+            return
+        found += 1
+    if found == len(MNIST_SHA256):
         yield Check("mnist", OK, f"{folder}, checksums right")
     else:
         yield Check("mnist", OK, f"not in {folder} yet; it is unpacked when first used")

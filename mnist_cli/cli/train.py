@@ -31,6 +31,7 @@ from mnist_cli.config.options import names_where
 from mnist_cli.config.programs import Display, Recording, Resume
 from mnist_cli.config.sources import TRAIN, Source, build_config, check_consistency
 from mnist_cli.config.train import TrainConfig
+from mnist_cli.data.files import prefetch
 from mnist_cli.errors import UsageError
 from mnist_cli.runtime.files import check_distinct
 
@@ -174,6 +175,7 @@ def _run(
     *,
     shows_steps: bool,
 ) -> None:
+    prefetch(config.dataset, config.data_dir)
     with quick_imports():
         from mnist_cli.output.renderers import JsonLines, PathLine, Renderer  # noqa: PLC0415
         from mnist_cli.output.train_display import human_renderer  # noqa: PLC0415 (--help is quick)

@@ -93,7 +93,7 @@ class CompareConfig:
         "val_size", shown_default="5000, or a fifth of --subset, where they are needed; else 0"
     )
     dataset: str = _as_in_training("dataset", "mnist")
-    data_dir: str = _as_in_training("data_dir", "data")
+    data_dir: str | None = _as_in_training("data_dir")
     device: str = _as_in_training("device", "auto")
     threads: int | None = _as_in_training("threads", shown_default="auto")
     probe: str | None = _as_in_training("probe", panel="Probes")

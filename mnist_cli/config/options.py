@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 MODES = ("mini-batch", "batch")
 SCHEDULES = ("constant", "one-cycle", "cosine")
 DATASETS = ("mnist", "fashion-mnist", "kmnist", "qmnist")
+DATA_DIR_DEFAULT = "MNIST is in the package, others in data"
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
 DEFAULT_BATCH_SIZE = 64

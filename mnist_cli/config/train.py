@@ -4,6 +4,7 @@ import math
 from dataclasses import asdict, dataclass
 
 from mnist_cli.config.options import (
+    DATA_DIR_DEFAULT,
     DATASETS,
     DEFAULT_BATCH_SIZE,
     DEVICES,
@@ -149,10 +150,11 @@ class TrainConfig:
         0, "Hold N training samples out for validation.", metavar="N", minimum=0, panel=_DATA
     )
     dataset: str = option("mnist", "The data set.", choices=DATASETS, panel=_DATA)
-    data_dir: str = option(
-        "data",
+    data_dir: str | None = option(
+        None,
         "Folder of the data, in torchvision's layout.",
         metavar="DIR",
+        shown_default=DATA_DIR_DEFAULT,
         is_path=True,
         panel=_DATA,
         effect=Effect.PLACE,

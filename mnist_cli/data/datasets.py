@@ -8,16 +8,23 @@ Cortes and Burges.
 
 import math
 import struct
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from mnist_cli.config.quoting import quote
-from mnist_cli.config.reading import expand_home
 from mnist_cli.data.catalogue import CATALOGUE, CLASSES, IMAGE_SHAPE, DatasetFiles
-from mnist_cli.data.download import download, unpack, verify
+from mnist_cli.data.download import download, unpack
+from mnist_cli.data.files import (
+    ADVICE,
+    PACKAGE,
+    find_file,
+    folder_of,
+    read_file,
+    read_packaged,
+    verify,
+)
 from mnist_cli.errors import DataError, UsageError
 from mnist_cli.runtime.seeding import stream
 
@@ -110,7 +117,6 @@ def _take(
 
 _DTYPES = {0x08: (torch.uint8, 1), 0x0C: (torch.int32, 4)}
 _MAX_DIMENSIONS = 3
-_ADVICE = "replace or delete it"
 
 
 def parse_idx(data: bytearray, source: str) -> torch.Tensor:
@@ -124,37 +130,34 @@ def parse_idx(data: bytearray, source: str) -> torch.Tensor:
     """
     if len(data) < 4 or data[0] or data[1] or data[2] not in _DTYPES:
         start = bytes(data[:4]).hex(" ")
-        raise DataError(f"{source} is not an IDX file: it begins with '{start}'; {_ADVICE}")
+        raise DataError(f"{source} is not an IDX file: it begins with '{start}'; {ADVICE}")
     dtype, width = _DTYPES[data[2]]
     dimensions = data[3]
     header = 4 + 4 * dimensions
     if not 1 <= dimensions <= _MAX_DIMENSIONS or len(data) < header:
         raise DataError(
-            f"{source} is damaged: its header promises {dimensions} dimensions; {_ADVICE}"
+            f"{source} is damaged: its header promises {dimensions} dimensions; {ADVICE}"
         )
     shape = struct.unpack_from(f">{dimensions}I", data, 4)
     expected = header + width * math.prod(shape)
     if len(data) != expected:
         raise DataError(
             f"{source} is {'truncated' if len(data) < expected else 'too long'}: it has "
-            f"{len(data):,} bytes, its header promises {expected:,}; {_ADVICE}"
+            f"{len(data):,} bytes, its header promises {expected:,}; {ADVICE}"
         )
     if expected == header:
-        raise DataError(f"{source} is empty: its header promises the shape {shape}; {_ADVICE}")
+        raise DataError(f"{source} is empty: its header promises the shape {shape}; {ADVICE}")
     values = torch.frombuffer(data, dtype=torch.uint8, offset=header)
     if dtype is torch.int32:
         values = values.view(-1, 4).flip(1).contiguous().view(torch.int32)  # big-endian
     return values.view(shape)
 
 
-_MAX_BYTES = 1 << 26  # of a file, packed or not; the largest, of MNIST, has 47 MB
-_MAX_MEMBERS = 100  # of a gzip file; mostly there is one
+def load_dataset(name: str, data_dir: str | Path | None = None) -> Dataset:
+    """Return a data set.
 
-
-def load_dataset(name: str, data_dir: str | Path = "data") -> Dataset:
-    """Return a data set; if it is not in `data_dir`, put it there first.
-
-    MNIST is unpacked from the package; the others are downloaded by torchvision.
+    Without a `data_dir`, MNIST is read from the package, and others from the folder `data`. What is
+    not in a folder is put there first: MNIST from the package, others by torchvision's downloads.
 
     Raises:
         UsageError: there is no such data set, or the folder has no name.
@@ -167,7 +170,7 @@ def load_dataset(name: str, data_dir: str | Path = "data") -> Dataset:
     return Dataset(train, _load_split(folder, source.test_images, source.test_labels, name))
 
 
-def load_test(name: str, data_dir: str | Path = "data") -> Split:
+def load_test(name: str, data_dir: str | Path | None = None) -> Split:
     """Return only the test samples of a data set, for which it needs only the test files.
 
     Raises:
@@ -185,40 +188,24 @@ def _files_of(name: str) -> DatasetFiles:
     return CATALOGUE[name]
 
 
-def _ensure(name: str, files: tuple[str, ...], data_dir: str | Path) -> Path:
+def _ensure(name: str, files: tuple[str, ...], data_dir: str | Path | None) -> Path:
     """Put the files that are missing in their folder, and return it."""
-    if not isinstance(data_dir, str | Path) or not str(data_dir):
-        raise UsageError(f"--data-dir {quote(data_dir)}: name a folder")
-    root = Path(expand_home(data_dir))
-    source = CATALOGUE[name]
-    folder = source.raw(root)
-    found = {file: _find(folder, file) for file in files}
+    folder = folder_of(name, data_dir)
+    if folder == PACKAGE:
+        return folder
+    found = {file: find_file(folder, file) for file in files}
     missing = [file for file, path in found.items() if path is None]
     if missing and name == "mnist":
-        unpack(missing, root)
+        unpack(missing, folder)
     elif missing:
         try:
-            download(source, root)
+            download(name, folder)
         except DataError:
             for path in found.values():
                 if path is not None:  # if it is damaged, that is what has to be mended
-                    _read(path)
+                    read_file(path)
             raise
     return folder
-
-
-def _find(folder: Path, file: str) -> Path | None:
-    """Return the path of a file or, if there is none, of its .gz."""
-    try:
-        paths = (folder / file, folder / f"{file}.gz")
-        found = next((path for path in paths if path.is_file()), None)
-        if found is None and any(path.exists() for path in paths):  # a FIFO would be waited for
-            raise DataError(f"{folder / file} is not a regular file; {_ADVICE}")
-        return found
-    except OSError as error:  # no permission, or a name that is too long
-        raise DataError(
-            f"cannot look into {folder}: {error.strerror}; name another folder with --data-dir"
-        ) from error
 
 
 def _load_split(folder: Path, images_file: str, labels_file: str, name: str) -> Split:
@@ -240,44 +227,13 @@ def _load_split(folder: Path, images_file: str, labels_file: str, name: str) -> 
 
 
 def _load(folder: Path, file: str, name: str) -> torch.Tensor:
-    path = _find(folder, file)
+    if folder == PACKAGE:
+        return parse_idx(read_packaged(file), file)
+    path = find_file(folder, file)
     if path is None:
         raise DataError(f"{folder / file} is missing; delete {folder} to have it made again")
-    contents = _read(path)
+    contents = read_file(path)
     values = parse_idx(contents, str(path))
     if name == "mnist":
         verify(file, contents, source=str(path))
     return values
-
-
-def _read(path: Path) -> bytearray:
-    try:
-        contents = bytearray(min(path.stat().st_size, _MAX_BYTES + 1))
-        with path.open("rb") as file:
-            del contents[file.readinto(contents) :]
-        if path.suffix == ".gz" and len(contents) <= _MAX_BYTES:
-            contents = _decompress(contents)
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"cannot read {path}: {error}; replace or delete it") from error
-    if len(contents) > _MAX_BYTES:
-        raise DataError(f"{path} holds more than {_MAX_BYTES:,} bytes: not a data set like MNIST")
-    return contents
-
-
-def _decompress(packed: bytes | bytearray) -> bytearray:
-    """Return the contents of a gzip file, up to a byte more than allowed.
-
-    `gzip` limits neither the members that it reads nor the zeros behind them.
-    """
-    contents = bytearray()
-    for _ in range(_MAX_MEMBERS):
-        unpacker = zlib.decompressobj(16 + zlib.MAX_WBITS)
-        contents += unpacker.decompress(packed, _MAX_BYTES + 1 - len(contents))
-        if len(contents) > _MAX_BYTES:
-            return contents
-        if not unpacker.eof:
-            raise EOFError("it is truncated")
-        packed = unpacker.unused_data.lstrip(b"\0")
-        if not packed:
-            return contents
-    raise EOFError(f"it has more than {_MAX_MEMBERS} members")

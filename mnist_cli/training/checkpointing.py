@@ -99,7 +99,7 @@ class Saver:
         if path is None:
             return "nothing new was written"
         command = ["mnist-train", "--resume", path]
-        if self._config.data_dir != TrainConfig().data_dir:  # never taken from a checkpoint
+        if self._config.data_dir is not None:  # never taken from a checkpoint
             command += ["--data-dir", self._config.data_dir]
         return f"go on with: {shlex.join(command)}"
 

@@ -150,7 +150,14 @@ def test_damaged_data_is_a_problem(tmp_path: Path, mnist_dir: Path) -> None:
     for wrong in (b"garbage", last.read_bytes()[:-9], gzip.compress(bytes(99))):
         last.write_bytes(wrong)
         (check,) = doctor.mnist(config)
-        assert (check.code, check.value) == (ExitCode.DATA, f"{last} is damaged")
+        assert (check.status, check.code) == (PROBLEM, ExitCode.DATA)
+        assert str(last) in check.value
+
+
+def test_the_data_in_the_package_is_checked() -> None:
+    (check,) = doctor.mnist(DoctorConfig())
+    assert check.status == OK
+    assert check.value.endswith("data/mnist, checksums right")
 
 
 def test_a_full_disk_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -121,7 +121,7 @@ def test_what_a_resumed_training_takes_from_its_checkpoint_is_said(
         "flag",
     )
     alone = options_of(call, "mnist-train", *asked, env={"MNIST_DATA_DIR": ""})
-    assert (alone["options"]["data_dir"], alone["origins"]["data_dir"]) == ("data", "default")
+    assert (alone["options"]["data_dir"], alone["origins"]["data_dir"]) == (None, "not set")
 
 
 @pytest.mark.parametrize(

@@ -127,7 +127,7 @@ def test_a_file_of_any_size_is_read_in_bounded_memory(
     kmnist: Path, monkeypatch: pytest.MonkeyPatch, ending: str
 ) -> None:
     limit = 1 << 20  # more than the 784,016 bytes of the good images
-    monkeypatch.setattr("mnist_cli.data.datasets._MAX_BYTES", limit)
+    monkeypatch.setattr("mnist_cli.data.files._MAX_BYTES", limit)
     assert len(load_test("kmnist", kmnist.parents[1])) == 1_000
     (kmnist / IMAGES).unlink()
     with (kmnist / (IMAGES + ending)).open("wb") as file:

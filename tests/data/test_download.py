@@ -6,7 +6,6 @@ import hashlib
 import importlib
 import io
 import logging
-import lzma
 import os
 import socket
 import struct
@@ -17,7 +16,9 @@ from types import ModuleType
 
 import pytest
 import torch
+import zstandard
 
+from mnist_cli.data import datasets, files
 from mnist_cli.data.catalogue import CATALOGUE, MNIST_SHA256
 from mnist_cli.data.datasets import Dataset, load_dataset, load_test
 from mnist_cli.data.download import import_datasets, unpack
@@ -287,22 +288,54 @@ def test_a_full_disk_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(DataError, match="No space left"):
-        unpack(["t10k-labels-idx1-ubyte"], tmp_path)
-    assert everything_below(tmp_path) == ["MNIST", "MNIST/raw"]
+        unpack(["t10k-labels-idx1-ubyte"], tmp_path / "raw")
+    assert everything_below(tmp_path) == ["raw"]
+
+
+def test_without_a_folder_mnist_is_read_from_the_package(
+    tmp_path: Path, mnist: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for ahead in (False, True):
+        if ahead:
+            files.prefetch("mnist", None)
+        loaded = load_dataset("mnist")
+        for split, expected in ((loaded.train, mnist.train), (loaded.test, mnist.test)):
+            assert torch.equal(split.images, expected.images)
+            assert torch.equal(split.labels, expected.labels)
+    assert torch.equal(load_test("mnist").images, mnist.test.images)
+    assert everything_below(tmp_path) == []
+
+
+def test_files_that_are_not_needed_are_not_prefetched(tmp_path: Path) -> None:
+    files.prefetch("mnist", str(tmp_path))
+    files.prefetch("kmnist", None)
+    assert not files._prefetched
 
 
 @pytest.mark.parametrize(
     "packed",
-    [None, b"not xz", lzma.compress(b"x" * 99)[:-9], lzma.compress(b"other data")],
-    ids=["missing", "not xz", "truncated", "other data"],
+    [
+        None,
+        b"not zstd",
+        zstandard.compress(b"x" * 99)[:-4],
+        zstandard.compress(b"other data"),
+        zstandard.ZstdCompressor(write_content_size=False).compress(b"x" * 99),
+        zstandard.compress(bytes(1 << 27)),  # twice as large as is read
+    ],
+    ids=["missing", "not zstd", "truncated", "other data", "of unknown size", "bomb"],
 )
-def test_a_damaged_package_is_never_unpacked(
+def test_a_damaged_package_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, packed: bytes | None
 ) -> None:
-    (tmp_path / "mnist").mkdir()
+    package = tmp_path / "package"
+    package.mkdir()
     if packed is not None:
-        (tmp_path / "mnist" / "t10k-labels-idx1-ubyte.xz").write_bytes(packed)
-    monkeypatch.setattr("importlib.resources.files", lambda _: tmp_path)
+        (package / "t10k-images-idx3-ubyte.zst").write_bytes(packed)
+    for module in (files, datasets):
+        monkeypatch.setattr(module, "PACKAGE", package)
     with pytest.raises(DataError, match="installed package"):
-        unpack(["t10k-labels-idx1-ubyte"], tmp_path / "data")
-    assert everything_below(tmp_path / "data") == ["MNIST", "MNIST/raw"]
+        load_test("mnist")
+    with pytest.raises(DataError, match="installed package"):
+        unpack(["t10k-images-idx3-ubyte"], tmp_path / "raw")
+    assert everything_below(tmp_path / "raw") == []
