@@ -22,6 +22,11 @@ def _exit(number: int, _frame: FrameType | None) -> None:
     os._exit(SIGNAL_CODES[number])
 
 
+def mnist() -> None:
+    """Run `mnist`."""
+    _run("mnist")
+
+
 def train() -> None:
     """Run `mnist-train`."""
     _run("train")

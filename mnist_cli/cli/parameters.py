@@ -30,6 +30,7 @@ from mnist_cli.errors import UsageError
 from mnist_cli.runtime.files import write_standard_output
 
 AUTO = "auto"
+HELP_NAMES = {"help_option_names": ["-h", "--help"]}
 _INFO = "Information, without training"
 _MAX_FILES = 200  # that the shell offers
 
@@ -134,7 +135,8 @@ def add_command(
     ]
     wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     wrapper.__annotations__ = {p.name: p.annotation for p in parameters}
-    app.command(name, cls=Command, help=_paragraphs(run.__doc__ or ""))(wrapper)
+    about = _paragraphs(run.__doc__ or "")
+    app.command(name, cls=Command, help=about, context_settings=HELP_NAMES)(wrapper)
 
 
 def checkpoint_argument() -> inspect.Parameter:
