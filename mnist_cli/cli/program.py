@@ -10,7 +10,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING, TextIO
@@ -54,7 +54,7 @@ _ASCII = {
 }
 
 
-def run_program(app: typer.Typer, name: str) -> None:
+def run_program(app: Callable[..., int | None], name: str) -> None:
     """Run a program and exit with its exit code."""
     embedded = "torch" in sys.modules  # the interpreter also runs other code
     _prepare_streams()
@@ -150,7 +150,7 @@ def _terminate(_number: int, _frame: FrameType | None) -> None:
     sys.exit(ExitCode.TERMINATED)
 
 
-def _run(app: typer.Typer, name: str) -> int:
+def _run(app: Callable[..., int | None], name: str) -> int:
     try:
         return int(app(standalone_mode=False, prog_name=name) or 0)
     except MnistError as error:

@@ -54,6 +54,8 @@ def completed(call: Caller, program: str, line: str) -> list[str]:
         ("mnist-train", "--batch-s", ("--batch-size",)),
         ("mnist-train", "--list-", ("--list-presets", "--list-models")),
         ("mnist-train", "--output ", ()),  # the shell then offers files
+        ("mnist", "ex", ("export",)),
+        ("mnist", "train --model qu", ("quick",)),
         ("mnist-eval", "", ("first.pt",)),
         ("mnist-eval", "runs/", ("runs/second.pt",)),
         ("mnist-eval", "runs/none", ()),
@@ -85,7 +87,7 @@ def test_each_option_is_a_line_for_fish_however_long_its_help(program: str, call
         variable(program): "complete_fish",
     }
     lines = call(program, env=asked).out.splitlines()
-    assert len(lines) > 5
+    assert len(lines) > (3 if program == "mnist" else 5)
     assert all(line.startswith("--") and "\t" in line for line in lines)
 
 
@@ -99,6 +101,20 @@ def script_of(call: Caller, program: str, shell: str) -> str:
 def test_every_program_shows_its_completion(shell: str, call: Caller) -> None:
     for program in PROGRAMS:
         assert program in script_of(call, program, shell)
+
+
+def test_mnist_installs_the_completion_of_every_program(call: Caller) -> None:
+    asked = {
+        "HOME": str(call.folder),
+        "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1",
+    }
+    done = call("mnist", "--install-completion", "bash", env=asked)
+    assert (done.code, done.err) == (0, "")
+    scripts = call.folder / ".bash_completions"
+    assert str(scripts) in done.out
+    assert {path.stem for path in scripts.iterdir()} == set(PROGRAMS)
+    started = (call.folder / ".bashrc").read_text()
+    assert all(f"{scripts / name}.sh" in started for name in PROGRAMS)
 
 
 STARTS = {

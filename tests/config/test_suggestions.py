@@ -172,7 +172,9 @@ def test_help_names_no_python_types_and_fits_eighty_columns(program: str, call: 
     for artefact in ("<bool>", "<str>", "<list", "{CHECKPOINT}", "{IMAGE}", "Optional["):
         assert artefact not in done.out
     assert max(map(len, done.out.splitlines())) <= 80
-    name = {"mnist-train": "[OPTIONS]", "mnist-compare": "[OPTIONS]"}.get(program, "CHECKPOINT")
+    assert call(program, "-h", env={"COLUMNS": "80"}).out == done.out
+    names = {"mnist": "COMMAND", "mnist-train": "[OPTIONS]", "mnist-compare": "[OPTIONS]"}
+    name = names.get(program, "CHECKPOINT")
     assert f"Usage: {program} " in done.out
     assert name in done.out.splitlines()[1]
 

@@ -11,7 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from unittest.mock import patch
 
-from mnist_cli.__main__ import app
+from mnist_cli.cli.mnist import build_app
 from mnist_cli.cli.program import run_program
 from mnist_cli.errors import SIGNAL_CODES
 from tests.helpers.fork_server import PROGRAMS
@@ -62,7 +62,7 @@ class Caller:
 def run(*command: str) -> None:
     if [*command[:3]] == MODULE:
         with patch.object(sys, "argv", ["mnist_cli", *command[3:]]):
-            run_program(app, " ".join(MODULE))
+            run_program(build_app(completion=False), " ".join(MODULE))
     else:
         with patch.object(sys, "argv", [*command]):
             getattr(import_module("mnist_cli.cli.entry_points"), PROGRAMS[command[0]])()

@@ -46,6 +46,7 @@ MODULES = (
     "torch._dynamo",  # two seconds, for the gradients of single samples
 )
 PROGRAMS = {
+    "mnist": "mnist",
     "mnist-train": "train",
     "mnist-eval": "evaluate",
     "mnist-predict": "predict",
