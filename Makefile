@@ -1,15 +1,16 @@
-# `make train` and `make test` work on a fresh machine: each makes the virtual environment first.
+# `make train` and `make test` work on a fresh machine: each installs what it needs first.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-READY := $(VENV)/.ready
 
-.PHONY: help install train eval test test-quick torture lint docs bench bench-quick clean
+.PHONY: help install dev train eval test test-quick torture lint docs bench bench-quick clean
 
 help:
-	@echo "make train   install if need be, and train: writes checkpoint.pt"
+	@echo "make install install the programs into $(VENV)"
+	@echo "make train   train: writes checkpoint.pt"
 	@echo "make eval    score checkpoint.pt on the test set"
-	@echo "make test    install if need be, and run the tests"
+	@echo "make dev     install what tests and lint need, too"
+	@echo "make test    run the tests"
 	@echo "make test-quick  only the tests that start no program"
 	@echo "make torture what make test does a little of: hundreds of kills, 80,000 damaged files, whole tutorials; then mutation testing; prints counts"
 	@echo "make lint    ruff and mypy --strict"
@@ -17,43 +18,48 @@ help:
 	@echo "make bench   install what to compare with, and measure speed (bench-quick: in 3 minutes)"
 	@echo "make clean   remove the virtual environment and caches; data and checkpoints stay"
 
-install: $(READY)
+install: $(VENV)/.install
 
-$(READY): pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev]'
+$(VENV)/.install: pyproject.toml constraints.txt install.py
+	@$(PYTHON) install.py $(VENV)
 	@touch $@
 
-train: $(READY)
+dev: $(VENV)/.dev
+
+$(VENV)/.dev: pyproject.toml constraints.txt install.py
+	@$(PYTHON) install.py $(VENV) dev
+	@touch $(VENV)/.install $@
+
+train: $(VENV)/.install
 	$(BIN)/mnist-train
 
-checkpoint.pt: | $(READY)
+checkpoint.pt: | $(VENV)/.install
 	$(BIN)/mnist-train
 
 eval: checkpoint.pt
 	$(BIN)/mnist-eval checkpoint.pt
 
-test: $(READY)
+test: $(VENV)/.dev
 	$(BIN)/pytest -n auto --dist worksteal
 
 # Without the tests that start a program, a browser or several ranks or take some seconds, those of
 # the documentation and those in tests/torture: for every edit, as `make test` for every commit.
-test-quick: $(READY)
+test-quick: $(VENV)/.dev
 	$(BIN)/pytest -n auto --dist worksteal -m "not slow and not torture"
 
-torture: $(READY)
+torture: $(VENV)/.dev
 	MNIST_TORTURE=1 $(BIN)/pytest -n auto --dist worksteal -rP -m ''
 	$(BIN)/python tests/torture/mutation.py
 
-lint: $(READY)
+lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-docs: $(READY)
+docs: $(VENV)/.dev
 	$(BIN)/python docs/make_reference.py
 
-$(VENV)/.bench: $(READY)
+$(VENV)/.bench: $(VENV)/.dev
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[bench]'
 	@touch $@
 

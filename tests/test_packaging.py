@@ -1,5 +1,6 @@
 """The wheel and the sdist are complete, and what they install works from anywhere."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from mnist_cli.cli import mnist
 from tests.helpers import copied_package
 from tests.helpers.fork_server import ForkServer
 
@@ -58,12 +60,27 @@ def test_the_wheel_has_every_file_of_the_package_and_nothing_else(wheel: Path) -
 def test_the_wheel_declares_every_program_and_extra(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         read = {Path(n).name: archive.read(n).decode() for n in archive.namelist() if "info/" in n}
-    programs = re.findall(r"^(mnist-\w+) = ", read["entry_points.txt"], re.M)
-    assert set(programs) == {
-        f"mnist-{n}" for n in ("train", "eval", "predict", "compare", "export")
-    }
+    programs = re.findall(r"^(mnist[-\w]*) = ", read["entry_points.txt"], re.M)
+    assert set(programs) == set(mnist.PROGRAMS)
     extras = set(re.findall(r"^Provides-Extra: (\w+)", read["METADATA"], re.M))
     assert {"plot", "tensorboard", "onnx"} <= extras
+
+
+@pytest.mark.parametrize("kind", ["wheel", "sdist"])
+def test_two_builds_have_the_same_bytes(kind: str, tmp_path: Path) -> None:
+    copy = tmp_path / "elsewhere"
+    shutil.copytree(
+        ROOT / "mnist_cli", copy / "mnist_cli", ignore=IGNORED, copy_function=shutil.copy
+    )
+    shutil.copytree(ROOT / "configs", copy / "configs", copy_function=shutil.copy)
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, copy)
+    first = build(kind, copy, tmp_path / "first")
+    for path in copy.rglob("*"):
+        os.utime(path, (0, 0))
+    second = build(kind, copy, tmp_path / "second")
+    assert first.name == second.name
+    assert first.read_bytes() == second.read_bytes()
 
 
 def test_an_sdist_builds_the_same_wheel(wheel: Path, tmp_path: Path) -> None:
