@@ -1,17 +1,23 @@
 """The events of a program as frozen dataclasses; displays and files show nothing else.
 
-`seconds` is the time since the start of the run. `epoch`, and `step` within it, count from 1;
-`update` and `samples_seen` count from the start of training, resumed runs included. Losses are mean
-cross-entropies in nats; accuracies are fractions from 0 to 1.
+`seconds` is the time since the start of the run, `time` the wall-clock time. `epoch`, and `step`
+within it, count from 1; `update` and `samples_seen` count from the start of training, resumed runs
+included. Losses are mean cross-entropies in nats; accuracies are fractions from 0 to 1.
 """
 
 import math
 from abc import ABC, abstractmethod
 from dataclasses import KW_ONLY, Field, asdict, dataclass, field, fields
+from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 SCHEMA = 1
 FAILURES = ("interrupted", "diverged")  # the reasons for which a run ends without a result
+
+
+def wall_clock() -> str:
+    """Return the time now, in UTC, such as `2026-11-27T20:15:30+00:00`."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,7 @@ class Start(Event):
     config: dict[str, Any]
     first_update: int
     samples_seen: int
+    time: str = field(default_factory=wall_clock)
     schema: int = SCHEMA
 
 
@@ -174,6 +181,7 @@ class Evaluated(Event):
     weights_sha256: str
     per_class: list[ClassMetrics] = field(default_factory=list)
     confusion: list[list[int]] = field(default_factory=list)
+    time: str = field(default_factory=wall_clock)
     schema: int = SCHEMA
 
 
@@ -212,6 +220,7 @@ class Exported(Event):
     parameters: int
     weights_sha256: str
     largest_difference: float | None = None
+    time: str = field(default_factory=wall_clock)
     schema: int = SCHEMA
 
 

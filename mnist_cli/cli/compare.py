@@ -84,7 +84,7 @@ def compare(given: dict[str, Any], config: str | None) -> None:
 
 def _run(config: CompareConfig, display: Display) -> None:
     prefetch(config.dataset, config.data_dir)
-    with quick_imports():
+    with quick_imports(quiet=display.quiet):
         from mnist_cli.comparison.compare import compare as run  # noqa: PLC0415 (torch)
         from mnist_cli.comparison.findings import Conclusions  # noqa: PLC0415 (torch)
         from mnist_cli.comparison.results import Results  # noqa: PLC0415 (torch)
@@ -103,7 +103,7 @@ def _run(config: CompareConfig, display: Display) -> None:
     with ExitStack() as stack:
         stack.enter_context(log_to_stderr(quiet=display.quiet))
         progress = stack.enter_context(
-            compare_display.human_renderer(sys.stderr, quiet=display.quiet, plain=plain)
+            compare_display.human_renderer(sys.stderr, results, quiet=display.quiet, plain=plain)
         )
         data = JsonLines() if display.json else Renderer()
         try:

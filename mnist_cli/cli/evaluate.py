@@ -57,7 +57,7 @@ def evaluate(given: dict[str, Any], checkpoint: str) -> None:
     check_distinct({"--report": report, "--plot": config.plot}, {"CHECKPOINT": checkpoint})
     check_distinct({"--plot": config.plot}, {"--report": report})
 
-    with quick_imports():
+    with quick_imports(quiet=display.quiet):
         from mnist_cli.evaluation.evaluate import evaluate_checkpoint  # noqa: PLC0415 (torch)
 
         if config.plot is not None:  # fails now, not after the evaluation, without matplotlib

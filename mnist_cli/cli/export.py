@@ -41,7 +41,7 @@ def export(given: dict[str, Any], checkpoint: str, output: str) -> None:
         raise UsageError("- as OUTPUT and --json both want standard output; name a file")
     resolve_format(output, config.format)  # raises before the slow imports
 
-    with quick_imports():
+    with quick_imports(quiet=display.quiet):
         from mnist_cli.export.export import export_checkpoint  # noqa: PLC0415 (torch)
         from mnist_cli.output.messages import format_export  # noqa: PLC0415 (--help is quick)
         from mnist_cli.output.renderers import JsonLines  # noqa: PLC0415 (--help is quick)

@@ -55,7 +55,7 @@ def predict(given: dict[str, Any], checkpoint: str, images: list[str]) -> None:
     config = build_config(PredictConfig, sources)
     display = build_config(Display, sources)
 
-    with quick_imports():
+    with quick_imports(quiet=display.quiet):
         from mnist_cli.output import predict_display  # noqa: PLC0415 (scipy)
         from mnist_cli.output.renderers import JsonLines  # noqa: PLC0415 (--help is quick)
         from mnist_cli.prediction.predict import predict as predict_images  # noqa: PLC0415 (torch)

@@ -200,12 +200,14 @@ def print_error(message: str, *, timeout: float | None = None) -> None:
 
 
 @contextlib.contextmanager
-def quick_imports() -> Iterator[None]:
+def quick_imports(*, quiet: bool = True) -> Iterator[None]:
     """Disable garbage collection and clean-up on signals while the block imports modules.
 
     PyTorch creates a quarter of a million objects that stay, so they are excluded from later
     collections too. A signal ends the program at once: an exception in the middle of an import
     could turn into another one. PyTorch reads the limit of OpenMP's spinning when it is imported.
+
+    Unless `quiet`, a terminal shows meanwhile that PyTorch is being loaded.
     """
     check_machine()
     embedded = "torch" in sys.modules
@@ -213,9 +215,16 @@ def quick_imports() -> Iterator[None]:
     if not embedded:
         exit_at_once_on_signals()
         limit_openmp_spinning()
+    is_shown = not (quiet or embedded) and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+    if is_shown:
+        sys.stderr.write("Loading PyTorch ...")
+        sys.stderr.flush()
     try:
         yield
     finally:
+        if is_shown:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
         gc.freeze()
         gc.enable()
         if not embedded:

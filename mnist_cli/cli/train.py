@@ -176,7 +176,7 @@ def _run(
     shows_steps: bool,
 ) -> None:
     prefetch(config.dataset, config.data_dir)
-    with quick_imports():
+    with quick_imports(quiet=display.quiet):
         from mnist_cli.output.renderers import JsonLines, PathLine, Renderer  # noqa: PLC0415
         from mnist_cli.output.train_display import human_renderer  # noqa: PLC0415 (--help is quick)
         from mnist_cli.runtime.device import keep_freed_memory  # noqa: PLC0415 (torch)

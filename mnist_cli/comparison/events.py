@@ -7,11 +7,11 @@ training loss increased are `rises`.
 is the time of the run's updates, without measurements.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from mnist_cli.comparison.stats import MeanAndDeviation
-from mnist_cli.events import SCHEMA, Event
+from mnist_cli.events import SCHEMA, Event, wall_clock
 
 REASONS = ("completed", "until-accuracy", "gave-up", "diverged")  # why a run ended
 
@@ -31,6 +31,7 @@ class CompareStart(Event):
     machine: str
     command: str
     config: dict[str, Any]
+    time: str = field(default_factory=wall_clock)
     schema: int = SCHEMA
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_type_hints
 from mnist_cli.config.options import Option, names_in, options_of
 from mnist_cli.config.quoting import MAX_QUOTED, escape_controls, printable, quote
 from mnist_cli.config.reading import expand_home, read_input
-from mnist_cli.config.suggestions import suggestion
+from mnist_cli.config.suggestions import suggestion, value_hint
 from mnist_cli.config.train import TrainConfig
 from mnist_cli.errors import UsageError
 
@@ -134,7 +134,8 @@ def build_config(config_type: type[C], sources: Iterable[Source], base: C | None
             value = source.values[name]
             values[name] = _convert(value, hints[name], options[name], typed=source.typed)
         except ValueError as error:
-            problems.append(f"{source.label(name)}: {error}")
+            hint = value_hint(name, source.values[name])
+            problems.append(f"{source.label(name)}: {error}{hint}")
     raise_if_any(problems)
     return replace(base if base is not None else config_type(), **values)
 

@@ -38,6 +38,10 @@ _OPTION_SYNONYMS = {
     "--wd": "--weight-decay",
     "--workers": "--threads",
 }
+# What values may mean that an option does not take.
+_VALUE_HINTS = {
+    "batch_size": dict.fromkeys(("full", "all", "batch"), "for all samples use --mode batch"),
+}
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
@@ -66,8 +70,15 @@ def nearest_option(wrong: str, known: Iterable[str]) -> str | None:
     synonym = _OPTION_SYNONYMS.get(name, "")
     if synonym.partition(" ")[0] in known:
         return synonym
+    swapped = (option for option in known if sorted(option) == sorted(name))  # as in --modle
     near = get_close_matches(name, known, n=1, cutoff=0.7)
-    return near[0] if near else None
+    return next(swapped, near[0] if near else None)
+
+
+def value_hint(option: str, value: object) -> str:
+    """Return `; ` and what to do instead of giving a value to an option, or an empty string."""
+    hint = _VALUE_HINTS.get(option, {}).get(str(value).lower())
+    return f"; {hint}" if hint else ""
 
 
 def _plain(word: str) -> str:

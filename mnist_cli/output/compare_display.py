@@ -1,13 +1,16 @@
 """A comparison on a terminal or as lines: its progress, then a table, curves and conclusions."""
 
 import math
+from collections.abc import Iterable
+from datetime import timedelta
 from typing import TextIO
 
 from rich import box
-from rich.console import Console
-from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+from rich.console import Console, RenderableType
+from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
+from rich.text import Text
 
 from mnist_cli.comparison.events import (
     CompareStart,
@@ -18,35 +21,28 @@ from mnist_cli.comparison.events import (
     Waiting,
 )
 from mnist_cli.comparison.results import Results
-from mnist_cli.config.compare import FULL
+from mnist_cli.config.compare import FULL, sizes_in
 from mnist_cli.events import Event, ProbeEvent
 from mnist_cli.output.compare_findings import sentence
 from mnist_cli.output.compare_table import cells, format_seeds
 from mnist_cli.output.messages import format_probe
 from mnist_cli.output.renderers import Renderer, can_animate
 
-# Columns of the first of two tables on a terminal, since one table would not fit.
-_COSTS = (
-    "batch size",
-    "learning rate",
-    "reached",
-    "diverged",
-    "updates",
-    "samples",
-    "seconds",
-    "test accuracy",
-)
 # Colours of the terminal's palette, which are readable on its background.
 _COLOURS = ("blue+", "red+", "green+", "magenta+", "cyan+", "yellow+", "white+")
 _MARKERS = "ox+*#%@"  # instead of colours
 _MIN_HEIGHT = 16  # lines; the legend of many batch sizes needs more
+_ROWS_ABOVE_CHART = 8  # of the terminal: the bar, and some finished runs
 
 
-def human_renderer(stream: TextIO, *, quiet: bool, plain: bool) -> Renderer:
-    """Return the renderer that fits a stream: animated only on a capable terminal."""
+def human_renderer(stream: TextIO, results: Results, *, quiet: bool, plain: bool) -> Renderer:
+    """Return the renderer that fits a stream: animated only on a capable terminal.
+
+    `results` are those of the comparison, to which finished runs are added.
+    """
     if quiet:
         return Renderer()
-    return _Terminal(stream) if can_animate(stream, plain=plain) else _PlainLines(stream)
+    return _Terminal(stream, results) if can_animate(stream, plain=plain) else _PlainLines(stream)
 
 
 class _PlainLines(Renderer):
@@ -65,55 +61,130 @@ class _PlainLines(Renderer):
             print(line, file=self._stream, flush=True)
 
 
-class _Terminal(Renderer):
-    """A progress bar for the current run, and a line above it for every finished run."""
+class _ComparisonBar(Bar):
+    """One bar over the whole comparison, and below it the training loss of the finished runs."""
 
-    def __init__(self, stream: TextIO) -> None:
+    chart: Text | None = None
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        """Yield the bar and, if it fits, the chart."""
+        yield from super().get_renderables()
+        if self.chart is not None:
+            yield self.chart
+
+
+class _Terminal(Renderer):
+    """A bar over all runs, and a line above it for every finished run."""
+
+    def __init__(self, stream: TextIO, results: Results) -> None:
         self._console = Console(file=stream, highlight=False, markup=False, emoji=False)
-        self._bar = Bar(
-            TextColumn("{task.description}"),
+        self._bar = _ComparisonBar(
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=None, complete_style="green", finished_style="green"),
             TextColumn("{task.fields[status]}", markup=False),
-            TimeElapsedColumn(),
             console=self._console,
             transient=True,
             refresh_per_second=8,
             redirect_stdout=False,  # its data must not be changed
         )
-        self._task = self._bar.add_task("", total=None, status="")
+        self._results = results
+        self._task = self._bar.add_task("", total=1.0, status="")
         self._run: RunStart | None = None
-        self._last = 0.0
+        self._forecast = Forecast()
+        self._kept = 0
 
     def show(self, event: Event) -> None:
         """Advance the bar, or print a line above it."""
+        self._forecast.add(event)
         if isinstance(event, CompareStart):
             self._bar.start()
         if isinstance(event, RunStart):
             self._run = event
-            self._begin(_title(event))
+            self._draw()
+            self._bar.update(self._task, description=_title(event), status="")
         elif isinstance(event, RunProgress):
-            if event.seconds - self._last > 0.05:
-                self._last = event.seconds
-                self._bar.update(
-                    self._task,
-                    total=None if event.share is None else 1.0,
-                    completed=event.share or 0.0,
-                    status=f"update {event.update:,}  loss {event.loss:.4f}",
-                )
+            self._bar.update(
+                self._task, completed=self._forecast.share, status=_left(self._forecast.left)
+            )
         elif isinstance(event, Waiting):
             title = f"Waiting for {event.arm}, which another process trains; meanwhile a later one"
-            self._begin(title)
+            self._bar.update(self._task, description=title, status="")
+        elif isinstance(event, RunEnd) and self._run is not None and self._run.finished_before:
+            self._kept += self._run.number is not None
         elif not isinstance(event, ProbeEvent) and (line := _line(event, self._run)):
-            self._console.print(line)
+            self._print_kept()
+            is_run = isinstance(event, RunEnd)
+            self._console.print(line, no_wrap=is_run, overflow="ellipsis" if is_run else "fold")
 
-    def _begin(self, title: str) -> None:
-        """Begin with a new bar: the total of an old one cannot become unknown."""
-        self._bar.remove_task(self._task)
-        self._task = self._bar.add_task(title, total=None, status="")
+    def _print_kept(self) -> None:
+        """Print how many runs were finished before, in one line."""
+        if self._kept:
+            runs = "1 run was" if self._kept == 1 else f"{self._kept} runs were"
+            self._console.print(f"{runs} finished before and not trained again")
+            self._kept = 0
+
+    def _draw(self) -> None:
+        """Draw the finished runs below the bar if the terminal is high enough."""
+        colour = self._console.color_system is not None and not self._console.no_color
+        chart = draw(self._results, self._console.width - 1, colour=colour)
+        fits = chart.count("\n") + _ROWS_ABOVE_CHART <= self._console.height
+        self._bar.chart = Text.from_ansi(chart) if fits and chart else None
 
     def close(self) -> None:
         """Remove the bar."""
         self._bar.stop()
+        self._print_kept()
+
+
+class Forecast:
+    """How much of a comparison is done, and the seconds that it will still take.
+
+    A run is expected to take as long as the earlier ones of its batch size; if there are none, as
+    long as those of other batch sizes.
+    """
+
+    def __init__(self) -> None:
+        self.share = 0.0
+        self.left: float | None = None
+        self._planned: list[int | str] = []  # the batch sizes of the runs that have not ended
+        self._runs = 0
+        self._took: dict[int | str, list[float]] = {}
+        self._run: RunStart | None = None
+        self._began = 0.0
+
+    def add(self, event: Event) -> None:
+        """Take an event into account."""
+        match event:
+            case CompareStart():
+                sizes = [size or FULL for size in sizes_in(event.config["batch_sizes"])]
+                self._planned = sizes * event.config["seeds"]
+                self._runs = len(self._planned)
+            case RunStart():
+                self._run, self._began = event, event.seconds
+            case RunProgress() if self._run and self._run.number is not None:
+                spent = event.seconds - self._began
+                if event.share:
+                    self._update(self._run.batch_size, spent, spent / event.share)
+                else:  # its end is unknown
+                    self.share, self.left = 1 - len(self._planned) / self._runs, None
+            case RunEnd() if self._run and self._run.number is not None:
+                self._planned.remove(event.batch_size)
+                if not self._run.finished_before:
+                    took = self._took.setdefault(event.batch_size, [])
+                    took.append(event.seconds - self._began)
+
+    def _update(self, size: int | str, spent: float, expected: float) -> None:
+        known = {key: sum(took) / len(took) for key, took in self._took.items()}
+        known.setdefault(size, expected)
+        usual = sum(known.values()) / len(known)
+        planned = sum(known.get(each, usual) for each in self._planned)
+        self.left = max(planned - min(spent, known[size]), 0.0)
+        done = spent + sum(sum(took) for took in self._took.values())
+        self.share = done / (done + self.left) if done else 0.0
+
+
+def _left(seconds: float | None) -> str:
+    return "" if seconds is None else f"{timedelta(seconds=round(seconds))} left"
 
 
 def _title(run: RunStart) -> str:
@@ -158,25 +229,39 @@ def _ending(end: RunEnd, *, trial: bool) -> str:
     if trial:
         loss = f", val loss {end.val_loss:.4f}" if end.val_loss is not None else ""
         return f"{spent}, train loss {end.train_loss:.4f}{loss}"
-    return f"{spent}, train loss {end.train_loss:.4f}, test accuracy {end.test_accuracy:.4f}"
+    return f"test accuracy {end.test_accuracy:.4f}, {spent}"
 
 
 def print_results(results: Results, stream: TextIO) -> None:
-    """Print table, curves and conclusions on a terminal."""
+    """Print conclusions, table and curves on a terminal."""
+    print_conclusions(results, stream)
     console = Console(file=stream, highlight=False, markup=False, emoji=False)
     rows = [cells(summary) for summary in results.summaries()]
     headings = list(dict.fromkeys(heading for row in rows for heading in row))
-    for columns in (_COSTS, [h for h in headings if h == headings[0] or h not in _COSTS]):
-        present = [heading for heading in headings if heading in columns]
+    widths = {
+        heading: max(len(heading), *(len(row.get(heading, "")) for row in rows))
+        for heading in headings
+    }
+    for columns in _tables(widths, console.width):
         grid = Table(box=box.SIMPLE_HEAD)
-        for heading in present:
-            grid.add_column(heading, justify="right")
+        for heading in columns:
+            grid.add_column(heading, justify="right", no_wrap=True)
         for row in rows:
-            grid.add_row(*(row.get(heading, "-") for heading in present))
+            grid.add_row(*(row.get(heading, "-") for heading in columns))
         console.print(grid)
     colour = console.color_system is not None and not console.no_color
     stream.write(draw(results, console.width, colour=colour))
-    print_conclusions(results, stream)
+
+
+def _tables(widths: dict[str, int], most: int) -> list[list[str]]:
+    """Divide columns among tables of at most `most` cells; each begins with the first column."""
+    first, *rest = widths
+    tables = [[first]]
+    for heading in rest:
+        if sum(widths[name] + 2 for name in (*tables[-1], heading)) + 2 > most and tables[-1][1:]:
+            tables.append([first])
+        tables[-1].append(heading)
+    return tables
 
 
 def print_conclusions(results: Results, stream: TextIO) -> None:

@@ -45,7 +45,7 @@ _HEADINGS = {
 def table(results: Results) -> str:
     """Return a tab-separated table with a heading and a row for each batch size."""
     names = ["batch_size", "lr", "seeds", "diverged", "reached"]
-    columns = [f"{name}{suffix}" for name in _QUANTITIES for suffix in ("", "_deviation")]
+    columns = [f"{name}{suffix}" for name in _QUANTITIES for suffix in ("", "_std")]
     lines = ["\t".join([*names, *columns, "stable_from", "stable_to", "tuning_seconds"])]
     for summary in results.summaries():
         row = [_plain(getattr(summary, name)) for name in names]

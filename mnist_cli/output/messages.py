@@ -62,9 +62,11 @@ def format_start(start: Start) -> str:
     if start.first_update:
         plan += f", going on after {start.first_update:,}"
     if start.mode == "batch" and config["epochs"] < 100:
+        # The preset's network may be the one in use.
+        advice = "--epochs 200" if config["model"] in ("linear", "mlp") else "--config batch"
         plan += (
             f"\n{_count(start.updates, 'update')} will not take a network far. Batch mode becomes "
-            "useful with hundreds of epochs, on a small network: try --config batch"
+            f"useful with hundreds of epochs, on a small network: try {advice}"
         )
     return plan
 

@@ -1,10 +1,12 @@
 """Write the checkpoints of a run, and return hints on how to resume from them."""
 
+import logging
 import shlex
 import sys
 from contextlib import nullcontext
 from pathlib import Path
 
+from mnist_cli.config.quoting import printable
 from mnist_cli.config.train import ResolvedConfig, TrainConfig
 from mnist_cli.errors import OutputError, UsageError
 from mnist_cli.models.checkpoint import HISTORY_BYTES, Checkpoint, Position, encode
@@ -15,6 +17,8 @@ from mnist_cli.runtime.files import (
     write_standard_output,
 )
 from mnist_cli.runtime.signals import StopRequested, StopSignals
+
+_log = logging.getLogger(__name__)
 
 
 class Saver:
@@ -116,7 +120,7 @@ class Saver:
         return "nothing was written"
 
 
-def lock_output(config: TrainConfig) -> OutputLock | None:
+def lock_output(config: TrainConfig, resume: Checkpoint | None = None) -> OutputLock | None:
     """Lock the output file; return `None` if the output is standard output.
 
     Raises:
@@ -136,4 +140,6 @@ def lock_output(config: TrainConfig) -> OutputLock | None:
     if config.no_clobber and path.exists():
         lock.close()
         raise OutputError(f"{path} exists, and --no-clobber keeps it; choose another --output")
+    if path.exists() and not (resume and resume.origin and resume.origin.path.samefile(path)):
+        _log.info("%s exists, and this training will replace it", printable(path))
     return lock

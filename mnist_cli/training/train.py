@@ -80,7 +80,7 @@ def train(
     check_torch_modes(gradients=True)
     if resume is None:
         sources.check_consistency(config)
-    with (lock_output(config) if group.is_main else None) or nullcontext() as lock:
+    with (lock_output(config, resume) if group.is_main else None) or nullcontext() as lock:
         signals = StopSignals()
         with threads_set(config.threads, group.rank_info):
             run = _prepare(config, resume, lock, group, signals)

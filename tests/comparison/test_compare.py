@@ -1,6 +1,5 @@
 """Comparisons: equal initial weights, budgets, and conclusions that follow from numbers."""
 
-import io
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 import pytest
 
 from mnist_cli.comparison.compare import compare
-from mnist_cli.comparison.events import Change, Point, RunEnd, RunProgress, RunStart
+from mnist_cli.comparison.events import Change, Point, RunEnd
 from mnist_cli.comparison.findings import Conclusions, Ranking, Sharpness, conclusions
 from mnist_cli.comparison.results import Results
 from mnist_cli.comparison.stats import mean_and_deviation
@@ -17,7 +16,7 @@ from mnist_cli.config.compare import CompareConfig, resolve, sizes_in
 from mnist_cli.config.train import TrainConfig
 from mnist_cli.errors import DivergedError, ThresholdNotMetError, UsageError
 from mnist_cli.events import End
-from mnist_cli.output import compare_display, compare_table
+from mnist_cli.output import compare_table
 from mnist_cli.output.compare_findings import sentence
 from mnist_cli.output.figures import compare as compare_figure
 from mnist_cli.output.html import compare as compare_page
@@ -255,22 +254,3 @@ def test_probes_of_a_run_that_diverged_are_not_those_of_an_end(asked: CompareCon
     found = conclusions(0.0, resolve(replace(asked, batch_sizes="100", **probes)), results)
     (sharpness,) = (f for f in found.findings if isinstance(f, Sharpness))
     assert sharpness.last == mean_and_deviation([first.sharpness[-1].sharpness])
-
-
-class Screen(io.StringIO):
-    """A stream that is a terminal."""
-
-    def isatty(self) -> bool:
-        return True
-
-
-def test_the_bar_of_a_run_of_unknown_length_has_no_total(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TERM", "xterm")
-    terminal = compare_display.human_renderer(Screen(), quiet=False, plain=False)
-    start = RunStart(0.0, "a", 64, 0, 0.1, "arm", 1, 2, None, finished_before=False)
-    totals = []
-    for number, share in enumerate((0.5, None)):
-        terminal.show(start)
-        terminal.show(RunProgress(number + 1.0, 1, 64, 2.3, share))
-        totals.append(terminal._bar.tasks[0].total)  # type: ignore[attr-defined]
-    assert totals == [1.0, None]
