@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from mnist_cli.cli.listings import print_requested_list
+from mnist_cli.cli.pages import check_open, open_page, write_file
 from mnist_cli.cli.parameters import (
     InfoFlags,
     add_command,
@@ -28,7 +29,6 @@ from mnist_cli.runtime.distributed.ranks import RankInfo
 from mnist_cli.runtime.files import (
     check_distinct,
     check_writable,
-    write_output,
     write_standard_output,
 )
 
@@ -63,6 +63,8 @@ def compare(given: dict[str, Any], config: str | None) -> None:
     display = build_config(Display, sources)
     options = build_config(CompareConfig, sources)
     check_outputs(given, options, json=display.json)
+    if options.open:
+        check_open(options.report, "--report report.html")
     resolved = resolve(options)
     outputs = {"--report": options.report, "--plot": options.plot}
     check_distinct(outputs, {"--config": config_file(config)})
@@ -116,7 +118,8 @@ def _run(config: CompareConfig, display: Display) -> None:
                 raise
             failure = error  # the comparison is complete: show its results first
     try:
-        _show_results(results, config, display)
+        with log_to_stderr(quiet=display.quiet):
+            _show_results(results, config, display)
     finally:
         if failure is not None:
             raise failure
@@ -139,11 +142,13 @@ def _show_results(results: "Results", config: CompareConfig, display: Display) -
     if config.report is not None:
         from mnist_cli.output.html import compare as page  # noqa: PLC0415 (jinja2)
 
-        write_output(config.report, page.render(results).encode())
+        write_file(config.report, page.render(results).encode())
+        if config.open:
+            open_page(config.report)
     if config.plot is not None:
         from mnist_cli.output.figures import compare as figure  # noqa: PLC0415 (matplotlib)
 
-        write_output(config.plot, figure.draw(results, config.plot, config.panel))
+        write_file(config.plot, figure.draw(results, config.plot, config.panel))
 
 
 add_command(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from mnist_cli.cli.pages import check_open, open_page, write_file
 from mnist_cli.cli.parameters import (
     add_command,
     check_outputs,
@@ -19,11 +20,10 @@ from mnist_cli.cli.parameters import (
 from mnist_cli.cli.program import exit_unless_main, log_to_stderr, quick_imports, run_program
 from mnist_cli.config.programs import Display, EvalConfig
 from mnist_cli.config.sources import build_config
-from mnist_cli.errors import OutputError, ThresholdNotMetError, UsageError
+from mnist_cli.errors import ThresholdNotMetError, UsageError
 from mnist_cli.runtime.files import (
     check_distinct,
     check_writable,
-    write_output,
     write_standard_output,
 )
 
@@ -54,6 +54,8 @@ def evaluate(given: dict[str, Any], checkpoint: str) -> None:
     display = build_config(Display, sources)
     check_outputs(given, config, json=display.json)
     report = _check_files(config)
+    if config.open:
+        check_open(report, "--report report.html")
     check_distinct({"--report": report, "--plot": config.plot}, {"CHECKPOINT": checkpoint})
     check_distinct({"--plot": config.plot}, {"--report": report})
 
@@ -68,7 +70,9 @@ def evaluate(given: dict[str, Any], checkpoint: str) -> None:
         files = list(_files(result, config, report))  # raises if there is nothing to draw
         _show(result, config, display)
         for path, data in files:
-            _write(path, data)
+            write_file(path, data)
+        if config.open:
+            open_page(str(report))
     accuracy = result.accuracy
     if config.min_accuracy is not None and accuracy < config.min_accuracy:
         raise ThresholdNotMetError(
@@ -151,20 +155,6 @@ def _files(
         from mnist_cli.output.figures import evaluation as figure  # noqa: PLC0415 (matplotlib)
 
         yield config.plot, figure.draw(result, config.plot, config.panel)
-
-
-def _write(path: str, data: bytes) -> None:
-    """Write a page or figure, and make its folder if there is none."""
-    try:
-        if path != "-":
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(
-            f"cannot make the folder of {path}: {error.strerror}; name another"
-        ) from error
-    write_output(path, data)
-    if path != "-":
-        _log.info("Wrote %s", path)
 
 
 add_command(

@@ -5,9 +5,10 @@ from typing import Any
 
 import typer
 
+from mnist_cli.cli.pages import check_open, open_page
 from mnist_cli.cli.parameters import add_command, checkpoint_argument, command_sources, parameter
 from mnist_cli.cli.program import exit_unless_main, log_to_stderr, quick_imports, run_program
-from mnist_cli.config.programs import Display, ExportConfig
+from mnist_cli.config.programs import Display, ExportConfig, ExportFormat
 from mnist_cli.config.sources import build_config
 from mnist_cli.errors import UsageError
 from mnist_cli.export.formats import resolve_format
@@ -39,7 +40,10 @@ def export(given: dict[str, Any], checkpoint: str, output: str) -> None:
     display = build_config(Display, sources)
     if display.json and output == "-":
         raise UsageError("- as OUTPUT and --json both want standard output; name a file")
-    resolve_format(output, config.format)  # raises before the slow imports
+    export_format = resolve_format(output, config.format)  # raises before the slow imports
+    if config.open:
+        is_page = export_format is ExportFormat.HTML
+        check_open(output if is_page else None, "an OUTPUT that ends in .html")
 
     with quick_imports(quiet=display.quiet):
         from mnist_cli.export.export import export_checkpoint  # noqa: PLC0415 (torch)
@@ -50,6 +54,8 @@ def export(given: dict[str, Any], checkpoint: str, output: str) -> None:
         event = export_checkpoint(checkpoint, output, config)
         if output != "-":
             _log.info(format_export(event))
+        if config.open:
+            open_page(output)
     if display.json:
         JsonLines().show(event)
     elif output != "-":

@@ -129,6 +129,13 @@ class CompareConfig:
         effect=Effect.PLACE,
         per_rank=True,
     )
+    open: bool = option(
+        False,
+        "Open the page of --report in a browser.",
+        panel=_SHOW,
+        effect=Effect.PLACE,
+        per_rank=True,
+    )
     plot: str | None = option(
         None,
         "Write a figure (needs matplotlib).",

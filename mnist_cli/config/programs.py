@@ -52,6 +52,7 @@ class EvalConfig:
         metavar="DIR|FILE.html",
         is_path=True,
     )
+    open: bool = option(False, "Open the page of --report in a browser.")
     plot: str | None = option(
         None, "Draw a figure: a file that ends in .png, .svg or .pdf.", metavar="PATH", is_path=True
     )
@@ -93,6 +94,7 @@ class ExportConfig:
         None, "The format.", choices=tuple(ExportFormat), shown_default="by OUTPUT's ending"
     )
     no_clobber: bool = option(False, "Refuse to overwrite an existing output.")
+    open: bool = option(False, "Open the page in a browser.")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,42 @@
+"""Write pages and figures, and open pages in a browser."""
+
+import logging
+import webbrowser
+from pathlib import Path
+
+from mnist_cli.config.quoting import printable
+from mnist_cli.errors import OutputError, UsageError
+from mnist_cli.runtime.files import write_output
+
+_log = logging.getLogger(__name__)
+
+
+def check_open(page: str | None, how: str) -> None:
+    """Raise UsageError unless `--open` has a page in a file; `how` says how to name one."""
+    if page is None or page == "-":
+        raise UsageError(f"--open shows a page in a browser: name one with {how}")
+
+
+def write_file(path: str, data: bytes) -> None:
+    """Write a page or figure, and say so; make its folder if there is none.
+
+    Raises:
+        OutputError: it cannot be written.
+
+    """
+    try:
+        if path != "-":
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"cannot make the folder of {path}: {error.strerror}; name another"
+        ) from error
+    write_output(path, data)
+    if path != "-":
+        _log.info("Wrote %s", printable(path))
+
+
+def open_page(path: str) -> None:
+    """Open a page in the browser, or warn that there is none."""
+    if not webbrowser.open(Path(path).absolute().as_uri()):
+        _log.warning("warning: no browser could be started; open %s yourself", printable(path))
