@@ -20,7 +20,8 @@ from mnist_cli.cli.parameters import (
 )
 from mnist_cli.cli.program import exit_unless_main, log_to_stderr, quick_imports, run_program
 from mnist_cli.cli.show_config import show_config
-from mnist_cli.config.compare import CompareConfig, resolve
+from mnist_cli.config.compare import COLUMNS, CompareConfig, resolve
+from mnist_cli.config.options import names_in
 from mnist_cli.config.programs import Display
 from mnist_cli.config.sources import COMPARE, build_config
 from mnist_cli.data.files import prefetch
@@ -135,7 +136,8 @@ def _show_results(results: "Results", config: CompareConfig, display: Display) -
         if sys.stdout.isatty():
             compare_display.print_results(results, sys.stdout)
         else:
-            write_standard_output(table(results))
+            columns = COLUMNS if config.columns is None else names_in(config.columns)
+            write_standard_output(table(results, columns))
             if not display.quiet:
                 with suppress(OSError):
                     compare_display.print_conclusions(results, sys.stderr)

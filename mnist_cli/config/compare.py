@@ -13,6 +13,16 @@ LR_RULES = ("fixed", "sqrt", "linear", "tuned")
 BUDGETS = ("epochs", "updates", "seconds", "until_accuracy")
 PANELS = ("auto", "curves", "target", "noise", "sharpness", "rates")
 FULL = "full"
+# Of the table: what is measured has a mean over seeds, and a standard deviation with `_std`.
+MEASURED = (
+    *("updates", "samples_seen", "train_seconds", "train_loss", "train_accuracy", "test_loss"),
+    *("test_accuracy", "rise_share", "change_deviation", "noise_scale", "sharpness"),
+)
+COLUMNS = (
+    *("batch_size", "lr", "seeds", "diverged", "reached"),
+    *(f"{name}{suffix}" for name in MEASURED for suffix in ("", "_std")),
+    *("stable_from", "stable_to", "tuning_seconds"),
+)
 _WHAT, _HOW, _SHOW = "What is compared", "How it is trained", "What is shown"
 _BUDGET = "Budget (one of these; --epochs 3 if none)"
 
@@ -144,6 +154,16 @@ class CompareConfig:
         panel=_SHOW,
         effect=Effect.PLACE,
         per_rank=True,
+    )
+    columns: str | None = option(
+        None,
+        "Columns of the tab-separated table on stdout, such as batch_size,test_accuracy.",
+        metavar="NAMES",
+        choices=COLUMNS,
+        listed=True,
+        shown_default="all",
+        panel=_SHOW,
+        effect=Effect.PLACE,
     )
     panel: str = option(
         "auto",

@@ -1,24 +1,12 @@
 """The table of a comparison: a row for each batch size, as tab-separated values and as cells."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from mnist_cli.comparison.events import Summary
 from mnist_cli.comparison.results import Results
 from mnist_cli.comparison.stats import MeanAndDeviation
+from mnist_cli.config.compare import COLUMNS, MEASURED
 
-_QUANTITIES = (
-    "updates",
-    "samples_seen",
-    "train_seconds",
-    "train_loss",
-    "train_accuracy",
-    "test_loss",
-    "test_accuracy",
-    "rise_share",
-    "change_deviation",
-    "noise_scale",
-    "sharpness",
-)
 _FORMS: dict[str, Callable[[float], str]] = {
     "updates": lambda value: f"{value:,.0f}",
     "samples_seen": lambda value: f"{value:,.0f}",
@@ -42,18 +30,16 @@ _HEADINGS = {
 }
 
 
-def table(results: Results) -> str:
+def table(results: Results, columns: Sequence[str] = COLUMNS) -> str:
     """Return a tab-separated table with a heading and a row for each batch size."""
-    names = ["batch_size", "lr", "seeds", "diverged", "reached"]
-    columns = [f"{name}{suffix}" for name in _QUANTITIES for suffix in ("", "_std")]
-    lines = ["\t".join([*names, *columns, "stable_from", "stable_to", "tuning_seconds"])]
+    lines = ["\t".join(columns)]
     for summary in results.summaries():
-        row = [_plain(getattr(summary, name)) for name in names]
-        for name in _QUANTITIES:
+        values: dict[str, object] = {name: getattr(summary, name, None) for name in COLUMNS}
+        for name in MEASURED:
             value: MeanAndDeviation | None = getattr(summary, name)
-            row += [_plain(value.mean), _plain(value.deviation)] if value else ["", ""]
-        row += [_plain(summary.stable_from), _plain(summary.stable_to)]
-        lines.append("\t".join([*row, _plain(summary.tuning_seconds)]))
+            values[name] = value and value.mean
+            values[f"{name}_std"] = value and value.deviation
+        lines.append("\t".join(_plain(values[name]) for name in columns))
     return "\n".join(lines) + "\n"
 
 

@@ -12,7 +12,7 @@ import pytest
 from mnist_cli.comparison.compare import compare
 from mnist_cli.comparison.findings import Conclusions, SeveralMachines
 from mnist_cli.comparison.results import Results
-from mnist_cli.config.compare import CompareConfig
+from mnist_cli.config.compare import COLUMNS, CompareConfig
 from mnist_cli.errors import UsageError
 from mnist_cli.output import compare_display, compare_table
 from mnist_cli.output.figures import compare as compare_figure
@@ -145,3 +145,15 @@ def test_the_table_shows_every_batch_size_with_its_deviation(results: Results) -
     assert [row["batch size"] for row in rows] == ["30", "100", "full"]
     assert all("±" in row["test accuracy"] for row in rows)
     assert [row["updates"] for row in rows] == ["40", "12", "4"]
+
+
+def test_chosen_columns_of_the_table_come_in_their_order(results: Results) -> None:
+    whole = [line.split("\t") for line in compare_table.table(results).splitlines()]
+    assert whole[0] == list(COLUMNS)
+    names = ("test_accuracy_std", "batch_size")
+    chosen = [line.split("\t") for line in compare_table.table(results, names).splitlines()]
+    places = [COLUMNS.index(name) for name in names]
+    assert chosen == [[row[place] for place in places] for row in whole]
+    summary = next(results.summaries())
+    assert summary.test_accuracy is not None
+    assert chosen[1] == [str(summary.test_accuracy.deviation), "30"]
