@@ -18,7 +18,13 @@ from mnist_cli.cli.parameters import (
     config_file_source,
     config_parameter,
 )
-from mnist_cli.cli.program import exit_unless_main, log_to_stderr, quick_imports, run_program
+from mnist_cli.cli.program import (
+    exit_unless_main,
+    log_to_stderr,
+    note_busy_cores,
+    quick_imports,
+    run_program,
+)
 from mnist_cli.cli.show_config import show_config
 from mnist_cli.config.compare import COLUMNS, CompareConfig, resolve
 from mnist_cli.config.options import names_in
@@ -26,6 +32,7 @@ from mnist_cli.config.programs import Display
 from mnist_cli.config.sources import COMPARE, build_config
 from mnist_cli.data.files import prefetch
 from mnist_cli.errors import MnistError, UsageError
+from mnist_cli.runtime.cores import BusyCores
 from mnist_cli.runtime.distributed.ranks import RankInfo
 from mnist_cli.runtime.files import (
     check_distinct,
@@ -87,6 +94,7 @@ def compare(given: dict[str, Any], config: str | None) -> None:
 
 def _run(config: CompareConfig, display: Display) -> None:
     prefetch(config.dataset, config.data_dir)
+    cores = BusyCores()
     with quick_imports(quiet=display.quiet):
         from mnist_cli.comparison.compare import compare as run  # noqa: PLC0415 (torch)
         from mnist_cli.comparison.findings import Conclusions  # noqa: PLC0415 (torch)
@@ -105,6 +113,7 @@ def _run(config: CompareConfig, display: Display) -> None:
     failure = None
     with ExitStack() as stack:
         stack.enter_context(log_to_stderr(quiet=display.quiet))
+        note_busy_cores(cores, config.threads)
         progress = stack.enter_context(
             compare_display.human_renderer(sys.stderr, results, quiet=display.quiet, plain=plain)
         )

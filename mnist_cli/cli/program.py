@@ -28,6 +28,7 @@ from mnist_cli.errors import (
     ReaderGoneError,
     lack_of_memory,
 )
+from mnist_cli.runtime.cores import BusyCores, usable_cores
 from mnist_cli.runtime.distributed.ranks import RankInfo, is_launched
 from mnist_cli.runtime.files import can_write, write_standard_output
 
@@ -52,6 +53,8 @@ _ASCII = {
     **dict(zip("░▒▓█▀▁▂▃▄▅▆▇", ".:#@^_.-=+*#", strict=True)),
     **{"→": "->", "…": "...", "±": "+-", "·": "*", "├": "|", "└": "`", "─": "-", "│": "|"},
 }
+
+_log = logging.getLogger("mnist_cli")
 
 
 def run_program(app: Callable[..., int | None], name: str) -> None:
@@ -292,6 +295,13 @@ def process_group() -> Iterator["ProcessGroup | None"]:
     raise_on_signals()
     with group:
         yield group
+
+
+def note_busy_cores(cores: BusyCores, threads: int | None) -> None:
+    """Log a note if other programs keep the cores busy that a training would use."""
+    if cores.leave_too_few(threads or usable_cores()):
+        advice = "" if threads == 1 else ", or use --threads 1"
+        _log.info("The cores are busy with other programs: expect it to take longer%s", advice)
 
 
 class _StderrHandler(logging.StreamHandler[TextIO]):

@@ -22,6 +22,7 @@ from mnist_cli.cli.parameters import (
 from mnist_cli.cli.program import (
     exit_unless_main,
     log_to_stderr,
+    note_busy_cores,
     process_group,
     quick_imports,
     run_program,
@@ -33,6 +34,7 @@ from mnist_cli.config.sources import TRAIN, Source, build_config, check_consiste
 from mnist_cli.config.train import TrainConfig
 from mnist_cli.data.files import prefetch
 from mnist_cli.errors import UsageError
+from mnist_cli.runtime.cores import BusyCores
 from mnist_cli.runtime.files import check_distinct
 
 if TYPE_CHECKING:
@@ -176,6 +178,7 @@ def _run(
     shows_steps: bool,
 ) -> None:
     prefetch(config.dataset, config.data_dir)
+    cores = BusyCores()
     with quick_imports(quiet=display.quiet):
         from mnist_cli.output.renderers import JsonLines, PathLine, Renderer  # noqa: PLC0415
         from mnist_cli.output.train_display import human_renderer  # noqa: PLC0415 (--help is quick)
@@ -189,6 +192,8 @@ def _run(
     plain = display.json and sys.stdout.isatty()
     with ExitStack() as stack:
         stack.enter_context(log_to_stderr(quiet=display.quiet))
+        if group is None:
+            note_busy_cores(cores, config.threads)
         progress = stack.enter_context(
             human_renderer(
                 sys.stderr, quiet=display.quiet or silent, plain=plain, shows_steps=shows_steps

@@ -2,11 +2,14 @@
 
 import os
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 _CGROUP = Path("/sys/fs/cgroup")
 _OWN_CGROUP = Path("/proc/self/cgroup")
+_STAT = Path("/proc/stat")
+_SHORTEST_SAMPLE = 0.3  # seconds; the kernel counts hundredths
 
 
 def usable_cores() -> int:
@@ -54,3 +57,31 @@ def _quotas(folder: Path) -> Iterator[float]:
             continue
         if quota > 0 and period > 0:  # -1 is no limit
             yield quota / period
+
+
+class BusyCores:
+    """The time that other programs have kept the cores busy since this was made; on Linux only."""
+
+    def __init__(self, stat: Path = _STAT) -> None:
+        self._stat = stat
+        self._began = self._sample()
+
+    def _sample(self) -> tuple[float, float, int] | None:
+        """Return wall-clock seconds, the busy seconds of others on all cores, and their number."""
+        try:
+            lines = self._stat.read_text().splitlines()
+            # In hundredths of a second, as described in proc(5): the fourth and fifth are idle.
+            times = [int(field) / os.sysconf("SC_CLK_TCK") for field in lines[0].split()[1:9]]
+        except (OSError, ValueError, IndexError):
+            return None
+        own = os.times()
+        busy = sum(times) - times[3] - times[4] - own.user - own.system
+        return time.monotonic(), busy, sum(line.startswith("cpu") for line in lines) - 1
+
+    def leave_too_few(self, wanted: int) -> bool:
+        """Return True if other programs left less than three quarters of the cores wanted."""
+        now = self._sample()
+        if self._began is None or now is None or now[0] - self._began[0] < _SHORTEST_SAMPLE:
+            return False
+        busy = (now[1] - self._began[1]) / (now[0] - self._began[0])
+        return now[2] - busy < 0.75 * min(wanted, now[2])

@@ -1,10 +1,12 @@
 """The quota of a container, from the files of its control groups."""
 
+import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from mnist_cli.runtime.cores import cpu_quota
+from mnist_cli.runtime.cores import BusyCores, cpu_quota
 
 
 @pytest.mark.parametrize(
@@ -32,3 +34,32 @@ def test_the_least_quota_around_a_process_counts(
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"{text}\n")
     assert cpu_quota(tmp_path / "cgroup", tmp_path / "own") == cores
+
+
+@pytest.mark.parametrize(
+    ("busy", "wanted", "too_few"),
+    [(0.0, 2, False), (0.4, 2, False), (0.6, 2, True), (2.0, 2, True), (1.2, 1, False)],
+)
+def test_cores_that_others_keep_busy_are_noticed(
+    busy: float, wanted: int, too_few: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two cores, others keep `busy` busy for ten seconds; this process used three of its own."""
+    clocks = iter([100.0, 110.0])
+    own = iter([1.0, 4.0])
+    monkeypatch.setattr("time.monotonic", lambda: next(clocks))
+    monkeypatch.setattr("os.times", lambda: SimpleNamespace(user=next(own), system=0.5))
+    ticks = os.sysconf("SC_CLK_TCK")
+    stat = tmp_path / "stat"
+
+    def write(used: float) -> None:
+        user, idle = round(used * ticks), 10**6
+        stat.write_text(f"cpu  {user} 0 0 {idle} 0 0 0 0 9 9\ncpu0 1 1\ncpu1 1 1\nintr 5\n")
+
+    write(50.0)
+    cores = BusyCores(stat)
+    write(50.0 + 3.0 + 10 * busy)
+    assert cores.leave_too_few(wanted) == too_few
+
+
+def test_nothing_is_noticed_where_the_system_does_not_say(tmp_path: Path) -> None:
+    assert not BusyCores(tmp_path / "missing").leave_too_few(2)
