@@ -60,7 +60,8 @@ class Progress(Event):
     """A micro-batch was computed, which moves the bar of a display.
 
     `loss` and `accuracy` are means over the samples of the epoch so far; `lr` is the learning rate
-    of the update that the micro-batch belongs to.
+    of the update that the micro-batch belongs to. If it completed an update, `update` is the number
+    of that, and `update_loss` the mean loss over its samples before it.
     """
 
     name: ClassVar[str] = "progress"
@@ -69,6 +70,8 @@ class Progress(Event):
     loss: float
     accuracy: float
     lr: float
+    update: int | None = None
+    update_loss: float | None = None
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from mnist_cli.cli.pages import check_open, open_page, write_file
+from mnist_cli.cli.pages import check_figure, check_open, open_page, write_file
 from mnist_cli.cli.parameters import (
     add_command,
     check_outputs,
@@ -30,7 +30,7 @@ from mnist_cli.runtime.files import (
 if TYPE_CHECKING:
     from mnist_cli.evaluation.metrics import CheckpointEvaluation
 
-_PAGE_ENDINGS, _FIGURE_ENDINGS = (".html", ".htm"), (".png", ".svg", ".pdf")
+_PAGE_ENDINGS = (".html", ".htm")
 _log = logging.getLogger("mnist_cli")
 app = typer.Typer(pretty_exceptions_enable=False)
 
@@ -89,13 +89,7 @@ def _check_files(config: EvalConfig) -> str | None:
 
     """
     if config.plot is not None and config.plot != "-":
-        kind = Path(config.plot).suffix.lower()
-        if kind not in _FIGURE_ENDINGS:
-            raise UsageError(
-                f"--plot {config.plot}: its ending is not one of {', '.join(_FIGURE_ENDINGS)}; "
-                "name it confusion.svg, for one"
-            )
-        check_writable(Path(config.plot))
+        check_figure(config.plot)
     return config.report if config.report in (None, "-") else _report_path(config.report)
 
 

@@ -6,9 +6,27 @@ from pathlib import Path
 
 from mnist_cli.config.quoting import printable
 from mnist_cli.errors import OutputError, UsageError
-from mnist_cli.runtime.files import write_output
+from mnist_cli.runtime.files import check_writable, write_output
+
+_FIGURE_ENDINGS = (".png", ".svg", ".pdf")
 
 _log = logging.getLogger(__name__)
+
+
+def check_figure(path: str) -> None:
+    """Check that the file of `--plot` could be written.
+
+    Raises:
+        OutputError: it could not.
+        UsageError: its name has another ending than that of a figure.
+
+    """
+    if Path(path).suffix.lower() not in _FIGURE_ENDINGS:
+        raise UsageError(
+            f"--plot {path}: its ending is not one of {', '.join(_FIGURE_ENDINGS)}; "
+            "name it figure.svg, for one"
+        )
+    check_writable(Path(path))
 
 
 def check_open(page: str | None, how: str) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from mnist_cli.cli.listings import print_requested_list
+from mnist_cli.cli.pages import check_figure
 from mnist_cli.cli.parameters import (
     AUTO,
     TrainInfoFlags,
@@ -93,7 +94,10 @@ def train(given: dict[str, Any], config: str | None) -> None:
         named = {"--config": config_file(config)}
         check_distinct({"--output": options.output}, named)
         named |= {"--output": options.output, "--resume": resume}
-        check_distinct({"--log-file": recording.log_file}, named)
+        check_distinct({"--log-file": recording.log_file, "--plot": recording.plot}, named)
+        check_distinct({"--plot": recording.plot}, {"--log-file": recording.log_file})
+        if recording.plot is not None:
+            check_figure(recording.plot)
         if info.show_config:
             pairs = (options, resolved_training(options)), (recording, recording)
             show_config(TRAIN, sources, display, *pairs, origins=origins)
@@ -223,6 +227,10 @@ def _recorders(recording: Recording, config: TrainConfig, *, resumed: bool) -> "
             from mnist_cli.output.tensorboard import TensorBoard  # noqa: PLC0415 (an optional package)
 
             recorders.append(TensorBoard(recording.tensorboard))
+        if recording.plot is not None:
+            from mnist_cli.output.figures.training import TrainingFigure  # noqa: PLC0415 (matplotlib)
+
+            recorders.append(TrainingFigure(recording.plot))
     if recording.log_file is not None:
         log = LogFile(recording.log_file, appending=resumed, no_clobber=config.no_clobber)
         recorders.append(log)

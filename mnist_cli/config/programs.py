@@ -128,6 +128,13 @@ class Recording:
         is_path=True,
         panel="Run and output",
     )
+    plot: str | None = option(
+        None,
+        "Draw loss and accuracy at the end: a file that ends in .png, .svg or .pdf.",
+        metavar="PATH",
+        is_path=True,
+        panel="Run and output",
+    )
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import torch
@@ -116,7 +116,8 @@ def fit(
             loss=loss,
             lr=lr,
         )
-        yield _progress(plan, lr, epoch_sums, RunningSums(), group.size)
+        progress = _progress(plan, lr, epoch_sums, RunningSums(), group.size)
+        yield replace(progress, update=number + 1, update_loss=loss)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from mnist_cli.errors import OutputError
+from mnist_cli.events import Step
+from mnist_cli.output.figures.training import TrainingFigure, running_mean
 from mnist_cli.output.renderers import LogFile, json_line
 from mnist_cli.training.train import train
 from tests.helpers.calling import Caller
@@ -290,3 +292,43 @@ def test_under_torchrun_one_rank_keeps_the_log(shell: Shell) -> None:
     names = [e["event"] for e in objects((shell.folder / "run.jsonl").read_text())]
     assert names == ["start", "epoch", "end"]
     assert len(list((shell.folder / "runs").iterdir())) == 1
+
+
+@pytest.mark.parametrize("ending", ["svg", "png"])
+def test_a_figure_of_the_training_is_written_at_its_end(ending: str, call: Caller) -> None:
+    done = call.train("--plot", f"curves.{ending}", "--val-size", "100")
+    assert done.code == 0, done.err
+    start = (call.folder / f"curves.{ending}").read_bytes()[:5]
+    assert start == {"svg": b"<?xml", "png": b"\x89PNG\r"}[ending]
+
+
+def test_the_figure_has_the_loss_of_every_update(small: Configure, tmp_path: Path) -> None:
+    config = small(epochs=2, log_interval=1)
+    figure = TrainingFigure(str(tmp_path / "curves.svg"))
+    losses = []
+    for event in train(config):
+        figure.show(event)
+        losses += [(event.update, event.loss)] if isinstance(event, Step) else []
+    assert list(zip(figure._updates, figure._losses, strict=True)) == losses
+    assert (tmp_path / "curves.svg").is_file()
+
+
+def test_a_running_mean_is_over_the_last_values() -> None:
+    assert running_mean([4.0, 2.0, 6.0, 8.0], 2) == [4.0, 3.0, 4.0, 7.0]
+    assert running_mean([4.0, 2.0], 1) == [4.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "message"),
+    [
+        ("curves.gif", 2, "its ending is not one of"),
+        ("nowhere/curves.svg", 7, "nowhere"),
+        ("checkpoint.pt", 2, "its ending is not one of"),
+    ],
+)
+def test_a_figure_that_cannot_be_written_is_told_before_the_training(
+    name: str, code: int, message: str, call: Caller
+) -> None:
+    done = call("mnist-train", "--plot", name)
+    assert (done.code, done.out) == (code, "")
+    assert message in done.err

@@ -35,14 +35,14 @@ try:
     with _without_home():
         import matplotlib as mpl
         from matplotlib.figure import Figure
-        from matplotlib.ticker import LogLocator, NullFormatter
+        from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 except ImportError as error:
     raise UsageError(
         "--plot needs matplotlib, which is not installed: pip install 'mnist_cli[plot]'; "
         "--report needs nothing more"
     ) from error
 
-__all__ = ["Figure", "LogLocator", "NullFormatter", "drawn"]
+__all__ = ["Figure", "LogLocator", "MaxNLocator", "NullFormatter", "drawn"]
 
 # With a fixed salt the ids in an SVG file do not change with every run.
 _STYLE: Any = {
