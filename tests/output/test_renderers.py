@@ -323,7 +323,7 @@ def test_a_running_mean_is_over_the_last_values() -> None:
     [
         ("curves.gif", 2, "its ending is not one of"),
         ("nowhere/curves.svg", 7, "nowhere"),
-        ("checkpoint.pt", 2, "its ending is not one of"),
+        ("checkpoint.pt", 2, "is what --output names"),
     ],
 )
 def test_a_figure_that_cannot_be_written_is_told_before_the_training(
