@@ -23,8 +23,6 @@ from pathlib import Path
 import filmstrip  # beside this file
 import pyte
 
-from mnist_cli.data.datasets import load_dataset
-
 FIGURES = Path(__file__).with_name("figures")
 TYPING = 0.04  # seconds a key
 
@@ -132,7 +130,6 @@ def main() -> None:
     for name in sys.argv[1:] or SESSIONS:
         session = SESSIONS[name]
         with tempfile.TemporaryDirectory() as place:
-            load_dataset("mnist", Path(place) / "data")  # so that no unpacking is in the way
             outputs = record(session, Path(place))
         (FIGURES / f"{name}.cast").write_text(cast(session, outputs), encoding="utf-8")
         title = f"A terminal in which {session.command} runs"

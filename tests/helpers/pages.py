@@ -21,6 +21,11 @@ def blocks(page: str, *languages: str) -> list[str]:
     return re.findall(rf"```(?:{'|'.join(languages)})\n(.*?)```", page, re.DOTALL)
 
 
+def section(page: str, title: str) -> str:
+    """Return the text of a page under a heading of the second level."""
+    return page.split(f"\n## {title}\n")[1].split("\n## ")[0]
+
+
 def commands_of(page: str) -> list[str]:
     """Return the commands of a page, in the order in which a reader types them."""
     typed = []
