@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install dev train eval test test-quick torture lint docs bench bench-quick clean
+.PHONY: help install dev train eval test test-quick torture lint docs site bench bench-quick clean
 
 help:
 	@echo "make install install the programs into $(VENV)"
@@ -15,6 +15,7 @@ help:
 	@echo "make torture what make test does a little of: hundreds of kills, 80,000 damaged files, whole tutorials; then mutation testing; prints counts"
 	@echo "make lint    ruff and mypy --strict"
 	@echo "make docs    write docs/reference.md from the code"
+	@echo "make site    build README.md and docs/ as a site with search: site/index.html"
 	@echo "make bench   install what to compare with, and measure speed (bench-quick: in 3 minutes)"
 	@echo "make clean   remove the virtual environment and caches; data and checkpoints stay"
 
@@ -59,6 +60,14 @@ lint: $(VENV)/.dev
 docs: $(VENV)/.dev
 	$(BIN)/python docs/make_reference.py
 
+$(VENV)/.docs: $(VENV)/.dev
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[docs]'
+	@touch $@
+
+site: $(VENV)/.docs
+	$(BIN)/python docs/make_site.py build/pages
+	$(BIN)/zensical build --clean --strict
+
 $(VENV)/.bench: $(VENV)/.dev
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[bench]'
 	@touch $@
@@ -70,5 +79,5 @@ bench-quick: $(VENV)/.bench
 	$(BIN)/python -m benchmarks --quick
 
 clean:
-	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) dist build site .cache .pytest_cache .mypy_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

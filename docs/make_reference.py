@@ -63,7 +63,7 @@ _MEASURED = """
 
 Test accuracy after the last update, mean ± standard deviation over seeds, and seconds of the whole
 program (median), measured with `python -m benchmarks.listings` on {machine}.
-`--model NAME` takes a network, `--config NAME` a preset of [`configs/`](../configs).
+`--model NAME` takes a network, `--config NAME` a preset of `configs/`.
 """
 
 _CODES = """

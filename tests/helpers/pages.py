@@ -23,7 +23,7 @@ def blocks(page: str, *languages: str) -> list[str]:
 
 def section(page: str, title: str) -> str:
     """Return the text of a page under a heading of the second level."""
-    return page.split(f"\n## {title}\n")[1].split("\n## ")[0]
+    return page.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
 
 
 def commands_of(page: str) -> list[str]:
