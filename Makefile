@@ -15,7 +15,7 @@ help:
 	@echo "make torture what make test does a little of: hundreds of kills, 80,000 damaged files, whole tutorials; then mutation testing; prints counts"
 	@echo "make lint    ruff and mypy --strict"
 	@echo "make docs    write docs/reference.md from the code"
-	@echo "make site    build README.md and docs/ as a site with search: site/index.html"
+	@echo "make site    build README.md and docs/ as a site with search, in site/"
 	@echo "make bench   install what to compare with, and measure speed (bench-quick: in 3 minutes)"
 	@echo "make clean   remove the virtual environment and caches; data and checkpoints stay"
 
@@ -67,6 +67,7 @@ $(VENV)/.docs: $(VENV)/.dev
 site: $(VENV)/.docs
 	$(BIN)/python docs/make_site.py build/pages
 	$(BIN)/zensical build --clean --strict
+	@echo "to look at it: $(BIN)/python -m http.server -d site"
 
 $(VENV)/.bench: $(VENV)/.dev
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[bench]'

@@ -96,7 +96,7 @@ def _program(name: str) -> Iterator[str]:
     yield f"\n## mnist-{command.name}\n"
     arguments = command.collect_usage_pieces(typer.Context(command))
     usage = " ".join([f"mnist-{command.name}", *arguments])
-    yield f"`{usage}`, or `python -m mnist_cli {command.name} …`\n"
+    yield f"`{usage}`, or `mnist {command.name} …`\n"
     panels: dict[str, list[Any]] = {}
     for option in options:
         if option.name != "help":
@@ -107,7 +107,7 @@ def _program(name: str) -> Iterator[str]:
         yield "|---|---|"
         for option in listed:
             names = "/".join(option.opts[:1] + option.secondary_opts)
-            shown = f"`{names} {option.metavar or ''}".rstrip().replace("|", "\\|") + "`"
+            shown = f"`{names} {option.metavar or ''}".rstrip().replace("|", " or ") + "`"
             short = "".join(f", `{other}`" for other in option.opts[1:])
             yield f"| {shown}{short} | {option.help.replace('|', chr(92) + '|')} |"
         yield ""

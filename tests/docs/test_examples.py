@@ -258,7 +258,7 @@ def test_kubernetes(shell: Shell) -> None:
 
 def test_the_examples_name_no_path_of_a_machine_and_each_is_described() -> None:
     page = (EXAMPLES / "README.md").read_text()
-    for path in EXAMPLES.iterdir():
+    for path in (path for path in EXAMPLES.rglob("*") if path.is_file()):
         text = path.read_text()
         assert str(EXAMPLES.parent) not in text
-        assert path.name == "README.md" or path.name in page
+        assert path.name == "README.md" or f"]({path.relative_to(EXAMPLES).as_posix()})" in page
