@@ -1,7 +1,7 @@
 """Lay out the pages of the site for its generator: `python docs/make_site.py FOLDER`.
 
-Every page keeps its path in the repository, so that its links hold, and comes with the files that it
-links to. README.md is the home page.
+Every page keeps its path in the repository, so that its links hold, and comes with the files to
+which it links. README.md is the home page.
 """
 
 import re

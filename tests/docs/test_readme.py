@@ -4,8 +4,11 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
+import mnist_cli
 from tests.helpers.pages import FEW, blocks, commands_of, section, shortened
+from tests.helpers.schemas import problems
 from tests.helpers.shell import Shell
 
 ROOT = Path(__file__).parents[2]
@@ -74,3 +77,9 @@ def test_the_page_on_batches_has_a_figure_and_a_command_for_every_experiment() -
         assert re.search(rf"mnist-compare --config {name}.* --plot ", text), name
         assert re.search(rf"!\[[^\]]+\]\(figures/{name}[\w-]*\.svg\)", text), name
     assert not re.search(r"^[A-Z0-9]{4,}$|MEASURED", text, re.M)
+
+
+def test_the_citation_is_of_this_version() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["version"] == mnist_cli.__version__
+    assert problems("citation-file-format", ROOT / "CITATION.cff") == ""
