@@ -1,5 +1,6 @@
 """The README tells the truth and is short: its commands work as printed, its paths exist."""
 
+import json
 import re
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 import yaml
 
 import mnist_cli
+from mnist_cli.cli.listings import Measurement, load_measured_results
 from tests.helpers.pages import FEW, blocks, commands_of, section, shortened
 from tests.helpers.schemas import problems
 from tests.helpers.shell import Shell
@@ -77,6 +79,47 @@ def test_the_page_on_batches_has_a_figure_and_a_command_for_every_experiment() -
         assert re.search(rf"mnist-compare --config {name}.* --plot ", text), name
         assert re.search(rf"!\[[^\]]+\]\(figures/{name}[\w-]*\.svg\)", text), name
     assert not re.search(r"^[A-Z0-9]{4,}$|MEASURED", text, re.M)
+
+
+def words_of(one: Measurement) -> str:
+    """Return an accuracy as the pages write it; the standard deviation is left out for one seed."""
+    spread = "" if one.std is None else f" ± {100 * one.std:.2f}"
+    return f"{100 * one.accuracy:.2f}{spread} % ({len(one.accuracies)} seeds)"
+
+
+def test_accuracies_and_seconds_are_those_of_the_measured_results() -> None:
+    results = load_measured_results()
+    table = README.partition("| on two cores, no GPU |")[2].partition("\n\n")[0]
+    for command, preset in {
+        "`mnist-train --config fast`": "fast",
+        "`mnist-train`": "default",
+        "`mnist-train --config accurate`": "accurate",
+    }.items():
+        one = results.presets[preset]
+        seconds = one.median_seconds
+        shown = f"{seconds:.0f}" if seconds > 10 else f"{seconds:.1f}"
+        row = rf"^\| {command}, .* \| {re.escape(words_of(one))} \| {shown} s \|$"
+        assert re.search(row, table, re.M), preset
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/command-line.md", "benchmarks/README.md"])
+def test_an_accuracy_has_one_value_on_all_pages(name: str) -> None:
+    results = load_measured_results()
+    measured = [*results.models.values(), *results.presets.values()]
+    known = {words_of(one).partition(" (")[0] for one in measured}
+    found = re.findall(r"99\.\d\d ± \d\.\d\d %", (ROOT / name).read_text())
+    assert found
+    assert set(found) <= known
+
+
+def test_the_rows_of_the_comparison_are_those_of_its_recording() -> None:
+    cast = (ROOT / "docs" / "figures" / "comparison.cast").read_text().splitlines()[1:]
+    shown = re.sub(r"\x1b\[[\d;?]*\w", "", "".join(json.loads(line)[2] for line in cast))
+    rows = re.findall(r"^\| ([\d,]+|full) \| ([\d,]+) \| 180,000 \| (.* %) \|$", README, re.M)
+    assert len(rows) == 3
+    for size, updates, accuracy in rows:
+        row = rf"{size.replace(',', '')} .* {updates} +180,000 .* {re.escape(accuracy)}"
+        assert re.search(row, shown), size
 
 
 def test_the_citation_is_of_this_version() -> None:
