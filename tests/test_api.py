@@ -54,7 +54,7 @@ SPLIT = Split(torch.zeros(3, 28, 28, dtype=torch.uint8), torch.zeros(3, dtype=to
         ),
         *(lambda wrong=wrong: predict("a.pt", [], wrong) for wrong in (None, {}, TrainConfig())),
         *(lambda wrong=wrong: mnist_cli.load_dataset(wrong) for wrong in ("x", None, 3)),
-        *(lambda wrong=wrong: mnist_cli.load_dataset("mnist", wrong) for wrong in (3, "", None)),
+        *(lambda wrong=wrong: mnist_cli.load_dataset("mnist", wrong) for wrong in (3, "")),
         *(lambda wrong=wrong: build_model(wrong) for wrong in ("resnet", "", None, 3)),
     ],
 )

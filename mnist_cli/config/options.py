@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 MODES = ("mini-batch", "batch")
 SCHEDULES = ("constant", "one-cycle", "cosine")
 DATASETS = ("mnist", "fashion-mnist", "kmnist", "qmnist")
-DATA_DIR_DEFAULT = "MNIST is in the package, others in data"
 DEVICES = ("auto", "cpu", "cuda", "mps")
+DATA_DIR_DEFAULT = "MNIST is in the package, others in data"
 
 DEFAULT_BATCH_SIZE = 64
 

@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import pty
+import re
 import shlex
 import signal
 import subprocess
@@ -46,7 +47,9 @@ def test_standard_output_is_a_table_for_programs_and_the_rest_is_on_standard_err
     table = [dict(zip(heading, row, strict=True)) for row in rows]
     assert [row["updates"] for row in table] == ["20.0", "6.0", "2.0"]
     assert all(0 < float(row["test_accuracy"]) <= 1 for row in table)
-    assert "Run [6/6], full batch, seed 1: 2 updates" in done.err
+    assert re.search(
+        r"Run \[6/6\], full batch, seed 1: test accuracy 0\.\d{4}, 2 updates", done.err
+    )
     assert "Highest test accuracy at the end of the budget" in done.err
     assert "\x1b" not in done.out + done.err
 

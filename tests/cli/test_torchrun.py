@@ -13,7 +13,7 @@ OPTIONS = (
     "--model mlp --subset 330 --val-size 100 --batch-size 32 --epochs 2 --log-interval 3"
 ).split()
 # Keys that depend on the number of ranks or the clock.
-OWN = {"seconds", "train_seconds", "world_size", "threads", "weights_sha256"}
+OWN = {"seconds", "time", "train_seconds", "world_size", "threads", "weights_sha256"}
 
 
 def comparable(out: str) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -43,7 +44,7 @@ def test_json_lines_have_the_keys_of_the_contract(call: Caller) -> None:
     start, step, _, epoch, end = events
     expected = {
         "start": "schema version mode samples batch_size updates_per_epoch updates parameters"
-        " device world_size config threads first_update samples_seen",
+        " device world_size config threads first_update samples_seen time",
         "step": "epoch step update samples_seen loss lr",
         "epoch": "epoch update samples_seen train_loss train_accuracy test_loss test_accuracy"
         " val_loss val_accuracy",
@@ -53,6 +54,8 @@ def test_json_lines_have_the_keys_of_the_contract(call: Caller) -> None:
     for event in (start, step, epoch, end):
         assert set(event) == {"event", "seconds", *expected[event["event"]].split()}
     assert start["schema"] == 1
+    age = datetime.now(UTC) - datetime.fromisoformat(start["time"])
+    assert timedelta(0) <= age < timedelta(minutes=5)
     assert start["config"]["model"] == "linear"
     assert None not in (start["config"]["lr"], start["config"]["optimizer"])
     assert (end["reason"], end["checkpoint"]) == ("completed", "checkpoint.pt")
@@ -66,7 +69,8 @@ def test_without_validation_there_are_no_validation_keys(call: Caller) -> None:
 def test_batch_mode_tells_what_it_will_do_and_reports_every_update(call: Caller) -> None:
     done = call.train("--mode", "batch", "--epochs", "3", "--json")
     assert "640 samples → 1 update an epoch, 3 in all" in done.err
-    assert "--config batch" in done.err
+    assert "try --epochs 200" in done.err
+    assert "try --config batch" in call.train("--mode", "batch", "--model", "lenet").err
     start, *rest = objects(done.out)
     assert (start["batch_size"], start["updates_per_epoch"], start["updates"]) == (640, 1, 3)
     assert [event["event"] for event in rest] == ["step", "epoch"] * 3 + ["end"]
