@@ -28,7 +28,7 @@ $(VENV)/.install: pyproject.toml constraints.txt install.py
 dev: $(VENV)/.dev
 
 $(VENV)/.dev: pyproject.toml constraints.txt install.py
-	@$(PYTHON) install.py $(VENV) dev
+	@$(PYTHON) install.py $(VENV) dev,docs
 	@touch $(VENV)/.install $@
 
 train: $(VENV)/.install

@@ -60,14 +60,14 @@ def install(environment: Path, extras: str) -> None:
 def choose_build() -> "tuple[list[str], str]":
     """Return pip's options for PyTorch's index of CPU builds, if it is to be used, and words."""
     if sys.platform != "linux":  # elsewhere there is only the small build
-        return [], "PyTorch, about 1.1 GB in all"
+        return [], "PyTorch, about 1.2 GB on disk"
     if shutil.which("nvidia-smi"):
-        return [], "PyTorch with CUDA, about 5.5 GB in all, since there is an NVIDIA GPU"
+        return [], "PyTorch with CUDA, about 5.5 GB on disk, since there is an NVIDIA GPU"
     if any(os.environ.get(name) for name in ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL")):
         return [], "PyTorch from the index that your PIP_ variables name"
     try:
         with urllib.request.urlopen(f"{CPU_BUILDS}/torch/", timeout=5):
-            return ["--extra-index-url", CPU_BUILDS], "PyTorch for CPUs, about 1.1 GB in all"
+            return ["--extra-index-url", CPU_BUILDS], "PyTorch for CPUs, about 1.2 GB on disk"
     except OSError:
         return [], "PyTorch as pip finds it, since the index of CPU builds cannot be reached"
 

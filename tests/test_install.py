@@ -107,7 +107,7 @@ def test_without_a_gpu_the_small_build_is_taken_where_its_index_can_be_reached(
     found, words = installer.choose_build()
     assert (found, "with CUDA, about 5.5 GB" in words) == ([], True)
     monkeypatch.setattr(sys, "platform", "darwin")
-    assert installer.choose_build() == ([], "PyTorch, about 1.1 GB in all")
+    assert installer.choose_build() == ([], "PyTorch, about 1.2 GB on disk")
 
 
 @pytest.mark.parametrize("is_new", [True, False])
