@@ -49,6 +49,7 @@ def _launch(arguments: list[str]) -> int:
     from mnist_cli.cli.program import default_handlers, print_error  # noqa: PLC0415
     from mnist_cli.runtime.distributed.launcher import (  # noqa: PLC0415
         check_endpoint,
+        nodes_of,
         screen_rendezvous,
         use_loopback,
     )
@@ -57,7 +58,7 @@ def _launch(arguments: list[str]) -> int:
     for name, level in _QUIET.items():
         logging.getLogger(name).setLevel(level)
     options = torchrun.parse_args(arguments)
-    if options.standalone or options.nnodes in ("1", "1:1"):
+    if nodes_of(options) == 1 or options.standalone:
         use_loopback(options)
     else:
         default_handlers()  # PyTorch waits for the other machines, and no handler of Python runs

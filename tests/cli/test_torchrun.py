@@ -84,6 +84,26 @@ def test_under_torchrun_a_usage_error_has_its_code_and_is_reported_once(shell: S
     assert done.err.count("--batch-size") == done.err.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ("--nnodes 0", "min_nodes must be > 0"),
+        ("--nnodes x", "invalid literal for int"),
+        ("--nproc-per-node 0", "--nproc-per-node must be at least 1, not 0"),
+        ("--nproc-per-node x", "Unsupported nproc_per_node value: x"),
+        ("--log-dir /dev/null/x", "Not a directory"),
+    ],
+)
+def test_options_that_torchrun_cannot_use_are_an_error_in_one_line(
+    options: str, reason: str, shell: Shell
+) -> None:
+    done = shell("python", *f"-m mnist_cli.cli.torchrun {options} -m mnist_cli train".split())
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith("error: torchrun cannot use its options: ")
+    assert reason in done.err
+    assert done.err.count("\n") == 1
+
+
 def test_resume_auto_goes_on_from_the_file_that_any_rank_has(
     shell: Shell, launcher: Launcher
 ) -> None:

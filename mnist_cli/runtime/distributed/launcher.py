@@ -9,6 +9,7 @@ import os
 import pickle
 import socket
 from argparse import Namespace
+from importlib import import_module
 from typing import Any
 
 from torch.distributed.elastic.rendezvous import (
@@ -23,7 +24,7 @@ from torch.distributed.elastic.rendezvous import (
 )
 from torch.distributed.elastic.rendezvous.dynamic_rendezvous import RendezvousBackend
 
-from mnist_cli.config.quoting import quote
+from mnist_cli.config.quoting import escape_controls, quote
 from mnist_cli.errors import UsageError
 from mnist_cli.runtime.distributed.store import LOOPBACK, loopback_store, with_prefix
 
@@ -137,6 +138,24 @@ def screen_rendezvous(options: Namespace) -> None:
 def _create_screened(parameters: RendezvousParameters) -> RendezvousHandler:
     backend, store = c10d_rendezvous_backend.create_backend(parameters)
     return dynamic_rendezvous.create_handler(store, ScreenedBackend(backend), parameters)
+
+
+def nodes_of(options: Namespace) -> int:
+    """Return the largest number of launchers that torchrun's options ask for.
+
+    Raises:
+        UsageError: torchrun, which would end in a traceback, cannot use the options.
+
+    """
+    torchrun: Any = import_module("torch.distributed.run")  # its functions have no types
+    try:
+        config = torchrun.config_from_args(options)[0]
+        if config.nproc_per_node < 1:
+            raise ValueError(f"--nproc-per-node must be at least 1, not {config.nproc_per_node}")
+    except (AssertionError, OSError, RuntimeError, ValueError) as error:
+        reason = escape_controls(" ".join(str(error).split())[:200])
+        raise UsageError(f"torchrun cannot use its options: {reason}; see --help") from error
+    return int(config.max_nodes)
 
 
 def use_loopback(options: Namespace) -> None:

@@ -92,5 +92,8 @@ def threads_per_rank(
 def _number(environ: Mapping[str, str], name: str) -> int:
     text = environ[name]
     if not (text.isdecimal() and text.isascii() and len(text) <= _MAX_DIGITS):
-        raise UsageError(f"{name}={text[:20]!r} is not a number; torchrun sets it, or unset it")
+        raise UsageError(
+            f"{name}={text[:20]!r} is not a number of at most {_MAX_DIGITS} digits; torchrun sets "
+            "it, or unset it"
+        )
     return int(text)
