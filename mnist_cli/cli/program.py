@@ -19,13 +19,14 @@ import typer
 
 from mnist_cli.cli.entry_points import exit_at_once_on_signals
 from mnist_cli.cli.usage_errors import format_usage_error
-from mnist_cli.config.quoting import escape_controls
+from mnist_cli.config.quoting import escape_controls, quote
 from mnist_cli.errors import (
     SIGNAL_CODES,
     ExitCode,
     MachineError,
     MnistError,
     ReaderGoneError,
+    UsageError,
     lack_of_memory,
 )
 from mnist_cli.runtime.cores import BusyCores, usable_cores
@@ -211,6 +212,11 @@ def quick_imports(*, quiet: bool = True) -> Iterator[None]:
     could turn into another one. PyTorch reads the limit of OpenMP's spinning when it is imported.
 
     Unless `quiet`, a terminal shows meanwhile that PyTorch is being loaded.
+
+    Raises:
+        MachineError: see `check_machine`.
+        UsageError: PyTorch refuses the variable TORCH_LOGS.
+
     """
     check_machine()
     embedded = "torch" in sys.modules
@@ -224,6 +230,12 @@ def quick_imports(*, quiet: bool = True) -> Iterator[None]:
         sys.stderr.flush()
     try:
         yield
+    except ValueError as error:
+        if not (logs := os.environ.get("TORCH_LOGS")):
+            raise
+        raise UsageError(
+            f"TORCH_LOGS={quote(logs)}: PyTorch refuses it; correct it, or unset it"
+        ) from error
     finally:
         if is_shown:
             sys.stderr.write("\r\x1b[K")

@@ -50,6 +50,12 @@ def test_a_limit_that_is_too_low_is_an_error_in_one_line(
     assert done.err.count("\n") == 1
 
 
+def test_a_variable_that_pytorch_refuses_is_an_error_in_one_line(shell: Shell) -> None:
+    done = shell.bash("MALLOC_ARENA_MAX=1 TORCH_LOGS=nosuch mnist-export c.pt page.html")
+    assert (done.code, done.out) == (2, "")
+    assert done.err == "error: TORCH_LOGS='nosuch': PyTorch refuses it; correct it, or unset it\n"
+
+
 @pytest.mark.parametrize(
     "error",
     [
