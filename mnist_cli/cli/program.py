@@ -313,7 +313,7 @@ def note_busy_cores(cores: BusyCores, threads: int | None) -> None:
     """Log a note if other programs keep the cores busy that a training would use."""
     if cores.leave_too_few(threads or usable_cores()):
         advice = "" if threads == 1 else ", or use --threads 1"
-        _log.info("The cores are busy with other programs: expect it to take longer%s", advice)
+        _log.info("The cores are busy: expect longer%s", advice)
 
 
 class _StderrHandler(logging.StreamHandler[TextIO]):

@@ -12,6 +12,7 @@ from rich.constrain import Constrain
 from rich.measure import Measurement
 from rich.progress import BarColumn, ProgressColumn, Task, TextColumn
 from rich.progress import Progress as ProgressBar
+from rich.progress_bar import ProgressBar as Bar
 from rich.table import Column
 from rich.text import Text
 
@@ -20,7 +21,7 @@ from mnist_cli.output.messages import format_event
 from mnist_cli.output.renderers import PlainLines, Renderer, can_animate
 
 _REFRESH = 0.12  # seconds between two drawings
-_MIN_BAR, _MAX_BAR, _MAX_CURVE = 8, 60, 24  # cells
+_MIN_BAR, _MAX_BAR, _EPOCH_BAR, _MAX_CURVE = 8, 60, 12, 24  # cells
 _GAP = "  "
 
 Value = Callable[[Epoch], float | None]
@@ -62,6 +63,19 @@ class _Sparkline:
         yield Text(sparkline(self.values, options.max_width), "cyan")
 
 
+class _EpochBarColumn(ProgressColumn):
+    """The bar of the epoch alone, by a task's field `epoch_share`."""
+
+    def render(self, task: Task) -> RenderableType:
+        return Bar(
+            total=1.0,
+            completed=task.fields["epoch_share"],
+            width=_EPOCH_BAR,
+            complete_style="cyan",
+            finished_style="cyan",
+        )
+
+
 class _LossCurveColumn(ProgressColumn):
     """The losses of a task's field `losses`, as a sparkline."""
 
@@ -82,13 +96,15 @@ class _MetricsColumn(ProgressColumn):
 
 
 class _TrainingBar(ProgressBar):
-    """The bar of a training on one line, and its metrics and loss curve on a second one.
+    """The bars of epoch and training on one line, and metrics and a loss curve on a second one.
 
     It is never wider than the terminal is at the moment: what does not fit is left out.
     """
 
     def __init__(self, console: Console, clock: Callable[[], float]) -> None:
         self._epoch = TextColumn("{task.description}", markup=False)
+        self._epoch_bar = _EpochBarColumn()
+        self._all = TextColumn("in all", markup=False)
         self._bar = BarColumn(
             bar_width=None,
             complete_style="green",
@@ -114,8 +130,12 @@ class _TrainingBar(ProgressBar):
         for task in self.tasks:
             width = self.console.width - 1  # some terminals wrap after the last column
             texts = len(task.description) + len(task.fields["left"])
-            self.columns = (self._epoch, self._bar, self._percent, self._time_left)
-            if texts + len(" 100% ") + 2 + _MIN_BAR > width:
+            rest = (self._bar, self._percent, self._time_left)
+            room = width - texts - len(" 100% ") - 2 - _MIN_BAR
+            self.columns = (self._epoch, *rest)
+            if room >= _EPOCH_BAR + len(" in all "):
+                self.columns = (self._epoch, self._epoch_bar, self._all, *rest)
+            elif room < 0:
                 self.columns = (self._bar, self._percent)
             yield Constrain(self.make_tasks_table([task]), width)
             self._metrics.width = width
@@ -135,11 +155,14 @@ class Terminal(Renderer):
         self._console = Console(file=stream, highlight=False, markup=False, emoji=False)
         self._shows_steps = shows_steps
         self._bar = _TrainingBar(self._console, lambda: self._seconds)
-        self._task = self._bar.add_task("", start=False, metrics=[], losses=[], left="")
+        self._task = self._bar.add_task(
+            "", start=False, metrics=[], losses=[], left="", epoch_share=0.0
+        )
         self._start: Start
         self._seconds = 0.0  # since the start of the run, at the last update of the bar
         self._train_seconds = 0.0  # evaluation and probes excluded
         self._losses = LossCurve()
+        self._batch_loss: float | None = None  # of the last update
         self._previous = (0, 0.0)  # samples of the epoch so far, and the sum of their losses
         self._has_header = False
 
@@ -182,6 +205,7 @@ class Terminal(Renderer):
         self._bar.start()
 
     def _advance(self, event: Progress) -> None:
+        self._batch_loss = self._batch_loss if event.update is None else event.update_loss
         samples = self._start.samples
         at_end = event.samples_seen % samples == 0
         if event.seconds - self._seconds < _REFRESH and not at_end:
@@ -194,9 +218,11 @@ class Terminal(Renderer):
             self._task,
             completed=event.samples_seen,
             description=f"Epoch {-(-event.samples_seen // samples)}/{self._start.config['epochs']}",
+            epoch_share=1.0 if at_end else event.samples_seen % samples / samples,
             losses=self._losses.values,
             metrics=[
-                f"loss {event.loss:.4f}",
+                *([] if self._batch_loss is None else [f"batch loss {self._batch_loss:.4f}"]),
+                f"average {event.loss:.4f}",
                 f"accuracy {event.accuracy:.4f}",
                 f"{done / max(self._train_seconds, 1e-9):,.0f} samples/s",
                 f"lr {event.lr:.1e}",

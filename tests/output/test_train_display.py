@@ -139,7 +139,7 @@ def events(start: Start = START) -> Iterator[Event]:
         now, seen = float(update - start.first_update), update * start.batch_size
         epoch, step = -(-update // 10), (update - 1) % 10 + 1
         yield Step(now, epoch, step, update, seen, 1 / update, 0.05)
-        yield Progress(now, seen, 1 / update, 0.5, 0.05)
+        yield Progress(now, seen, 1 / update, 0.5, 0.05, update, 2 / update)
         if step == 10:
             yield Epoch(now, epoch, update, seen, 0.5, 0.75, 0.25, 0.9375, 0.25, 0.9375)
     yield End(now, "completed", "a.pt", 3, start.updates, seen, 0.9375, now, None)
@@ -197,7 +197,7 @@ def test_nothing_is_wider_than_the_terminal(columns: int, show: Callable[..., Sh
     assert not shown.terminal.cursor.hidden
     assert not [line for line in shown.lines if "━" in line], "the bar is gone at the end"
     assert any("%" in line for line in shown.live())
-    assert any(re.search(r"loss \d\.\d{4}", line) for screen in shown.screens for line in screen)
+    assert any(re.search(r"batch loss \d\.\d{4}", line) for screen in shown.screens for line in screen)
     rows = [line for line in shown.lines if re.match(r" +\d/3 ", line)]
     assert [row.split()[0] for row in rows] == ["1/3", "2/3", "3/3"]
     (heading,) = [line for line in shown.lines if re.match("epoch {2,}", line)]
@@ -209,10 +209,11 @@ def test_nothing_is_wider_than_the_terminal(columns: int, show: Callable[..., Sh
 def test_a_wide_terminal_shows_every_metric_and_the_loss_curve(show: Callable[..., Shown]) -> None:
     screens = ["\n".join(screen) for screen in show(100).screens]
     for pattern in (
-        r"Epoch 2/3 [━╸╺]+ +50% 0:00:15 left",
-        r"loss \d\.\d{4}  accuracy 0\.5000  100 samples/s  lr 5\.0e-02 +█[▁▂▃▄▅▆▇█]{3,}",
+        r"Epoch 2/3 [━╸╺]{12} in all [━╸╺]+ +50% 0:00:15 left",
+        r"batch loss \d\.\d{4}  average \d\.\d{4}  accuracy 0\.5000  100 samples/s  lr 5\.0e-02 +█[▁▂▃▄▅▆▇█]{3,}",
     ):
         assert any(re.search(pattern, screen) for screen in screens), pattern
+    assert any("batch loss 0.1000  average 0.0500" in screen for screen in screens)  # update 20
 
 
 def test_the_time_left_is_at_most_what_max_seconds_leaves(show: Callable[..., Shown]) -> None:
