@@ -69,7 +69,8 @@ def choose_build() -> "tuple[list[str], str]":
         with urllib.request.urlopen(f"{CPU_BUILDS}/torch/", timeout=5):
             return ["--extra-index-url", CPU_BUILDS], "PyTorch for CPUs, about 1.2 GB on disk"
     except OSError:
-        return [], "PyTorch as pip finds it, since the index of CPU builds cannot be reached"
+        sizes = "1.2 GB on disk, or about 5.5 with CUDA"
+        return [], f"PyTorch as pip finds it ({sizes}), since its CPU builds cannot be reached"
 
 
 if __name__ == "__main__":

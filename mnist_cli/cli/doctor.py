@@ -98,7 +98,7 @@ def _package(name: str, least: str, extra: str | None) -> Check:
         found = metadata.version(name)
     except metadata.PackageNotFoundError:
         if extra:
-            return Check(name, OK, f"not installed; {remedy}")
+            return Check(name, OK, f"{remedy} (not installed)")
         found, error = "", "not installed"
     else:
         error = "is too old" if _numbers(found) < _numbers(least) else ""

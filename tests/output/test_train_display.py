@@ -197,7 +197,9 @@ def test_nothing_is_wider_than_the_terminal(columns: int, show: Callable[..., Sh
     assert not shown.terminal.cursor.hidden
     assert not [line for line in shown.lines if "━" in line], "the bar is gone at the end"
     assert any("%" in line for line in shown.live())
-    assert any(re.search(r"batch loss \d\.\d{4}", line) for screen in shown.screens for line in screen)
+    assert any(
+        re.search(r"batch loss \d\.\d{4}", line) for screen in shown.screens for line in screen
+    )
     rows = [line for line in shown.lines if re.match(r" +\d/3 ", line)]
     assert [row.split()[0] for row in rows] == ["1/3", "2/3", "3/3"]
     (heading,) = [line for line in shown.lines if re.match("epoch {2,}", line)]
