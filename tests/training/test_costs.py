@@ -55,10 +55,8 @@ sys.exit(os.waitstatus_to_exitcode(status))
 """
 
 
-def peak_mb(mnist_dir: Path, tmp_path: Path, samples: int) -> float:
-    """Return the largest memory of a process that trains in batch mode."""
-    options = f"-q --mode batch --epochs 1 --subset {samples} --data-dir {mnist_dir}".split()
-    command = [str(BIN / "mnist-train"), *options, "-o", str(tmp_path / "x.pt")]
+def peak_mb(*command: str) -> float:
+    """Return the largest memory of a process."""
     done = subprocess.run(
         [sys.executable, "-S", "-c", LAUNCHER, *command],
         capture_output=True,
@@ -74,11 +72,14 @@ def test_the_memory_of_batch_mode_hardly_grows_with_the_set(
     mnist_dir: Path, tmp_path: Path
 ) -> None:
     most = count(12_000, 60_000)
+    batch_mode = (str(BIN / "mnist-train"), *"-q --mode batch --epochs 1".split())
+    batch_mode += ("--data-dir", str(mnist_dir), "-o", str(tmp_path / "x.pt"), "--subset")
     # How far two threads run ahead of the sum is chance, some 15 MB of it.
     few, all_of_them = (
-        min(peak_mb(mnist_dir, tmp_path, samples) for _ in range(count(1, 3)))
+        min(peak_mb(*batch_mode, str(samples)) for _ in range(count(1, 3)))
         for samples in (most // 10, most)
     )
     images = most * 0.9 * 28 * 28 / 2**20  # what there is more to keep
     assert all_of_them <= few + images + 25
-    assert all_of_them <= 600
+    # PyTorch's build for CUDA takes 200 MB more than the one for CPUs.
+    assert all_of_them <= peak_mb(sys.executable, "-c", "import torch") + 300
