@@ -12,6 +12,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, TextIO
 
@@ -33,10 +34,8 @@ from mnist_cli.runtime.cores import BusyCores, usable_cores
 from mnist_cli.runtime.distributed.ranks import RankInfo, is_launched
 from mnist_cli.runtime.files import can_write, write_standard_output
 
-try:
+if sys.platform != "win32":  # which sets no such limits
     import resource
-except ImportError:  # Windows limits no address space
-    resource = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
     from mnist_cli.runtime.distributed.group import ProcessGroup
@@ -258,16 +257,18 @@ def check_machine() -> None:
 
     """
     try:
-        os.getcwd()  # noqa: PTH109 (only to see whether it is there)
+        Path.cwd()
     except FileNotFoundError:
         raise MachineError("the working folder was deleted; change to another one") from None
-    limit = resource.getrlimit(resource.RLIMIT_AS)[0] if resource else _MIN_ADDRESS_SPACE
+    if sys.platform == "win32":
+        return
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
     if 0 <= limit < _MIN_ADDRESS_SPACE:
         raise MachineError(
             f"memory is limited to {limit >> 20} MiB, and {_MIN_ADDRESS_SPACE >> 20} are needed; "
             f"raise the limit: ulimit -v {_MIN_ADDRESS_SPACE >> 10}"
         )
-    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0] if resource else _MIN_OPEN_FILES
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     if 0 <= files < _MIN_OPEN_FILES:
         raise MachineError(
             f"open files are limited to {files}, and {_MIN_OPEN_FILES} are needed; raise the "

@@ -16,7 +16,6 @@ MODES = ("mini-batch", "batch")
 SCHEDULES = ("constant", "one-cycle", "cosine")
 DATASETS = ("mnist", "fashion-mnist", "kmnist", "qmnist")
 DEVICES = ("auto", "cpu", "cuda", "mps")
-DATA_DIR_DEFAULT = "MNIST is in the package, others in data"
 
 DEFAULT_BATCH_SIZE = 64
 
@@ -82,6 +81,18 @@ class Option:
 def option(default: Any, help: str, **about: Any) -> Any:  # noqa: ANN401
     """Declare a dataclass field that is also an option of the command line."""
     return field(default=default, metadata={"option": Option(help, **about)})
+
+
+def data_dir_option(**about: Any) -> Any:  # noqa: ANN401
+    """Declare the field `data_dir`, which several programs have."""
+    return option(
+        None,
+        "Folder of the data, in torchvision's layout.",
+        metavar="DIR",
+        shown_default="MNIST is in the package, others in data",
+        is_path=True,
+        **about,
+    )
 
 
 def options_of(config_type: "type[DataclassInstance]") -> dict[str, Option]:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from mnist_cli.config.options import DATA_DIR_DEFAULT, DATASETS, DEVICES, option
+from mnist_cli.config.options import DATASETS, DEVICES, data_dir_option, option
 
 SPLITS = ("test", "train", "val")
 PANELS = ("auto", "confusion", "calibration", "mistakes", "history")
@@ -24,13 +24,7 @@ class EvalConfig:
     dataset: str | None = option(
         None, "The data set.", choices=DATASETS, shown_default="as trained on"
     )
-    data_dir: str | None = option(
-        None,
-        "Folder of the data, in torchvision's layout.",
-        metavar="DIR",
-        is_path=True,
-        shown_default=DATA_DIR_DEFAULT,
-    )
+    data_dir: str | None = data_dir_option()
     device: str = option("auto", "Where to compute.", choices=DEVICES)
     split: str = option(
         "test",

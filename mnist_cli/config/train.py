@@ -4,13 +4,13 @@ import math
 from dataclasses import asdict, dataclass
 
 from mnist_cli.config.options import (
-    DATA_DIR_DEFAULT,
     DATASETS,
     DEFAULT_BATCH_SIZE,
     DEVICES,
     MODES,
     SCHEDULES,
     Effect,
+    data_dir_option,
     option,
 )
 from mnist_cli.config.registry import NETWORKS, OPTIMIZERS, PROBES, entry_for
@@ -150,17 +150,8 @@ class TrainConfig:
         0, "Hold N training samples out for validation.", metavar="N", minimum=0, panel=_DATA
     )
     dataset: str = option("mnist", "The data set.", choices=DATASETS, panel=_DATA)
-    data_dir: str | None = option(
-        None,
-        "Folder of the data, in torchvision's layout.",
-        metavar="DIR",
-        shown_default=DATA_DIR_DEFAULT,
-        is_path=True,
-        panel=_DATA,
-        effect=Effect.PLACE,
-        changeable=True,
-        restored=False,
-        per_rank=True,
+    data_dir: str | None = data_dir_option(
+        panel=_DATA, effect=Effect.PLACE, changeable=True, restored=False, per_rank=True
     )
     probe: str | None = option(
         None,

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
@@ -116,8 +116,9 @@ def fit(
             loss=loss,
             lr=lr,
         )
-        progress = _progress(plan, lr, epoch_sums, RunningSums(), group.size)
-        yield replace(progress, update=number + 1, update_loss=loss)
+        yield _progress(
+            plan, lr, epoch_sums, RunningSums(), group.size, update=number + 1, update_loss=loss
+        )
 
 
 @dataclass(frozen=True)
@@ -228,7 +229,14 @@ def is_finite(gradient: Gradient) -> bool:
 
 
 def _progress(
-    plan: EpochPlan, lr: float, epoch_sums: RunningSums, sums: RunningSums, ranks: int
+    plan: EpochPlan,
+    lr: float,
+    epoch_sums: RunningSums,
+    sums: RunningSums,
+    ranks: int,
+    *,
+    update: int | None = None,
+    update_loss: float | None = None,
 ) -> Progress:
     """Return the progress of an epoch; the other ranks are assumed to be as far as this one."""
     samples = epoch_sums.samples + sums.samples
@@ -238,4 +246,6 @@ def _progress(
         loss=(epoch_sums.loss_sum + sums.loss_sum) / samples,
         accuracy=(epoch_sums.correct + sums.correct) / samples,
         lr=lr,
+        update=update,
+        update_loss=update_loss,
     )
