@@ -49,23 +49,24 @@ class StopSignals:
     """
 
     def __init__(self) -> None:
-        self._received: int | None = None
+        self._received: int | None = None  # by this process
+        self._first: int | None = None  # by this process, or by another rank
         self._before: dict[int, object] = {}
         self._thread: _SignalThread | None = None
 
     @property
     def error(self) -> type[MnistError] | None:
-        """The error class of the signal that was received, or None."""
-        return None if self._received is None else _ERRORS[self._received]
+        """The error class of the first signal, or None."""
+        return None if self._first is None else _ERRORS[self._first]
 
     def note(self, number: int) -> None:
-        """Record a signal that another rank received."""
-        if self._received is None:
-            self._received = number
+        """Record a signal that another rank told of; its own copy may still reach this process."""
+        if self._first is None:
+            self._first = number
 
     def check_stop(self) -> None:
         """Raise StopRequested if a signal was received."""
-        if self._received is not None:
+        if self._first is not None:
             raise StopRequested
 
     @contextmanager
@@ -115,6 +116,7 @@ class StopSignals:
         if self._received is not None:
             raise _ERRORS[number](_STOPPED)
         self._received = number
+        self.note(number)
 
 
 class _SignalThread:

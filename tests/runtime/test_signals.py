@@ -61,6 +61,22 @@ def test_a_closed_terminal_counts_as_a_signal_unless_it_is_ignored(
     assert stop.error is (None if handler is signal.SIG_IGN else TerminatedRunError)
 
 
+@pytest.mark.parametrize(
+    ("noted", "sent"),
+    [(signal.SIGTERM, signal.SIGHUP), (signal.SIGINT, signal.SIGINT)],
+    ids=["SIGHUP", "SIGINT"],
+)
+def test_a_signal_that_another_rank_received_first_is_not_the_second_one(
+    noted: signal.Signals, sent: signal.Signals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The launcher signals the ranks one after another; meanwhile they tell each other."""
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "run")
+    with StopSignals() as stop:
+        stop.note(noted)
+        signal.raise_signal(sent)
+        assert stop.error is signals._ERRORS[noted]
+
+
 def test_a_second_signal_is_ignored_only_if_torchrun_may_have_passed_it_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
