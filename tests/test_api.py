@@ -94,7 +94,7 @@ def test_a_mode_that_begins_during_a_training_is_refused(
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        (PredictConfig(device="tpu"), "device: 'tpu' is not one of"),
+        (PredictConfig(device="tpu"), "device: 'tpu' is unknown; did you mean 'cpu'"),
         (PredictConfig(uncertain_below=7.0), "uncertain_below: must be at most 1"),
         (PredictConfig(all=3), "all: 3 is not true or false"),  # type: ignore[arg-type]
     ],

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_type_hints
 from mnist_cli.config.options import Option, names_in, options_of
 from mnist_cli.config.quoting import MAX_QUOTED, escape_controls, printable, quote
 from mnist_cli.config.reading import expand_home, read_input
-from mnist_cli.config.suggestions import suggestion, value_hint
+from mnist_cli.config.suggestions import not_one_of, suggestion, value_hint
 from mnist_cli.config.train import TrainConfig
 from mnist_cli.errors import UsageError
 
@@ -232,8 +232,7 @@ def _convert(value: object, hint: Any, option: Option, *, typed: bool) -> object
         _check_file_name(converted)
     for name in names_in(str(converted)) if option.listed else [converted]:
         if option.choices and name not in option.choices:
-            hint_text = suggestion(str(name), option.choices)
-            raise ValueError(f"{quote(name)} is not one of {', '.join(option.choices)}{hint_text}")
+            raise ValueError(not_one_of(str(name), option.choices))
     _check_bounds(converted, option)
     return converted
 

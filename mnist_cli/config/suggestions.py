@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+from mnist_cli.config.quoting import quote
+
 # Names from other programs and papers, with the names that they may mean here: the first that is
 # known is suggested.
 _SYNONYMS = {
@@ -58,6 +60,18 @@ def suggestion(word: str, known: Iterable[str]) -> str:
     """Return `; did you mean 'x'?` for the most similar known word, or an empty string."""
     near = nearest(word, known)
     return f"; did you mean '{near}'?" if near else ""
+
+
+def not_one_of(word: str, known: Iterable[str]) -> str:
+    """Return what is wrong with a word that is not one of the known words.
+
+    The suggestion comes first, since the list of known words may be long.
+    """
+    known = list(known)
+    names = ", ".join(known)
+    if hint := suggestion(word, known):
+        return f"{quote(word)} is unknown{hint} There are {names}"
+    return f"{quote(word)} is not one of {names}"
 
 
 def nearest_option(wrong: str, known: Iterable[str]) -> str | None:

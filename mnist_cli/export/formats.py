@@ -4,7 +4,7 @@ from importlib import import_module
 from pathlib import PurePath
 
 from mnist_cli.config.programs import ExportFormat
-from mnist_cli.config.suggestions import suggestion
+from mnist_cli.config.suggestions import not_one_of, suggestion
 from mnist_cli.errors import UsageError
 
 
@@ -31,8 +31,7 @@ def _from_name(name: str) -> ExportFormat:
     try:
         return ExportFormat(name)
     except ValueError:
-        hint = suggestion(name, ExportFormat)
-        raise UsageError(f"--format {name} is not one of {', '.join(ExportFormat)}{hint}") from None
+        raise UsageError(f"--format: {not_one_of(name, ExportFormat)}") from None
 
 
 def _from_ending(output: str) -> ExportFormat:

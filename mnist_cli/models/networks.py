@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mnist_cli.config.registry import NETWORKS
+from mnist_cli.config.suggestions import not_one_of
 from mnist_cli.errors import UsageError
 from mnist_cli.runtime.seeding import stream_seed
 
@@ -193,7 +194,7 @@ def build_model(name: str, seed: int = 0) -> nn.Module:
     Convolutions have the channels last in memory, which is faster.
     """
     if name not in NETWORKS:
-        raise UsageError(f"model {name!r} is not one of {', '.join(NETWORKS)}")
+        raise UsageError(f"model: {not_one_of(name, NETWORKS)}")
     builder: Callable[[], nn.Module] = globals()[NETWORKS[name].builder]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stream_seed(seed, "weights"))

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from mnist_cli.config.options import SCHEDULES
 from mnist_cli.config.registry import OPTIMIZERS
+from mnist_cli.config.suggestions import not_one_of
 from mnist_cli.config.train import ResolvedConfig
 from mnist_cli.errors import DivergedError, UsageError
 
@@ -166,7 +167,7 @@ def build_optimizer(model: nn.Module, config: ResolvedConfig) -> Optimizer:
 
     """
     if config.optimizer not in OPTIMIZERS:
-        raise UsageError(f"--optimizer {config.optimizer} is not one of {', '.join(OPTIMIZERS)}")
+        raise UsageError(f"--optimizer: {not_one_of(config.optimizer, OPTIMIZERS)}")
     optimizer: type[Optimizer] = globals()[OPTIMIZERS[config.optimizer].class_name]
     return optimizer(model, momentum=config.momentum, weight_decay=config.weight_decay)
 
@@ -191,4 +192,4 @@ def learning_rate(schedule: str, peak: float, update: int, updates: int) -> floa
         case "one-cycle":
             return peak * min(done / WARM_UP, (1 - done) / (1 - WARM_UP))
         case _:
-            raise UsageError(f"--schedule {schedule} is not one of {', '.join(SCHEDULES)}")
+            raise UsageError(f"--schedule: {not_one_of(schedule, SCHEDULES)}")

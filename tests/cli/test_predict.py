@@ -87,7 +87,10 @@ def test_an_image_or_the_checkpoint_on_stdin(shell: Shell, trained: Path, files:
         ([], "CHECKPOINT is missing"),
         (["-", "-"], "which can be read once"),
         (["{}", "-", "0.png", "-"], "which can be read once"),
-        (["{}", "0.png", "--device", "tpu"], "--device: 'tpu' is not one of auto, cpu, cuda, mps"),
+        (
+            ["{}", "0.png", "--device", "tpu"],
+            "--device: 'tpu' is unknown; did you mean 'cpu'? There are auto, cpu, cuda, mps",
+        ),
         (["{}", "0.png", "--jsn"], "did you mean --json?"),
     ],
 )

@@ -72,7 +72,7 @@ def test_texts_become_values(name: str, text: str, value: object) -> None:
         ("shuffle", "maybe", "--shuffle: 'maybe' is not true or false"),
         ("seed", "-1", "--seed: must be at least 0"),
         ("seed", [1], r"--seed: \[1\] is not an integer"),
-        ("model", "cmn", "--model: 'cmn' is not one of .*did you mean 'cnn'"),
+        ("model", "cmn", r"--model: 'cmn' is unknown; did you mean 'cnn'\? There are "),
         ("mode", {"a": 1}, "--mode: .* is not a string"),
     ],
 )
@@ -162,8 +162,8 @@ def test_an_accuracy_to_reach_needs_validation_samples() -> None:
     [
         ({"epochs": "3"}, "epochs: '3' is not an integer"),
         ({"epochs": 0}, "epochs: must be at least 1, not 0"),
-        ({"model": "cmn"}, "model: 'cmn' is not one of .*did you mean 'cnn'"),
-        ({"probe": "noise,noisy"}, "probe: 'noisy' is not one of"),
+        ({"model": "cmn"}, r"model: 'cmn' is unknown; did you mean 'cnn'\? There are "),
+        ({"probe": "noise,noisy"}, "probe: 'noisy' is unknown; did you mean 'noise'"),
         ({"shuffle": 1}, "shuffle: 1 is not true or false"),
         ({"epochs": np.array([1, 2])}, r"epochs: array\(\[1, 2\]\) is not an integer"),
         ({"epochs": np.float64(2)}, r"epochs: .*2.0\)? is not an integer"),

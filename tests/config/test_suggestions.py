@@ -97,6 +97,10 @@ def test_no_other_name_stands_for_an_option_that_does_not_exist() -> None:
         ("mnist-train epochs 3", "did you mean --epochs?"),
         ("mnist-train --epochs", "--epochs requires a value"),
         ("mnist-train --mode minibatch", "did you mean 'mini-batch'?"),
+        (
+            "mnist-compare --columns lr,test_acuracy",
+            "--columns: 'test_acuracy' is unknown; did you mean 'test_accuracy'? There are ",
+        ),
         ("mnist-train --config Fast", "did you mean 'fast'?"),
         ("mnist-train --config claim-steady", "mnist-compare --config claim-steady"),
         ("mnist-train --config none.toml", "name a TOML file or a preset"),

@@ -144,7 +144,7 @@ def test_a_state_that_does_not_fit_is_refused() -> None:
 
 def test_an_unknown_optimizer_or_schedule_is_an_error_and_not_a_default() -> None:
     config = TrainConfig().resolve(samples=100)
-    with pytest.raises(UsageError, match="--optimizer lion is not one of sgd, adamw"):
+    with pytest.raises(UsageError, match="--optimizer: 'lion' is not one of sgd, adamw"):
         build_optimizer(build_model("linear"), replace(config, optimizer="lion"))
-    with pytest.raises(UsageError, match="--schedule step is not one of constant, one-cycle"):
+    with pytest.raises(UsageError, match="--schedule: 'step' is not one of constant, one-cycle"):
         learning_rate("step", 0.1, 0, 10)

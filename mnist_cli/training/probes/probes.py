@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from mnist_cli.config.options import names_in
 from mnist_cli.config.registry import PROBES
+from mnist_cli.config.suggestions import not_one_of
 from mnist_cli.config.train import ResolvedConfig
 from mnist_cli.data.datasets import Split
 from mnist_cli.errors import DivergedError, UsageError
@@ -157,7 +158,7 @@ def probe_class(name: str) -> type[Probe]:
 
     """
     if name not in PROBES:
-        raise UsageError(f"--probe {name} is not one of {', '.join(PROBES)}")
+        raise UsageError(f"--probe: {not_one_of(name, PROBES)}")
     module = import_module(f"mnist_cli.training.probes.{PROBES[name].module}")
     probe: type[Probe] = getattr(module, PROBES[name].class_name)
     return probe

@@ -250,7 +250,7 @@ def test_an_unknown_probe_is_a_usage_error_that_names_the_nearest(shell: Shell) 
     assert done.code == 2
     assert "did you mean 'sharpness'?" in done.err
     assert "Traceback" not in done.err
-    with pytest.raises(UsageError, match="sharpnes is not one of noise, alignment, sharpness"):
+    with pytest.raises(UsageError, match="'sharpnes' is unknown; did you mean 'sharpness'"):
         probe_class("sharpnes")
 
 
