@@ -232,7 +232,7 @@ def _convert(value: object, hint: Any, option: Option, *, typed: bool) -> object
         _check_file_name(converted)
     for name in names_in(str(converted)) if option.listed else [converted]:
         if option.choices and name not in option.choices:
-            raise ValueError(not_one_of(str(name), option.choices))
+            raise ValueError(not_one_of(name, option.choices))
     _check_bounds(converted, option)
     return converted
 

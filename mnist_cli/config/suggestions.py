@@ -62,16 +62,16 @@ def suggestion(word: str, known: Iterable[str]) -> str:
     return f"; did you mean '{near}'?" if near else ""
 
 
-def not_one_of(word: str, known: Iterable[str]) -> str:
-    """Return what is wrong with a word that is not one of the known words.
+def not_one_of(value: object, known: Iterable[str]) -> str:
+    """Return what is wrong with a value that is not one of the known words.
 
     The suggestion comes first, since the list of known words may be long.
     """
     known = list(known)
     names = ", ".join(known)
-    if hint := suggestion(word, known):
-        return f"{quote(word)} is unknown{hint} There are {names}"
-    return f"{quote(word)} is not one of {names}"
+    if hint := suggestion(str(value), known):
+        return f"{quote(value)} is unknown{hint} There are {names}"
+    return f"{quote(value)} is not one of {names}"
 
 
 def nearest_option(wrong: str, known: Iterable[str]) -> str | None:

@@ -1,5 +1,6 @@
 """Print an evaluation on a terminal: accuracy, metrics by class, confusion, drawn mistakes."""
 
+import math
 from typing import TextIO
 
 from rich import box
@@ -12,7 +13,10 @@ from mnist_cli.evaluation.metrics import CheckpointEvaluation, EvaluationResult
 from mnist_cli.output.predict_display import half_blocks
 
 _PICTURE, _GAP = 28, 2
-_CORRECT, _INCORRECT = (26, 127, 75), (194, 65, 12)
+_CORRECT = (0, 120, 40)
+# The red of the rarest and of the most frequent mistake. Without green and blue, the nearest of 256
+# or 16 colours is never a darker one for a more frequent mistake.
+_RAREST, _MOST_FREQUENT = 70, 215
 
 
 def print_metrics(result: EvaluationResult, stream: TextIO) -> None:
@@ -23,11 +27,11 @@ def print_metrics(result: EvaluationResult, stream: TextIO) -> None:
     """
     console = Console(file=stream, highlight=False)
     low, high = result.accuracy_interval
-    console.print(
-        f"{result.correct:,} of {result.samples:,} correct; 95 % confidence interval "
-        f"{low:.4f} to {high:.4f}",
-        style="dim",
-    )
+    correct = f"{result.correct:,} of {result.samples:,} correct;"
+    line = f"{correct} 95 % confidence interval {low:.4f} to {high:.4f}"
+    if len(line) > console.width:
+        line = f"{correct}\n95 % confidence: {low:.4f} to {high:.4f}"
+    console.print(line, style="dim")
     table = Table(box=box.SIMPLE_HEAD)
     headings = ["class", "samples", "precision", "recall", "F1"]
     if console.width < 50:
@@ -45,12 +49,13 @@ def print_metrics(result: EvaluationResult, stream: TextIO) -> None:
         table.add_row(*(cells[heading] for heading in headings))
     console.print(table)
     confusion: list[list[int]] = result.confusion.tolist()
-    cell = max(len(str(count)) for row in confusion for count in row) + 2
-    if 3 + cell * len(confusion) <= console.width:
+    widest = max(len(str(count)) for row in confusion for count in row)
+    cell = min(widest + 2, (console.width - 3) // len(confusion))
+    if cell > widest:
         console.print("Rows: true class; columns: predicted class")
         console.print(_matrix(confusion, cell), no_wrap=True)
     else:
-        console.print("Most frequent mistakes: true class, predicted class, count")
+        console.print("Most frequent mistakes, true → predicted")
         for count, true, predicted in _most_confused(confusion)[:10]:
             console.print(f"  {true} → {predicted}  {count:,}")
 
@@ -66,17 +71,21 @@ def _matrix(confusion: list[list[int]], cell: int) -> Text:
         for predicted, count in enumerate(row):
             shown = str(count or ".").rjust(cell - 1) + " "
             if predicted == true:
-                text.append(shown, _shade(_CORRECT, 1.0))
+                text.append(shown, _background(*_CORRECT))
             elif count:
-                text.append(shown, _shade(_INCORRECT, 0.35 + 0.65 * (count / most) ** 0.5))
+                text.append(shown, _background(_red(count / most), 0, 0))
             else:
                 text.append(shown, "dim")
     return text
 
 
-def _shade(colour: tuple[int, int, int], brightness: float) -> Style:
-    """Return white on a colour of a brightness from 0 to 1: readable on any background."""
-    red, green, blue = (round(channel * brightness) for channel in colour)
+def _red(frequency: float) -> int:
+    """Return the red of a mistake, whose frequency is relative to that of the most frequent one."""
+    return round(_RAREST + (_MOST_FREQUENT - _RAREST) * math.sqrt(frequency))
+
+
+def _background(red: int, green: int, blue: int) -> Style:
+    """Return white on a dark colour: readable on any terminal."""
     return Style(color="white", bgcolor=f"#{red:02x}{green:02x}{blue:02x}")
 
 

@@ -90,7 +90,7 @@ def test_a_terminal_shows_each_figure_in_its_column(found: CheckpointEvaluation)
     eval_table.print_metrics(found, stream)
     written = stream.getvalue()
     low, high = found.accuracy_interval
-    assert f"interval {low:.4f} to {high:.4f}" in written
+    assert f"{low:.4f} to {high:.4f}" in written
     for one in found.per_class:
         figures = (f"{value:.4f}" for value in (one.precision, one.recall, one.f1))
         assert [str(one.digit), f"{one.samples:,}", *figures] in map(
