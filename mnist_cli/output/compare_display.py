@@ -1,6 +1,5 @@
 """A comparison on a terminal or as lines: its progress, then a table, curves and conclusions."""
 
-import math
 from collections.abc import Iterable
 from datetime import timedelta
 from typing import TextIO
@@ -27,11 +26,9 @@ from mnist_cli.output.compare_findings import sentence
 from mnist_cli.output.compare_table import cells, format_seeds
 from mnist_cli.output.messages import format_probe
 from mnist_cli.output.renderers import Renderer, can_animate
+from mnist_cli.output.terminal_chart import Curve, draw_chart
 
-# Colours of the terminal's palette, which are readable on its background.
-_COLOURS = ("blue+", "red+", "green+", "magenta+", "cyan+", "yellow+", "white+")
-_MARKERS = "ox+*#%@"  # instead of colours
-_MIN_HEIGHT = 16  # lines; the legend of many batch sizes needs more
+_CHART_HEIGHT = 16  # lines, without the legend
 _ROWS_ABOVE_CHART = 8  # of the terminal: the bar, and some finished runs
 
 
@@ -273,44 +270,17 @@ def print_conclusions(results: Results, stream: TextIO) -> None:
 
 def draw(results: Results, width: int, *, colour: bool) -> str:
     """Return the training loss of every run against the samples, both logarithmic."""
-    import plotext  # noqa: PLC0415 (only needed on a terminal)
-
-    figure = plotext.figure
-    figure.clear()
-    figure.plot_size(min(width, 100), max(_MIN_HEIGHT, 2 * len(results.batch_sizes) + 7))
-    figure.theme("colorless")
-    drawn: list[tuple[float, float]] = []
-    for index, size in enumerate(results.batch_sizes):
-        if colour:
-            marker = plotext.marker("hd", _COLOURS[index % len(_COLOURS)])
-        else:
-            marker = _MARKERS[index % len(_MARKERS)]
-        for number, run in enumerate(results.runs_of(size)):
-            points = [p for p in run.points if p.samples_seen > 0 and p.train_loss > 0]
-            if not points:
-                continue
-            xs = [math.log10(p.samples_seen) for p in points]
-            ys = [math.log10(p.train_loss) for p in points]
-            signal = figure.signal(xs, ys, marker=marker)
-            signal.lines()
-            if not number:
-                signal.label(str(size))
-            figure.draw(signal)
-            drawn += zip(xs, ys, strict=True)
-    if not drawn:
-        return ""
-    for name, values in (("x", [x for x, _ in drawn]), ("y", [y for _, y in drawn])):
-        ticks = _ticks(min(values), max(values))
-        figure.ruler(name).ticks([math.log10(tick) for tick in ticks], [f"{t:,g}" for t in ticks])
-    figure.title("training loss against samples")
-    text: str = figure.build().string(colorless=not colour)
-    figure.clear()
-    return text.rstrip("\n") + "\n"
-
-
-def _ticks(low: float, high: float) -> list[float]:
-    """Return the round numbers between two powers of ten, given by their exponents."""
-    steps = (1, 2, 5) if high - low < 2 else (1,)
-    powers = range(math.floor(low), math.ceil(high) + 1)
-    numbers = [float(f"{step}e{power}") for power in powers for step in steps]
-    return [number for number in numbers if low <= math.log10(number) <= high]
+    curves = (
+        Curve(str(size), [(point.samples_seen, point.train_loss) for point in run.points])
+        for size in results.batch_sizes
+        for run in results.runs_of(size)
+    )
+    return draw_chart(
+        "training loss against samples",
+        curves,
+        width=min(width, 100),
+        height=_CHART_HEIGHT,
+        colour=colour,
+        log_x=True,
+        log_y=True,
+    )

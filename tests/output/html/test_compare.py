@@ -1,6 +1,7 @@
 """A comparison's page and figures: whole, self-contained, and working in a real browser."""
 
 import importlib
+import re
 import sys
 from copy import copy
 from dataclasses import replace
@@ -138,6 +139,15 @@ def test_curves_in_characters_fit_the_terminal(results: Results) -> None:
         assert max(map(len, lines)) <= width
     assert "\x1b" not in compare_display.draw(results, 80, colour=False)
     assert "full" in compare_display.draw(results, 80, colour=True)
+
+
+def test_the_legend_stands_below_the_curves_and_covers_none(results: Results) -> None:
+    for width in (40, 80):
+        *_, axis, legend = compare_display.draw(results, width, colour=False).splitlines()
+        assert legend == "  o 30  x 100  + full"
+        assert "10" in axis
+    *_, legend = compare_display.draw(results, 80, colour=True).splitlines()
+    assert re.sub(r"\x1b\[\d+m", "", legend) == "  ━ 30  ━ 100  ━ full"
 
 
 def test_the_table_shows_every_batch_size_with_its_deviation(results: Results) -> None:
