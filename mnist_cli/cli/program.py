@@ -33,6 +33,7 @@ from mnist_cli.errors import (
 from mnist_cli.runtime.cores import BusyCores, usable_cores
 from mnist_cli.runtime.distributed.ranks import RankInfo, is_launched
 from mnist_cli.runtime.files import can_write, write_standard_output
+from mnist_cli.runtime.terminals import can_animate
 
 if sys.platform != "win32":  # which sets no such limits
     import resource
@@ -52,6 +53,8 @@ _SIGNALLED = (ExitCode.INTERRUPTED, ExitCode.TERMINATED)
 _ASCII = {
     **dict(zip("░▒▓█▀▁▂▃▄▅▆▇", ".:#@^_.-=+*#", strict=True)),
     **{"→": "->", "…": "...", "±": "+-", "·": "*", "├": "|", "└": "`", "─": "-", "│": "|"},
+    **dict.fromkeys("┌┐┘┤┬┴┼", "+"),  # with what follows, those of charts
+    **dict.fromkeys("▌▐▖▗▘▙▚▛▜▝▞▟━", "*"),
 }
 
 _log = logging.getLogger("mnist_cli")
@@ -223,7 +226,7 @@ def quick_imports(*, quiet: bool = True) -> Iterator[None]:
     if not embedded:
         exit_at_once_on_signals()
         limit_openmp_spinning()
-    is_shown = not (quiet or embedded) and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+    is_shown = not (quiet or embedded) and can_animate(sys.stderr)
     if is_shown:
         sys.stderr.write("Loading PyTorch ...")
         sys.stderr.flush()

@@ -19,6 +19,7 @@ from mnist_cli.data.catalogue import CATALOGUE
 from mnist_cli.data.files import read_packaged
 from mnist_cli.errors import DataError, OutputError
 from mnist_cli.runtime.files import OutputLock
+from mnist_cli.runtime.terminals import can_animate
 
 _log = logging.getLogger(__name__)
 
@@ -88,7 +89,7 @@ def _torchvision_output() -> Iterator[None]:
 
     Standard output is for data, and torchvision draws its bar into pipes and files too.
     """
-    shown = sys.stderr.isatty() and _log.isEnabledFor(logging.INFO)
+    shown = can_animate(sys.stderr) and _log.isEnabledFor(logging.INFO)
     stream = sys.stderr if shown else io.StringIO()
     with contextlib.redirect_stdout(stream), contextlib.redirect_stderr(stream):
         yield

@@ -25,8 +25,9 @@ from mnist_cli.events import Event, ProbeEvent
 from mnist_cli.output.compare_findings import sentence
 from mnist_cli.output.compare_table import cells, format_seeds
 from mnist_cli.output.messages import format_probe
-from mnist_cli.output.renderers import Renderer, can_animate
+from mnist_cli.output.renderers import Renderer
 from mnist_cli.output.terminal_chart import Curve, draw_chart
+from mnist_cli.runtime.terminals import can_animate
 
 _CHART_HEIGHT = 16  # lines, without the legend
 _ROWS_ABOVE_CHART = 8  # of the terminal: the bar, and some finished runs

@@ -74,11 +74,6 @@ class PlainLines(Renderer):
             print(message, file=self._stream, flush=True)
 
 
-def can_animate(stream: TextIO, *, plain: bool) -> bool:
-    """Return True if a stream is a terminal that can move its cursor, and `plain` is false."""
-    return stream.isatty() and os.environ.get("TERM") != "dumb" and not plain
-
-
 def has_colour() -> bool:
     """Return True if standard output may be coloured, by https://no-color.org and as Rich does."""
     if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":

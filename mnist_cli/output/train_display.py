@@ -18,7 +18,8 @@ from rich.text import Text
 
 from mnist_cli.events import End, Epoch, Event, ProbeEvent, Progress, Start, Step
 from mnist_cli.output.messages import format_event
-from mnist_cli.output.renderers import PlainLines, Renderer, can_animate
+from mnist_cli.output.renderers import PlainLines, Renderer
+from mnist_cli.runtime.terminals import can_animate
 
 _REFRESH = 0.12  # seconds between two drawings
 _MIN_BAR, _MAX_BAR, _EPOCH_BAR, _MAX_CURVE = 8, 60, 12, 24  # cells

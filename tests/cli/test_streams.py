@@ -85,6 +85,16 @@ def test_no_color_and_dumb_terminals_are_honoured(shell: Shell) -> None:
     assert "Test Accuracy" in dumb
 
 
+@pytest.mark.parametrize("name", ["JPY_PARENT_PID", "MPLBACKEND"])
+def test_a_cell_of_a_notebook_gets_plain_lines(name: str, shell: Shell) -> None:
+    kernel = {name: "module://matplotlib_inline.backend_inline", "FORCE_COLOR": "1"}
+    for command in (("mnist-train",), ("mnist-compare", "--batch-sizes", "full", "--seeds", "1")):
+        shown = in_terminal(shell, *command, env=kernel)[1].replace("\r\n", "\n")
+        assert not re.search(r"\r|\x1b\[[^m]*[A-Za-ln-z]", shown), shown
+        assert "Loading PyTorch" not in shown
+        assert re.search(r"Epoch \[1/1\]|Run \[1/1\]", shown)
+
+
 def test_a_terminal_without_columns_is_given_some(shell: Shell) -> None:
     shown = in_terminal(shell, "mnist-train", env={"COLUMNS": "0", "LINES": "0"})[1]
     assert "Test Accuracy" in shown

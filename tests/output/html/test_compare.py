@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from mnist_cli.cli import program
 from mnist_cli.comparison.compare import compare
 from mnist_cli.comparison.findings import Conclusions, SeveralMachines
 from mnist_cli.comparison.results import Results
@@ -138,7 +139,9 @@ def test_curves_in_characters_fit_the_terminal(results: Results) -> None:
         assert len(lines) > 5
         assert max(map(len, lines)) <= width
     assert "\x1b" not in compare_display.draw(results, 80, colour=False)
-    assert "full" in compare_display.draw(results, 80, colour=True)
+    drawn = compare_display.draw(results, 80, colour=True)
+    assert "full" in drawn
+    assert {char for char in drawn if not char.isascii()} <= program._ASCII.keys()
 
 
 def test_the_legend_stands_below_the_curves_and_covers_none(results: Results) -> None:
