@@ -2,8 +2,8 @@
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from typing import TypeVar
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 
 from mnist_cli.comparison.events import Change, Point, RunEnd, RunProgress
 from mnist_cli.comparison.run import Run
@@ -30,7 +30,10 @@ CHECK_GROWTH = 1.05  # likewise, from one check of the target accuracy to the ne
 
 @dataclass(frozen=True)
 class SharedData:
-    """The samples, the thread pool and the clock that the runs of a comparison share."""
+    """What the runs of a comparison with the same seed share: samples, threads, clock, probes.
+
+    Their weights are the same at the start, so that the probes measure these once.
+    """
 
     train: Split
     val: Split
@@ -38,6 +41,7 @@ class SharedData:
     pool: ThreadPool
     clock: Callable[[], float]
     machine: str = ""
+    initial_probes: dict[str, Any] = field(default_factory=dict)
 
 
 class RunTraining(Callback):
@@ -66,6 +70,7 @@ class RunTraining(Callback):
             group=self._group,
             planned=run.end_updates,  # the schedule runs over the run's own updates
             train_seconds=train_seconds,
+            initial_probes=data.initial_probes,
         )
         self._stop = StopRule(
             planned=self._trainer.planned,

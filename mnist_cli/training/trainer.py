@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Generator, Iterator
+from typing import Any
 
 from mnist_cli.config.train import ResolvedConfig
 from mnist_cli.data.batches import ShiftAugmented, epoch_shape, epoch_updates, full_batch
@@ -55,6 +56,7 @@ class Trainer:
 
     `planned` is the number of updates that the learning rate's schedule runs over: those of all
     epochs, if it is not given. `train_seconds` is the time that earlier runs spent on updates.
+    `initial_probes` is what `Probes` calls `initial`.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class Trainer:
         group: ProcessGroup | None = None,
         planned: int | None = None,
         train_seconds: float = 0.0,
+        initial_probes: dict[str, Any] | None = None,
     ) -> None:
         self.config = config
         self.state = state
@@ -79,7 +82,7 @@ class Trainer:
         self.group = group or ProcessGroup()
         self.pool = pool
         self._dataset = ShiftAugmented(train_split) if config.augment else train_split
-        self._probes = Probes(config, train_split, pool, clock)
+        self._probes = Probes(config, train_split, pool, clock, initial_probes)
 
     @property
     def samples_seen(self) -> int:

@@ -1,6 +1,7 @@
 """Comparisons: equal initial weights, budgets, and conclusions that follow from numbers."""
 
 import math
+import operator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,12 @@ from mnist_cli.comparison.stats import mean_and_deviation
 from mnist_cli.config.compare import CompareConfig, resolve, sizes_in
 from mnist_cli.config.train import TrainConfig
 from mnist_cli.errors import DivergedError, ThresholdNotMetError, UsageError
-from mnist_cli.events import End
+from mnist_cli.events import End, ProbeEvent, to_dict
 from mnist_cli.output import compare_table
 from mnist_cli.output.compare_findings import sentence
 from mnist_cli.output.figures import compare as compare_figure
 from mnist_cli.output.html import compare as compare_page
+from mnist_cli.training.probes import alignment, noise, sharpness
 from mnist_cli.training.train import train
 from tests.helpers.comparisons import of, run
 
@@ -28,6 +30,46 @@ pytestmark = pytest.mark.slow
 
 def sentences(found: Conclusions | None) -> list[str]:
     return [sentence(finding).text for finding in found.findings] if found else []
+
+
+def test_probes_at_the_start_are_measured_once_a_seed_and_are_those_of_a_run_alone(
+    asked: CompareConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def at_start(config: CompareConfig) -> list[dict[str, Any]]:
+        probes = [e for e in run(config) if isinstance(e, ProbeEvent) and not e.update]
+        return [to_dict(replace(probe, seconds=0.0)) for probe in probes]
+
+    monkeypatch.setattr(alignment, "_MIN_DRAWS", 2)
+    monkeypatch.setattr(alignment, "_MIN_SAMPLES", 8)
+    monkeypatch.setattr(sharpness, "_MAX_ITERATIONS", 2)
+    measured = []
+    for module, name in (
+        (alignment, "alignment"),
+        (noise, "noise_scale"),
+        (sharpness, "sharpness"),
+    ):
+        original = getattr(module, name)
+
+        def count(*args: Any, original: Any = original, **options: Any) -> Any:
+            measured.append((original.__name__, options.get("size")))
+            return original(*args, **options)
+
+        monkeypatch.setattr(module, name, count)
+    config = replace(
+        asked,
+        updates=1,
+        epochs=None,
+        probe="alignment,noise,sharpness",
+        probe_samples=20,
+    )
+    together = at_start(replace(config, batch_sizes="30,full"))
+    at_end = (6 + 5) + 2 + 2  # the alignment of five sizes, and of 30, the only other one
+    assert len(measured) == 2 * (at_end + 6 + 1 + 1)
+    alone = []
+    for size in ("30", "full"):
+        alone += at_start(replace(config, batch_sizes=size, output=f"{asked.output}-{size}"))
+    key = operator.itemgetter("arm")
+    assert sorted(together, key=key) == sorted(alone, key=key)
 
 
 def test_all_runs_of_a_seed_begin_with_the_same_loss_on_the_full_set(

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Self
 
 import torch
@@ -39,14 +40,10 @@ class AlignmentProbe(Probe):
         sizes = {*_SIZES, *([own] if own else [])}
         for size in sorted(size for size in sizes if size < len(population)):
             draws = max(_MIN_DRAWS, _MIN_SAMPLES // size)
-            found = alignment(
-                context.objective,
-                population,
-                full,
-                size=size,
-                draws=draws,
-                generator=context.generator(f"alignment {size}"),
-            )
+            name = f"alignment {size}"
+            measure = partial(alignment, context.objective, population, full, size=size)
+            measure = partial(measure, draws=draws, generator=context.generator(name))
+            found = context.measure_once(name, measure)
             yield cls(
                 **context.common(),
                 batch_size=size,

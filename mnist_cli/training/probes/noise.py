@@ -38,13 +38,18 @@ class NoiseProbe(Probe):
     def measure(cls, context: ProbeContext) -> Iterator[Self]:
         """Measure the noise scale in two ways."""
         objective, population = context.objective, context.train_split
-        measured = noise_scale(objective, context.probe_split, context.full_gradient)
+        measured = context.measure_once(
+            "noise scale",
+            lambda: noise_scale(objective, context.probe_split, context.full_gradient),
+        )
         generator = context.generator("two batches")
         small, big = (min(size, len(population)) for size in _BATCH_SIZES)
         sizes = (small, big) if small < big else (1, max(2, small))
-        estimate = mean_of(
-            [two_batches(objective, population, sizes, generator) for _ in range(_DRAWS)]
+        draws = context.measure_once(
+            "two batches",
+            lambda: [two_batches(objective, population, sizes, generator) for _ in range(_DRAWS)],
         )
+        estimate = mean_of(draws)
         yield cls(
             **context.common(),
             noise_scale=measured.scale,

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib import import_module
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +25,8 @@ from mnist_cli.events import ProbeEvent
 from mnist_cli.runtime.device import ThreadPool
 from mnist_cli.runtime.seeding import stream
 from mnist_cli.training.loop import Update, micro_batches, target_probabilities
+
+T = TypeVar("T")
 
 _MICRO_BATCH = 512
 _MAX_VALUES = 1 << 23  # of the per-sample gradients that are in memory at once: 32 MiB
@@ -98,7 +100,8 @@ def flat(tensors: Sequence[Tensor]) -> Tensor:
 class ProbeContext:
     """What a probe may measure: the network in evaluation mode, and the samples it trains on.
 
-    The samples are not shifted. `lr` is the learning rate of the next update.
+    The samples are not shifted. `lr` is the learning rate of the next update. `measured` has what
+    was measured of these weights on these samples, by name.
     """
 
     config: ResolvedConfig
@@ -108,11 +111,19 @@ class ProbeContext:
     update: int
     samples_seen: int
     lr: float
+    measured: dict[str, Any]
 
-    @cached_property
+    def measure_once(self, name: str, measure: Callable[[], T]) -> T:
+        """Return what `measure` returns, without calling it if that was measured before."""
+        if name not in self.measured:
+            self.measured[name] = measure()
+        value: T = self.measured[name]
+        return value
+
+    @property
     def full_gradient(self) -> Tensor:
         """The gradient of the mean loss over all samples, `float64 [P]`."""
-        return self.objective.gradient(self.train_split)
+        return self.measure_once("full gradient", lambda: self.objective.gradient(self.train_split))
 
     @cached_property
     def probe_split(self) -> Split:
@@ -167,6 +178,9 @@ def probe_class(name: str) -> type[Probe]:
 class Probes:
     """The probes that the config of a training asks for.
 
+    Trainings that begin with the same weights and samples may share `initial`, in which what is
+    measured before the first update is kept.
+
     Raises:
         UsageError: there is no such probe.
 
@@ -178,8 +192,10 @@ class Probes:
         train_split: Split,
         pool: ThreadPool,
         clock: Callable[[], float],
+        initial: dict[str, Any] | None = None,
     ) -> None:
         self._config = config
+        self._initial = {} if initial is None else initial
         self._train_split = train_split
         self._pool = pool
         self._clock = clock
@@ -200,6 +216,7 @@ class Probes:
             update=update,
             samples_seen=samples_seen,
             lr=lr,
+            measured={} if update else self._initial,
         )
         was_training = model.training
         model.eval()

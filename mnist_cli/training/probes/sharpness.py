@@ -41,7 +41,12 @@ class SharpnessProbe(Probe):
     def measure(cls, context: ProbeContext) -> Iterator[Self]:
         """Measure the sharpness on the samples for costly probes."""
         config, lr = context.config, context.lr
-        found = sharpness(context.objective, context.probe_split, context.generator("sharpness"))
+        found = context.measure_once(
+            "sharpness",
+            lambda: sharpness(
+                context.objective, context.probe_split, context.generator("sharpness")
+            ),
+        )
         sgd = config.optimizer == "sgd"
         yield cls(
             **context.common(),
