@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, replace
 from functools import partial
@@ -14,9 +14,11 @@ from math import fsum
 import torch
 
 from mnist_cli import __version__
+from mnist_cli.comparison.estimate import estimated_seconds
 from mnist_cli.comparison.events import (
     CompareEnd,
     CompareStart,
+    Estimate,
     RunEnd,
     RunProgress,
     RunStart,
@@ -158,13 +160,9 @@ class _Comparison:
         """Yield all events."""
         self.results.start = self._start()
         yield self.results.start
+        yield from self._estimate()
         tuned = yield from self._tune()
-        rates = {**self.rates, **tuned}
-        runs = [
-            self.runner.plan_run(size, seed, rates[size])
-            for seed in self.seeds
-            for size in self.sizes
-        ]
+        runs = self._runs({**self.rates, **tuned})
         for number, run in enumerate(runs, start=1):
             later = partial(iter, runs[number:])
             self.results.add_run((yield from self.runner.complete(run, later, number, len(runs))))
@@ -178,6 +176,27 @@ class _Comparison:
             train_seconds=sum(end.train_seconds for end in self.results.ends),
             tuning_seconds=fsum(tuned.train_seconds for tuned in self.results.tuned),
         )
+
+    def _runs(self, rates: Mapping[int | None, float]) -> list[Run]:
+        """Return the runs in their order."""
+        return [
+            self.runner.plan_run(size, seed, rates[size])
+            for seed in self.seeds
+            for size in self.sizes
+        ]
+
+    def _estimate(self) -> Iterator[Estimate]:
+        """Yield an estimate for the runs without a record, unless rates are yet to be tuned."""
+        if self.config.lr_rule == "tuned" or self.config.lr_range:
+            return
+        runs = [run for run in self._runs(self.rates) if not self.runner.folder.has_record(run)]
+        if not runs:
+            return
+        with suppress(DivergedError, StopRequested):  # the runs will report these
+            expected = estimated_seconds(runs, self.runner.shared_data(self.config.seed))
+            if expected is not None:
+                expected /= min(self.config.jobs, len(runs))
+            yield Estimate(self.clock(), len(runs), expected)
 
     def check_outcome(self) -> None:
         """Raise an error if all runs diverged, or if none reached the target accuracy."""

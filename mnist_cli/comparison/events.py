@@ -36,6 +36,16 @@ class CompareStart(Event):
 
 
 @dataclass(frozen=True)
+class Estimate(Event):
+    """How many runs have no record yet, and about how long they take, or `None` if unknown."""
+
+    name: ClassVar[str] = "estimate"
+    lasting: ClassVar[bool] = False
+    runs: int
+    expected: float | None
+
+
+@dataclass(frozen=True)
 class RunStart(Event):
     """A run begins, is resumed, or is read from its record. `updates` is `None` if unknown."""
 

@@ -267,6 +267,17 @@ class RunTraining(Callback):
         return event
 
 
+def scored_updates(end: int) -> tuple[int, int]:
+    """Return how often a run of `end` updates is scored on the training set, and on other splits.
+
+    The loss before and after an update that is monitored needs the training set alone.
+    """
+    monitored = {k * end // SPREAD for k in range(SPREAD)}
+    early = {1 << k for k in range(end.bit_length()) if SPREAD << k < end}
+    points = monitored | early | {end}
+    return len(points | {update + 1 for update in monitored}), len(points)
+
+
 class _GeometricSteps:
     """The numbers from 0 of which each is `growth` times the one before, rounded up.
 

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from mnist_cli.comparison.events import (
     CompareStart,
+    Estimate,
     RunEnd,
     RunProgress,
     RunStart,
@@ -185,6 +186,29 @@ def _left(seconds: float | None) -> str:
     return "" if seconds is None else f"{timedelta(seconds=round(seconds))} left"
 
 
+def _estimate(event: Estimate) -> str:
+    runs = "1 run" if event.runs == 1 else f"{event.runs} runs"
+    return runs if event.expected is None else f"{runs}, {_about(event.expected)}"
+
+
+def _tuned(event: Tuned) -> str:
+    tried = ", ".join(f"{trial.lr:g}" for trial in event.tried)
+    return f"Tried rates {tried}: best {event.lr:g} ({event.train_seconds:.1f} s)"
+
+
+def _about(seconds: float) -> str:
+    """Return a rough duration: `about 40 seconds`, `about 3 minutes`, `about 2.5 hours`."""
+    if seconds < 10:
+        return "a few seconds"
+    if seconds < 55:
+        return f"about {round(seconds, -1):.0f} seconds"
+    if seconds < 90:
+        return "about a minute"
+    if seconds < 90 * 60:
+        return f"about {seconds / 60:.0f} minutes"
+    return f"about {seconds / 3600:.1f} hours"
+
+
 def _title(run: RunStart) -> str:
     size = "full batch" if run.batch_size == FULL else f"batch size {run.batch_size}"
     if run.number is None:
@@ -203,9 +227,8 @@ def _line(event: Event, run: RunStart | None) -> str:
             f"{config['model']} ({event.parameters:,} parameters) on {event.samples:,} samples of "
             f"{config['dataset']}, {config['optimizer']}{jobs}"
         )
-    if isinstance(event, Tuned):
-        tried = ", ".join(f"{trial.lr:g}" for trial in event.tried)
-        return f"Tried rates {tried}: best {event.lr:g} ({event.train_seconds:.1f} s)"
+    if isinstance(event, Estimate | Tuned):
+        return _estimate(event) if isinstance(event, Estimate) else _tuned(event)
     ended = isinstance(event, RunEnd) and run is not None and run.number is not None
     if run is None or (run.finished_before and not ended):
         return ""

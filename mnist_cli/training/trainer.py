@@ -136,7 +136,7 @@ class Trainer:
                 if stop.reason(self.state.update):
                     return
 
-    def train_epoch(self) -> Iterator[Step | Progress]:
+    def train_epoch(self) -> Generator[Step | Progress, None, None]:
         """Run the rest of the current epoch. The state is advanced before each `Step` is yielded.
 
         Only the time that updates take counts, not that of the caller between two events.

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from mnist_cli.comparison.compare import compare
-from mnist_cli.comparison.events import Change, Point, RunEnd
+from mnist_cli.comparison.events import Change, Estimate, Point, RunEnd, RunStart
 from mnist_cli.comparison.findings import Conclusions, Ranking, Sharpness, conclusions
 from mnist_cli.comparison.results import Results
+from mnist_cli.comparison.run_training import scored_updates
 from mnist_cli.comparison.stats import mean_and_deviation
 from mnist_cli.config.compare import CompareConfig, resolve, sizes_in
 from mnist_cli.config.train import TrainConfig
@@ -122,6 +123,33 @@ def test_a_run_has_as_many_updates_as_its_budget_and_its_batch_size_say(
         for end in of(RunEnd, run(replace(asked, epochs=None, updates=7, seeds=1, output=output)))
     }
     assert {end.update for end in ends.values()} == {7}
+
+
+def test_the_time_of_the_runs_without_a_record_is_estimated_before_the_first(
+    asked: CompareConfig,
+) -> None:
+    def estimates(config: CompareConfig) -> list[tuple[int, bool]]:
+        events = run(config)
+        found = of(Estimate, events)
+        assert not found or events.index(found[0]) < events.index(of(RunStart, events)[0])
+        return [(one.runs, one.expected is not None and 0 < one.expected < 60) for one in found]
+
+    assert estimates(replace(asked, seeds=1)) == [(3, True)]
+    assert estimates(asked) == [(3, True)]  # three of six are finished
+    assert estimates(asked) == []
+    until = replace(asked, epochs=None, until_accuracy=0.5, max_epochs=2, seeds=1)
+    assert estimates(until) == [(3, False)]
+
+
+@pytest.mark.parametrize("end", [1, 2, 7, 20, 120])
+def test_the_updates_after_which_a_run_is_scored_are_foreseen(
+    end: int, asked: CompareConfig
+) -> None:
+    config = replace(asked, epochs=None, updates=end, seeds=1, batch_sizes="30")
+    events = run(config)
+    points = {point.update for point in of(Point, events)}
+    changes = {change.update for change in of(Change, events)}
+    assert scored_updates(end) == (len(points | changes), len(points))
 
 
 def test_the_monitored_updates_are_spread_over_the_run_and_measured_before_and_after(

@@ -5,7 +5,7 @@ from dataclasses import asdict, replace
 
 import pytest
 
-from mnist_cli.comparison.events import CompareStart, RunEnd, RunProgress, RunStart
+from mnist_cli.comparison.events import CompareStart, Estimate, RunEnd, RunProgress, RunStart
 from mnist_cli.comparison.results import Results
 from mnist_cli.config.compare import CompareConfig, resolve
 from mnist_cli.events import Event
@@ -94,3 +94,20 @@ def test_columns_are_divided_among_tables_that_fit() -> None:
     widths = {"batch size": 10, "a": 20, "b": 20, "c": 20, "long": 90}
     tables = compare_display._tables(widths, 60)
     assert tables == [["batch size", "a", "b"], ["batch size", "c"], ["batch size", "long"]]
+
+
+@pytest.mark.parametrize(
+    ("runs", "seconds", "line"),
+    [
+        (15, 170.0, "15 runs, about 3 minutes"),
+        (1, 4.0, "1 run, a few seconds"),
+        (2, 38.0, "2 runs, about 40 seconds"),
+        (12, 9_000.0, "12 runs, about 2.5 hours"),
+        (3, None, "3 runs"),
+    ],
+)
+def test_the_time_is_estimated_in_one_line(runs: int, seconds: float | None, line: str) -> None:
+    stream = io.StringIO()
+    with compare_display.human_renderer(stream, Results(), quiet=False, plain=False) as lines:
+        lines.show(Estimate(0.0, runs, seconds))
+    assert stream.getvalue() == f"{line}\n"

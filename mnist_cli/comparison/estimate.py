@@ -1,0 +1,72 @@
+"""An estimate of how long the runs of a comparison take, from a short timing."""
+
+import time
+from collections.abc import Sequence
+from contextlib import closing
+
+from mnist_cli.comparison.run import Run
+from mnist_cli.comparison.run_training import SharedData, scored_updates
+from mnist_cli.data.datasets import Split
+from mnist_cli.events import Progress
+from mnist_cli.training.state import TrainingState
+from mnist_cli.training.trainer import Trainer
+
+_SECONDS = 0.15  # of training, divided among the batch sizes
+_SCORED = 1000  # samples whose evaluation is timed
+
+
+def estimated_seconds(runs: Sequence[Run], data: SharedData) -> float | None:
+    """Return about how many seconds runs take, or `None` if their work is not known beforehand.
+
+    A few micro-batches of each batch size are timed, with weights that are thrown away.
+
+    Raises:
+        DivergedError: a loss or a gradient is not finite.
+        StopRequested: a signal came.
+
+    """
+    each: dict[int | str, float] = {}
+    scoring: float | None = None  # the same for all batch sizes
+    sizes = {run.batch_size: run for run in runs}
+    for size, run in sizes.items():
+        if run.end_updates is None or run.config.probe:
+            return None
+        trainer = Trainer(
+            run.config,
+            TrainingState(run.config, data.train.device),
+            data.train,
+            pool=data.pool,
+            clock=data.clock,
+            planned=run.end_updates,
+        )
+        trained = trainer.shape.samples_seen(run.end_updates)
+        on_train, on_others = scored_updates(run.end_updates)
+        scored = on_train * len(data.train) + on_others * (len(data.test) + len(data.val))
+        training = _seconds_of_training(trainer, _SECONDS / len(sizes))
+        scoring = scoring or _seconds_of_scoring(trainer, data.test)
+        each[size] = trained * training + scored * scoring
+    return sum(each[run.batch_size] for run in runs)
+
+
+def _seconds_of_training(trainer: Trainer, budget: float) -> float:
+    """Return the seconds that training takes for a sample, timed after the first micro-batch."""
+    began, first = time.perf_counter(), 0
+    spent, samples = 0.0, 1
+    with closing(trainer.train_epoch()) as events:
+        for event in events:
+            if not isinstance(event, Progress):
+                continue
+            spent, samples = time.perf_counter() - began, event.samples_seen - first
+            if not first:
+                began, first = time.perf_counter(), event.samples_seen
+            elif spent > budget:
+                break
+    return spent / samples
+
+
+def _seconds_of_scoring(trainer: Trainer, split: Split) -> float:
+    """Return the seconds that the evaluation of a sample takes."""
+    few = Split(*split[:_SCORED])
+    began = time.perf_counter()
+    trainer.evaluate(few, "test")
+    return (time.perf_counter() - began) / len(few)
