@@ -112,8 +112,9 @@ class _Terminal(Renderer):
             self._kept += self._run.number is not None
         elif not isinstance(event, ProbeEvent) and (line := _line(event, self._run)):
             self._print_kept()
-            is_run = isinstance(event, RunEnd)
-            self._console.print(line, no_wrap=is_run, overflow="ellipsis" if is_run else "fold")
+            if isinstance(event, RunEnd):
+                line = _shortened(line, self._console.width)
+            self._console.print(line)
 
     def _print_kept(self) -> None:
         """Print how many runs were finished before, in one line."""
@@ -240,6 +241,14 @@ def _line(event: Event, run: RunStart | None) -> str:
     return ""
 
 
+def _shortened(line: str, width: int) -> str:
+    """Return the line of a finished run without the last of its results that do not fit."""
+    run, _, results = line.partition(": ")
+    while len(f"{run}: {results}") > width and ", " in results:
+        results = results.rpartition(", ")[0]
+    return f"{run}: {results}"
+
+
 def _ending(end: RunEnd, *, trial: bool) -> str:
     updates = f"{end.update:,} update" + ("" if end.update == 1 else "s")
     if end.reason == "diverged":
@@ -279,7 +288,7 @@ def _tables(widths: dict[str, int], most: int) -> list[list[str]]:
     first, *rest = widths
     tables = [[first]]
     for heading in rest:
-        if sum(widths[name] + 2 for name in (*tables[-1], heading)) + 2 > most and tables[-1][1:]:
+        if sum(widths[name] + 3 for name in (*tables[-1], heading)) + 1 > most and tables[-1][1:]:
             tables.append([first])
         tables[-1].append(heading)
     return tables

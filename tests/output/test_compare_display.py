@@ -90,6 +90,12 @@ def test_runs_kept_from_before_are_told_in_one_line(monkeypatch: pytest.MonkeyPa
     assert "Run [3/4], full batch, seed 0: test accuracy 0.9000" in shown
 
 
+def test_the_line_of_a_run_loses_whole_results_on_a_narrow_terminal() -> None:
+    line = "Run [1/6], full batch, seed 0: test accuracy 0.8241, 76 updates, 0.1 s"
+    shortened = [compare_display._shortened(line, width) for width in (80, 66, 60, 40)]
+    assert shortened == [line, line[:-7], line[:-19], line[:-19]]
+
+
 def test_columns_are_divided_among_tables_that_fit() -> None:
     widths = {"batch size": 10, "a": 20, "b": 20, "c": 20, "long": 90}
     tables = compare_display._tables(widths, 60)

@@ -1,6 +1,7 @@
 """A comparison's page and figures: whole, self-contained, and working in a real browser."""
 
 import importlib
+import io
 import re
 import sys
 from copy import copy
@@ -142,6 +143,20 @@ def test_curves_in_characters_fit_the_terminal(results: Results) -> None:
     drawn = compare_display.draw(results, 80, colour=True)
     assert "full" in drawn
     assert {char for char in drawn if not char.isascii()} <= program._ASCII.keys()
+
+
+@pytest.mark.parametrize("columns", [40, 60, 80])
+def test_no_cell_of_the_tables_is_cut_off(
+    columns: int, results: Results, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    stream = io.StringIO()
+    compare_display.print_results(results, stream)
+    shown = stream.getvalue()
+    assert "…" not in shown
+    assert all(
+        cell in shown for s in results.summaries() for cell in compare_table.cells(s).values()
+    )
 
 
 def test_the_legend_stands_below_the_curves_and_covers_none(results: Results) -> None:
