@@ -119,7 +119,7 @@ def _run(config: CompareConfig, display: Display) -> None:
         )
         data = JsonLines() if display.json else Renderer()
         try:
-            for event in run(config, results):
+            for event in run(config, results, estimating=not display.quiet):
                 with suppress(OSError):  # stderr is closed: no reason to stop
                     progress.show(event)
                 data.show(verdict(event) if isinstance(event, Conclusions) else event)

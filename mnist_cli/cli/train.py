@@ -37,6 +37,7 @@ from mnist_cli.data.files import prefetch
 from mnist_cli.errors import UsageError
 from mnist_cli.runtime.cores import BusyCores
 from mnist_cli.runtime.files import check_distinct
+from mnist_cli.runtime.terminals import can_animate
 
 if TYPE_CHECKING:
     from mnist_cli.models.checkpoint import Checkpoint
@@ -215,6 +216,8 @@ def _run(
             data.show(event)
         for recorder in recorders:
             recorder.raise_failure()
+            if not display.quiet and can_animate(sys.stderr, plain=plain):
+                recorder.print_on(sys.stderr)
 
 
 def _recorders(recording: Recording, config: TrainConfig, *, resumed: bool) -> "list[Recorder]":

@@ -60,8 +60,13 @@ _SAVE_EVERY = 5.0  # seconds
 _POLL_EVERY = 0.1  # seconds
 
 
-def compare(asked: CompareConfig, results: Results | None = None) -> Iterator[Event]:
+def compare(
+    asked: CompareConfig, results: Results | None = None, *, estimating: bool = False
+) -> Iterator[Event]:
     """Train every batch size with every seed, and yield the events; `results` collects them.
+
+    With `estimating`, an `Estimate` of the time comes before the first run; its timing takes some
+    tenths of a second.
 
     Any number of processes may do this on one folder at once: each run is trained by one of them,
     and all yield the same lasting events, except for times.
@@ -82,7 +87,7 @@ def compare(asked: CompareConfig, results: Results | None = None) -> Iterator[Ev
     with threads_set(_threads_of(asked)):
         comparison = _Comparison(asked, Results() if results is None else results, signals)
         with signals, comparison.runner.pool, _worker_processes(asked):
-            yield from comparison.events()
+            yield from comparison.events(estimating=estimating)
     comparison.check_outcome()
 
 
@@ -156,11 +161,12 @@ class _Comparison:
         """Return the seconds since the start of the comparison."""
         return time.perf_counter() - self._began
 
-    def events(self) -> Iterator[Event]:
+    def events(self, *, estimating: bool = False) -> Iterator[Event]:
         """Yield all events."""
         self.results.start = self._start()
         yield self.results.start
-        yield from self._estimate()
+        if estimating:
+            yield from self._estimate()
         tuned = yield from self._tune()
         runs = self._runs({**self.rates, **tuned})
         for number, run in enumerate(runs, start=1):

@@ -112,6 +112,9 @@ class Recorder(Renderer):
         """Write an event immediately; raise OSError if that fails."""
         raise NotImplementedError
 
+    def print_on(self, terminal: TextIO) -> None:
+        """Print on a terminal what a complete recording has to show there."""
+
 
 class LogFile(Recorder):
     """The JSON Lines of `--json` in a file, each a whole line that is written when it happens.

@@ -99,11 +99,15 @@ def _log_ticks(low: float, high: float) -> list[float]:
 
 
 def _linear_ticks(low: float, high: float, count: int) -> list[float]:
-    """Return up to about `count` multiples of a round number from `low` to `high`."""
+    """Return up to about `count` multiples of a round number from `low` to `high`.
+
+    They are integers if the ends are at least 1 and integers.
+    """
     if low == high:
         return [low]
     power = math.floor(math.log10((high - low) / count))
     steps = [float(f"{step}e{power + more}") for more in (0, 1) for step in (1, 2, 5)]
-    step = next(step for step in steps if (high - low) / step <= count)
+    least = 1 if low >= 1 and low == int(low) and high == int(high) else 0
+    step = next(step for step in (*steps, 1.0) if step >= least and (high - low) / step <= count)
     multiples = range(math.ceil(low / step), math.floor(high / step) + 1)
     return [round(multiple * step, 12) for multiple in multiples]

@@ -64,7 +64,7 @@ def in_terminal(shell: Shell, *command: str, env: dict[str, str] | None = None) 
 
 
 def test_a_terminal_gets_progress_and_the_pipe_beside_it_only_data(shell: Shell) -> None:
-    out, shown = in_terminal(shell, "mnist-train", "--epochs", "30")
+    out, shown = in_terminal(shell, "mnist-train", "--epochs", "30", "--plot", "curves.svg")
     assert out == "checkpoint.pt\n"
     assert "\x1b[" in shown
     assert "samples/s" in shown
@@ -72,6 +72,7 @@ def test_a_terminal_gets_progress_and_the_pipe_beside_it_only_data(shell: Shell)
     assert "mnist-eval checkpoint.pt" in shown
     assert shown.rfind("\x1b[?25h") > shown.rfind("\x1b[?25l"), "the cursor is shown again"
     assert "accuracy 0." in shown
+    assert "accuracy against epochs" in shown  # of --plot
 
 
 def test_no_color_and_dumb_terminals_are_honoured(shell: Shell) -> None:

@@ -1,5 +1,6 @@
 """What is kept of a training: the log of its events, and curves for TensorBoard."""
 
+import io
 import sys
 from pathlib import Path
 from typing import Any
@@ -313,6 +314,12 @@ def test_the_figure_has_the_loss_of_every_update(small: Configure, tmp_path: Pat
         losses += [(event.update, event.loss)] if isinstance(event, Step) else []
     assert list(zip(figure._updates, figure._losses, strict=True)) == losses
     assert (tmp_path / "curves.svg").is_file()
+    terminal = io.StringIO()
+    figure.print_on(terminal)
+    shown = terminal.getvalue()
+    for words in ("training loss against updates", "average", "accuracy against epochs", "test"):
+        assert words in shown
+    assert "1.5" not in shown.partition("accuracy")[2]  # there is no epoch 1.5
 
 
 def test_a_running_mean_is_over_the_last_values() -> None:

@@ -2,15 +2,20 @@
 
 from array import array
 from collections.abc import Sequence
-from typing import Any
+from functools import partial
+from typing import Any, TextIO
+
+from rich.console import Console
 
 from mnist_cli.events import End, Epoch, Event, Progress
 from mnist_cli.output.figures import colour
 from mnist_cli.output.figures.style import Figure, MaxNLocator, drawn
 from mnist_cli.output.renderers import Recorder
+from mnist_cli.output.terminal_chart import Curve, draw_chart
 from mnist_cli.runtime.files import write_output
 
 _WINDOWS = 50  # the average is over a fiftieth of the updates
+_CHART_WIDTH, _CHART_HEIGHT = 80, 12  # at most, of a chart on a terminal
 
 
 class TrainingFigure(Recorder):
@@ -36,6 +41,38 @@ class TrainingFigure(Recorder):
         elif isinstance(event, End) and self._updates:
             write_output(self._path, drawn(self._fill, self._path))
 
+    def print_on(self, terminal: TextIO) -> None:
+        """Print the figure: a chart of the losses, and one of the accuracies below it."""
+        console = Console(file=terminal)
+        colour = console.color_system is not None and not console.no_color
+        draw = partial(
+            draw_chart,
+            width=min(console.width, _CHART_WIDTH),
+            height=_CHART_HEIGHT,
+            colour=colour,
+        )
+        each = zip(self._updates, self._losses, strict=True)
+        average = zip(self._updates, self._average(), strict=True)
+        losses = [Curve("of each update", list(each)), Curve("average", list(average))]
+        accuracies = [Curve(split, points) for split, points in self._accuracies().items()]
+        terminal.write(draw("training loss against updates", losses, log_y=True))
+        terminal.write(draw("accuracy against epochs", accuracies))
+
+    def _average(self) -> list[float]:
+        return running_mean(self._losses, max(1, len(self._losses) // _WINDOWS))
+
+    def _accuracies(self) -> dict[str, list[tuple[float, float]]]:
+        """Return for each split that was measured its points: epochs and accuracies."""
+        names = {"train": "train_accuracy", "test": "test_accuracy", "validation": "val_accuracy"}
+        points: dict[str, list[tuple[float, float]]] = {}
+        for split, name in names.items():
+            values = [getattr(each, name) for each in self._epochs]
+            if values and values[0] is not None:
+                points[split] = [
+                    (each.epoch, value) for each, value in zip(self._epochs, values, strict=True)
+                ]
+        return points
+
     def _fill(self, figure: Figure) -> None:
         figure.set_size_inches(8, 3)
         left: Any
@@ -43,15 +80,11 @@ class TrainingFigure(Recorder):
         left, right = figure.subplots(1, 2)
         style = {"lw": 0.5, "alpha": 0.5, "color": colour(4)}
         left.plot(self._updates, self._losses, label="of each update", **style)
-        average = running_mean(self._losses, max(1, len(self._losses) // _WINDOWS))
-        left.plot(self._updates, average, color=colour(0), label="average")
+        left.plot(self._updates, self._average(), color=colour(0), label="average")
         left.set(xlabel="update", ylabel="training loss", yscale="log")
         left.legend()
-        names = {"train": "train_accuracy", "test": "test_accuracy", "validation": "val_accuracy"}
-        for index, (split, name) in enumerate(names.items()):
-            points = [(each.epoch, getattr(each, name)) for each in self._epochs]
-            if points and points[0][1] is not None:
-                right.plot(*zip(*points, strict=True), ".-", color=colour(index), label=split)
+        for index, (split, points) in enumerate(self._accuracies().items()):
+            right.plot(*zip(*points, strict=True), ".-", color=colour(index), label=split)
         right.set(xlabel="epoch", ylabel="accuracy")
         right.xaxis.set_major_locator(MaxNLocator(integer=True))
         if right.lines:
