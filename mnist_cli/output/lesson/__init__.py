@@ -1,0 +1,1 @@
+"""The lesson: a page in which networks train side by side."""
