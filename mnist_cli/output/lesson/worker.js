@@ -13,16 +13,23 @@
    Worker -> page
      { type: "ready" }                                the data are there
      { type: "state", playing, reason, runs: [{ updates, samples, epoch, seconds, batchLoss, indices,
-       stepNorm, gradientNorm, cosine, measuredAt, diverged, weights }] }
+       stepNorm, gradientNorm, cosine, measuredAt, diverged, weights, at }] }
        reason: null while playing, else why not: "ready" (configured), "paused", "until", "step",
        "epoch", "diverged" (every run has). batchLoss, indices, stepNorm, gradientNorm are of the last
        update and null (indices: empty) before it; cosine was measured after
-       `measuredAt` updates. A stop is told at once, and again when the last weights are measured.
+       `measuredAt` updates; at: [x, y] in the last plane, or null. A stop is told at once, and again when the last weights are measured.
      { type: "points", run, reset, batchLoss: [[update, samples, seconds, loss], ...],
        full: [[update, samples, seconds, loss, accuracy, cosine], ...] }
        What is new since the last such message of the run, or everything if `reset`. A batch's loss
        stands where it was computed, at the updates, samples and seconds before its update: in batch
        mode it is the full loss. Long lists are thinned evenly: then they come with `reset`.
+     { type: "plane", network, runs: [index, ...], start: [0, 0], paths: [[[x, y, update], ...], ...],
+       grid: { x0, x1, y0, y1, columns, rows, values }, outside: [share, ...], outsideSteps: [...] }
+       One for each network: runs of one network share a plane, `paths` and the others have an entry for
+       each of its `runs`; those that have diverged are left out. values[row * columns + column], row 0
+       at y0: the loss on all samples. outside: root mean square, over the points of the path, of the
+       part of the way from the start that the plane hides, to that of the whole way. outsideSteps: the
+       same of the steps from point to point.
      { type: "reading", id, runs: [{ logits, probabilities }] }
      { type: "error", text }
 
@@ -31,6 +38,8 @@
 const SLICE = 25;  // milliseconds of computing before messages are looked at
 const TELL = 70;  // milliseconds between two states
 const KEPT = 2000;  // points of a curve; more are thinned to half
+const KEPT_WEIGHTS = 4e6;  // numbers in the weights that a path keeps
+const PLANE_EVERY = 1500, PLANE_SHARE = 0.3;  // milliseconds; of a slice, beside the training
 const MEASURING = 1 / 3;  // largest share of the time spent on measuring "some"
 
 let train, test;
@@ -41,15 +50,20 @@ let reason = "ready";
 let turn = 0;  // counts what makes a computation in progress useless
 let working = false;
 let spent = { updating: 0, measuring: 0 };  // seconds since configure
-let sliceEnd = 0, toldAt = 0;
+let sliceEnd = 0, toldAt = 0, untold = false;
+let plane = null;  // the computation in progress
+let axes = {};  // of the last plane of each network: [x, y]
+let plannedAt = "", planeDue = 0;  // updates of the runs in the last plane; when the next may come
 
 /* ---- Time ---- */
 
-/* Resolves after the messages that wait have been handled; a timeout would take four milliseconds. */
+/* Resolves after the messages that wait have been handled; a timeout would take four milliseconds.
+   Beside a training, this is where the plane gets its share of the time. */
 const doorbell = new MessageChannel();
 let onRing = null;
 doorbell.port1.onmessage = () => onRing();
 async function breathe() {
+  if (playing) advancePlane(SLICE * PLANE_SHARE);
   await new Promise((done) => {
     onRing = done;
     doorbell.port2.postMessage(null);
@@ -78,13 +92,16 @@ async function complete(steps) {
 /* ---- Updates and measurements of a run ---- */
 
 function newRun(options) {
-  return {
+  const run = {
     ...createRun(options, settings, train),
-    ready: null,  // the next batch, when run.gradient holds its gradient: { indices, loss, seconds }
+    ready: null,  // the next batch, when run.gradient holds its gradient: { indices, loss, length, seconds }
     measuredAt: null,  // the number of updates at the last measurement
     cosine: null,
-    full: newCurve(), batch: newCurve(),
+    full: newCurve(), batch: newCurve(), path: null,
   };
+  run.path = newCurve(KEPT_WEIGHTS / run.weights.length);
+  addPoint(run.path, [0, run.weights.slice()]);
+  return run;
 }
 
 /* Computes the gradient of the next batch, unless it is there. False: given up. */
@@ -92,21 +109,23 @@ async function prepareUpdate(run) {
   if (run.ready) return true;
   const indices = nextBatch(run);
   const found = await complete(computeLoss(run.network, run.weights, train, indices, run.gradient));
-  if (found) run.ready = { indices, loss: found.value.loss, seconds: found.seconds };
+  if (found) run.ready = { indices, ...found.value, seconds: found.seconds };
   return found !== null;
 }
 
 async function update(run) {
   if (!(await prepareUpdate(run))) return;
-  const { indices, loss, seconds } = run.ready, start = performance.now();
-  const before = [run.updates, run.samplesSeen, run.seconds, loss];
-  applyUpdate(run, indices, loss);
+  const { ready } = run, start = performance.now();
+  const before = [run.updates, run.samplesSeen, run.seconds, ready.loss];
+  applyUpdate(run, ready);
+  untold = true;
   run.ready = null;
   if (run.diverged) return;
-  const total = seconds + (performance.now() - start) / 1000;
+  const total = ready.seconds + (performance.now() - start) / 1000;
   run.seconds += total;
   spent.updating += total;
   addPoint(run.batch, before);
+  if (isKept(run.path, run.updates)) addPoint(run.path, [run.updates, run.weights.slice()]);
 }
 
 /* The loss on all samples, its gradient beside that of the next batch, the test accuracy. */
@@ -119,12 +138,13 @@ async function measure(run) {
     if (!found) return;
     seconds += found.seconds;
     loss = found.value.loss;
-    cosine = dot(gradient, run.gradient) / (norm(gradient) * norm(run.gradient));
+    cosine = dot(gradient, run.gradient) / (found.value.length * run.ready.length);
   }
   const found = await complete(computeLoss(run.network, run.weights, test, test.all, null));
   if (!found) return;
   spent.measuring += seconds + found.seconds;
   run.measuredAt = run.updates;
+  untold = true;
   run.cosine = cosine;
   const accuracy = found.value.correct / test.count;
   addPoint(run.full, [run.updates, run.samplesSeen, run.seconds, loss, accuracy, cosine], !playing);
@@ -139,18 +159,64 @@ function isMeasurementDue(run) {
 
 /* ---- Curves: points at every `gap` updates ---- */
 
-function newCurve() {
-  return { points: [], gap: 1, told: 0, reset: true };
+function newCurve(limit = KEPT) {
+  return { points: [], limit, gap: 1, told: 0, reset: true };
+}
+
+function isKept({ points, gap }, update) {
+  return points.length === 0 || update >= points.at(-1)[0] + gap;
 }
 
 function addPoint(curve, point, always = false) {
-  const { points } = curve;
-  if (points.length > 0 && point[0] < points.at(-1)[0] + curve.gap && !always) return;
-  points.push(point);
-  if (points.length <= KEPT) return;
+  if (!always && !isKept(curve, point[0])) return;
+  curve.points.push(point);
+  if (curve.points.length <= curve.limit) return;
   curve.gap *= 2;
-  curve.points = points.filter((_, n) => n % 2 === 0 || n === points.length - 1);
+  curve.points = curve.points.filter((_, n) => n % 2 === 0);
   curve.reset = true;
+}
+
+/* ---- The plane: a little at a time beside the training, at once when there is nothing else ---- */
+
+/* Computes for some milliseconds. False: there is nothing to compute. */
+function advancePlane(milliseconds) {
+  const start = performance.now(), updates = runs.map((run) => run.updates).join();
+  if (!plane) {
+    if (updates === plannedAt || (playing && start < planeDue)) return false;
+    [plane, plannedAt, planeDue] = [computePlanes(), updates, start + PLANE_EVERY];
+  }
+  let done = false;
+  while (!done && performance.now() < start + milliseconds) ({ done } = plane.next());
+  if (done) plane = null;
+  return true;
+}
+
+function forgetPlane() {
+  [plane, plannedAt, planeDue] = [null, "", 0];
+}
+
+function* computePlanes() {
+  const sound = runs.filter((run) => !run.diverged);
+  for (const network of new Set(sound.map((run) => run.network))) {
+    const group = sound.filter((run) => run.network === network);
+    const losses = group.map((run) => run.full.points.at(-1)?.[3] ?? Infinity);
+    const best = losses.indexOf(Math.min(...losses.filter((_, n) => group[n].updates > 0)));
+    if (best < 0) continue;
+    const paths = group.map(({ path, updates, weights }) =>
+      path.points.at(-1)[0] === updates ? [...path.points] : [...path.points, [updates, weights.slice()]]);
+    const found = yield* computePlane(network, train, paths, best, group[best].gradient.slice(), axes[network]);
+    if (!found) continue;
+    axes[network] = found.axes;
+    const { outside, outsideSteps, grid } = found, indices = group.map((run) => runs.indexOf(run));
+    postMessage({ type: "plane", network, runs: indices, start: [0, 0], paths: found.paths, grid, outside, outsideSteps });
+  }
+}
+
+/* Where the run is in the last plane. */
+function placeOf({ network, diverged, weights, path }) {
+  if (diverged || !axes[network]) return null;
+  const way = difference(weights, path.points[0][1]);
+  return axes[network].map((axis) => dot(way, axis));
 }
 
 /* ---- Which run is next ---- */
@@ -184,10 +250,14 @@ async function work() {
     sliceEnd = performance.now() + SLICE;
     while (await workOnce()) if (performance.now() >= sliceEnd) await breathe();
   } catch (error) {
-    playing = null;
-    postMessage({ type: "error", text: String(error?.stack ?? error) });
+    fail(error);
   }
   working = false;
+}
+
+function fail(error) {
+  [playing, plane] = [null, null];
+  postMessage({ type: "error", text: String(error.stack) });
 }
 
 /* False: nothing is left to do. */
@@ -201,18 +271,18 @@ async function workOnce() {
       await update(run);
       if (playing && isMeasurementDue(run)) await measure(run);
     }
-    if (performance.now() >= toldAt + TELL) tell();
+    if (untold && performance.now() >= toldAt + TELL) tell();
     return true;
   }
   const unmeasured = runs.find((run) => !run.diverged && run.measuredAt !== run.updates);
-  if (!unmeasured) return false;
+  if (!unmeasured) return advancePlane(SLICE);
   await measure(unmeasured);
   if (!runs.some((run) => !run.diverged && run.measuredAt !== run.updates)) tell();
   return true;
 }
 
 async function waitForRate() {
-  tell();
+  if (advancePlane(SLICE)) return;
   await sleep(Math.min(50, 1000 / playing.rate));
   sliceEnd = performance.now() + SLICE;
 }
@@ -227,6 +297,7 @@ function start(how) {
 
 function stop(why) {
   playing = null;
+  forgetPlane();
   reason = why;
   turn += 1;
   tell();
@@ -236,7 +307,7 @@ function stop(why) {
 /* ---- Telling ---- */
 
 function tell() {
-  toldAt = performance.now();
+  [toldAt, untold] = [performance.now(), false];
   runs.forEach((run, n) => {
     const { full, batch } = run;
     if (full.told === full.points.length && batch.told === batch.points.length) return;
@@ -248,8 +319,10 @@ function tell() {
   postMessage({ type: "state", playing: playing !== null, reason, runs: runs.map(stateOf) });
 }
 
-function stateOf({ updates, samplesSeen, epoch, seconds, batchLoss, indices, stepNorm, gradientNorm, cosine, measuredAt, diverged, weights }) {
+function stateOf(run) {
+  const { updates, samplesSeen, epoch, seconds, batchLoss, indices, stepNorm, gradientNorm, cosine, measuredAt, diverged, weights } = run;
   return {
+    at: placeOf(run),
     updates, samples: samplesSeen, epoch, seconds, batchLoss, stepNorm, gradientNorm, cosine, measuredAt, diverged,
     indices: indices.slice(), weights: weights.slice(),  // or their whole buffers would be copied
   };
@@ -269,6 +342,8 @@ const HANDLERS = {
     playing = null;
     reason = "ready";
     spent = { updating: 0, measuring: 0 };
+    forgetPlane();
+    axes = {};
     runs = options.map(newRun);
     tell();
     work();
@@ -281,6 +356,11 @@ const HANDLERS = {
 
   pause() {
     if (playing) stop("paused");
+  },
+
+  plane() {
+    forgetPlane();
+    work();
   },
 
   step({ run: index, updates }) {
@@ -300,4 +380,10 @@ const HANDLERS = {
   },
 };
 
-onmessage = ({ data: message }) => HANDLERS[message.type](message);
+onmessage = ({ data: message }) => {
+  try {
+    HANDLERS[message.type](message);
+  } catch (error) {
+    fail(error);
+  }
+};

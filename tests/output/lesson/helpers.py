@@ -52,7 +52,7 @@ class WorkerPage:
     """The worker in a browser: it gets messages and tells what it answers."""
 
     def __init__(self, view: Any, folder: Path, train: Split, test: Split) -> None:
-        engine = "".join((FOLDER / name).read_text() for name in ("engine.js", "worker.js"))
+        engine = "".join((FOLDER / name).read_text() for name in ("engine.js", "plane.js", "worker.js"))
         path = folder / "worker.html"
         path.write_text(PAGE.replace("ENGINE", engine))
         self.view = view
