@@ -5,6 +5,8 @@
 const PIXELS = 784, CLASSES = 10;
 const SCALE = 1 / (255 * 0.3081), OFFSET = -0.1307 / 0.3081;  // input = SCALE * pixel + OFFSET
 const HIDDEN = { linear: 0, hidden: 32 };  // the units of each network's hidden layer
+const ACTIVE = new Uint16Array(32), OUTPUTS = new Float64Array(32);  // units that count, used again and again
+const LARGEST = 1e38;  // numbers of 32 bits end at 3.4e38
 const TOGETHER = 250;  // samples computed before others may have the core: a few milliseconds
 
 /* ---- Random numbers: each stream starts from its address, so a run can be repeated in part. ---- */
@@ -103,7 +105,8 @@ function* computeLoss(network, weights, samples, indices, gradient) {
 }
 
 /* Adds up losses, correct answers and gradients; what OFFSET adds to these comes at the end. */
-function addSamples({ hidden, outputs, bias, second, last }, weights, black, samples, indices, gradient, sums) {
+function addSamples(layout, weights, black, samples, indices, gradient, sums) {
+  const { hidden, outputs, bias, second, last } = layout;
   const { starts, places, values, labels } = samples;
   const units = new Float64Array(outputs), logits = hidden ? new Float64Array(CLASSES) : units;
   const logitDelta = new Float64Array(CLASSES), delta = hidden ? new Float64Array(hidden) : logitDelta;
@@ -111,7 +114,7 @@ function addSamples({ hidden, outputs, bias, second, last }, weights, black, sam
     const sample = indices[n], from = starts[sample], to = starts[sample + 1], label = labels[sample];
     units.set(black);
     addRows(units, weights, outputs, places, values, from, to);
-    if (hidden) secondLayer(units, weights, second, last, logits);
+    if (hidden) secondLayer(layout, weights, units, logits);
 
     let largest = 0;
     for (let k = 1; k < CLASSES; k++) if (logits[k] > logits[largest]) largest = k;
@@ -162,7 +165,9 @@ function blackImage({ outputs, bias }, weights) {
   return sums.map((sum, k) => OFFSET * sum + weights[bias + k]);
 }
 
-/* Four pixels at a time: the sums are then read and written a quarter as often. */
+/* Four pixels at a time: the sums are then read and written a quarter as often. The arrays have to be
+   of the same types at every call (sums and values of 64 bits, weights of 32, places of 16): the
+   browser compiles this for one set of types only, or else slower. */
 function addRows(sums, weights, outputs, places, values, from, to) {
   let n = from;
   for (; n + 3 < to; n += 4) {
@@ -196,30 +201,27 @@ function addOuter(gradient, delta, outputs, places, values, from, to) {
   }
 }
 
-const ACTIVE = new Uint8Array(32);
-
-/* ReLU on the units in place, then the logits. */
-function secondLayer(units, weights, second, last, logits) {
-  for (let k = 0; k < CLASSES; k++) logits[k] = weights[last + k];
+/* The logits from the first layer's outputs, whose ReLU is made in place. Units that are 0 are left
+   out, but not what is not a number: a run that has diverged has to show it. */
+function secondLayer({ second, last }, weights, units, logits) {
+  let found = 0;
   for (let h = 0; h < units.length; h++) {
-    if (!(units[h] > 0)) {
-      if (units[h] <= 0) units[h] = 0;  // but not what is not a number
-      else logits.fill(NaN);
-      continue;
-    }
-    const row = second + h * CLASSES;
-    for (let k = 0; k < CLASSES; k++) logits[k] += units[h] * weights[row + k];
+    ACTIVE[found] = h;
+    OUTPUTS[found] = units[h];
+    if (units[h] <= 0) units[h] = 0;
+    else found++;
   }
+  for (let k = 0; k < CLASSES; k++) logits[k] = weights[last + k];
+  addRows(logits, weights.subarray(second), CLASSES, ACTIVE, OUTPUTS, 0, found);
 }
 
 /* The logits of one image of 0 to 255. */
 function computeLogits(network, weights, pixels) {
-  const { hidden, outputs, second, last } = layoutOf(network), logits = new Float64Array(CLASSES);
-  const { places, values } = prepareSamples({ pixels, labels: [0] });
-  const units = blackImage(layoutOf(network), weights);
-  addRows(units, weights, outputs, places, values, 0, places.length);
-  if (!hidden) return units;
-  secondLayer(units, weights, second, last, logits);
+  const layout = layoutOf(network), logits = new Float64Array(CLASSES);
+  const { places, values } = prepareSamples({ pixels, labels: [0] }), units = blackImage(layout, weights);
+  addRows(units, weights, layout.outputs, places, values, 0, places.length);
+  if (!layout.hidden) return units;
+  secondLayer(layout, weights, units, logits);
   return logits;
 }
 
@@ -261,12 +263,13 @@ function nextBatch(run) {
 }
 
 /* Makes an update with the gradient that is in run.gradient, of this length, and the loss on the
-   indices. If they are not finite, the run has diverged and its weights stay. */
+   indices. If they are not finite, or the step is not in 32 bits, the run has diverged and its weights
+   stay. */
 function applyUpdate(run, { indices, loss, length }) {
   const { weights, gradient, lr } = run;
   run.batchLoss = loss;
   run.indices = indices;
-  if (!Number.isFinite(loss + length)) {
+  if (!(loss + length + lr * length < LARGEST)) {
     run.diverged = true;
     return;
   }

@@ -8,15 +8,16 @@
 
 const ON_THE_LINE = 0.05;  // the share of its way by which another run has to be off the line
 const PRINCIPAL_POINTS = 64, PRINCIPAL_STEPS = 20;
-const COLUMNS = 24, ROWS = 18, MARGIN = 0.15, NARROWEST = 0.5;  // of the grid; shares of its longer side
+const MARGIN = 0.15, NARROWEST = 0.5;  // of the grid: shares of its longer side
 
 /* `paths`: for each run [[update, weights], ...], the first at the start, the last where it is now;
    `best`: the index of the best run, `next`: its next gradient, which gives a direction where nothing
-   else does. Returns { axes: [x, y], outside, outsideSteps, paths, grid }, or null if nothing moved. */
-function* computePlane(network, samples, paths, best, next, before) {
+   else does; `before`: the last axes or undefined; `size`: { columns, rows } of the grid. Returns { axes: [x, y], outside, outsideSteps, paths, grid }, or null if nothing moved. */
+function* computePlane(network, samples, paths, best, next, before, size) {
   const start = paths[0][0][1];
-  const axes = yield* findAxes(start, paths, best, next, before);
-  if (!axes) return null;
+  const directions = yield* findAxes(start, paths, best, next, before);
+  if (!directions) return null;
+  const axes = directions.map((direction) => Float32Array.from(direction));
   const found = { axes, paths: [], outside: [], outsideSteps: [] };
   for (const path of paths) {
     const way = { all: 0, inside: 0 }, steps = { all: 0, inside: 0 };
@@ -32,7 +33,7 @@ function* computePlane(network, samples, paths, best, next, before) {
     found.outside.push(shareOutside(way));
     found.outsideSteps.push(shareOutside(steps));
   }
-  const grid = frame(found.paths.flat());
+  const grid = { ...frame(found.paths.flat()), ...size };
   grid.values = yield* computeGrid(network, samples, start, axes, grid);
   return { ...found, grid };
 }
@@ -93,18 +94,17 @@ function frame(points) {
   const [x, y] = [x1 - x0, y1 - y0].map((side) => Math.max(side, NARROWEST * longer) / 2 + MARGIN * longer);
   return {
     x0: (x0 + x1) / 2 - x, x1: (x0 + x1) / 2 + x, y0: (y0 + y1) / 2 - y, y1: (y0 + y1) / 2 + y,
-    columns: COLUMNS, rows: ROWS,
   };
 }
 
 /* The mean loss over all samples at each point of the grid, row by row, the first at y0. The first
    layer's outputs are linear in the weights, so three of them give those of every point. */
 function* computeGrid(network, samples, start, axes, { x0, x1, y0, y1, columns, rows }) {
-  const layout = layoutOf(network), { outputs, second, last, hidden } = layout;
+  const layout = layoutOf(network), { outputs, second, hidden } = layout;
   const units = [];
   for (const weights of [start, ...axes]) units.push(yield* firstLayer(layout, weights, samples));
   const [base, alongX, alongY] = units;
-  const values = new Float32Array(rows * columns), point = new Float64Array(start.length);
+  const values = new Float32Array(rows * columns), point = new Float32Array(start.length);
   const outs = new Float64Array(outputs), logits = hidden ? new Float64Array(CLASSES) : outs;
   for (let row = 0; row < rows; row++)
     for (let column = 0; column < columns; column++) {
@@ -114,7 +114,7 @@ function* computeGrid(network, samples, start, axes, { x0, x1, y0, y1, columns, 
       for (let n = 0; n < samples.count; n++) {
         const from = n * outputs;
         for (let k = 0; k < outputs; k++) outs[k] = base[from + k] + x * alongX[from + k] + y * alongY[from + k];
-        if (hidden) secondLayer(outs, point, second, last, logits);
+        if (hidden) secondLayer(layout, point, outs, logits);
         sum += crossEntropy(logits, samples.labels[n]);
       }
       values[row * columns + column] = sum / samples.count;

@@ -42,6 +42,8 @@ const KEPT_WEIGHTS = 4e6;  // numbers in the weights that a path keeps
 const PLANE_EVERY = 1500, PLANE_SHARE = 0.3;  // milliseconds; of a slice, beside the training
 const MEASURING = 1 / 3;  // largest share of the time spent on measuring "some"
 
+const GRIDS = { coarse: { columns: 16, rows: 12 }, fine: { columns: 24, rows: 18 } };  // while playing, else
+
 let train, test;
 let runs = [];
 let settings = null;  // what configure said
@@ -196,7 +198,7 @@ function forgetPlane() {
 }
 
 function* computePlanes() {
-  const sound = runs.filter((run) => !run.diverged);
+  const sound = runs.filter((run) => !run.diverged), size = GRIDS[playing ? "coarse" : "fine"];
   for (const network of new Set(sound.map((run) => run.network))) {
     const group = sound.filter((run) => run.network === network);
     const losses = group.map((run) => run.full.points.at(-1)?.[3] ?? Infinity);
@@ -204,7 +206,7 @@ function* computePlanes() {
     if (best < 0) continue;
     const paths = group.map(({ path, updates, weights }) =>
       path.points.at(-1)[0] === updates ? [...path.points] : [...path.points, [updates, weights.slice()]]);
-    const found = yield* computePlane(network, train, paths, best, group[best].gradient.slice(), axes[network]);
+    const found = yield* computePlane(network, train, paths, best, group[best].gradient.slice(), axes[network], size);
     if (!found) continue;
     axes[network] = found.axes;
     const { outside, outsideSteps, grid } = found, indices = group.map((run) => runs.indexOf(run));

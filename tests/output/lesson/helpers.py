@@ -9,9 +9,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import nn
 
 import mnist_cli.output.lesson
 from mnist_cli.data.datasets import Split
+from mnist_cli.models.networks import Flatten, Normalize, linear
 
 FOLDER = Path(mnist_cli.output.lesson.__file__).parent
 MEASURED = """last.type === "state" && !last.playing
@@ -30,6 +33,9 @@ const worker = new Worker(URL.createObjectURL(code));
 const heard = [];  // every message, with the time it came
 let listener = () => {};
 worker.onmessage = ({ data }) => {
+  // Only the last state keeps its weights: they are long.
+  if (data.type === "state")
+    for (const one of heard) if (one.type === "state") one.runs.forEach((run) => delete run.weights);
   heard.push({ at: performance.now(), ...data });
   if (data.type === "error") console.error(data.text);
   listener();
@@ -40,8 +46,13 @@ const plain = (key, value) => ArrayBuffer.isView(value) ? Array.from(value) : va
 /* Sends the messages and resolves with all that is heard until `enough`. */
 function ask(messages, enough) {
   heard.length = 0;
-  return new Promise((done) => {
-    listener = () => { if (enough(heard)) { listener = () => {}; done(JSON.stringify(heard, plain)); } };
+  return new Promise((done, fail) => {
+    setTimeout(() => fail(new Error(`waited for ${enough}`)), 90_000);
+    listener = () => {
+      if (!enough(heard)) return;
+      listener = () => {};
+      done(JSON.stringify(heard, plain));
+    };
     for (const message of messages) worker.postMessage(message);
   });
 }
@@ -52,7 +63,9 @@ class WorkerPage:
     """The worker in a browser: it gets messages and tells what it answers."""
 
     def __init__(self, view: Any, folder: Path, train: Split, test: Split) -> None:
-        engine = "".join((FOLDER / name).read_text() for name in ("engine.js", "plane.js", "worker.js"))
+        engine = "".join(
+            (FOLDER / name).read_text() for name in ("engine.js", "plane.js", "worker.js")
+        )
         path = folder / "worker.html"
         path.write_text(PAGE.replace("ENGINE", engine))
         self.view = view
@@ -78,10 +91,8 @@ class WorkerPage:
 
     def ask(self, *messages: dict[str, Any], until: str) -> list[dict[str, Any]]:
         """Send messages; return what is heard until an expression of `last` and `heard` holds."""
-        heard = self.view.evaluate(
-            f"(messages) => ask(messages, (heard) => {{ const last = heard.at(-1); return {until}; }})",
-            list(messages),
-        )
+        enough = f"(heard) => {{ const last = heard.at(-1); return {until}; }}"
+        heard = self.view.evaluate(f"(messages) => ask(messages, {enough})", list(messages))
         assert not self.complaints, self.complaints
         found: list[dict[str, Any]] = json.loads(heard)
         return found
@@ -93,16 +104,27 @@ class WorkerPage:
         message = {"type": "configure", "seed": seed, "sorted": in_order, "runs": list(runs)}
         return self.ask(message, until=MEASURED)
 
-    def finish(self, message: dict[str, Any]) -> list[dict[str, Any]]:
-        """Send a message and wait until the worker has stopped and measured."""
+    def finish(self, **message: Any) -> list[dict[str, Any]]:
+        """Send a message; return what is heard until the worker has stopped and measured."""
         return self.ask(message, until=MEASURED)
+
+    def step(self, updates: int = 1, index: int | None = None) -> dict[str, Any]:
+        """Make updates and return the state after them."""
+        return self.finish(type="step", run=index, updates=updates)[-1]
+
+    def play(self, **changes: Any) -> list[dict[str, Any]]:
+        """Play at full speed to the end."""
+        usual = {"pace": "updates", "rate": 0, "measure": "some", "until": None}
+        return self.finish(type="play", **{**usual, **changes})
 
 
 def run(network: str, batch_size: int, lr: float = 0.05, shuffle: bool = True) -> dict[str, Any]:
     return {"network": network, "batchSize": batch_size, "lr": lr, "shuffle": shuffle}
 
 
-def curves(heard: list[dict[str, Any]], index: int = 0) -> tuple[list[list[float]], list[list[float]]]:
+def curves(
+    heard: list[dict[str, Any]], index: int = 0
+) -> tuple[list[list[float]], list[list[float]]]:
     """Return the points of a run, of single batches and of all samples."""
     batch: list[list[float]] = []
     full: list[list[float]] = []
@@ -156,7 +178,35 @@ def initial_weights(network: str, seed: int) -> Floats:
         return math.sqrt(-2 * math.log(1 - draw())) * math.cos(2 * math.pi * draw())
 
     parts = [
-        np.array([math.sqrt(2 / inputs) * normal() for _ in range(inputs * outputs)] + [0.0] * outputs)
+        np.array(
+            [math.sqrt(2 / inputs) * normal() for _ in range(inputs * outputs)] + [0.0] * outputs
+        )
         for inputs, outputs in ((784, 32), (32, 10))
     ]
     return np.concatenate(parts).astype(np.float32)
+
+
+def network_of(name: str, weights: Floats) -> nn.Module:
+    """Return a network with weights in the engine's layout."""
+    hidden = [Normalize(), Flatten(), nn.Linear(784, 32), nn.ReLU(), nn.Linear(32, 10)]
+    model = linear() if name == "linear" else nn.Sequential(*hidden)
+    at = 0
+    with torch.no_grad():
+        for layer in _dense_layers(model):
+            rows, outputs = layer.in_features + 1, layer.out_features
+            part = torch.from_numpy(weights[at : at + rows * outputs]).view(rows, outputs)
+            layer.weight.copy_(part[:-1].T)
+            layer.bias.copy_(part[-1])
+            at += rows * outputs
+    return model
+
+
+def weights_of(model: nn.Module) -> Floats:
+    """Return a network's weights in the engine's layout."""
+    parts = [torch.cat([layer.weight.T, layer.bias[None]]) for layer in _dense_layers(model)]
+    weights: Floats = torch.cat([part.flatten() for part in parts]).detach().numpy()
+    return weights
+
+
+def _dense_layers(model: nn.Module) -> list[nn.Linear]:
+    return [layer for layer in model.modules() if isinstance(layer, nn.Linear)]
