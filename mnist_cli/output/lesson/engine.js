@@ -45,7 +45,8 @@ function shuffledOrder(count, seed, epoch) {
 
 /* The samples by class, those of a class as they come. */
 function sortedOrder(labels) {
-  return Uint32Array.from({ length: labels.length }, (_, n) => n).sort((a, b) => labels[a] - labels[b] || a - b);
+  const order = Uint32Array.from({ length: labels.length }, (_, n) => n);
+  return order.sort((a, b) => labels[a] - labels[b] || a - b);
 }
 
 /* ---- Samples and weights ---- */
@@ -175,7 +176,8 @@ function addRows(sums, weights, outputs, places, values, from, to) {
     const row1 = places[n] * outputs, row2 = places[n + 1] * outputs;
     const row3 = places[n + 2] * outputs, row4 = places[n + 3] * outputs;
     for (let k = 0; k < outputs; k++)
-      sums[k] += value1 * weights[row1 + k] + value2 * weights[row2 + k] + value3 * weights[row3 + k] + value4 * weights[row4 + k];
+      sums[k] += value1 * weights[row1 + k] + value2 * weights[row2 + k]
+        + value3 * weights[row3 + k] + value4 * weights[row4 + k];
   }
   for (; n < to; n++) for (let k = 0; k < outputs; k++) sums[k] += values[n] * weights[places[n] * outputs + k];
 }

@@ -11,8 +11,9 @@ const PRINCIPAL_POINTS = 64, PRINCIPAL_STEPS = 20;
 const MARGIN = 0.15, NARROWEST = 0.5;  // of the grid: shares of its longer side
 
 /* `paths`: for each run [[update, weights], ...], the first at the start, the last where it is now;
-   `best`: the index of the best run, `next`: its next gradient, which gives a direction where nothing
-   else does; `before`: the last axes or undefined; `size`: { columns, rows } of the grid. Returns { axes: [x, y], outside, outsideSteps, paths, grid }, or null if nothing moved. */
+   `best`: the index of the best run; `next`: its next gradient, a direction where nothing else gives
+   one; `before`: the last axes or undefined; `size`: { columns, rows } of the grid.
+   Returns { axes: [x, y], paths, outside, outsideSteps, grid }, or null if nothing moved. */
 function* computePlane(network, samples, paths, best, next, before, size) {
   const start = paths[0][0][1];
   const directions = yield* findAxes(start, paths, best, next, before);
@@ -24,9 +25,12 @@ function* computePlane(network, samples, paths, best, next, before, size) {
     const points = [];
     for (const [n, [update, weights]] of path.entries()) {
       const from = difference(weights, start), [x, y] = axes.map((axis) => dot(from, axis));
-      points.push([x, y, update]);
       addSquares(way, from, x, y);
-      if (n > 0) addSquares(steps, difference(weights, path[n - 1][1]), x - points[n - 1][0], y - points[n - 1][1]);
+      if (n > 0) {
+        const [[lastX, lastY], [, lastWeights]] = [points[n - 1], path[n - 1]];
+        addSquares(steps, difference(weights, lastWeights), x - lastX, y - lastY);
+      }
+      points.push([x, y, update]);
       yield;
     }
     found.paths.push(points);
@@ -69,7 +73,8 @@ function* findAxes(start, paths, best, next, before) {
 
 function* principalDirection(start, points, line, next) {
   const every = Math.ceil(points.length / PRINCIPAL_POINTS);
-  const rests = points.filter((_, n) => n % every === 0).map(([, weights]) => without(difference(weights, start), line));
+  const rests = points.filter((_, n) => n % every === 0)
+    .map(([, weights]) => without(difference(weights, start), line));
   const lengths = rests.map(norm), longest = Math.max(...lengths);
   // A path of one update has no rest but rounding.
   if (!(longest > 1e-5 * norm(difference(points.at(-1)[1], start)))) return unit(without(next, line));
@@ -113,7 +118,8 @@ function* computeGrid(network, samples, start, axes, { x0, x1, y0, y1, columns, 
       let sum = 0;
       for (let n = 0; n < samples.count; n++) {
         const from = n * outputs;
-        for (let k = 0; k < outputs; k++) outs[k] = base[from + k] + x * alongX[from + k] + y * alongY[from + k];
+        for (let k = 0; k < outputs; k++)
+          outs[k] = base[from + k] + x * alongX[from + k] + y * alongY[from + k];
         if (hidden) secondLayer(layout, point, outs, logits);
         sum += crossEntropy(logits, samples.labels[n]);
       }

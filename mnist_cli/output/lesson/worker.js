@@ -17,7 +17,8 @@
        reason: null while playing, else why not: "ready" (configured), "paused", "until", "step",
        "epoch", "diverged" (every run has). batchLoss, indices, stepNorm, gradientNorm are of the last
        update and null (indices: empty) before it; cosine was measured after
-       `measuredAt` updates; at: [x, y] in the last plane, or null. A stop is told at once, and again when the last weights are measured.
+       `measuredAt` updates; at: [x, y] in the last plane, or null. A stop is told
+       at once, and again when the last weights are measured.
      { type: "points", run, reset, batchLoss: [[update, samples, seconds, loss], ...],
        full: [[update, samples, seconds, loss, accuracy, cosine], ...] }
        What is new since the last such message of the run, or everything if `reset`. A batch's loss
@@ -206,11 +207,12 @@ function* computePlanes() {
     if (best < 0) continue;
     const paths = group.map(({ path, updates, weights }) =>
       path.points.at(-1)[0] === updates ? [...path.points] : [...path.points, [updates, weights.slice()]]);
-    const found = yield* computePlane(network, train, paths, best, group[best].gradient.slice(), axes[network], size);
+    const next = group[best].gradient.slice();
+    const found = yield* computePlane(network, train, paths, best, next, axes[network], size);
     if (!found) continue;
-    axes[network] = found.axes;
-    const { outside, outsideSteps, grid } = found, indices = group.map((run) => runs.indexOf(run));
-    postMessage({ type: "plane", network, runs: indices, start: [0, 0], paths: found.paths, grid, outside, outsideSteps });
+    const { axes: [x, y], ...told } = found, indices = group.map((run) => runs.indexOf(run));
+    axes[network] = [x, y];
+    postMessage({ type: "plane", network, runs: indices, start: [0, 0], ...told });
   }
 }
 
@@ -238,7 +240,8 @@ function nextRun() {
   if (playing.rate === 0) return next;
   const made = Math.max(...runs.map((run) => run.updates - run.playedFrom)), now = performance.now();
   // The time that slow updates cost is not made good by faster ones.
-  playing.allowed = Math.min(playing.allowed + playing.rate * (now - playing.since) / 1000, made + Math.max(1, playing.rate / 10));
+  const most = made + Math.max(1, playing.rate / 10);
+  playing.allowed = Math.min(playing.allowed + playing.rate * (now - playing.since) / 1000, most);
   playing.since = now;
   return next.updates - next.playedFrom + 1 <= playing.allowed ? next : "wait";
 }
@@ -322,11 +325,11 @@ function tell() {
 }
 
 function stateOf(run) {
-  const { updates, samplesSeen, epoch, seconds, batchLoss, indices, stepNorm, gradientNorm, cosine, measuredAt, diverged, weights } = run;
+  const { updates, epoch, seconds, batchLoss, stepNorm, gradientNorm, cosine, measuredAt, diverged } = run;
   return {
-    at: placeOf(run),
-    updates, samples: samplesSeen, epoch, seconds, batchLoss, stepNorm, gradientNorm, cosine, measuredAt, diverged,
-    indices: indices.slice(), weights: weights.slice(),  // or their whole buffers would be copied
+    updates, epoch, seconds, batchLoss, stepNorm, gradientNorm, cosine, measuredAt, diverged,
+    samples: run.samplesSeen, at: placeOf(run),
+    indices: run.indices.slice(), weights: run.weights.slice(),  // or their whole buffers would be copied
   };
 }
 
@@ -377,8 +380,8 @@ const HANDLERS = {
 
   read({ id, pixels }) {
     const read = ({ network, weights }) => computeLogits(network, weights, pixels);
-    const answer = runs.map(read).map((logits) => ({ logits: Array.from(logits), probabilities: softmax(logits) }));
-    postMessage({ type: "reading", id, runs: answer });
+    const tellOne = (logits) => ({ logits: Array.from(logits), probabilities: softmax(logits) });
+    postMessage({ type: "reading", id, runs: runs.map(read).map(tellOne) });
   },
 };
 

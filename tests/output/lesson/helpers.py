@@ -35,7 +35,8 @@ let listener = () => {};
 worker.onmessage = ({ data }) => {
   // Only the last state keeps its weights: they are long.
   if (data.type === "state")
-    for (const one of heard) if (one.type === "state") one.runs.forEach((run) => delete run.weights);
+    for (const { type, runs } of heard)
+      if (type === "state") for (const run of runs) delete run.weights;
   heard.push({ at: performance.now(), ...data });
   if (data.type === "error") console.error(data.text);
   listener();

@@ -158,7 +158,7 @@ def test_a_run_whose_loss_is_not_finite_has_diverged_and_stops(page: WorkerPage)
     lost, sound = heard[-1]["runs"]
     assert lost["diverged"]
     assert lost["updates"] < 20
-    assert np.isfinite(lost["weights"]).all()
+    assert np.isfinite(np.array(lost["weights"], float)).all()
     assert (sound["diverged"], sound["updates"], heard[-1]["reason"]) == (False, 20, "until")
     page.configure(run("hidden", 64, lr=1e6))
     assert page.play(until={"updates": 20})[-1]["reason"] == "diverged"

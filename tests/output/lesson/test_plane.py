@@ -16,17 +16,16 @@ Vectors = npt.NDArray[np.float64]
 
 def walk(page: WorkerPage, *runs: dict[str, Any], updates: int) -> tuple[list[Vectors], list[Any]]:
     """Return each run's weights `[update, weight]`, and the planes after the last update."""
-    states = [page.configure(*runs, seed=2)[-1]]
-    planes = len({one["network"] for one in runs})
-    enough = f"heard.filter((one) => one.type === 'plane').length === {planes}"
-    for number in range(1, updates + 1):
-        heard = page.ask({"type": "step", "run": None, "updates": 1}, until=enough)
-        states.append([one for one in heard if one["type"] == "state"][-1])
-        assert states[-1]["runs"][0]["updates"] == number
+    states = [page.configure(*runs, seed=2)[-1], *(page.step() for _ in range(updates))]
     weights = [
         np.array([state["runs"][n]["weights"] for state in states]) for n in range(len(runs))
     ]
-    return weights, [one for one in heard if one["type"] == "plane"]
+    names = list(dict.fromkeys(one["network"] for one in runs))
+    plane = "(one) => one.type === 'plane' ? [one.network] : []"
+    until = f"new Set(heard.flatMap({plane})).size === {len(names)}"
+    heard = page.ask({"type": "plane"}, until=until)
+    planes = {one["network"]: one for one in heard if one["type"] == "plane"}
+    return weights, [planes[name] for name in names]
 
 
 def axes_of(way: Vectors, other: Vectors) -> tuple[Vectors, Vectors]:
