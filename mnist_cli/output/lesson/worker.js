@@ -15,7 +15,7 @@
      { type: "state", playing, reason, runs: [{ updates, samples, epoch, seconds, batchLoss, indices,
        stepNorm, gradientNorm, cosine, measuredAt, diverged, weights, at }] }
        reason: null while playing, else why not: "ready" (configured), "paused", "until", "step",
-       "epoch", "diverged" (every run has). batchLoss, indices, stepNorm, gradientNorm are of the last
+       "epoch", "diverged" (every run has), "error". batchLoss, indices, stepNorm, gradientNorm are of the last
        update and null (indices: empty) before it; cosine was measured after
        `measuredAt` updates; at: [x, y] in the last plane, or null. A stop is told
        at once, and again when the last weights are measured.
@@ -52,7 +52,7 @@ let playing = null;  // { pace, rate, measure, targets: [number per run], quanti
 let reason = "ready";
 let turn = 0;  // counts what makes a computation in progress useless
 let working = false;
-let spent = { updating: 0, measuring: 0 };  // seconds since configure
+let spent = { updating: 0, measuring: 0 };  // seconds since configure, idle time not counted
 let sliceEnd = 0, toldAt = 0, untold = false;
 let plane = null;  // the computation in progress
 let axes = {};  // of the last plane of each network: [x, y]
@@ -131,30 +131,35 @@ async function update(run) {
   if (isKept(run.path, run.updates)) addPoint(run.path, [run.updates, run.weights.slice()]);
 }
 
-/* The loss on all samples, its gradient beside that of the next batch, the test accuracy. */
+/* The loss on all samples, its gradient beside that of the next batch, the test accuracy. Returns the
+   seconds that this took, not those of the next batch. */
 async function measure(run) {
-  if (!(await prepareUpdate(run))) return;
+  if (!(await prepareUpdate(run))) return 0;
   let seconds = 0, loss = run.ready.loss, cosine = 1;
   if (run.ready.indices.length < train.count) {
     const gradient = new Float64Array(run.weights.length);
     const found = await complete(computeLoss(run.network, run.weights, train, train.all, gradient));
-    if (!found) return;
+    if (!found) return 0;
     seconds += found.seconds;
     loss = found.value.loss;
     cosine = dot(gradient, run.gradient) / (found.value.length * run.ready.length);
   }
   const found = await complete(computeLoss(run.network, run.weights, test, test.all, null));
-  if (!found) return;
-  spent.measuring += seconds + found.seconds;
+  if (!found) return 0;
   run.measuredAt = run.updates;
   untold = true;
   run.cosine = cosine;
   const accuracy = found.value.correct / test.count;
   addPoint(run.full, [run.updates, run.samplesSeen, run.seconds, loss, accuracy, cosine], !playing);
+  return seconds + found.seconds;
+}
+
+function isUnmeasured(run) {
+  return !run.diverged && run.measuredAt !== run.updates;
 }
 
 function isMeasurementDue(run) {
-  if (run.diverged || run.measuredAt === run.updates) return false;
+  if (!isUnmeasured(run)) return false;
   if (playing.measure === "each") return true;
   if (run.updates < run.measuredAt + run.full.gap) return false;
   return spent.measuring <= MEASURING * (spent.measuring + spent.updating);
@@ -186,7 +191,7 @@ function advancePlane(milliseconds) {
   const start = performance.now(), updates = runs.map((run) => run.updates).join();
   if (!plane) {
     if (updates === plannedAt || (playing && start < planeDue)) return false;
-    [plane, plannedAt, planeDue] = [computePlanes(), updates, start + PLANE_EVERY];
+    [plane, plannedAt, planeDue] = [computePlanes(), updates, playing ? start + PLANE_EVERY : 0];
   }
   let done = false;
   while (!done && performance.now() < start + milliseconds) ({ done } = plane.next());
@@ -202,9 +207,8 @@ function* computePlanes() {
   const sound = runs.filter((run) => !run.diverged), size = GRIDS[playing ? "coarse" : "fine"];
   for (const network of new Set(sound.map((run) => run.network))) {
     const group = sound.filter((run) => run.network === network);
-    const losses = group.map((run) => run.full.points.at(-1)?.[3] ?? Infinity);
-    const best = losses.indexOf(Math.min(...losses.filter((_, n) => group[n].updates > 0)));
-    if (best < 0) continue;
+    const losses = group.map((run) => (run.updates > 0 ? run.full.points.at(-1)[3] : Infinity));
+    const best = losses.indexOf(Math.min(...losses));
     const paths = group.map(({ path, updates, weights }) =>
       path.points.at(-1)[0] === updates ? [...path.points] : [...path.points, [updates, weights.slice()]]);
     const next = group[best].gradient.slice();
@@ -261,7 +265,7 @@ async function work() {
 }
 
 function fail(error) {
-  [playing, plane] = [null, null];
+  [playing, plane, reason] = [null, null, "error"];
   postMessage({ type: "error", text: String(error.stack) });
 }
 
@@ -274,20 +278,26 @@ async function workOnce() {
     else if (run.measuredAt === null) await measure(run);  // curves begin at the start
     else {
       await update(run);
-      if (playing && isMeasurementDue(run)) await measure(run);
+      if (playing && isMeasurementDue(run)) spent.measuring += await measure(run);
     }
     if (untold && performance.now() >= toldAt + TELL) tell();
     return true;
   }
-  const unmeasured = runs.find((run) => !run.diverged && run.measuredAt !== run.updates);
-  if (!unmeasured) return advancePlane(SLICE);
-  await measure(unmeasured);
-  if (!runs.some((run) => !run.diverged && run.measuredAt !== run.updates)) tell();
+  if (!(await useIdleTime())) return false;
+  if (untold && !runs.some(isUnmeasured)) tell();
+  return true;
+}
+
+/* False: there is no use for it. */
+async function useIdleTime() {
+  const run = runs.find(isUnmeasured);
+  if (!run) return advancePlane(SLICE);
+  await measure(run);
   return true;
 }
 
 async function waitForRate() {
-  if (advancePlane(SLICE)) return;
+  if (await useIdleTime()) return;
   await sleep(Math.min(50, 1000 / playing.rate));
   sliceEnd = performance.now() + SLICE;
 }
@@ -314,9 +324,8 @@ function stop(why) {
 function tell() {
   [toldAt, untold] = [performance.now(), false];
   runs.forEach((run, n) => {
-    const { full, batch } = run;
-    if (full.told === full.points.length && batch.told === batch.points.length) return;
-    const reset = full.reset || batch.reset;
+    const { full, batch } = run, reset = full.reset || batch.reset;
+    if (!reset && full.told === full.points.length && batch.told === batch.points.length) return;
     const unsaid = (curve) => (reset ? curve.points : curve.points.slice(curve.told));
     postMessage({ type: "points", run: n, reset, batchLoss: unsaid(batch), full: unsaid(full) });
     for (const curve of [full, batch]) Object.assign(curve, { told: curve.points.length, reset: false });

@@ -58,6 +58,17 @@ def test_a_rate_holds_back_the_run_that_makes_most_updates(page: WorkerPage) -> 
     assert [point[0] for point in curves(heard, 0)[1]] == list(range(1, 17))  # all were measured
 
 
+def test_between_slow_updates_there_is_time_to_measure_and_to_draw_the_plane(
+    page: WorkerPage,
+) -> None:
+    heard = page.configure(run("linear", 64))
+    assert heard[0]["type"] == "points"  # curves of before are forgotten at once
+    assert (heard[0]["reset"], heard[0]["full"]) == (True, [])
+    heard += page.play(rate=3, until={"updates": 4})
+    assert [point[0] for point in curves(heard)[1]] == [0, 1, 2, 3, 4]
+    assert "plane" in [message["type"] for message in heard]
+
+
 def test_points_are_thinned_and_stand_where_they_were_computed(page: WorkerPage) -> None:
     configured = page.configure(run("linear", 1, lr=0.001), run("linear", 2000))
     heard = configured + page.play(pace="samples", until={"samples": 6000})
