@@ -8,7 +8,7 @@
 
 const ON_THE_LINE = 0.05;  // the share of its way by which another run has to be off the line
 const PRINCIPAL_POINTS = 64, PRINCIPAL_STEPS = 20;
-const MARGIN = 0.15, NARROWEST = 0.5;  // of the grid: shares of its longer side
+const MARGIN = 0.15, NARROWEST = 0.8;  // of the grid: shares of its longer side
 
 /* `paths`: for each run [[update, weights], ...], the first at the start, the last where it is now;
    `best`: the index of the best run; `next`: its next gradient, a direction where nothing else gives

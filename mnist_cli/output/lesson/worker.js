@@ -16,9 +16,9 @@
        stepNorm, gradientNorm, cosine, measuredAt, diverged, weights, at }] }
        reason: null while playing, else why not: "ready" (configured), "paused", "until", "step",
        "epoch", "diverged" (every run has), "error". batchLoss, indices, stepNorm, gradientNorm are of the last
-       update and null (indices: empty) before it; cosine was measured after
-       `measuredAt` updates; at: [x, y] in the last plane, or null. A stop is told
-       at once, and again when the last weights are measured.
+       update and null (indices: empty) before it. cosine: of the next batch's gradient and the full one
+       after `measuredAt` updates, NaN if one is 0. at: [x, y] in the last plane, or null. A stop is
+       told at once, and again when the last weights are measured.
      { type: "points", run, reset, batchLoss: [[update, samples, seconds, loss], ...],
        full: [[update, samples, seconds, loss, accuracy, cosine], ...] }
        What is new since the last such message of the run, or everything if `reset`. A batch's loss
@@ -41,6 +41,7 @@ const TELL = 70;  // milliseconds between two states
 const KEPT = 2000;  // points of a curve; more are thinned to half
 const KEPT_WEIGHTS = 4e6;  // numbers in the weights that a path keeps
 const PLANE_EVERY = 1500, PLANE_SHARE = 0.3;  // milliseconds; of a slice, beside the training
+const WARM_UP = 150;  // milliseconds
 const MEASURING = 1 / 3;  // largest share of the time spent on measuring "some"
 
 const GRIDS = { coarse: { columns: 16, rows: 12 }, fine: { columns: 24, rows: 18 } };  // while playing, else
@@ -52,7 +53,7 @@ let playing = null;  // { pace, rate, measure, targets: [number per run], quanti
 let reason = "ready";
 let turn = 0;  // counts what makes a computation in progress useless
 let working = false;
-let spent = { updating: 0, measuring: 0 };  // seconds since configure, idle time not counted
+let spent = { updating: 0, measuring: 0 };  // seconds since playing began, idle time not counted
 let sliceEnd = 0, toldAt = 0, untold = false;
 let plane = null;  // the computation in progress
 let axes = {};  // of the last plane of each network: [x, y]
@@ -105,6 +106,21 @@ function newRun(options) {
   run.path = newCurve(KEPT_WEIGHTS / run.weights.length);
   addPoint(run.path, [0, run.weights.slice()]);
   return run;
+}
+
+/* Trains for a moment, so that the browser has compiled the engine when seconds are counted: else the
+   run that comes first would pay for it. */
+function warmUp() {
+  const options = { batchSize: 64, lr: 0.01, shuffle: true }, end = performance.now() + WARM_UP;
+  const trials = Object.keys(HIDDEN).map((network) => createRun({ ...options, network }, { seed: 0 }, train));
+  while (performance.now() < end)
+    for (const trial of trials) {
+      const indices = nextBatch(trial);
+      const steps = computeLoss(trial.network, trial.weights, train, indices, trial.gradient);
+      let step;
+      do step = steps.next(); while (!step.done);
+      applyUpdate(trial, { indices, ...step.value });
+    }
 }
 
 /* Computes the gradient of the next batch, unless it is there. False: given up. */
@@ -160,7 +176,8 @@ function isUnmeasured(run) {
 
 function isMeasurementDue(run) {
   if (!isUnmeasured(run)) return false;
-  if (playing.measure === "each") return true;
+  // At every doubling too, or else a curve might be one long straight line.
+  if (playing.measure === "each" || run.updates >= 2 * run.measuredAt) return true;
   if (run.updates < run.measuredAt + run.full.gap) return false;
   return spent.measuring <= MEASURING * (spent.measuring + spent.updating);
 }
@@ -304,6 +321,7 @@ async function waitForRate() {
 
 function start(how) {
   if (!playing) turn += 1;
+  spent = { updating: 0, measuring: 0 };
   for (const run of runs) run.playedFrom = run.updates;
   playing = { rate: 0, measure: "some", allowed: 1, since: performance.now(), ...how };
   reason = null;
@@ -347,6 +365,7 @@ function stateOf(run) {
 const HANDLERS = {
   data(message) {
     [train, test] = [prepareSamples(message.train), prepareSamples(message.test)];
+    warmUp();
     postMessage({ type: "ready" });
   },
 
@@ -355,7 +374,6 @@ const HANDLERS = {
     settings = { seed, sorted };
     playing = null;
     reason = "ready";
-    spent = { updating: 0, measuring: 0 };
     forgetPlane();
     axes = {};
     runs = options.map(newRun);

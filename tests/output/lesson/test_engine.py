@@ -88,7 +88,6 @@ def test_losses_and_weights_are_those_of_pytorch_and_of_the_tool(
         # A unit whose input is 0 but for rounding may be on here and off there, so not each weight.
         weights = weights_of(model)
         error = np.linalg.norm(state["weights"] - weights) / np.linalg.norm(weights)
-        print(network, size, train.__name__, np.abs(np.subtract(losses, expected)).max(), error)
         assert error < 1e-5
 
 

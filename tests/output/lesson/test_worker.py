@@ -16,28 +16,29 @@ def states(heard: Heard) -> Heard:
     return [message for message in heard if message["type"] == "state"]
 
 
-@pytest.mark.parametrize(("pace", "apart"), [("updates", 1), ("samples", 2000), ("seconds", 0.5)])
+@pytest.mark.parametrize("pace", ["updates", "samples", "seconds"])
 def test_runs_stay_equal_on_the_pace_and_stop_where_they_should(
-    page: WorkerPage, pace: str, apart: float
+    page: WorkerPage, pace: str
 ) -> None:
-    """Runs are apart by one update of the slower one at most; an update of all samples is slow."""
+    """Runs are never further apart than the largest update takes them."""
     end = {"updates": 21, "samples": 3 * 2000 + 1, "seconds": 0.3}[pace]
     page.configure(run("linear", 48), run("linear", 2000))
     heard = page.play(pace=pace, until={pace: end})
+    column = ["updates", "samples", "seconds"].index(pace)
+    last = heard[-1]["runs"]
+    ends = [[row[column] for row in curves(heard, n)[0]] + [last[n][pace]] for n in range(2)]
+    largest = max(after - before for run_ends in ends for before, after in pairwise(run_ends))
     for state in states(heard):
         mini, batch = state["runs"]
-        assert abs(mini[pace] - batch[pace]) <= apart
+        assert abs(mini[pace] - batch[pace]) <= largest + 1e-9
     assert heard[-1]["reason"] == "until"
-    found = {name: [one[name] for one in heard[-1]["runs"]] for name in ("updates", "samples")}
-    match pace:
-        case "updates":
-            assert found == {"updates": [21, 21], "samples": [21 * 48, 21 * 2000]}
-        case (
-            "samples"
-        ):  # the first updates that reach it: 42 make an epoch, its last has 32 samples
-            assert found == {"updates": [127, 4], "samples": [6048, 8000]}
-        case "seconds":
-            assert all(end <= one["seconds"] < end + apart for one in heard[-1]["runs"])
+    found = {name: [one[name] for one in last] for name in ("updates", "samples")}
+    if pace == "updates":
+        assert found == {"updates": [21, 21], "samples": [21 * 48, 21 * 2000]}
+    elif pace == "samples":  # 42 updates make an epoch
+        assert found == {"updates": [3 * 42 + 1, 4], "samples": [3 * 2000 + 48, 4 * 2000]}
+    else:
+        assert all(end <= one["seconds"] <= end + largest for one in last)
 
 
 def test_one_update_of_one_run_and_the_rest_of_an_epoch(page: WorkerPage) -> None:
@@ -108,7 +109,7 @@ def test_a_wrong_message_is_told_and_does_no_harm(page: WorkerPage) -> None:
 
 
 def test_a_pause_is_answered_within_100_ms(page: WorkerPage) -> None:
-    """The best of five, since other programs may have the core."""
+    """At the fifth attempt at the latest, since other programs may have the core."""
     page.configure(run("hidden", 64), run("hidden", 2000))
     waits = []
     for _ in range(5):
@@ -117,8 +118,9 @@ def test_a_pause_is_answered_within_100_ms(page: WorkerPage) -> None:
         asked = page.view.evaluate("performance.now()")
         heard = page.ask({"type": "pause"}, until=MEASURED)
         waits.append(next(one["at"] for one in states(heard) if not one["playing"]) - asked)
-    print(f"pause: {sorted(map(round, waits))} ms")
-    assert min(waits) < 100
+        if waits[-1] < 100:
+            break
+    assert waits[-1] < 100
 
 
 @pytest.mark.parametrize(("network", "size"), [("linear", 64), ("hidden", 64), ("hidden", 2000)])
