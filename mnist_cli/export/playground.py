@@ -30,16 +30,26 @@ _LABELS = {
 }
 
 
+def subject_of(dataset: str) -> str:
+    """Return what an image of a data set shows: `digit`, `garment` or `character`."""
+    return _SUBJECTS.get(dataset, "digit")
+
+
+def class_labels(dataset: str) -> list[str]:
+    """Return the names of the ten classes of a data set."""
+    return _LABELS.get(dataset, "0 1 2 3 4 5 6 7 8 9").split()
+
+
 def render(checkpoint: Checkpoint, model: nn.Module, digest: str) -> str:
     """Return the page for a checkpoint with its network and the digest of its weights.
 
     It contains the weights as 32-bit floats, little-endian, in base64.
     """
     dataset = checkpoint.config.dataset
-    subject = _SUBJECTS.get(dataset, "digit")
+    subject = subject_of(dataset)
     data = {
         "subject": subject,
-        "labels": _LABELS.get(dataset, "0 1 2 3 4 5 6 7 8 9").split(),
+        "labels": class_labels(dataset),
         **_network(model),
     }
     facts = [checkpoint.config.model, f"{count_parameters(model):,} parameters"]

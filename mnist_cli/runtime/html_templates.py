@@ -8,10 +8,11 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 
-def render_page(template: Path, **values: Any) -> str:  # noqa: ANN401 (a template takes anything)
+def render_page(template: Path, *folders: Path, **values: Any) -> str:  # noqa: ANN401 (a template takes anything)
     """Return a page: a template filled with values, which are escaped as HTML.
 
-    The template includes its style and its script from files in its folder. In it, `{{ data |
+    The template includes its style and its script from files in its folder, or in one of the given
+    folders. In it, `{{ data |
     tojson }}` is JSON that is safe inside a script element, and `{{ text | csp_hash }}` is the hash
     of an inline script or style for a Content-Security-Policy. Surrogates, which stand for
     undecodable bytes of a file name, become escapes.
@@ -21,7 +22,7 @@ def render_page(template: Path, **values: Any) -> str:  # noqa: ANN401 (a templa
 
     """
     environment = Environment(
-        loader=FileSystemLoader(template.parent),
+        loader=FileSystemLoader([template.parent, *folders]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -1,0 +1,107 @@
+/* The seven steps. A step sets the page, runs `until` a limit, and reads its answer from the runs of
+   the page: `numbers` returns what its sentence needs, and null while they are not there yet.
+   A run has `options`, its last `state`, and `full`: points [update, samples, seconds, loss, accuracy,
+   cosine]. */
+const UPDATE = 0, SAMPLES_SEEN = 1, SECONDS = 2, FULL_LOSS = 3, ACCURACY = 4;
+const ALL = data.samples.train;
+const run = (network, batchSize, lr, shuffle = true) => ({ network, batchSize: Math.min(batchSize, ALL), lr, shuffle });
+
+const TOUR = [
+  {
+    name: "update", runs: [run("linear", 16, 0.02), run("linear", ALL, 0.02)], axis: "updates", speed: 1, until: { updates: 1 },
+    numbers: ([a, b]) => ({
+      aImages: whole(a.options.batchSize), bImages: whole(b.options.batchSize), start: loss3(a.full[0]), a: loss3(at(a, UPDATE, 1)), b: loss3(at(b, UPDATE, 1)),
+    }),
+  },
+  {
+    name: "steady", runs: [run("linear", 16, 0.05), run("linear", ALL, 0.05)], axis: "updates", speed: 30, until: { updates: 100 },
+    numbers: ([a, b], { updates }) => ({ updates: whole(updates), aRose: whole(rises(a, updates)), bRose: whole(rises(b, updates)) }),
+  },
+  {
+    name: "more", runs: [run("linear", 64, 0.05), run("linear", ALL, 0.05)], axis: "samples", speed: 30, until: { samples: 5 * ALL },
+    numbers: ([a, b], { samples }) => ({
+      epochs: whole(samples / ALL), samples: whole(samples), aSize: whole(a.options.batchSize),
+      aUpdates: whole(at(a, SAMPLES_SEEN, samples)[UPDATE]), bUpdates: whole(at(b, SAMPLES_SEEN, samples)[UPDATE]),
+      aAccuracy: percent1(at(a, SAMPLES_SEEN, samples)), bAccuracy: percent1(at(b, SAMPLES_SEEN, samples)),
+    }),
+  },
+  {
+    name: "rate", runs: [run("hidden", 1, 0.2), run("hidden", 64, 0.2), run("hidden", 1, 0.005)], axis: "samples", speed: 0, until: { samples: ALL },
+    numbers: ([a, b, c], { samples }) => ({
+      rate: String(a.options.lr), cRate: String(c.options.lr),
+      aAccuracy: percent1(at(a, SAMPLES_SEEN, samples)), bAccuracy: percent1(at(b, SAMPLES_SEEN, samples)), cAccuracy: percent1(at(c, SAMPLES_SEEN, samples)),
+    }),
+  },
+  {
+    name: "axes", runs: [run("linear", 16, 0.05), run("linear", ALL, 0.05)], axis: "samples", speed: 0, until: { samples: 10 * ALL },
+    numbers: ([a, b]) => {
+      const end = (column) => Math.min(a.full.at(-1)[column], b.full.at(-1)[column]), [updates, samples, seconds] = [UPDATE, SAMPLES_SEEN, SECONDS].map(end);
+      return {
+        updates: whole(updates), samples: whole(samples), seconds: String(+seconds.toPrecision(2)),
+        aUpdates: loss3(at(a, UPDATE, updates)), bUpdates: loss3(at(b, UPDATE, updates)),
+        aSamples: loss3(at(a, SAMPLES_SEEN, samples)), bSamples: loss3(at(b, SAMPLES_SEEN, samples)),
+        aSeconds: loss3(at(a, SECONDS, seconds)), bSeconds: loss3(at(b, SECONDS, seconds)),
+      };
+    },
+  },
+  {
+    name: "sorted", runs: [run("linear", 64, 0.05, false), run("linear", 64, 0.05)], axis: "updates", sorted: true, speed: 30, until: { samples: 3 * ALL },
+    numbers: ([a, b], { samples }) => ({
+      epochs: whole(samples / ALL), a: loss3(at(a, SAMPLES_SEEN, samples)), b: loss3(at(b, SAMPLES_SEEN, samples)),
+      aAccuracy: percent1(at(a, SAMPLES_SEEN, samples)), bAccuracy: percent1(at(b, SAMPLES_SEEN, samples)),
+    }),
+  },
+  {
+    name: "large", runs: [run("linear", 4, 0.01), run("linear", 256, 0.1), run("linear", ALL, 0.1)], axis: "updates", speed: 0, until: { updates: 400 }, target: 0.4,
+    isDone: (runs, step) => runs.every((one) => reached(one, step.target) !== null),
+    numbers: ([a, b, c], limit, step) => {
+      const needed = (one) => { const update = reached(one, step.target); return update === null ? text("never", { count: whole(one.full.at(-1)[UPDATE]) }) : whole(update); };
+      return { aSize: whole(a.options.batchSize), bSize: whole(b.options.batchSize), target: String(step.target), a: needed(a), b: needed(b), c: needed(c) };
+    },
+  },
+];
+
+/* The last measurement of a run at or before a place on an axis. */
+function at({ full }, column, place) {
+  return full.findLast((point) => point[column] <= place + 1e-9) ?? full[0];
+}
+
+/* Counts the updates after which the loss on all images was higher than before. */
+function rises({ full }, updates) {
+  return full.filter((point, n) => n > 0 && point[UPDATE] <= updates && point[FULL_LOSS] > full[n - 1][FULL_LOSS]).length;
+}
+
+/* The first measured update at which the loss on all images is at most the target, or null. */
+function reached({ full }, target) {
+  return full.find((point) => point[FULL_LOSS] <= target)?.[UPDATE] ?? null;
+}
+
+const whole = (number) => Math.round(number).toLocaleString("en");
+const loss3 = (point) => short(point[FULL_LOSS]);
+const percentOf = (share) => (100 * share).toFixed(1) + " %";
+const percent1 = (point) => percentOf(point[ACCURACY]);
+
+/* Whether the runs have come as far as a step goes, and every limit has been measured. */
+function isStepDone(step, runs) {
+  if (runs.length < step.runs.length || runs.some(({ full }) => !full.length)) return false;
+  if (step.isDone?.(runs, step)) return true;
+  const [[quantity, limit]] = Object.entries(step.until);
+  const column = { updates: UPDATE, samples: SAMPLES_SEEN, seconds: SECONDS }[quantity];
+  return runs.every(({ full, state }) => state.diverged || full.at(-1)[column] >= limit);
+}
+
+function stepNumbers(step, runs) {
+  return step.numbers(runs, step.until, step);
+}
+
+/* The numbers of measured.json as they are shown: shares in percent, lists in words. */
+function measuredNumbers(found) {
+  const numbers = {};
+  for (const [key, value] of Object.entries(found)) {
+    if (typeof value !== "number") continue;
+    const isShare = /accuracy|^target$/.test(key);
+    numbers[key] = isShare ? percentOf(value).replace(".0 %", " %") : Number.isInteger(value) ? whole(value) : String(+value.toPrecision(3));
+  }
+  if (found.sizes) numbers.list = found.sizes.map((size, n) => text("step.large.item", { size: whole(size), updates: whole(found.updates[n]) })).join(", ");
+  return numbers;
+}
