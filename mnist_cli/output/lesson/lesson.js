@@ -13,6 +13,8 @@ let settings, worker, samples; /* samples: { train, test }, each with pixels and
 let runs = []; /* { options, state, full, batch, reading, nodes } */
 let plane = null, planes = 0, status = { playing: false, reason: null };
 let isStale = true; /* until the worker has taken the last settings */
+let isPlayAsked = false; /* until the worker plays */
+let goesOn = null; /* { rate, limits } of a part of a step, after which the runs play on */
 let isAnswerAsked = false, readings = 0;
 
 /* ---- Words ---- */
@@ -74,17 +76,17 @@ function address() {
 }
 
 /* Takes settings over. `how`: "push" for a deliberate change, "replace" while a slider moves. */
-function change(changes, how = "push") {
+function change(changes, how = "push", isRestart = false) {
   const before = settings;
   settings = { ...settings, ...changes };
   if (how !== "none") history[how + "State"](null, "", address());
-  follow(before);
+  follow(before, isRestart);
 }
 
-function follow(before) {
+function follow(before, isRestart = false) {
   const training = ({ seed, sorted, runs: all }) => JSON.stringify([seed, sorted, all]);
   if (!before || before.step !== settings.step) isAnswerAsked = false;
-  if (!before || training(before) !== training(settings)) configure();
+  if (!before || isRestart || training(before) !== training(settings)) configure();
   else if (status.playing && (before.speed !== settings.speed || before.axis !== settings.axis)) play();
   showAll();
 }
@@ -100,10 +102,12 @@ function configure() {
   isStale = true;
   plane = null;
   status = { playing: false, reason: null };
+  isPlayAsked = false;
+  goesOn = null;
   const nodes = runs.map((one) => one.nodes);
   runs = settings.runs.map((options, n) => ({ options, state: null, full: [], batch: [], reading: null, nodes: nodes[n] ?? makeRun(n) }));
   nodes.slice(runs.length).forEach(({ card, learner }) => { card.remove(); learner.remove(); });
-  $("stage").dataset.runs = $("learned").dataset.runs = runs.length;
+  $("board").dataset.runs = $("learned").dataset.runs = runs.length;
   send({ type: "configure", seed: settings.seed, sorted: settings.sorted, runs: settings.runs });
   readDrawing();
   if (goOn) play();
@@ -111,31 +115,59 @@ function configure() {
 
 function play(rate = settings.speed) {
   const step = TOUR[settings.step - 1], isLimited = step && isStepSet() && !isStepDone(step, runs);
-  send({ type: "play", pace: settings.axis, rate, measure: isLimited || (rate > 0 && rate <= 30) ? "each" : "some", until: isLimited ? step.until : null });
+  const limits = isLimited ? nextLimits(step) : null;
+  const until = isLimited ? limits ?? step.until : null, pace = limits ? Object.keys(limits)[0] : settings.axis;
+  const measure = limits?.updates || (isLimited && !step.measure) || (rate > 0 && rate <= 30) ? "each" : "some";
+  goesOn = limits ? { rate, limits } : null;
+  send({ type: "play", pace, rate, measure, until });
   status = { playing: true, reason: null };
+  isPlayAsked = true;
   showStatus();
 }
 
-function pause() { send({ type: "pause" }); }
+/* The next of a step's limits on the way, if there is one left. */
+function nextLimits(step) {
+  for (const limitsOf of step.first ?? []) { /* a later one may need what an earlier one has measured */
+    const limits = limitsOf(runs);
+    if (!isAt(limits, runs)) return limits;
+  }
+  return null;
+}
+
+function pause() {
+  isPlayAsked = false;
+  goesOn = null;
+  send({ type: "pause" });
+}
+
+/* Asks for a new plane when a path has left the grid of the last one. */
+function askPlane() {
+  if (!plane || plane.isLeft) return;
+  const { x0, x1, y0, y1 } = plane.grid;
+  plane.isLeft = plane.paths.some((path) => path?.length && (path.at(-1)[0] < x0 || path.at(-1)[0] > x1 || path.at(-1)[1] < y0 || path.at(-1)[1] > y1));
+  if (plane.isLeft) send({ type: "plane" });
+}
 
 const HANDLERS = {
   ready() { follow(null); },
   state(message) {
     const isFirst = message.reason === "ready" && message.runs.length === runs.length && message.runs.every((one) => one.updates === 0);
     if (isStale && !isFirst) return;
-    if (isStale && isFirst && status.playing) message.playing = true;
     isStale = false;
-    status = { playing: message.playing, reason: message.reason };
+    if (message.reason !== "ready") isPlayAsked = false;
+    status = { playing: message.playing || isPlayAsked, reason: message.reason };
     runs.forEach((one, n) => { if (message.runs[n]?.weights.length === WEIGHTS[one.options.network]) one.state = message.runs[n]; });
     runs.forEach(({ state: now }, n) => { /* until the next plane, the path goes on in the last one */
       const path = plane?.paths[n];
       if (path?.length && now?.at && now.updates > path.at(-1)[2]) path.push([...now.at, now.updates]);
     });
+    askPlane();
     const step = TOUR[settings.step - 1];
     if (status.playing && step?.isDone && isStepSet() && isStepDone(step, runs)) pause();
-    if (!status.playing) showStatus();
+    if (message.reason === "until" && goesOn && isAt(goesOn.limits, runs)) play(goesOn.rate);
+    showStatus();
     later();
-    readDrawing();
+    if (drawn) readDrawing();
   },
   points({ run: n, reset, batchLoss, full }) {
     if (isStale || !runs[n]) return;
@@ -145,10 +177,11 @@ const HANDLERS = {
   },
   plane(message) {
     if (isStale || message.network !== runs[0].options.network) return; /* others have a plane of their own */
-    plane = { ...message, number: ++planes, paths: [], outside: [] };
+    plane = { ...message, number: ++planes, paths: [], outside: [], outsideSteps: [] };
     message.runs.forEach((n, place) => {
       plane.paths[n] = message.paths[place];
       plane.outside[n] = message.outside[place];
+      plane.outsideSteps[n] = message.outsideSteps[place];
     });
     later();
   },
@@ -265,12 +298,9 @@ function isStepSet() {
 }
 
 function goTo(number) {
-  const step = TOUR[number - 1];
-  if (status.playing) { pause(); status = { playing: false, reason: null }; }
-  runs.forEach((one) => { one.full = []; });
-  const { axis, speed, sorted = false } = step ?? settings;
-  change(step ? { step: number, axis, speed, sorted, runs: structuredClone(step.runs) } : { step: 0 });
-  if (step && runs.some((one) => one.full.length === 0)) configure();
+  const step = TOUR[number - 1], { axis, speed, sorted = false, runs: all } = step ?? settings;
+  status.playing = false; /* a step begins at the start */
+  change(step ? { step: number, axis, speed, sorted, runs: structuredClone(all) } : { step: 0 }, "push", Boolean(step));
   if (step) $("tour-title").focus({ preventScroll: true });
 }
 
@@ -451,7 +481,7 @@ function drawLoss() {
 
 function drawAccuracy() {
   const values = runs.map(({ full }, n) => `${LETTERS[n]} ${full.length ? percent1(full.at(-1)) : "–"}`).join(", ");
-  drawCurves($("accuracy"), seriesOf(ACCURACY, false), { low: 0, high: 1, form: (share) => Math.round(100 * share) + " %", label: text(`axis.${settings.axis}.long`), whole: settings.axis !== "seconds" });
+  drawCurves($("accuracy"), seriesOf(ACCURACY, false), { low: 0, high: 1, form: (share) => Math.round(100 * share) + "\u00a0%", label: text(`axis.${settings.axis}.long`), whole: settings.axis !== "seconds" });
   $("accuracy").setAttribute("aria-label", text("chart.label", { name: text("accuracy"), axis: text(`axis.${settings.axis}.long`), values }));
 }
 
@@ -461,10 +491,10 @@ function drawWay() {
   $("path").setAttribute("aria-label", text("path.label"));
   if (!isThere) { fresh($("path")); $("path-caption").textContent = ""; return; }
   drawPath($("path"), plane, { start: text("path.start") });
-  const inside = (n) => plane.paths[n]?.length > 0 && Number.isFinite(plane.outside[n]);
-  const shares = runs.flatMap((_, n) => (inside(n) ? [text("path.share", { share: Math.round(100 * plane.outside[n]) + " %", letter: LETTERS[n] })] : []));
+  const hidden = (share) => Math.round(100 * share) + "\u00a0%", inside = (n) => plane.paths[n]?.length > 0 && Number.isFinite(plane.outside[n]);
+  const shares = runs.flatMap((_, n) => (inside(n) ? [text("path.share", { letter: LETTERS[n], way: hidden(plane.outside[n]), steps: hidden(plane.outsideSteps[n]) })] : []));
   const alone = runs.flatMap(({ options }, n) => (options.network === runs[0].options.network ? [] : [text("path.alone", { letter: LETTERS[n] })]));
-  $("path-caption").textContent = [text("path.caption", { weights: whole(WEIGHTS[runs[0].options.network]), shares: shares.join(", ") }), ...alone].join(" ");
+  $("path-caption").textContent = [text("path.caption", { weights: whole(WEIGHTS[runs[0].options.network]), shares: shares.join("; ") }), ...alone].join(" ");
 }
 
 /* ---- Beginning ---- */
@@ -474,7 +504,7 @@ function listen() {
   click("play", () => (status.playing ? pause() : play()));
   click("update", () => send({ type: "step", run: null, updates: 1 }));
   click("epoch", () => send({ type: "epoch" }));
-  click("reset", () => { if (status.playing) { pause(); status.playing = false; } configure(); showAll(); });
+  click("reset", () => { status.playing = false; configure(); showAll(); });
   click("another", () => change({ seed: settings.seed + 1 }));
   click("third", () => change({ runs: settings.runs.length > 2 ? settings.runs.slice(0, 2) : [...settings.runs, run("linear", 64, 0.05)] }));
   click("tour-open", () => goTo(settings.step ? 0 : 1));

@@ -1,5 +1,6 @@
 /* The seven steps. A step sets the page, runs `until` a limit, and reads its answer from the runs of
-   the page: `numbers` returns what its sentence needs, and null while they are not there yet.
+   the page: `numbers` returns what its sentence needs. All is measured at every update, or,
+   where `measure` says so, now and then and at the limits that `first` gives on the way.
    A run has `options`, its last `state`, and `full`: points [update, samples, seconds, loss, accuracy,
    cosine]. */
 const UPDATE = 0, SAMPLES_SEEN = 1, SECONDS = 2, FULL_LOSS = 3, ACCURACY = 4;
@@ -26,21 +27,22 @@ const TOUR = [
     }),
   },
   {
-    name: "rate", runs: [run("hidden", 1, 0.2), run("hidden", 64, 0.2), run("hidden", 1, 0.005)], axis: "samples", speed: 0, until: { samples: ALL },
+    name: "rate", runs: [run("hidden", 1, 0.2), run("hidden", 64, 0.2), run("hidden", 1, 0.005)], axis: "samples", speed: 0, until: { samples: ALL }, measure: "some",
     numbers: ([a, b, c], { samples }) => ({
       rate: String(a.options.lr), cRate: String(c.options.lr),
       aAccuracy: percent1(at(a, SAMPLES_SEEN, samples)), bAccuracy: percent1(at(b, SAMPLES_SEEN, samples)), cAccuracy: percent1(at(c, SAMPLES_SEEN, samples)),
     }),
   },
   {
-    name: "axes", runs: [run("linear", 16, 0.05), run("linear", ALL, 0.05)], axis: "samples", speed: 0, until: { samples: 10 * ALL },
+    name: "axes", runs: [run("linear", 16, 0.05), run("linear", ALL, 0.05)], axis: "samples", speed: 0, until: { samples: 10 * ALL }, measure: "some",
+    first: [() => ({ updates: 10 }), ([, b]) => ({ seconds: b.full.at(-1)[SECONDS] })],
     numbers: ([a, b]) => {
-      const end = (column) => Math.min(a.full.at(-1)[column], b.full.at(-1)[column]), [updates, samples, seconds] = [UPDATE, SAMPLES_SEEN, SECONDS].map(end);
+      /* The farthest that A has been measured on each axis and B has been, too. */
+      const [updates, samples, seconds] = [UPDATE, SAMPLES_SEEN, SECONDS].map((column) => [column, at(a, column, b.full.at(-1)[column] + (column === SECONDS ? 0.01 : 0))]);
+      const inA = ([, point]) => loss3(point), inB = ([column, point]) => loss3(at(b, column, point[column]));
       return {
-        updates: whole(updates), samples: whole(samples), seconds: String(+seconds.toPrecision(2)),
-        aUpdates: loss3(at(a, UPDATE, updates)), bUpdates: loss3(at(b, UPDATE, updates)),
-        aSamples: loss3(at(a, SAMPLES_SEEN, samples)), bSamples: loss3(at(b, SAMPLES_SEEN, samples)),
-        aSeconds: loss3(at(a, SECONDS, seconds)), bSeconds: loss3(at(b, SECONDS, seconds)),
+        updates: whole(updates[1][UPDATE]), samples: whole(samples[1][SAMPLES_SEEN]), seconds: String(+seconds[1][SECONDS].toPrecision(2)),
+        aUpdates: inA(updates), bUpdates: inB(updates), aSamples: inA(samples), bSamples: inB(samples), aSeconds: inA(seconds), bSeconds: inB(seconds),
       };
     },
   },
@@ -52,7 +54,7 @@ const TOUR = [
     }),
   },
   {
-    name: "large", runs: [run("linear", 4, 0.01), run("linear", 256, 0.1), run("linear", ALL, 0.1)], axis: "updates", speed: 0, until: { updates: 400 }, target: 0.4,
+    name: "large", runs: [run("linear", 4, 0.02), run("linear", 256, 0.1), run("linear", ALL, 0.1)], axis: "updates", speed: 0, until: { updates: 400 }, target: 0.5,
     isDone: (runs, step) => runs.every((one) => reached(one, step.target) !== null),
     numbers: ([a, b, c], limit, step) => {
       const needed = (one) => { const update = reached(one, step.target); return update === null ? text("never", { count: whole(one.full.at(-1)[UPDATE]) }) : whole(update); };
@@ -78,16 +80,20 @@ function reached({ full }, target) {
 
 const whole = (number) => Math.round(number).toLocaleString("en");
 const loss3 = (point) => short(point[FULL_LOSS]);
-const percentOf = (share) => (100 * share).toFixed(1) + " %";
+const percentOf = (share) => (100 * share).toFixed(1) + "\u00a0%";
 const percent1 = (point) => percentOf(point[ACCURACY]);
 
 /* Whether the runs have come as far as a step goes, and every limit has been measured. */
 function isStepDone(step, runs) {
   if (runs.length < step.runs.length || runs.some(({ full }) => !full.length)) return false;
   if (step.isDone?.(runs, step)) return true;
-  const [[quantity, limit]] = Object.entries(step.until);
-  const column = { updates: UPDATE, samples: SAMPLES_SEEN, seconds: SECONDS }[quantity];
-  return runs.every(({ full, state }) => state.diverged || full.at(-1)[column] >= limit);
+  return isAt(step.until, runs);
+}
+
+/* Whether every run has been measured at a limit: { updates: n }, { samples: n } or { seconds: n }. */
+function isAt(limits, runs) {
+  const [[quantity, limit]] = Object.entries(limits), column = { updates: UPDATE, samples: SAMPLES_SEEN, seconds: SECONDS }[quantity];
+  return runs.every(({ full, state }) => state?.diverged || (full.length > 0 && full.at(-1)[column] >= limit));
 }
 
 function stepNumbers(step, runs) {
@@ -100,7 +106,7 @@ function measuredNumbers(found) {
   for (const [key, value] of Object.entries(found)) {
     if (typeof value !== "number") continue;
     const isShare = /accuracy|^target$/.test(key);
-    numbers[key] = isShare ? percentOf(value).replace(".0 %", " %") : Number.isInteger(value) ? whole(value) : String(+value.toPrecision(3));
+    numbers[key] = isShare ? percentOf(value).replace(".0\u00a0", "\u00a0") : Number.isInteger(value) ? whole(value) : String(+value.toPrecision(3));
   }
   if (found.sizes) numbers.list = found.sizes.map((size, n) => text("step.large.item", { size: whole(size), updates: whole(found.updates[n]) })).join(", ");
   return numbers;

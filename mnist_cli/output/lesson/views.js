@@ -121,7 +121,7 @@ function drawAngle(canvas, cosine, colour) {
 /* series: [{ run, points: [[x, y], ...], bold }]. `form` writes a value of y. */
 function drawCurves(canvas, series, { low, high, form, label, whole }) {
   const { pen, width, height } = fresh(canvas), size = width > 700 ? 15 : 13;
-  const box = { left: 3.1 * size, right: width - 1.6 * size, top: 8, bottom: height - 2.9 * size };
+  const box = { left: (form(1).length > 3 ? 4 : 2.6) * size, right: width - 1.6 * size, top: 8, bottom: height - 2.9 * size };
   const most = Math.max(...series.map(({ points }) => points.at(-1)?.[0] ?? 0)) || (whole ? 10 : 1);
   const X = (x) => box.left + (x / most) * (box.right - box.left);
   const Y = (y) => box.bottom - ((Math.min(Math.max(y, low), high) - low) / (high - low)) * (box.bottom - box.top);
@@ -140,7 +140,7 @@ function drawCurves(canvas, series, { low, high, form, label, whole }) {
   pen.fillText(label, (box.left + box.right) / 2, height - 4);
   pen.lineJoin = "round";
   for (const { run, points, bold } of series) {
-    pen.strokeStyle = theme.runs[run]; pen.globalAlpha = bold ? 1 : 0.38; pen.lineWidth = bold ? 2.6 : 1;
+    pen.strokeStyle = theme.runs[run]; pen.globalAlpha = bold ? 1 : Math.min(0.42, Math.max(0.12, 6 / Math.sqrt(points.length))); pen.lineWidth = bold ? 2.6 : 1;
     pen.setLineDash(bold ? DASHES[run] : []);
     pen.beginPath();
     for (const [x, y] of points) pen.lineTo(X(x), Y(y));
@@ -180,24 +180,25 @@ const STEPS = [[1, 2, 5], [1, 1.5, 2, 3, 5, 7], [1, 1.2, 1.4, 1.6, 1.8, 2, 2.2, 
 
 /* Returns round values between two losses, about ten of them. */
 function contourLevels(low, high) {
-  for (const steps of STEPS) {
+  const choices = STEPS.map((steps) => {
     const levels = [];
     for (let power = Math.floor(Math.log10(low)); power <= Math.log10(high); power++)
       for (const step of steps) {
         const level = +(step * 10 ** power).toPrecision(3);
         if (level > low && level < high) levels.push(level);
       }
-    if (levels.length >= 8) return levels;
-  }
-  return ticks(low, high, false, 10).filter((level) => level > low && level < high);
+    return levels;
+  });
+  choices.push(ticks(low, high, false, 10).filter((level) => level > low && level < high));
+  return choices.reduce((best, levels) => (Math.abs(levels.length - 9) < Math.abs(best.length - 9) ? levels : best));
 }
 
 /* Returns a picture of the loss over the plane: bands between contours, with the contours' labels. */
 let hills = { key: null };
 function contours(plane, width, height, X, Y) {
-  const key = [plane.number, width, height, theme.card].join();
+  const key = [plane.number, width, height, X.inverse(0), X.inverse(1), Y.inverse(0), theme.card].join();
   if (hills.key === key) return hills;
-  const { columns, rows, values } = plane.grid, finite = [...values].filter(Number.isFinite);
+  const finite = [...plane.grid.values].filter(Number.isFinite);
   const sorted = finite.sort((a, b) => a - b), low = Math.max(sorted[0], 1e-4), high = Math.max(sorted.at(-1), low * 1.01);
   const levels = contourLevels(low, high), logs = [low, ...levels, high].map(Math.log);
   const place = (value) => { /* among the levels: contours lie at 1, 2, 3 ... */
@@ -206,7 +207,7 @@ function contours(plane, width, height, X, Y) {
     while (n < logs.length - 1 && logs[n] < log) n++;
     return n - 1 + (log - logs[n - 1]) / (logs[n] - logs[n - 1] || 1);
   };
-  const nodes = Float32Array.from(values, place), field = new Float32Array(width * height);
+  const { columns, rows, values: nodes } = smoothed(plane.grid, place), field = new Float32Array(width * height);
   const { x0, x1, y0, y1 } = plane.grid;
   for (let y = 0; y < height; y++) {
     const row = Math.min(Math.max(((Y.inverse(y + 0.5) - y0) / (y1 - y0)) * (rows - 1), 0), rows - 1.001), v = Math.floor(row), down = row - v;
@@ -229,11 +230,26 @@ function contours(plane, width, height, X, Y) {
         const band = theme.low[part] + (theme.high[part] - theme.low[part]) * share;
         data[4 * at + part] = band + (theme.pixel[part] - band) * 0.22 * edge;
       }
-      data[4 * at + 3] = 255;
+      const isMeasured = x >= X(x0) && x <= X(x1) && y >= Y(y1) && y <= Y(y0);
+      data[4 * at + 3] = isMeasured ? 255 : 70; /* beyond the grid it is the value at its edge */
     }
   pen.putImageData(image, 0, 0);
   hills = { key, canvas, labels: edgeLabels(field, width, height, levels) };
   return hills;
+}
+
+/* Returns the grid's values, as `place` says, on a grid four times as fine: Catmull and Rom's curves through them. */
+function smoothed({ columns, rows, values }, place) {
+  const fine = 4, between = (line, count) => Array.from({ length: (count - 1) * fine + 1 }, (_, n) => {
+    const at = Math.min(Math.floor(n / fine), count - 2), t = n / fine - at;
+    const [a, b, c, d] = [at - 1, at, at + 1, at + 2].map((m) => line[Math.min(Math.max(m, 0), count - 1)]);
+    const value = b + 0.5 * t * (c - a + t * (2 * a - 5 * b + 4 * c - d + t * (3 * (b - c) + d - a)));
+    return Math.min(Math.max(value, Math.min(b, c)), Math.max(b, c)); /* no hills that nobody measured */
+  });
+  const lines = Array.from({ length: rows }, (_, row) => between(Array.from(values.slice(row * columns, (row + 1) * columns), place), columns));
+  const upright = lines[0].map((_, column) => between(lines.map((line) => line[column]), rows));
+  const size = { columns: upright.length, rows: upright[0].length };
+  return { ...size, values: Float32Array.from({ length: size.columns * size.rows }, (_, n) => upright[n % size.columns][Math.floor(n / size.columns)]) };
 }
 
 /* Returns where contours meet the right and the lower edge of the picture, not too close to each other. */
@@ -255,13 +271,21 @@ function edgeLabels(field, width, height, levels) {
 
 function drawPath(canvas, plane, words) {
   const { pen, width, height } = fresh(canvas), { x0, x1, y0, y1 } = plane.grid;
-  const scale = Math.max(width / (x1 - x0), height / (y1 - y0)); /* the same along both axes */
-  const axis = (from, to, length, way) => {
-    const middle = (from + to) / 2, map = (value) => length / 2 + way * (value - middle) * scale;
+  /* The same scale along both axes: the grid fills the picture if every point of the paths stays inside. */
+  const spans = [0, 1].map((part) => {
+    const values = plane.paths.flat().map((point) => point[part]);
+    return [Math.min(0, ...values), Math.max(0, ...values)];
+  });
+  const fit = Math.min(...[width, height].map((length, part) => (length - 60) / (spans[part][1] - spans[part][0] || 1)));
+  const scale = Math.min(Math.max(width / (x1 - x0), height / (y1 - y0)), fit);
+  const axis = (from, to, [low, high], length, way) => {
+    /* The middle is the grid's, moved as far as the paths need it. */
+    const half = length / 2 / scale, room = 30 / scale, middle = Math.max(Math.min((from + to) / 2, low - room + half), high + room - half);
+    const map = (value) => length / 2 + way * (value - middle) * scale;
     map.inverse = (at) => middle + (way * (at - length / 2)) / scale;
     return map;
   };
-  const X = axis(x0, x1, width, 1), Y = axis(y0, y1, height, -1);
+  const X = axis(x0, x1, spans[0], width, 1), Y = axis(y0, y1, spans[1], height, -1);
   const { canvas: picture, labels } = contours(plane, width, height, X, Y);
   pen.drawImage(picture, 0, 0, width, height);
   const size = width > 560 ? 15 : 13;
@@ -283,9 +307,14 @@ function drawPath(canvas, plane, words) {
   pen.strokeStyle = theme.ink; pen.fillStyle = theme.card; pen.lineWidth = 2;
   pen.beginPath(); pen.arc(X(x), Y(y), 5, 0, 2 * Math.PI); pen.fill(); pen.stroke();
   pen.fillStyle = theme.ink; pen.textBaseline = "middle";
-  const leftward = X(x) > width - 70;
-  pen.textAlign = leftward ? "right" : "left";
-  halo(pen, words.start, X(x) + (leftward ? -11 : 11), Y(y));
+  const ends = plane.paths.filter((path) => path?.length > 1).map((path) => path.at(-1));
+  const mean = (part, from) => ends.reduce((sum, end) => sum + end[part] - from, 0); /* where the paths lead, which the word leaves free */
+  const [toX, toY] = [mean(0, x), mean(1, y)], isBeside = Math.abs(toX) > Math.abs(toY), side = isBeside ? (toX > 0 ? "right" : "left") : "center";
+  pen.textAlign = side;
+  const wide = pen.measureText(words.start).width + 12, beside = X(x) + (side === "right" ? -11 : side === "left" ? 11 : 0);
+  const [textX, below] = side === "right" && beside < wide ? [X(x), true] : side === "left" && beside > width - wide ? [X(x), true] : [beside, !isBeside];
+  if (below) pen.textAlign = "center";
+  halo(pen, words.start, Math.min(Math.max(textX, wide / 2), width - wide / 2 + (below ? 0 : wide)), Y(y) + (below ? (toY > 0 ? 16 : -16) : 0));
   plane.paths.forEach((path, run) => {
     if (path?.length > 1) drawBadge(pen, run, X(path.at(-1)[0]), Y(path.at(-1)[1]), size);
   });
