@@ -12,10 +12,9 @@ def render_page(template: Path, *folders: Path, **values: Any) -> str:  # noqa: 
     """Return a page: a template filled with values, which are escaped as HTML.
 
     The template includes its style and its script from files in its folder, or in one of the given
-    folders. In it, `{{ data |
-    tojson }}` is JSON that is safe inside a script element, and `{{ text | csp_hash }}` is the hash
-    of an inline script or style for a Content-Security-Policy. Surrogates, which stand for
-    undecodable bytes of a file name, become escapes.
+    folders. In it, `{{ data | tojson }}` is JSON that is safe inside a script element, and
+    `{{ text | csp_hash }}` is the hash of an inline script or style for a Content-Security-Policy.
+    Surrogates, which stand for undecodable bytes of a file name, become escapes.
 
     Raises:
         UndefinedError: the template uses a value that is not given.

@@ -10,7 +10,7 @@ const REDRAW = matchMedia("(prefers-reduced-motion: reduce)").matches ? 400 : 66
 const DEFAULTS = { seed: 0, axis: "updates", sorted: false, speed: 10, step: 0, lang: null, runs: [run("linear", 16, 0.05), run("linear", ALL, 0.05)] };
 
 let settings, worker, samples; /* samples: { train, test }, each with pixels and labels */
-let runs = []; /* { options, state, full, batch, reading, nodes } */
+let runs = []; /* { options, state, first: weights, full, batch, reading, nodes } */
 let plane = null, planes = 0, status = { playing: false, reason: null };
 let isStale = true; /* until the worker has taken the last settings */
 let isPlayAsked = false; /* until the worker plays */
@@ -46,20 +46,20 @@ function parseAddress() {
   const given = new URLSearchParams(location.hash.slice(1)), found = structuredClone(DEFAULTS);
   const known = (value, allowed, otherwise) => (allowed.includes(value) ? value : otherwise);
   const number = (value, low, high, otherwise) => (/^[\d.]+(e-?\d+)?$/i.test(value ?? "") && +value >= low && +value <= high ? +value : otherwise);
-  const steps = given.has("step") ? Math.floor(number(given.get("step"), 1, TOUR.length, 0)) : 0;
+  found.step = given.has("step") ? Math.floor(number(given.get("step"), 1, TOUR.length, 0)) : 0;
+  if (found.step) Object.assign(found, settingsOf(TOUR[found.step - 1]));
   found.seed = Math.floor(number(given.get("seed"), 0, 999999, 0));
   found.axis = known(given.get("axis"), AXES, found.axis);
-  found.sorted = given.get("order") === "sorted";
+  if (given.has("order")) found.sorted = given.get("order") === "sorted";
   found.speed = known(number(given.get("speed"), 0, 1e4, -1), SPEEDS, found.speed);
-  found.step = steps;
   found.lang = known(given.get("lang"), Object.keys(LANGUAGES), null);
   KEYS.forEach((key, n) => {
     const [network, size, lr, order] = (given.get(key) ?? "").split(",");
-    if (n === 2 && !given.has(key)) return;
+    if (!given.has(key)) return;
     const otherwise = found.runs[n] ?? run("linear", 64, 0.05);
     found.runs[n] = {
       network: known(network, Object.keys(OUTPUTS), otherwise.network), batchSize: Math.floor(number(size, 1, ALL, otherwise.batchSize)),
-      lr: number(lr, 1e-6, 100, otherwise.lr), shuffle: order ? order !== "in-order" : true,
+      lr: number(lr, 1e-6, 100, otherwise.lr), shuffle: order ? order !== "in-order" : otherwise.shuffle,
     };
   });
   return found;
@@ -105,7 +105,7 @@ function configure() {
   isPlayAsked = false;
   goesOn = null;
   const nodes = runs.map((one) => one.nodes);
-  runs = settings.runs.map((options, n) => ({ options, state: null, full: [], batch: [], reading: null, nodes: nodes[n] ?? makeRun(n) }));
+  runs = settings.runs.map((options, n) => ({ options, state: null, first: null, full: [], batch: [], reading: null, nodes: nodes[n] ?? makeRun(n) }));
   nodes.slice(runs.length).forEach(({ card, learner }) => { card.remove(); learner.remove(); });
   $("board").dataset.runs = $("learned").dataset.runs = runs.length;
   send({ type: "configure", seed: settings.seed, sorted: settings.sorted, runs: settings.runs });
@@ -157,6 +157,7 @@ const HANDLERS = {
     if (message.reason !== "ready") isPlayAsked = false;
     status = { playing: message.playing || isPlayAsked, reason: message.reason };
     runs.forEach((one, n) => { if (message.runs[n]?.weights.length === WEIGHTS[one.options.network]) one.state = message.runs[n]; });
+    for (const one of runs) if (one.state?.updates === 0) one.first = one.state.weights;
     runs.forEach(({ state: now }, n) => { /* until the next plane, the path goes on in the last one */
       const path = plane?.paths[n];
       if (path?.length && now?.at && now.updates > path.at(-1)[2]) path.push([...now.at, now.updates]);
@@ -297,10 +298,14 @@ function isStepSet() {
   return Boolean(step) && JSON.stringify([step.runs, Boolean(step.sorted)]) === JSON.stringify([settings.runs, settings.sorted]);
 }
 
+function settingsOf({ axis, speed, sorted = false, runs: all }) {
+  return { axis, speed, sorted, runs: structuredClone(all) };
+}
+
 function goTo(number) {
-  const step = TOUR[number - 1], { axis, speed, sorted = false, runs: all } = step ?? settings;
+  const step = TOUR[number - 1];
   status.playing = false; /* a step begins at the start */
-  change(step ? { step: number, axis, speed, sorted, runs: structuredClone(all) } : { step: 0 }, "push", Boolean(step));
+  change(step ? { step: number, ...settingsOf(step) } : { step: 0 }, "push", Boolean(step));
   if (step) $("tour-title").focus({ preventScroll: true });
 }
 
@@ -378,7 +383,7 @@ function askAnswer() {
 
 function restore() {
   const step = TOUR[settings.step - 1];
-  change({ runs: structuredClone(step.runs), sorted: Boolean(step.sorted), axis: step.axis });
+  change(settingsOf(step));
 }
 
 /* ---- The drawing ---- */
@@ -424,7 +429,12 @@ function draw() {
 
 const small = (number) => (number === null || number === undefined || !Number.isFinite(number) ? "–" : short(number));
 
-function drawRun({ options, state, reading, nodes }, n) {
+/* The weights less those at the start, which hide what is learned where they are random. */
+function changed(weights, first) {
+  return first ? weights.map((weight, n) => weight - first[n]) : weights;
+}
+
+function drawRun({ options, state, first, reading, nodes }, n) {
   const known = state !== null, moved = known && state.updates > 0;
   nodes.updates.textContent = whole(state?.updates ?? 0);
   nodes.samples.textContent = whole(state?.samples ?? 0);
@@ -449,7 +459,7 @@ function drawRun({ options, state, reading, nodes }, n) {
   nodes.learner.dataset.network = options.network;
   if (known && visible.has(nodes.weights)) {
     const key = [state.updates, options.network, settings.seed, nodes.weights.clientWidth, theme.card].join();
-    if (nodes.weightsKey !== key) drawWeights(nodes.weights, state.weights, OUTPUTS[options.network], options.network === "linear" ? data.labels : null);
+    if (nodes.weightsKey !== key) drawWeights(nodes.weights, changed(state.weights, first), OUTPUTS[options.network], options.network === "linear" ? data.labels : null);
     nodes.weightsKey = key;
     nodes.weights.setAttribute("aria-label", nodes["weights-caption"].textContent);
   }
@@ -502,6 +512,7 @@ function drawWay() {
 function listen() {
   const click = (id, act) => $(id).addEventListener("click", act);
   click("play", () => (status.playing ? pause() : play()));
+  click("begin", () => play());
   click("update", () => send({ type: "step", run: null, updates: 1 }));
   click("epoch", () => send({ type: "epoch" }));
   click("reset", () => { status.playing = false; configure(); showAll(); });
@@ -534,6 +545,8 @@ function listen() {
     dot.addEventListener("click", () => goTo(n + 1));
     $("steps").append(dot);
   });
+  document.addEventListener("pointerdown", ({ target }) => { if (!target.closest("#more")) $("more").open = false; });
+  $("more").addEventListener("keydown", ({ key }) => { if (key === "Escape") { $("more").open = false; $("more").firstElementChild.focus(); } });
   addEventListener("popstate", () => { const before = settings; settings = parseAddress(); follow(before); });
   addEventListener("resize", later);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { readTheme(); later(); });
