@@ -111,3 +111,99 @@ function measuredNumbers(found) {
   if (found.sizes) numbers.list = found.sizes.map((size, n) => text("step.large.item", { size: whole(size), updates: whole(found.updates[n]) })).join(", ");
   return numbers;
 }
+
+/* ---- The panel that asks and answers ---- */
+
+/* Whether the runs are set as the step sets them. */
+function isStepSet() {
+  const step = TOUR[settings.step - 1];
+  return Boolean(step) && JSON.stringify([step.runs, Boolean(step.sorted)]) === JSON.stringify([settings.runs, settings.sorted]);
+}
+
+function settingsOf({ axis, speed, sorted = false, runs: all }) {
+  return { axis, speed, sorted, runs: structuredClone(all) };
+}
+
+function goTo(number) {
+  const step = TOUR[number - 1];
+  status.playing = false; /* a step begins at the start */
+  change(step ? { step: number, ...settingsOf(step) } : { step: 0 }, "push", Boolean(step));
+  if (step) $("tour-title").focus({ preventScroll: true });
+}
+
+function showStep() {
+  const step = TOUR[settings.step - 1];
+  $("tour").hidden = !step;
+  $("tour-open").textContent = text(step ? "tour.close" : "tour.open");
+  $("tour-open").setAttribute("aria-expanded", String(Boolean(step)));
+  if (!step) return;
+  const key = (name) => `step.${step.name}.${name}`;
+  $("tour-title").textContent = `${settings.step}. ${text(key("title"))}`;
+  $("question").textContent = text(key("question"), questionNumbers(step));
+  $("why").textContent = text(key("why"), questionNumbers(step));
+  $("tour-previous").disabled = settings.step === 1;
+  $("tour-next").textContent = text(settings.step === TOUR.length ? "tour.end" : "tour.next");
+  $("changed").hidden = isStepSet();
+  [...$("steps").children].forEach((dot, n) => {
+    dot.setAttribute("aria-label", `${text("tour.step", { step: n + 1, count: TOUR.length })}: ${text(`step.${TOUR[n].name}.title`)}`);
+    dot.title = text(`step.${TOUR[n].name}.title`);
+    if (n === settings.step - 1) dot.setAttribute("aria-current", "step"); else dot.removeAttribute("aria-current");
+  });
+  const found = data.measured.steps[step.name];
+  $("measured").hidden = !found;
+  if (!found) return;
+  const words = text(key("measured"), measuredNumbers(found)), isWhole = !words.includes("–");
+  $("measured").querySelector("h3").textContent = text(isWhole ? "tour.measured" : "tour.unmeasured");
+  $("measured").querySelector("p").textContent = isWhole ? words : "";
+  $("commands").replaceChildren(...found.commands.map(commandOf));
+}
+
+/* The numbers of a question are those of the step's settings. */
+function questionNumbers(step) {
+  const [a, b, c] = step.runs, { updates = 0, samples = 0 } = step.until;
+  return { updates: whole(updates), epochs: whole(samples / ALL), rate: a.lr, cRate: c?.lr, aSize: whole(a.batchSize), bSize: whole(b.batchSize), target: step.target };
+}
+
+function commandOf(command) {
+  const row = document.createElement("div"), code = document.createElement("pre"), button = document.createElement("button");
+  row.className = "command";
+  code.textContent = command;
+  button.type = "button";
+  button.textContent = text("tour.copy");
+  button.addEventListener("click", async () => {
+    try { await navigator.clipboard.writeText(command); }
+    catch { getSelection().selectAllChildren(code); document.execCommand("copy"); }
+    button.textContent = text("tour.copied");
+  });
+  row.append(code, button);
+  return row;
+}
+
+function showAnswer() {
+  const step = TOUR[settings.step - 1];
+  if (!step) return;
+  const done = isStepSet() && !isStale && isStepDone(step, runs), shown = isAnswerAsked && done;
+  $("answer").hidden = !shown;
+  $("tour-show").setAttribute("aria-expanded", String(shown));
+  $("tour-show").hidden = shown;
+  $("tour-show").disabled = isAnswerAsked && !done && status.playing;
+  $("tour-show").classList.toggle("main", done && !shown);
+  $("tour-run").hidden = done || !isStepSet();
+  $("tour-run").disabled = status.playing;
+  $("tour-next").classList.toggle("main", shown);
+  if (shown) $("found").textContent = text(`step.${step.name}.answer`, stepNumbers(step, runs));
+}
+
+/* Shows the answer; if the runs are not there yet, lets them run to it first. */
+function askAnswer() {
+  const step = TOUR[settings.step - 1];
+  isAnswerAsked = true;
+  if (!isStepSet()) restore();
+  if (!isStepDone(step, runs)) play(0);
+  showAnswer();
+}
+
+function restore() {
+  const step = TOUR[settings.step - 1];
+  change(settingsOf(step));
+}

@@ -129,6 +129,7 @@ class Lesson(OpenPage):
         self.view.evaluate(f"goTo({number})")
         self.click("Show the answer")
         self.view.locator("#found").wait_for(timeout=120_000)
+        self.wait("!lesson.state().playing")
         return self.runs()
 
 
@@ -402,6 +403,7 @@ def test_step_5_who_is_ahead_depends_on_the_axis(lesson: Lesson) -> None:
     updates, samples, _ = [(float(a), float(b)) for a, b in losses]
     assert updates[0] > updates[1]
     assert samples[0] < samples[1]
+    assert re.search("after 10 updates: .*\nafter [0-9,]+ samples: ", found)
 
 
 def test_step_6_order_matters_to_small_batches(lesson: Lesson) -> None:
