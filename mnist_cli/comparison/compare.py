@@ -302,6 +302,8 @@ class Runner:
             train, val = train_val_split(
                 self._dataset.train, val_size=config.val_size, subset=config.subset, seed=seed
             )
+            if config.sort_by_class:
+                train = train.sorted_by_class()
             train, val, test = (s.to(self._device) for s in (train, val, self._dataset.test))
             self._cached_data = {
                 seed: SharedData(train, val, test, self.pool, self.clock, self.machine)

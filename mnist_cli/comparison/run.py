@@ -11,12 +11,13 @@ from mnist_cli import __version__
 from mnist_cli.config.compare import FULL, CompareConfig, ResolvedComparison, sizes_in
 from mnist_cli.config.options import DEFAULT_BATCH_SIZE, Effect, names_where
 from mnist_cli.config.registry import NETWORKS, entry_for
-from mnist_cli.config.sources import flag
+from mnist_cli.config.sources import flag_with_value
 from mnist_cli.config.train import ResolvedConfig, TrainConfig
 from mnist_cli.data.batches import epoch_shape
 from mnist_cli.errors import UsageError
 
 WITHOUT_EFFECT = names_where(TrainConfig, lambda about: about.effect is Effect.PLACE)
+_NAMED_IF_SET = names_where(TrainConfig, lambda about: about.named_if_set)
 COMPARED, TRIAL = "arm", "trial"  # the purposes of runs, as JSON has them
 ENDLESS = 10**6  # epochs, for a run that ends by time or by its number of updates
 
@@ -48,11 +49,17 @@ class Run:
     def name(self) -> str:
         """The name of its files, which depends on all that has an effect on its results."""
         value = {k: v for k, v in asdict(self).items() if k != "config"}
-        options = {k: v for k, v in asdict(self.config).items() if k not in WITHOUT_EFFECT}
+        options = {k: v for k, v in asdict(self.config).items() if self._is_named(k, v)}
         text = json.dumps([__version__, value, options], sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()[:10]
         kind = "trial-" if self.is_trial else ""
         return f"{kind}{self.batch_size}-seed{self.config.seed}-lr{self.config.lr:g}-{digest}"
+
+    @staticmethod
+    def _is_named(option: str, value: object) -> bool:
+        """Return True if the digest in the name depends on the value of an option."""
+        is_default = value == getattr(TrainConfig, option)
+        return option not in WITHOUT_EFFECT and not (option in _NAMED_IF_SET and is_default)
 
 
 def plan_run(
@@ -89,6 +96,8 @@ def plan_run(
         schedule=config.schedule,
         label_smoothing=0.0,
         augment=False,
+        shuffle=config.shuffle,
+        sort_by_class=config.sort_by_class,
         subset=config.subset,
         val_size=config.val_size,
         dataset=config.dataset,
@@ -156,7 +165,4 @@ def _options_of(config: CompareConfig) -> Iterator[str]:
         value = getattr(config, field.name)
         if value == field.default or field.name in places:
             continue
-        if isinstance(value, bool):
-            yield flag(field.name)
-        else:
-            yield from (flag(field.name), str(value))
+        yield from flag_with_value(field.name, value).split(" ", 1)

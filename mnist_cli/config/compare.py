@@ -98,6 +98,8 @@ class CompareConfig:
     weight_decay: float = _as_in_training("weight_decay", 0.0)
     schedule: str = _as_in_training("schedule", "constant")
     micro_batch_size: int = _as_in_training("micro_batch_size", TrainConfig.micro_batch_size)
+    shuffle: bool = _as_in_training("shuffle", True)
+    sort_by_class: bool = _as_in_training("sort_by_class", False)
     subset: int | None = _as_in_training("subset", shown_default="all")
     val_size: int | None = _as_in_training(
         "val_size", shown_default="5000, or a fifth of --subset, where they are needed; else 0"

@@ -55,6 +55,8 @@ class Option:
         by_machine: Its meaning depends on the machine; a history records the value that was used.
         per_rank: It may differ between the ranks of a process group.
         if_absent: Text for `--show-config` if the option isn't set.
+        named_if_set: The name of a comparison's run has it only where it differs from its default,
+            so that records from before there was the option keep their names.
 
     """
 
@@ -76,6 +78,7 @@ class Option:
     by_machine: bool = False
     per_rank: bool = False
     if_absent: str = ""
+    named_if_set: bool = False
 
 
 def option(default: Any, help: str, **about: Any) -> Any:  # noqa: ANN401

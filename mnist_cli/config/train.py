@@ -138,6 +138,12 @@ class TrainConfig:
         panel=_NET,
     )
     shuffle: bool = option(True, "A new order every epoch.", panel=_DATA)
+    sort_by_class: bool = option(
+        False,
+        "Sort the training samples by class; with --no-shuffle nearly every batch has one class.",
+        panel=_DATA,
+        named_if_set=True,
+    )
     subset: int | None = option(
         None,
         "Train on N samples, drawn by the seed, classes kept in proportion.",

@@ -51,6 +51,10 @@ class Split:
         """The device that holds the samples."""
         return self.labels.device
 
+    def sorted_by_class(self) -> "Split":
+        """Return the split with its samples sorted by class, those of a class in their order."""
+        return Split(*self[self.labels.sort(stable=True).indices])
+
     def to(self, device: torch.device) -> "Split":
         """Return the split with its tensors on a device."""
         return Split(self.images.to(device), self.labels.to(device))

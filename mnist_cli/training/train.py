@@ -112,6 +112,8 @@ def _prepare(
     samples, val = train_val_split(
         dataset.train, val_size=asked.val_size, subset=asked.subset, seed=asked.seed
     )
+    if asked.sort_by_class:
+        samples = samples.sorted_by_class()
     config = asked.resolve(len(samples))
     if resume is not None:
         check_unchanged(config, resume.config)
