@@ -24,11 +24,13 @@ from mnist_cli.events import Event, ProbeEvent
 from mnist_cli.training.probes.probes import probe_class
 
 PAGE = Path(__file__).with_name("reference.md")
-PROGRAMS = ("train", "evaluate", "predict", "compare", "export")
+PROGRAMS = ("train", "evaluate", "predict", "compare", "export", "lesson")
 EVENT_PROGRAMS = {
     events.Evaluated: "eval",
     events.Prediction: "predict",
     events.Exported: "export",
+    events.LessonWritten: "lesson",
+    events.Serving: "export and mnist-lesson",
 }
 
 _HEAD = """\

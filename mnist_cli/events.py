@@ -228,6 +228,31 @@ class Exported(Event):
 
 
 @dataclass(frozen=True)
+class LessonWritten(Event):
+    """The page of the lesson was written to `output`, with some images of a data set."""
+
+    name: ClassVar[str] = "lesson"
+    output: str
+    bytes: int
+    dataset: str
+    samples: int
+    test_samples: int
+    time: str = field(default_factory=wall_clock)
+    schema: int = SCHEMA
+
+
+@dataclass(frozen=True)
+class Serving(Event):
+    """A page that was written is served at `address` until a signal comes."""
+
+    name: ClassVar[str] = "serving"
+    address: str
+    port: int
+    time: str = field(default_factory=wall_clock)
+    schema: int = SCHEMA
+
+
+@dataclass(frozen=True)
 class Unreadable(Event):
     """An image could not be read; `reason` is the message for the user."""
 

@@ -84,7 +84,7 @@ def answer(program, *arguments, **env):
     sys.stdout = sys.__stdout__
     for name in env:
         del os.environ[name]
-for program in ("train", "evaluate", "predict", "compare", "export"):
+for program in ("train", "evaluate", "predict", "compare", "export", "lesson"):
     answer(program, "--version")
     name = {"evaluate": "eval"}.get(program, program)
     complete = {f"_MNIST_{name.upper()}_COMPLETE": "complete_bash"}
@@ -92,7 +92,7 @@ for program in ("train", "evaluate", "predict", "compare", "export"):
 answer("train", "--list-models")
 answer("compare", "--list-presets")
 assert "rich.progress" not in sys.modules
-for program in ("train", "evaluate", "predict", "compare", "export"):
+for program in ("train", "evaluate", "predict", "compare", "export", "lesson"):
     answer(program, "--help")
 """
     modules = loaded_by(code)

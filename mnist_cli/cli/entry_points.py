@@ -52,6 +52,11 @@ def export() -> None:
     _run("export")
 
 
+def lesson() -> None:
+    """Run `mnist-lesson`."""
+    _run("lesson")
+
+
 def _run(name: str) -> None:
     exit_at_once_on_signals()
     import_module(f"mnist_cli.cli.{name}").main()

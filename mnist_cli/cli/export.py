@@ -8,7 +8,8 @@ import typer
 from mnist_cli.cli.pages import check_open, open_page
 from mnist_cli.cli.parameters import add_command, checkpoint_argument, command_sources, parameter
 from mnist_cli.cli.program import exit_unless_main, log_to_stderr, quick_imports, run_program
-from mnist_cli.config.programs import Display, ExportConfig, ExportFormat
+from mnist_cli.cli.serving import page_server, serve_page
+from mnist_cli.config.programs import Display, ExportConfig, ExportFormat, Serving
 from mnist_cli.config.sources import build_config
 from mnist_cli.errors import UsageError
 from mnist_cli.export.formats import resolve_format
@@ -35,37 +36,43 @@ def export(given: dict[str, Any], checkpoint: str, output: str) -> None:
     """
     exit_unless_main()
     output = "-" if output == "/dev/stdout" else output
-    sources = command_sources(given, ExportConfig, Display)
+    sources = command_sources(given, ExportConfig, Serving, Display)
     config = build_config(ExportConfig, sources)
+    serving = build_config(Serving, sources)
     display = build_config(Display, sources)
     if display.json and output == "-":
         raise UsageError("- as OUTPUT and --json both want standard output; name a file")
     export_format = resolve_format(output, config.format)  # raises before the slow imports
-    if config.open:
-        is_page = export_format is ExportFormat.HTML
+    is_page = export_format is ExportFormat.HTML
+    if serving.serve and not is_page:
+        raise UsageError(f"--serve serves a page; {output} is {export_format}: name a .html file")
+    if config.open and not serving.serve:
         check_open(output if is_page else None, "an OUTPUT that ends in .html")
 
-    with quick_imports(quiet=display.quiet):
-        from mnist_cli.export.export import export_checkpoint  # noqa: PLC0415 (torch)
-        from mnist_cli.output.messages import format_export  # noqa: PLC0415 (--help is quick)
-        from mnist_cli.output.renderers import JsonLines  # noqa: PLC0415 (--help is quick)
+    with page_server(given, serving) as server:
+        with quick_imports(quiet=display.quiet):
+            from mnist_cli.export.export import export_checkpoint  # noqa: PLC0415 (torch)
+            from mnist_cli.output.messages import format_export  # noqa: PLC0415 (--help is quick)
+            from mnist_cli.output.renderers import JsonLines  # noqa: PLC0415 (--help is quick)
 
-    with log_to_stderr(quiet=display.quiet):
-        event = export_checkpoint(checkpoint, output, config)
-        if output != "-":
-            _log.info(format_export(event))
-        if config.open:
-            open_page(output)
-    if display.json:
-        JsonLines().show(event)
-    elif output != "-":
-        write_standard_output(f"{output}\n")
+        with log_to_stderr(quiet=display.quiet):
+            event, data = export_checkpoint(checkpoint, output, config)
+            if output != "-":
+                _log.info(format_export(event))
+            if display.json:
+                JsonLines().show(event)
+            elif output != "-":
+                write_standard_output(f"{output}\n")
+            if server is not None:
+                serve_page(server, data, display, opened=config.open)
+            elif config.open:
+                open_page(output)
 
 
 add_command(
     app,
     export,
-    (ExportConfig, Display),
+    (ExportConfig, Serving, Display),
     (
         checkpoint_argument(),
         parameter(

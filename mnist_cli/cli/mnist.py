@@ -6,13 +6,16 @@ from typing import Any
 import typer
 from typer._completion_shared import install
 
-from mnist_cli.cli import compare, doctor, evaluate, export, predict, train
+from mnist_cli.cli import compare, doctor, evaluate, export, lesson, predict, train
 from mnist_cli.cli.parameters import HELP_NAMES, Group, version_parameter
 from mnist_cli.cli.program import run_program
 from mnist_cli.config.quoting import printable
 from mnist_cli.runtime.files import write_standard_output
 
-PROGRAMS = ("mnist", "mnist-train", "mnist-eval", "mnist-predict", "mnist-compare", "mnist-export")
+PROGRAMS = (
+    *("mnist", "mnist-train", "mnist-eval", "mnist-predict", "mnist-compare", "mnist-export"),
+    "mnist-lesson",
+)
 
 
 def build_app(*, completion: bool) -> typer.Typer:
@@ -25,7 +28,7 @@ def build_app(*, completion: bool) -> typer.Typer:
         pretty_exceptions_enable=False,
         context_settings=HELP_NAMES,
     )
-    for module in (train, evaluate, predict, compare, export, doctor):
+    for module in (train, evaluate, predict, compare, export, lesson, doctor):
         app.add_typer(module.app)
 
     def group(**_values: bool) -> None:

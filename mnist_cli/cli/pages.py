@@ -56,5 +56,11 @@ def write_file(path: str, data: bytes) -> None:
 
 def open_page(path: str) -> None:
     """Open a page in the browser, or warn that there is none."""
-    if not webbrowser.open(Path(path).absolute().as_uri()):
-        _log.warning("warning: no browser could be started; open %s yourself", printable(path))
+    open_address(Path(path).absolute().as_uri(), path)
+
+
+def open_address(address: str, name: str = "") -> None:
+    """Open an address in the browser, or warn that there is none; `name` stands in the warning."""
+    if not webbrowser.open(address):
+        shown = printable(name or address)
+        _log.warning("warning: no browser could be started; open %s yourself", shown)

@@ -13,9 +13,11 @@ from mnist_cli.config.programs import (
     Display,
     EvalConfig,
     ExportConfig,
+    LessonConfig,
     PredictConfig,
     Recording,
     Resume,
+    Serving,
 )
 from mnist_cli.config.quoting import escape_controls, printable
 from mnist_cli.config.registry import NETWORKS
@@ -28,7 +30,7 @@ from mnist_cli.runtime.distributed.ranks import RankInfo
 PREFIX = "MNIST_"
 _CONFIG_TYPES = (
     *(TrainConfig, EvalConfig, PredictConfig, CompareConfig, ExportConfig),
-    *(Resume, Recording, Display),
+    *(LessonConfig, Serving, Resume, Recording, Display),
 )
 _MAX_WARNINGS = 3
 

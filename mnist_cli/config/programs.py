@@ -1,4 +1,4 @@
-"""Options of `mnist-eval`, `mnist-predict` and `mnist-export`, and those outside the configs."""
+"""Options of the programs that do not train, and those outside the configs."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -89,6 +89,39 @@ class ExportConfig:
     )
     no_clobber: bool = option(False, "Refuse to overwrite an existing output.")
     open: bool = option(False, "Open the page in a browser.")
+
+
+@dataclass(frozen=True)
+class LessonConfig:
+    """Options of `mnist-lesson`."""
+
+    dataset: str = option("mnist", "The data set.", choices=DATASETS)
+    data_dir: str | None = data_dir_option()
+    samples: int = option(
+        2000,
+        "Training samples in the page, as many of each class.",
+        metavar="N",
+        minimum=100,
+        maximum=60_000,
+    )
+    no_clobber: bool = option(False, "Refuse to overwrite an existing output.")
+    open: bool = option(False, "Open the page in a browser.")
+
+
+@dataclass(frozen=True)
+class Serving:
+    """Options of the programs that serve the page that they write."""
+
+    serve: bool = option(False, "Serve the page, and nothing else, until Ctrl-C.")
+    host: str = option(
+        "127.0.0.1",
+        "The address at which --serve listens: 127.0.0.1 is open to this machine alone, 0.0.0.0 "
+        "to all of its networks.",
+        metavar="ADDRESS",
+    )
+    port: int = option(
+        8000, "The port of --serve; 0 takes a free one.", metavar="N", minimum=0, maximum=65535
+    )
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """Export a checkpoint: its network in another format, as a file or on standard output."""
 
 import json
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,13 +11,13 @@ from torch import Tensor, nn
 
 from mnist_cli import __version__
 from mnist_cli.config.programs import ExportConfig, ExportFormat
-from mnist_cli.errors import OutputError, UsageError
+from mnist_cli.errors import UsageError
 from mnist_cli.events import Exported
 from mnist_cli.export.formats import resolve_format
 from mnist_cli.export.graph import checked_logits
 from mnist_cli.models.checkpoint import Checkpoint, load_checkpoint
 from mnist_cli.models.networks import count_parameters, little_endian, weights_sha256
-from mnist_cli.runtime.files import OutputLock, is_standard_output_closed, write_standard_output
+from mnist_cli.runtime.files import open_output
 
 _SAFETENSORS_TYPES = {
     torch.bool: "BOOL",
@@ -34,8 +33,10 @@ _SAFETENSORS_TYPES = {
 }
 
 
-def export_checkpoint(checkpoint: str, output: str, config: ExportConfig) -> Exported:
+def export_checkpoint(checkpoint: str, output: str, config: ExportConfig) -> tuple[Exported, bytes]:
     """Write a checkpoint's network to a file, whole or not at all, or to standard output for `-`.
+
+    Return the event, and what was written.
 
     Raises:
         CheckpointError: see `load_checkpoint`; or the weights are too large to compute with.
@@ -46,29 +47,14 @@ def export_checkpoint(checkpoint: str, output: str, config: ExportConfig) -> Exp
     """
     began = time.perf_counter()
     export_format = resolve_format(output, config.format)
-    if output == "-":
-        _check_standard_output()
-        event, data = _export(checkpoint, output, export_format, began)
-        write_standard_output(data)
-        return event
-    if not output or output.endswith("/"):
-        raise OutputError(f"OUTPUT '{output}' is not the name of a file")
-    path = Path(output)
-    with OutputLock(path, wait=True) as lock:
-        if config.no_clobber and path.exists():
-            raise OutputError(f"{path} exists, and --no-clobber keeps it; choose another OUTPUT")
-        if checkpoint != "-" and path.exists() and path.resolve() == Path(checkpoint).resolve():
+    with open_output(output, no_clobber=config.no_clobber) as write:
+        path = Path(output)
+        is_file = "-" not in (checkpoint, output) and path.exists()
+        if is_file and path.resolve() == Path(checkpoint).resolve():
             raise UsageError(f"OUTPUT {path} is the checkpoint itself; choose another name")
         event, data = _export(checkpoint, output, export_format, began)
-        lock.write(data)
-    return event
-
-
-def _check_standard_output() -> None:
-    if is_standard_output_closed():
-        raise OutputError("cannot write to - : standard output is closed")
-    if sys.stdout.isatty():
-        raise UsageError("- as OUTPUT would write a file to the terminal; redirect stdout")
+        write(data)
+    return event, data
 
 
 def _export(

@@ -14,7 +14,17 @@ from mnist_cli.config.programs import ExportFormat
 from mnist_cli.config.quoting import quote
 from mnist_cli.config.train import TrainConfig
 from mnist_cli.data.catalogue import DIGIT_DATASETS
-from mnist_cli.events import End, Epoch, Event, Exported, ProbeEvent, Resumed, Start, Step
+from mnist_cli.events import (
+    End,
+    Epoch,
+    Event,
+    Exported,
+    LessonWritten,
+    ProbeEvent,
+    Resumed,
+    Start,
+    Step,
+)
 
 # Options and versions that change the order in which sums are computed.
 ROUNDING = {
@@ -149,6 +159,12 @@ def format_export(event: Exported) -> str:
         checked = f", with PyTorch's logits to within {event.largest_difference:.1g}"
     size = filesize.decimal(event.bytes)
     return f"Wrote {event.output} ({size}){checked}: {_EXPORT_HINTS[ExportFormat(event.format)]}"
+
+
+def format_lesson(event: LessonWritten) -> str:
+    """Return the page that was written, and a hint how to use it."""
+    size = filesize.decimal(event.bytes)
+    return f"Wrote {event.output} ({size}): open it in a browser, it needs no network"
 
 
 def _count(number: int, noun: str) -> str:

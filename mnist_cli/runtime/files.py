@@ -10,7 +10,7 @@ import select
 import stat
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
@@ -225,6 +225,33 @@ def write_output(path: str, data: bytes) -> None:
         write_standard_output(data)
     else:
         write_atomic(Path(path), data)
+
+
+@contextlib.contextmanager
+def open_output(output: str, *, no_clobber: bool) -> Iterator[Callable[[bytes], None]]:
+    """Yield a function that writes OUTPUT: a file, whole or not at all, or standard output for `-`.
+
+    No other program writes the file meanwhile.
+
+    Raises:
+        OutputError: it cannot be written, or exists and `no_clobber` keeps it.
+        UsageError: standard output is a terminal.
+
+    """
+    if output == "-":
+        if is_standard_output_closed():
+            raise OutputError("cannot write to - : standard output is closed")
+        if sys.stdout.isatty():
+            raise UsageError("- as OUTPUT would write a file to the terminal; redirect stdout")
+        yield write_standard_output
+        return
+    if not output or output.endswith("/"):
+        raise OutputError(f"OUTPUT '{output}' is not the name of a file")
+    path = Path(output)
+    with OutputLock(path, wait=True) as lock:
+        if no_clobber and path.exists():
+            raise OutputError(f"{path} exists, and --no-clobber keeps it; choose another OUTPUT")
+        yield lock.write
 
 
 def check_writable(path: Path) -> None:

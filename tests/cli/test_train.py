@@ -192,7 +192,7 @@ def test_a_bug_shows_a_traceback_and_exits_with_1(shell: Shell) -> None:
 def test_python_m_has_the_same_commands(call: Caller) -> None:
     done = call("python", "-m", "mnist_cli", "train", "-q", env=SMALL)
     assert (done.code, done.out) == (0, "checkpoint.pt\n")
-    for command in ("train", "eval", "predict", "compare", "export", "doctor"):
+    for command in ("train", "eval", "predict", "compare", "export", "lesson", "doctor"):
         done = call("python", "-m", "mnist_cli", command, "--help")
         assert (done.code, f"python -m mnist_cli {command} " in done.out) == (0, True)
 

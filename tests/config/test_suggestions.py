@@ -118,7 +118,10 @@ def test_no_other_name_stands_for_an_option_that_does_not_exist() -> None:
         ("python -m mnist_cli trian", "No such command: 'trian'. Did you mean 'train'?"),
         ("python -m mnist_cli mnist-eval", "Did you mean 'eval'?"),
         ("python -m mnist_cli evaluate", "Did you mean 'eval'?"),
-        ("python -m mnist_cli xyzzy", "There are train, eval, predict, compare, export, doctor"),
+        (
+            "python -m mnist_cli xyzzy",
+            "There are train, eval, predict, compare, export, lesson, doctor",
+        ),
         ("python -m mnist_cli doctor fast", "unexpected argument 'fast' (see"),
         ("python -m mnist_cli doctor cnn", "unexpected argument 'cnn' (see"),
         ("python -m mnist_cli doctor my.toml", "unexpected argument 'my.toml' (see"),

@@ -28,7 +28,10 @@ from typing import Any
 from filelock import FileLock
 
 MODULES = (
-    *(f"mnist_cli.cli.{name}" for name in ("train", "evaluate", "predict", "compare", "export")),
+    *(
+        f"mnist_cli.cli.{name}"
+        for name in ("train", "evaluate", "predict", "compare", "export", "lesson")
+    ),
     "mnist_cli.cli.entry_points",
     "mnist_cli.training.train",
     "mnist_cli.evaluation.evaluate",
@@ -52,6 +55,7 @@ PROGRAMS = {
     "mnist-predict": "predict",
     "mnist-compare": "compare",
     "mnist-export": "export",
+    "mnist-lesson": "lesson",
 }
 STAND_INS = (*PROGRAMS, "python", "python3")
 # A fork copies the page table of the server, which has a hundredth of the entries with these.
