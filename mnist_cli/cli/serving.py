@@ -6,7 +6,7 @@ import logging
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from mnist_cli.cli.pages import open_address
 from mnist_cli.config.programs import Display, Serving
@@ -55,13 +55,18 @@ def serve_page(server: "PageServer", page: bytes, display: Display, *, opened: b
     began = time.perf_counter()
     if not display.quiet:
         _log.info(_announcement(server))
-        if not server.is_local and sys.stderr.isatty():
+        if not server.is_local and is_terminal(sys.stderr):
             _print_qr_code(server.address)
     if display.json:
         JsonLines().show(ServingEvent(time.perf_counter() - began, server.address, server.port))
     if opened:
         open_address(server.address)
     server.serve(page)
+
+
+def is_terminal(stream: TextIO) -> bool:
+    """Return True if a stream is a terminal."""
+    return stream.isatty()
 
 
 def _announcement(server: "PageServer") -> str:

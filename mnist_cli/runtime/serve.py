@@ -109,7 +109,8 @@ class PageServer:
             is_allowed = self._connections.total() <= self._max_connections
             if is_allowed and self._connections[client] <= MAX_PER_CLIENT:
                 # Clients that leave, are too slow or send something else than HTTP get no answer.
-                with contextlib.suppress(OSError, EOFError):
+                # asyncio cancels the exchange when the program ends, and would log that.
+                with contextlib.suppress(OSError, EOFError, asyncio.CancelledError):
                     await _exchange(reader, writer, page)
         finally:
             writer.transport.abort()

@@ -84,10 +84,11 @@ def test_all_runs_of_a_seed_begin_with_the_same_loss_on_the_full_set(
     assert len({p.train_loss for p in points if p.update == 0}) == 2  # one a seed
 
 
+@pytest.mark.parametrize("options", [{}, {"sort_by_class": True, "shuffle": False}], ids=str)
 def test_a_run_ends_with_the_weights_of_the_same_training_by_mnist_train(
-    asked: CompareConfig, tmp_path: Path
+    options: dict[str, Any], asked: CompareConfig, tmp_path: Path
 ) -> None:
-    for end in of(RunEnd, run(replace(asked, model="mlp", seeds=1))):
+    for end in of(RunEnd, run(replace(asked, model="mlp", seeds=1, **options))):
         full = end.batch_size == "full"
         config = TrainConfig(
             mode="batch" if full else "mini-batch",
@@ -105,6 +106,7 @@ def test_a_run_ends_with_the_weights_of_the_same_training_by_mnist_train(
             dataset=asked.dataset,
             data_dir=asked.data_dir,
             output=str(tmp_path / "x.pt"),
+            **options,
         )
         (trained,) = of(End, list(train(config)))
         assert trained.weights_sha256 == end.weights_sha256

@@ -18,6 +18,7 @@ from filelock import FileLock
 
 from mnist_cli.comparison import compare
 from mnist_cli.comparison import records as records_module
+from mnist_cli.comparison import run as run_module
 from mnist_cli.comparison.events import Change, CompareEnd, Point, RunEnd, RunStart
 from mnist_cli.comparison.findings import Conclusions, conclusions
 from mnist_cli.comparison.records import RunFolder, event_from_json
@@ -57,6 +58,19 @@ def test_a_folder_that_cannot_be_locked_is_used_without_locks(
     alone = timeless(run(replace(config, output=f"{asked.output}-alone")))[1:]
     monkeypatch.setattr(FileLock, "acquire", fail)
     assert timeless(run(config))[1:] == alone
+
+
+def test_a_run_keeps_the_name_that_it_had_before_there_was_the_option(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(run_module, "__version__", "0.1.0")
+    config = CompareConfig(dataset="kmnist", epochs=1, threads=1, device="cpu")
+
+    def name(**changes: Any) -> str:
+        return plan_run(resolve(replace(config, **changes)), 64, 0, 0.1, samples=8000).name
+
+    assert name() == "64-seed0-lr0.1-ce03bbd63e"
+    assert len({name(), name(sort_by_class=True), name(shuffle=False)}) == 3
 
 
 def test_a_damaged_record_is_made_again(asked: CompareConfig) -> None:

@@ -13,9 +13,11 @@ from mnist_cli.config.programs import (
     Display,
     EvalConfig,
     ExportConfig,
+    LessonConfig,
     PredictConfig,
     Recording,
     Resume,
+    Serving,
 )
 from mnist_cli.config.registry import NETWORKS, OPTIMIZERS
 from mnist_cli.config.sources import COMPARE, TRAIN, flag, preset_names
@@ -27,7 +29,7 @@ from tests.helpers.fork_server import PROGRAMS
 OPTIONS = [flag(field.name) for field in fields(TrainConfig)]
 EVERY_KIND = (
     *(TrainConfig, EvalConfig, PredictConfig, ExportConfig, CompareConfig),
-    *(Resume, Recording, Display),
+    *(LessonConfig, Serving, Resume, Recording, Display),
 )
 
 
@@ -180,7 +182,8 @@ def test_help_names_no_python_types_and_fits_eighty_columns(program: str, call: 
         assert artefact not in done.out
     assert max(map(len, done.out.splitlines())) <= 80
     assert call(program, "-h", env={"COLUMNS": "80"}).out == done.out
-    names = {"mnist": "COMMAND", "mnist-train": "[OPTIONS]", "mnist-compare": "[OPTIONS]"}
+    names = {"mnist": "COMMAND", "mnist-lesson": "[OUTPUT]"}
+    names |= dict.fromkeys(("mnist-train", "mnist-compare"), "[OPTIONS]")
     name = names.get(program, "CHECKPOINT")
     assert f"Usage: {program} " in done.out
     assert name in done.out.splitlines()[1]

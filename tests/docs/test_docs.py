@@ -11,7 +11,14 @@ import pytest
 import torch
 
 from mnist_cli.config.compare import CompareConfig
-from mnist_cli.config.programs import EvalConfig, ExportConfig, PredictConfig, Recording
+from mnist_cli.config.programs import (
+    EvalConfig,
+    ExportConfig,
+    LessonConfig,
+    PredictConfig,
+    Recording,
+    Serving,
+)
 from mnist_cli.config.sources import flag
 from mnist_cli.config.train import TrainConfig
 from mnist_cli.data.datasets import Dataset, Split
@@ -59,7 +66,8 @@ def test_the_cells_of_the_notebook_follow_on_one_another(shell: Shell) -> None:
 
 def test_the_reference_has_every_option() -> None:
     reference = (DOCS / "reference.md").read_text()
-    for config in (TrainConfig, Recording, EvalConfig, PredictConfig, ExportConfig, CompareConfig):
+    of_training = (TrainConfig, Recording, CompareConfig)
+    for config in (*of_training, EvalConfig, PredictConfig, ExportConfig, LessonConfig, Serving):
         for field in fields(config):
             assert re.search(rf"^\| `{flag(field.name)}[ `/]", reference, re.M), field.name
 

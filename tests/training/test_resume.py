@@ -37,7 +37,7 @@ from tests.torture.amount import count
         {"model": "cnn"},  # augmented, AdamW, one-cycle
         {"model": "lenet", "optimizer": "sgd", "schedule": "cosine"},
         {"model": "mlp", "mode": "batch", "epochs": 8},
-        {"model": "linear", "shuffle": False, "schedule": "constant"},
+        {"model": "linear", "shuffle": False, "schedule": "constant", "sort_by_class": True},
     ],
     ids=str,
 )
@@ -111,6 +111,7 @@ ANOTHER_TRAINING: dict[str, Any] = {
     "label_smoothing": 0.5,
     "augment": True,
     "shuffle": False,
+    "sort_by_class": True,
     "subset": 300,
     "val_size": 100,
     "dataset": "qmnist",

@@ -9,12 +9,15 @@ import pytest
 import torch
 
 from mnist_cli.config.registry import OPTIMIZERS
+from mnist_cli.data.batches import epoch_updates
+from mnist_cli.data.datasets import Split, load_dataset
 from mnist_cli.errors import DivergedError, OutputError, ThresholdNotMetError, UsageError
 from mnist_cli.events import End, Epoch, Progress, Start, Step
 from mnist_cli.models.checkpoint import decode, load_checkpoint
 from mnist_cli.training.loop import Gradient, RunningSums, Update
 from mnist_cli.training.state import TrainingState
 from mnist_cli.training.train import train
+from tests.helpers.idx_files import write_raw
 from tests.helpers.trainings import Configure, end_of, steps
 
 
@@ -47,6 +50,33 @@ def test_the_same_seed_gives_the_same_weights(model: str, small: Configure) -> N
     torch.manual_seed(2)
     assert end_of(small(model=model)).weights_sha256 == first
     assert end_of(small(model=model, seed=1)).weights_sha256 != first
+
+
+def test_sorting_by_class_trains_as_on_samples_that_lie_sorted(
+    small: Configure, tmp_path: Path
+) -> None:
+    options: dict[str, Any] = {"model": "linear", "shuffle": False, "subset": None}
+    config = small(**options)
+    dataset = load_dataset(config.dataset, config.data_dir)
+    train_split = Split(*dataset.train[:300])
+    in_order = sorted(range(300), key=lambda index: int(train_split.labels[index]))
+    digests = []
+    for name, split in (
+        ("mixed", train_split),
+        ("sorted", Split(*train_split[torch.tensor(in_order)])),
+    ):
+        write_raw(tmp_path / name / "KMNIST" / "raw", split, dataset.test)
+        changes = {"data_dir": str(tmp_path / name), "sort_by_class": name == "mixed"}
+        digests.append(end_of(small(**options, **changes)).weights_sha256)
+    assert digests[0] == digests[1]
+
+
+def test_without_shuffling_batches_of_sorted_samples_have_one_class(few: Split) -> None:
+    split = few.sorted_by_class()
+    batches = list(epoch_updates(split, size=5, seed=0, epoch=1, shuffle=False))
+    assert sum(len(labels.unique()) == 1 for _, labels in batches) >= len(batches) - 9
+    assert split.labels.bincount().equal(few.labels.bincount())
+    assert few.sorted_by_class().images[:3].equal(few.images[few.labels == 0][:3]), "as they came"
 
 
 @pytest.mark.slow
