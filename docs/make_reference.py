@@ -30,7 +30,7 @@ EVENT_PROGRAMS = {
     events.Prediction: "predict",
     events.Exported: "export",
     events.LessonWritten: "lesson",
-    events.Serving: "export and mnist-lesson",
+    events.ServingStarted: "export and mnist-lesson",
 }
 
 _HEAD = """\

@@ -242,7 +242,7 @@ class LessonWritten(Event):
 
 
 @dataclass(frozen=True)
-class Serving(Event):
+class ServingStarted(Event):
     """A page that was written is served at `address` until a signal comes."""
 
     name: ClassVar[str] = "serving"

@@ -64,7 +64,7 @@ def export(given: dict[str, Any], checkpoint: str, output: str) -> None:
             elif output != "-":
                 write_standard_output(f"{output}\n")
             if server is not None:
-                serve_page(server, data, display, opened=config.open)
+                serve_page(server, data, display, seconds=event.seconds, opened=config.open)
             elif config.open:
                 open_page(output)
 

@@ -58,7 +58,7 @@ def lesson(given: dict[str, Any], output: str) -> None:
         elif output != "-":
             write_standard_output(f"{output}\n")
         if server is not None:
-            serve_page(server, page, display, opened=config.open)
+            serve_page(server, page, display, seconds=event.seconds, opened=config.open)
         elif config.open:
             open_page(output)
 

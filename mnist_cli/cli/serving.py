@@ -4,7 +4,6 @@ import contextlib
 import io
 import logging
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -44,21 +43,22 @@ def page_server(given: Mapping[str, Any], serving: Serving) -> Iterator["PageSer
         server.close()
 
 
-def serve_page(server: "PageServer", page: bytes, display: Display, *, opened: bool) -> None:
+def serve_page(
+    server: "PageServer", page: bytes, display: Display, *, seconds: float, opened: bool
+) -> None:
     """Say where the page is and to whom it is open, and serve it until a signal comes.
 
-    If `opened`, a browser of this machine shows it.
+    `seconds` have passed since the start. If `opened`, a browser of this machine shows the page.
     """
-    from mnist_cli.events import Serving as ServingEvent  # noqa: PLC0415 (--help is quick)
+    from mnist_cli.events import ServingStarted  # noqa: PLC0415 (--help is quick)
     from mnist_cli.output.renderers import JsonLines  # noqa: PLC0415 (--help is quick)
 
-    began = time.perf_counter()
     if not display.quiet:
         _log.info(_announcement(server))
         if not server.is_local and is_terminal(sys.stderr):
             _print_qr_code(server.address)
     if display.json:
-        JsonLines().show(ServingEvent(time.perf_counter() - began, server.address, server.port))
+        JsonLines().show(ServingStarted(seconds, server.address, server.port))
     if opened:
         open_address(server.address)
     server.serve(page)
