@@ -13,6 +13,7 @@ import socket
 import sys
 from collections import Counter
 from http import HTTPStatus
+from typing import Any
 
 from mnist_cli.config.quoting import quote
 from mnist_cli.errors import OutputError, UsageError
@@ -96,6 +97,7 @@ class PageServer:
         async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await self._answer(reader, writer, page)
 
+        asyncio.get_running_loop().set_exception_handler(_log_bug)
         server = await asyncio.start_server(answer, sock=self._socket, limit=MAX_HEAD)
         await server.serve_forever()
 
@@ -109,14 +111,22 @@ class PageServer:
             is_allowed = self._connections.total() <= self._max_connections
             if is_allowed and self._connections[client] <= MAX_PER_CLIENT:
                 # Clients that leave, are too slow or send something else than HTTP get no answer.
-                # asyncio cancels the exchange when the program ends, and would log that.
-                with contextlib.suppress(OSError, EOFError, asyncio.CancelledError):
+                with contextlib.suppress(OSError, EOFError):
                     await _exchange(reader, writer, page)
         finally:
             writer.transport.abort()
             self._connections[client] -= 1
             if not self._connections[client]:
                 del self._connections[client]
+
+
+def _log_bug(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Log an exception, unless the end of the program or a lack of open files caused it.
+
+    When the program ends, asyncio cancels the exchanges, and Python 3.11 logs each.
+    """
+    if not isinstance(context.get("exception"), asyncio.CancelledError | OSError):
+        loop.default_exception_handler(context)
 
 
 async def _exchange(

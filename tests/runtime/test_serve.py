@@ -179,6 +179,26 @@ def test_hundreds_of_connections_at_once_leave_nothing_behind() -> None:
     assert all(answer.endswith(PAGE) for answer in served), "whole or not at all"
 
 
+@pytest.mark.parametrize(
+    ("error", "is_logged"),
+    [(asyncio.CancelledError, False), (OSError, False), (ValueError, True)],
+)
+def test_an_exchange_that_the_end_of_the_program_cancels_is_not_logged(
+    error: type[BaseException],
+    is_logged: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def fail(_reader: object, writer: asyncio.StreamWriter, _page: bytes) -> None:
+        writer.transport.abort()
+        raise error
+
+    with serving() as server:
+        monkeypatch.setattr(server, "_answer", fail)
+        assert ask(server, GET) == b""
+    assert bool(caplog.records) == is_logged
+
+
 def test_a_server_says_where_it_is_and_to_whom_it_is_open() -> None:
     for host, is_local, is_everywhere in (
         ("127.0.0.1", True, False),
