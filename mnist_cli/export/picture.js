@@ -31,13 +31,24 @@ function paint(context, strokes, size, colour, wider = 0) {
   }
 }
 
-/* Returns how much wider thin strokes have to be, that a digit in 20 pixels has strokes of MNIST's. */
-function missingWidth(strokes) {
+/* Returns the longer side of the box around a digit's lines, and their mean width. */
+function measured(strokes) {
   const points = withoutFar(strokes).flat(), inside = (at) => Math.min(Math.max(at, 0), 1);
   const extent = (ats) => Math.max(...ats) - Math.min(...ats);
   const longest = Math.max(extent(points.map((p) => inside(p.x))), extent(points.map((p) => inside(p.y))));
-  const mean = points.reduce((sum, point) => sum + point.width, 0) / points.length;
-  return Math.max(0, (longest * LEAST_WIDTH) / (BOX - LEAST_WIDTH) - mean);
+  return { longest, width: points.reduce((sum, point) => sum + point.width, 0) / points.length };
+}
+
+/* Returns how much wider thin strokes have to be, that a digit in 20 pixels has strokes of MNIST's. */
+function missingWidth(strokes) {
+  const { longest, width } = measured(strokes);
+  return Math.max(0, (longest * LEAST_WIDTH) / (BOX - LEAST_WIDTH) - width);
+}
+
+/* Returns true for a drawing that the pen is as wide as: enlarged, a spot looks like a digit to a network. */
+function isSpot(strokes) {
+  const { longest, width } = measured(strokes);
+  return longest <= width;
 }
 
 /* Returns the largest stroke and those near it: a stray dot does not make the digit larger. */
@@ -72,11 +83,16 @@ function inkOf(strokes) {
 
 /* Returns 28 x 28 pixels of 0 to 255, light on dark, of such ink; nothing where there is none. */
 function prepared(ink) {
+  return preparation(ink)?.pixels ?? null;
+}
+
+/* Returns those pixels, and the boxes { left, top, width, height } between which the digit was moved. */
+function preparation(ink) {
   const values = new Float64Array(PICTURE * PICTURE);
   const kept = withoutDirt(ink);
   for (let n = 0; n < values.length; n++) values[n] = Math.max(0, (kept[n] / 255 - SOFT) / (1 - SOFT));
   const cut = cropped({ values, height: PICTURE, width: PICTURE });
-  return cut && centred(fitted(fitted(cut, LARGE), BOX));
+  return cut && { from: cut.box, ...centred(fitted(fitted(cut, LARGE), BOX)) };
 }
 
 /* Returns the ink of the largest connected component and of those near it: what is small or far away is no part of the digit. */
@@ -137,7 +153,8 @@ function cropped({ values, height, width }) {
       [top, bottom, left, right] = [Math.min(top, y), Math.max(bottom, y), Math.min(left, x), Math.max(right, x)];
     }
   if (bottom < 0) return null;
-  const cut = { height: bottom - top + 1, width: right - left + 1 };
+  const box = { left, top, width: right - left + 1, height: bottom - top + 1 };
+  const cut = { height: box.height, width: box.width, box };
   cut.values = new Float64Array(cut.height * cut.width);
   for (let y = 0; y < cut.height; y++)
     cut.values.set(values.subarray((top + y) * width + left, (top + y) * width + right + 1), y * cut.width);
@@ -187,5 +204,5 @@ function centred({ values, height, width }) {
   values.forEach((value, n) => {
     pixels[(top + Math.floor(n / width)) * SIDE + left + (n % width)] = rounded((255 * value) / darkest);
   });
-  return pixels;
+  return { pixels, to: { left, top, width, height } };
 }

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from mnist_cli.config.registry import NETWORKS
 from mnist_cli.export.graph import (
     Convolution,
     Dense,
@@ -49,6 +50,7 @@ def render(checkpoint: Checkpoint, model: nn.Module, digest: str) -> str:
     subject = subject_of(dataset)
     data = {
         "subject": subject,
+        "threshold": NETWORKS[checkpoint.config.model].confidence_threshold,
         "labels": class_labels(dataset),
         **_network(model),
     }

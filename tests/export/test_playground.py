@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import pairwise, product
+from itertools import groupby, pairwise, product
 from pathlib import Path
 from typing import Any
 
@@ -280,6 +280,83 @@ def test_thin_strokes_are_seen_as_wide_as_mnists(desk: Desk) -> None:
     seen = torch.tensor(desk.read("mnist.input()")).view(28, 28)
     widths = (seen / 255).sum(1)[8:20]
     assert float(widths.min()) > 1.9  # pixels; 4 % of the field alone would be 1.1
+
+
+LINE: list[Stroke] = [[(0.2, 0.5), (0.8, 0.5)]]
+LETTER: list[Stroke] = [[(0.25, 0.85), (0.5, 0.15), (0.75, 0.85)], [(0.35, 0.58), (0.65, 0.58)]]
+SPOT: list[Stroke] = [[(0.5, 0.5), (0.502, 0.5)]]
+
+
+def test_the_page_is_unsure_below_the_threshold_of_predict(desk: Desk, skilled: Path) -> None:
+    threshold = NETWORKS[load_checkpoint(skilled).config.model].confidence_threshold
+    assert desk.read("data.threshold") == threshold
+    sure = []
+    for strokes in (*DIGITS.values(), LETTER, LINE):
+        desk.draw(strokes)
+        highest = max(desk.shares())
+        sure.append(highest >= 100 * threshold)
+        assert (desk.answer() != "Not sure") == sure[-1], (strokes, highest)
+        if not sure[-1]:
+            assert desk.view.locator("#probability").inner_text().startswith("perhaps ")
+        desk.press("c")
+    assert sure[: len(DIGITS)] == [True] * len(DIGITS)
+    assert not all(sure)
+
+
+@pytest.mark.parametrize("strokes", [SPOT, SPOT + moved(SPOT, 1, 0.3, 0)])
+def test_a_spot_is_no_digit(desk: Desk, strokes: list[Stroke]) -> None:
+    desk.draw(strokes)
+    assert desk.answer() == "No digit"
+    assert desk.shares() == []
+    assert desk.read("mnist.input()") is None
+    desk.view.get_by_role("status").get_by_text("No digit: only a spot").wait_for(
+        timeout=5000, state="attached"
+    )
+
+
+@pytest.mark.parametrize(("width", "height"), [(1920, 1080), (1280, 720), (844, 390), (667, 375)])
+def test_the_page_fits_the_screen(browser: Any, page_file: Path, width: int, height: int) -> None:
+    desk = Desk(browser, page_file)
+    desk.view.set_viewport_size({"width": width, "height": height})
+    desk.draw(TWO)
+    assert desk.answer() == "2"
+    size = desk.read(
+        "['scrollWidth', 'scrollHeight'].map((side) => document.documentElement[side])"
+    )
+    assert size == [width, height]
+    field = desk.view.locator("#field").bounding_box()
+    assert field["height"] == pytest.approx(field["width"], abs=1)
+    assert field["height"] > 0.5 * height
+    for button in desk.view.get_by_role("button").all():
+        assert button.bounding_box()["height"] >= 44
+    desk.close()
+
+
+WATCH_STEPS = """() => {
+  window.seen = [];
+  new MutationObserver(() => seen.push([$("step").textContent.split(" ")[0], !$("steps").hidden]))
+    .observe($("step"), { childList: true });
+}"""
+
+
+@pytest.mark.parametrize("motion", ["no-preference", "reduce"])
+def test_the_page_shows_how_a_drawing_is_prepared(
+    browser: Any, page_file: Path, motion: str
+) -> None:
+    desk = Desk(browser, page_file, motion=motion)
+    desk.draw(moved(SEVEN, 0.5, 0.45, 0.05))
+    spoken = desk.view.get_by_role("status").get_by_text("Predicted: 7")
+    desk.view.evaluate(WATCH_STEPS)
+    if motion == "reduce":
+        spoken.wait_for(timeout=5000, state="attached")
+        assert desk.read("seen") == []
+        desk.view.locator("#replay").focus()
+        desk.press("Enter")
+    desk.view.wait_for_selector("#steps:not([hidden])", timeout=5000)
+    desk.view.wait_for_selector("#steps[hidden]", timeout=5000, state="attached")
+    seen = [pair for pair, _ in groupby(desk.read("seen"))]
+    assert seen == [["cut", True], ["scaled", True], ["centred", True], ["its", False]]
+    desk.close()
 
 
 def test_the_page_honours_a_wish_for_less_motion(browser: Any, page_file: Path) -> None:
