@@ -113,6 +113,27 @@ class Change(Event):
 
 
 @dataclass(frozen=True)
+class BatchLosses(Event):
+    """The losses of single updates, each over its own samples and before it: a bounded number.
+
+    It is in a run's record, but not among the events that are written as JSON.
+    """
+
+    name: ClassVar[str] = "batch-losses"
+    lasting: ClassVar[bool] = False
+    arm: str
+    updates: list[int]
+    losses: list[float]
+
+    def __post_init__(self) -> None:
+        """Raise ValueError if the updates are not multiples of the first, each with a loss."""
+        first = self.updates[0] if self.updates else 1
+        multiples = first and self.updates == [first * (n + 1) for n in range(len(self.losses))]
+        if not multiples:
+            raise ValueError("its updates do not fit its losses")
+
+
+@dataclass(frozen=True)
 class RunEnd(Event):
     """A run ended. The losses are `None` if it diverged.
 

@@ -22,7 +22,7 @@ from typing import Any, ClassVar, Union, get_args, get_origin, get_type_hints
 
 from filelock import FileLock, Timeout
 
-from mnist_cli.comparison.events import REASONS, Change, Point, RunEnd
+from mnist_cli.comparison.events import REASONS, BatchLosses, Change, Point, RunEnd
 from mnist_cli.comparison.run import WITHOUT_EFFECT, Run
 from mnist_cli.comparison.run_training import RunTraining, SharedData
 from mnist_cli.config.registry import PROBES
@@ -62,7 +62,9 @@ class Saved(Event):
     train_seconds: float
 
 
-_KINDS: dict[str, type[Event]] = {kind.name: kind for kind in (Point, Change, RunEnd, Saved)}
+_KINDS: dict[str, type[Event]] = {
+    kind.name: kind for kind in (Point, Change, BatchLosses, RunEnd, Saved)
+}
 
 
 class RunFolder:
@@ -170,7 +172,9 @@ class RunFolder:
         checkpoint = training.state.checkpoint(training.run.config, versions)
         write_atomic(self._checkpoint(name, update), encode(checkpoint))
         saved = Saved(training.clock(), update, training.train_seconds)
-        self._write(self._path(name, ".part.jsonl"), [*training.record, saved])
+        self._write(
+            self._path(name, ".part.jsonl"), [*training.record, training.batch_losses(), saved]
+        )
         self._remove_checkpoints(name, kept=update)
 
     def finish(self, name: str, record: list[Event]) -> None:

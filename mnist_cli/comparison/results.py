@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import TYPE_CHECKING
 
-from mnist_cli.comparison.events import CompareStart, Point, RunEnd, Summary, Tuned
+from mnist_cli.comparison.events import BatchLosses, CompareStart, Point, RunEnd, Summary, Tuned
 from mnist_cli.comparison.stats import MeanAndDeviation, interpolate, mean_and_deviation
 from mnist_cli.config.compare import FULL
 from mnist_cli.events import Event
@@ -34,6 +34,7 @@ class RunMeasurements:
     noise: list[NoiseProbe]
     alignment: list[AlignmentProbe]
     sharpness: list[SharpnessProbe]
+    batch_losses: list[tuple[int, float]]  # by update
     end: RunEnd
 
 
@@ -83,6 +84,12 @@ class Results:
                 noise=[event for event in record if isinstance(event, NoiseProbe)],
                 alignment=[event for event in record if isinstance(event, AlignmentProbe)],
                 sharpness=[event for event in record if isinstance(event, SharpnessProbe)],
+                batch_losses=[
+                    pair
+                    for event in record
+                    if isinstance(event, BatchLosses)
+                    for pair in zip(event.updates, event.losses, strict=True)
+                ],
                 end=end_of(record),
             )
         )

@@ -1,11 +1,11 @@
 """One run of a comparison: a training that is measured as it goes."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-from mnist_cli.comparison.events import Change, Point, RunEnd, RunProgress
+from mnist_cli.comparison.events import BatchLosses, Change, Point, RunEnd, RunProgress
 from mnist_cli.comparison.run import Run
 from mnist_cli.comparison.stats import mean_and_deviation
 from mnist_cli.data.datasets import Split
@@ -23,6 +23,7 @@ from mnist_cli.training.trainer import Callback, Trainer
 
 E = TypeVar("E", bound=Event)
 
+MAX_BATCH_LOSSES = 500  # of a run
 SPREAD = 12  # points, evenly spread over a run whose end is known; closer at its start
 _GROWTH = 1.5  # from the update of a point to that of the next, if the end is unknown
 CHECK_GROWTH = 1.05  # likewise, from one check of the target accuracy to the next
@@ -57,7 +58,7 @@ class RunTraining(Callback):
     ) -> None:
         self.run = run
         self.state = state
-        self.record = record
+        self.record = [event for event in record if not isinstance(event, BatchLosses)]
         self.clock = data.clock
         self._data = data
         self._group = ProcessGroup()
@@ -84,6 +85,10 @@ class RunTraining(Callback):
         # By update and split, of the last update only.
         self._scores: dict[tuple[int, str], EvaluationResult] = {}
         self._loss_before: float | None = None
+        self._batch_losses = _ThinnedLosses()
+        for event in record:
+            if isinstance(event, BatchLosses):
+                self._batch_losses = _ThinnedLosses(event.updates, event.losses)
         self._growing_steps = _GeometricSteps(_GROWTH)
         self._target_checks = _GeometricSteps(CHECK_GROWTH)
         end = run.end_updates
@@ -93,6 +98,10 @@ class RunTraining(Callback):
     def train_seconds(self) -> float:
         """The seconds that its updates took."""
         return self._trainer.train_seconds
+
+    def batch_losses(self) -> BatchLosses:
+        """Return the losses of the updates so far, or of evenly spread ones of many."""
+        return self._batch_losses.event(self.clock(), self.run.name)
 
     def events(self, signals: StopSignals) -> Iterator[Event]:
         """Train and measure to the end; yield a `RunEnd` last, unless a signal came first.
@@ -112,6 +121,8 @@ class RunTraining(Callback):
             if not self._record_is_complete:
                 raise
         except DivergedError:
+            if not self.run.is_trial:
+                yield self._keep(self.batch_losses())
             yield self._keep(self._end("diverged"))
 
     def before_training(self) -> Iterator[Event]:
@@ -126,6 +137,7 @@ class RunTraining(Callback):
 
     def after_update(self, step: Step) -> Iterator[Event]:
         """Measure what is due, and the loss before the next update."""
+        self._batch_losses.add(step.update, step.loss)
         yield from self._measure()
         self._measure_loss_before_update()
 
@@ -176,6 +188,7 @@ class RunTraining(Callback):
         if not self.run.is_trial:
             yield self._keep(point)
             yield from self._probe()
+            yield self._keep(self.batch_losses())
         reason: str = stop_reason
         if reason != "until-accuracy":
             reason = "completed" if self.run.config.until_accuracy is None else "gave-up"
@@ -293,3 +306,27 @@ class _GeometricSteps:
         while self._place < number:
             self._place = max(self._place + 1, math.ceil(self._place * self._growth))
         return self._place == number
+
+
+class _ThinnedLosses:
+    """The losses of every update; of more than `MAX_BATCH_LOSSES`, of every second one, and so on.
+
+    The updates that are kept are the multiples of the first one.
+    """
+
+    def __init__(self, updates: Sequence[int] = (), losses: Sequence[float] = ()) -> None:
+        self._losses = dict(zip(updates, losses, strict=True))
+        self._step = updates[0] if updates else 1
+
+    def add(self, update: int, loss: float) -> None:
+        """Add the loss of the next update."""
+        if update % self._step:
+            return
+        self._losses[update] = float(f"{loss:.5g}")
+        if len(self._losses) > MAX_BATCH_LOSSES:
+            self._step *= 2
+            self._losses = {u: v for u, v in self._losses.items() if u % self._step == 0}
+
+    def event(self, seconds: float, run: str) -> BatchLosses:
+        """Return the losses as an event of a run."""
+        return BatchLosses(seconds, run, [*self._losses], [*self._losses.values()])

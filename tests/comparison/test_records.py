@@ -16,10 +16,18 @@ from unittest.mock import DEFAULT, Mock
 import pytest
 from filelock import FileLock
 
-from mnist_cli.comparison import compare
+from mnist_cli.comparison import compare, run_training
 from mnist_cli.comparison import records as records_module
 from mnist_cli.comparison import run as run_module
-from mnist_cli.comparison.events import Change, CompareEnd, Point, RunEnd, RunStart
+from mnist_cli.comparison.events import (
+    BatchLosses,
+    Change,
+    CompareEnd,
+    Point,
+    RunEnd,
+    RunProgress,
+    RunStart,
+)
 from mnist_cli.comparison.findings import Conclusions, conclusions
 from mnist_cli.comparison.records import RunFolder, event_from_json
 from mnist_cli.comparison.results import Results
@@ -27,6 +35,7 @@ from mnist_cli.comparison.run import plan_run
 from mnist_cli.comparison.run_training import SharedData
 from mnist_cli.config.compare import CompareConfig, resolve
 from mnist_cli.errors import MnistError, TerminatedRunError, ThresholdNotMetError
+from mnist_cli.events import Event
 from mnist_cli.output import compare_table
 from mnist_cli.output.html import compare as page
 from mnist_cli.runtime.signals import StopRequested
@@ -283,6 +292,42 @@ def test_a_run_that_was_interrupted_anywhere_ends_as_if_it_was_not(
                 assert run.record or not looks
                 list(run.events(StopAfter(10**9)))  # type: ignore[arg-type]
             assert timeless(run.record) == timeless(whole.record)
+            assert losses_of(run.record) == losses_of(whole.record)
+
+
+def losses_of(record: list[Event]) -> tuple[list[int], list[float]]:
+    (event,) = of(BatchLosses, record)
+    return event.updates, event.losses
+
+
+def test_a_run_keeps_the_losses_of_its_batches_or_of_evenly_spread_ones(
+    asked: CompareConfig, data: SharedData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned = plan_run(resolve(replace(asked, epochs=3)), 30, 0, 0.05, samples=300)
+    whole = RunFolder(str(tmp_path)).open(planned, data)
+    steps = [e for e in whole.events(StopAfter(10**9)) if isinstance(e, RunProgress)]  # type: ignore[arg-type]
+    updates, losses = losses_of(whole.record)
+    assert updates == [*range(1, len(steps) + 1)]
+    assert losses[0] == pytest.approx(steps[0].loss, rel=1e-4)
+    monkeypatch.setattr(run_training, "MAX_BATCH_LOSSES", 8)
+    few = RunFolder(str(tmp_path / "few")).open(planned, data)
+    list(few.events(StopAfter(10**9)))  # type: ignore[arg-type]
+    assert losses_of(few.record) == (updates[3::4], losses[3::4])
+
+
+def test_a_record_without_the_losses_of_batches_is_read(asked: CompareConfig) -> None:
+    config = replace(asked, batch_sizes="full", seeds=1)
+    run(config)
+    (path,) = Path(asked.output).glob("*.jsonl")
+    lines = [line for line in path.read_text().splitlines() if "batch-losses" not in line]
+    assert len(lines) == len(path.read_text().splitlines()) - 1
+    path.write_text("\n".join(lines))
+    results = Results()
+    (*_, end) = compare.compare(config, results)
+    assert isinstance(end, CompareEnd)
+    assert end.arms_run == 0
+    assert results.runs[0].batch_losses == []
+    assert "<html" in page.render(results)
 
 
 def test_a_run_that_is_killed_while_it_is_saved_continues_where_it_was_saved_before(
