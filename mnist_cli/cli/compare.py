@@ -89,10 +89,11 @@ def compare(given: dict[str, Any], config: str | None) -> None:
             "mnist-compare has no ranks: start it without torchrun, with --jobs 2, or start the "
             "same command several times on one --output"
         )
-    _run(options, display)
+    file = config_file(config)
+    _run(options, display, None if file is None else Path(file).stem)
 
 
-def _run(config: CompareConfig, display: Display) -> None:
+def _run(config: CompareConfig, display: Display, preset: str | None) -> None:
     prefetch(config.dataset, config.data_dir)
     cores = BusyCores()
     with quick_imports(quiet=display.quiet):
@@ -129,31 +130,34 @@ def _run(config: CompareConfig, display: Display) -> None:
             failure = error  # the comparison is complete: show its results first
     try:
         with log_to_stderr(quiet=display.quiet):
-            _show_results(results, config, display)
+            _show_results(results, config, display, preset)
     finally:
         if failure is not None:
             raise failure
 
 
-def _show_results(results: "Results", config: CompareConfig, display: Display) -> None:
+def _show_results(
+    results: "Results", config: CompareConfig, display: Display, preset: str | None
+) -> None:
     """Write the table, and the page and the figure if they are requested."""
-    from mnist_cli.output import compare_display  # noqa: PLC0415 (--help is quick)
+    from mnist_cli.output import compare_answers, compare_display  # noqa: PLC0415 (--help is quick)
     from mnist_cli.output.compare_table import table  # noqa: PLC0415 (--help is quick)
 
+    answer = compare_answers.answer(preset, results)
     streamed = "-" in (config.report, config.plot)
     if not display.json and not streamed:
         if sys.stdout.isatty():
-            compare_display.print_results(results, sys.stdout)
+            compare_display.print_results(results, sys.stdout, answer)
         else:
             columns = COLUMNS if config.columns is None else names_in(config.columns)
             write_standard_output(table(results, columns))
             if not display.quiet:
                 with suppress(OSError):
-                    compare_display.print_conclusions(results, sys.stderr)
+                    compare_display.print_conclusions(results, sys.stderr, answer)
     if config.report is not None:
         from mnist_cli.output.html import compare as page  # noqa: PLC0415 (jinja2)
 
-        write_file(config.report, page.render(results).encode())
+        write_file(config.report, page.render(results, answer).encode())
         if config.open:
             open_page(config.report)
     if config.plot is not None:

@@ -23,6 +23,7 @@ from mnist_cli.comparison.events import (
 from mnist_cli.comparison.results import Results
 from mnist_cli.config.compare import FULL, sizes_in
 from mnist_cli.events import Event, ProbeEvent
+from mnist_cli.output.compare_answers import Answer
 from mnist_cli.output.compare_findings import sentence
 from mnist_cli.output.compare_table import cells, format_seeds
 from mnist_cli.output.messages import format_probe
@@ -262,9 +263,9 @@ def _ending(end: RunEnd, *, trial: bool) -> str:
     return f"test accuracy {end.test_accuracy:.4f}, {spent}"
 
 
-def print_results(results: Results, stream: TextIO) -> None:
+def print_results(results: Results, stream: TextIO, answer: Answer | None = None) -> None:
     """Print conclusions, table and curves on a terminal."""
-    print_conclusions(results, stream)
+    print_conclusions(results, stream, answer)
     console = Console(file=stream, highlight=False, markup=False, emoji=False)
     rows = [cells(summary) for summary in results.summaries()]
     headings = list(dict.fromkeys(heading for row in rows for heading in row))
@@ -294,9 +295,11 @@ def _tables(widths: dict[str, int], most: int) -> list[list[str]]:
     return tables
 
 
-def print_conclusions(results: Results, stream: TextIO) -> None:
-    """Print each conclusion as a paragraph."""
+def print_conclusions(results: Results, stream: TextIO, answer: Answer | None = None) -> None:
+    """Print the answer to an experiment's question, and each conclusion as a paragraph."""
     console = Console(file=stream, highlight=False, markup=False, emoji=False)
+    if answer is not None:
+        console.print(f"{answer.question} {answer.text}", soft_wrap=not stream.isatty())
     for finding in results.conclusions.findings if results.conclusions else ():
         console.print(f"- {sentence(finding).text}", soft_wrap=not stream.isatty())
 

@@ -22,7 +22,7 @@ from mnist_cli.comparison.findings import (
 )
 from mnist_cli.comparison.stats import MeanAndDeviation
 from mnist_cli.config.compare import FULL
-from mnist_cli.output.compare_table import format_mean
+from mnist_cli.output.compare_table import format_mean, format_seeds
 
 
 def verdict(conclusions: Conclusions) -> Verdict:
@@ -81,11 +81,12 @@ def _ranking(finding: Ranking) -> str:
         for each in finding.others
         if not each.is_significant
     ]
+    doubt = f"not certain with {format_seeds(min(each.estimate.count for each in ranked))}"
     if not behind:
-        return f"{title}: no clear difference ({listed})."
+        return f"{title}: {doubt} ({listed})."
     best = f"{batch_name(finding.best.batch_size)}, {form(finding.best.estimate)}"
-    text = f"{title}: {best}; clearly ahead of {_and(behind)}"
-    return text + (f", no clear difference from {_and(unclear)}." if unclear else ".")
+    text = f"{title}: {best}; clearly ahead of {and_(behind)}"
+    return text + (f"; {doubt}: {and_(unclear)}." if unclear else ".")
 
 
 def _title(finding: Ranking) -> tuple[str, Callable[[MeanAndDeviation], str]]:
@@ -200,7 +201,8 @@ def batch_name(size: int | str) -> str:
     return "batch mode" if size == FULL else f"batches of {size:,}"
 
 
-def _and(names: list[str]) -> str:
+def and_(names: list[str]) -> str:
+    """Return names as an enumeration."""
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 

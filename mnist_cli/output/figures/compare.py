@@ -11,7 +11,7 @@ from mnist_cli.comparison.stats import MeanAndDeviation, fit_critical_batch_size
 from mnist_cli.config.compare import FULL
 from mnist_cli.data.catalogue import CLASSES
 from mnist_cli.errors import UsageError
-from mnist_cli.output.figures import colour
+from mnist_cli.output.figures import colour, ordered_colours
 from mnist_cli.output.figures.style import Figure, LogLocator, NullFormatter, drawn
 
 _UNITS = {"updates": "updates", "samples": "samples seen", "seconds": "seconds of training"}
@@ -55,13 +55,13 @@ def _curves(results: Results, figure: Figure) -> bool:
     grid: Any = figure.subplots(2, 3, sharey="row", sharex="col")
     for row, (label, value) in zip(grid, rows, strict=True):
         for axes, (axis, at) in zip(row, AXES.items(), strict=True):
-            for index, size in enumerate(results.batch_sizes):
+            for size, shade in _shades(results).items():
                 for number, run in enumerate(results.runs_of(size)):
                     points = [p for p in run.points if at(p) > 0 and value(p) > 0]
                     axes.plot(
                         [at(p) for p in points],
                         [value(p) for p in points],
-                        color=colour(index),
+                        color=shade,
                         linewidth=1.2,
                         alpha=0.8,
                         label=None if number else str(size),
@@ -152,14 +152,13 @@ def _sharpness(results: Results, figure: Figure) -> bool:
     figure.set_size_inches(8, 3.4)
     left, right = figure.subplots(1, 2)
     drawn = labelled = False
-    for index, size in enumerate(results.batch_sizes):
+    for size, shade in _shades(results).items():
         for number, run in enumerate(results.runs_of(size)):
             probes = run.sharpness
             if not probes:
                 continue
             drawn = True
             text = None if number else "full batch" if size == FULL else f"batch size {size}"
-            shade = colour(index)
             xs = [p.update for p in probes]
             left.plot(xs, [p.sharpness for p in probes], color=shade, lw=1, label=text)
             edges = [(p.update, p.stable_up_to) for p in probes if p.stable_up_to is not None]
@@ -184,8 +183,9 @@ def _rates(results: Results, figure: Figure) -> bool:
     """Draw the training loss at the end of every trial against its rate, by batch size."""
     figure.set_size_inches(8, 3.4)
     left, right = figure.subplots(1, 2)
-    for index, tuned in enumerate(results.tuned):
-        shade, size = colour(index), results.update_size(tuned.batch_size)
+    shades = _shades(results)
+    for tuned in results.tuned:
+        shade, size = shades[tuned.batch_size], results.update_size(tuned.batch_size)
         trials = [(t.lr, t.train_loss) for t in tuned.tried if t.train_loss is not None]
         if not trials:
             continue
@@ -202,6 +202,13 @@ def _rates(results: Results, figure: Figure) -> bool:
     if left.get_legend_handles_labels()[0]:
         left.legend(title="batch size", fontsize=7)
     return bool(results.tuned)
+
+
+def _shades(results: Results) -> dict[int | str, str]:
+    """Return the colour of each batch size."""
+    sizes = results.batch_sizes
+    colours = ordered_colours([results.update_size(size) for size in sizes])
+    return dict(zip(sizes, colours, strict=True))
 
 
 def _plain_ticks(axis: Any) -> None:  # noqa: ANN401

@@ -39,17 +39,22 @@ function ticks(low, high, log, most, least = 0) {
   return values;
 }
 
-/* series: [{colour, name, points: [[x, y]], edge}]; `whole`: x is counted. Returns nothing, fills `place`. */
+/* series: [{ colour, name, points: [[x, y]], ... }], and where there are any:
+   band: [[x, low, high]], dots: [[x, y]], edge: a limit, seed: one of several runs, end: a label at the end of the curve.
+   `whole`: x is counted. Fills `place`, and returns a function that shows the curves up to an x. */
 function chart(place, series, { label, logX, logY, form = short, percent = false, whole = false }) {
   const wide = place.clientWidth || 560;
-  const width = Math.max(300, Math.min(wide, 720)), height = Math.round(Math.min(340, Math.max(230, width * 0.58)));
-  const box = { left: 58, right: width - 10, top: 10, bottom: height - 42 };
-  const usable = series.map((s) => ({ ...s, points: s.points.filter(([x, y]) => (!logX || x > 0) && (!logY || y > 0)) })).filter((s) => s.points.length);
+  const width = Math.max(300, Math.min(wide, place.closest(".projector") ? 860 : 720)), height = Math.round(Math.min(340, Math.max(230, width * 0.58)));
+  const ends = series.filter((s) => s.end).map((s) => s.end.length);
+  const box = { left: 58, right: width - 10 - (ends.length ? 8 * Math.max(...ends) + 6 : 0), top: 10, bottom: height - 42 };
+  const shown = ([x, ...ys]) => (!logX || x > 0) && (!logY || ys.every((y) => y > 0));
+  const usable = series.map((s) => ({ ...s, points: s.points.filter(shown), band: (s.band || []).filter(shown), dots: (s.dots || []).filter(shown) })).filter((s) => s.points.length);
   place.replaceChildren();
   if (!usable.length) { place.textContent = "Nothing to show."; return; }
-  const all = usable.flatMap((s) => s.points);
-  let [x0, x1] = [Math.min(...all.map((p) => p[0])), Math.max(...all.map((p) => p[0]))];
-  let [y0, y1] = [Math.min(...all.map((p) => p[1])), Math.max(...all.map((p) => p[1]))];
+  const all = usable.flatMap((s) => [...s.points, ...s.band.map(([x, low]) => [x, low]), ...s.band.map(([x, , high]) => [x, high]), ...middle(s.dots)]);
+  const range = (values) => [values.reduce((a, b) => Math.min(a, b)), values.reduce((a, b) => Math.max(a, b))];
+  let [x0, x1] = range(all.map((p) => p[0]));
+  let [y0, y1] = range(all.map((p) => p[1]));
   if (x0 === x1) [x0, x1] = logX ? [x0, x0 * 2] : [x0 - 0.5, x0 + 0.5];
   if (logY) { y0 *= 0.85; y1 *= 1.15; } else { const room = (y1 - y0 || 1) * 0.05; y0 = Math.max(0, y0 - room); y1 += room; if (percent) y1 = Math.min(1, y1); }
   const along = (v, a, b, log) => (log ? Math.log(v / a) / Math.log(b / a) : (v - a) / (b - a));
@@ -68,14 +73,36 @@ function chart(place, series, { label, logX, logY, form = short, percent = false
   }
   svg.append(element("line", { class: "axis", x1: box.left, x2: box.right, y1: box.bottom, y2: box.bottom }));
   svg.append(element("text", { x: (box.left + box.right) / 2, y: height - 4, "text-anchor": "middle" }, label));
+  const drawing = element("svg", { class: "drawing", x: box.left - 4, y: box.top - 4, height: box.bottom - box.top + 8 });
+  const reveal = (right) => { /* cuts off what lies outside */
+    const size = Math.max(0.01, right - box.left + 8);
+    drawing.setAttribute("width", size);
+    drawing.setAttribute("viewBox", `${box.left - 4} ${box.top - 4} ${size} ${box.bottom - box.top + 8}`);
+  };
+  reveal(box.right);
+  svg.append(drawing);
+  const point = (x, y) => `${X(x).toFixed(1)} ${Y(y).toFixed(1)}`;
+  for (const s of usable) if (s.dots.length) drawing.append(element("path", { class: "dots", d: s.dots.map(([x, y]) => `M${point(x, y)}h0`).join(""), stroke: s.colour }));
+  for (const s of usable) if (s.band.length > 1) {
+    const outline = [...s.band.map(([x, low]) => point(x, low)), ...s.band.toReversed().map(([x, , high]) => point(x, high))];
+    drawing.append(element("path", { class: "band", d: `M${outline.join("L")}Z`, fill: s.colour }));
+  }
   for (const s of usable) {
-    const path = s.points.map(([x, y], n) => `${n ? "L" : "M"}${X(x).toFixed(1)} ${Y(y).toFixed(1)}`).join("");
-    svg.append(element("path", s.edge ? { class: "edge", d: path } : { class: "curve", d: path, stroke: s.colour, opacity: 0.85 }));
-    if (s.points.length === 1) svg.append(element("circle", { cx: X(s.points[0][0]), cy: Y(s.points[0][1]), r: 4, fill: s.colour }));
+    const path = "M" + s.points.map(([x, y]) => point(x, y)).join("L");
+    drawing.append(element("path", s.edge ? { class: "edge", d: path } : { class: s.seed ? "seed" : "curve", d: path, stroke: s.colour }));
+    if (s.points.length === 1) drawing.append(element("circle", { cx: X(s.points[0][0]), cy: Y(s.points[0][1]), r: 4, fill: s.colour }));
+  }
+  const placed = [];
+  for (const s of usable.filter((s) => s.end).sort((a, b) => Y(a.points.at(-1)[1]) - Y(b.points.at(-1)[1]))) {
+    const [x, y] = s.points.at(-1), label = { x: X(x) + 7, y: Math.min(Math.max(Y(y) + 4, box.top + 8), box.bottom), wide: 8 * s.end.length + 4 };
+    for (const other of placed) /* sorted from the top: each makes room below itself */
+      if (label.x < other.x + other.wide && other.x < label.x + label.wide) label.y = Math.max(label.y, other.y + 14);
+    placed.push(label);
+    svg.append(element("text", { class: "end", x: label.x, y: label.y, style: `fill: ${s.colour}` }, s.end));
   }
   const hair = element("line", { class: "hair", y1: box.top, y2: box.bottom, visibility: "hidden" });
   svg.append(hair);
-  svg.addEventListener("pointermove", (event) => {
+  const follow = (event) => {
     const bounds = svg.getBoundingClientRect();
     const at = (event.clientX - bounds.left) * (width / bounds.width);
     if (at < box.left || at > box.right) return hide();
@@ -83,24 +110,41 @@ function chart(place, series, { label, logX, logY, form = short, percent = false
     const x = logX ? x0 * (x1 / x0) ** share : x0 + share * (x1 - x0);
     hair.setAttribute("x1", at); hair.setAttribute("x2", at); hair.setAttribute("visibility", "visible");
     const groups = new Map();
-    for (const s of usable) {
+    for (const s of usable.filter((s) => !s.seed)) {
       const y = height_at(s.points, x);
       if (y !== undefined) groups.set(s.name, [...(groups.get(s.name) || []), y]);
     }
     const lines = [...groups].map(([name, ys]) => [name, ys.reduce((a, b) => a + b) / ys.length]);
-    const tip = $("tip");
-    tip.replaceChildren(`${short(x)} ${label}`, ...lines.map(([name, y]) => {
+    showTip(event.clientX, event.clientY, `${short(x)} ${label}`, ...lines.map(([name, y]) => {
       const row = document.createElement("div"), bold = document.createElement("b");
       bold.textContent = name; row.append(bold, " ", percent ? (100 * y).toFixed(2) + " %" : String(+y.toPrecision(4)));
       return row;
     }));
-    tip.style.display = "block";
-    tip.style.left = Math.min(event.clientX + 14, innerWidth - tip.offsetWidth - 8) + "px";
-    tip.style.top = Math.max(8, event.clientY - tip.offsetHeight - 12) + "px";
-  });
-  const hide = () => { $("tip").style.display = "none"; hair.setAttribute("visibility", "hidden"); };
+  };
+  const hide = () => { hideTip(); hair.setAttribute("visibility", "hidden"); };
+  for (const name of ["pointermove", "pointerdown"]) svg.addEventListener(name, follow);
   svg.addEventListener("pointerleave", hide);
   place.append(svg);
+  return (x) => reveal(X(x) - 4);
+}
+
+/* Returns the dots without the lowest and the highest hundredth, which would make the curves small. */
+function middle(dots) {
+  const sorted = [...dots].sort((a, b) => a[1] - b[1]), cut = Math.floor(sorted.length / 100);
+  return sorted.slice(cut, sorted.length - cut);
+}
+
+/* Shows a small window beside a place of the screen. */
+function showTip(x, y, ...content) {
+  const tip = $("tip");
+  tip.replaceChildren(...content);
+  tip.style.display = "block";
+  tip.style.left = Math.max(8, Math.min(x + 14, innerWidth - tip.offsetWidth - 8)) + "px";
+  tip.style.top = Math.max(8, y - tip.offsetHeight - 12) + "px";
+}
+
+function hideTip() {
+  $("tip").style.display = "none";
 }
 
 function height_at(points, x) {

@@ -1,19 +1,65 @@
 const AXES = { updates: [0, "updates"], samples: [1, "samples seen"], seconds: [2, "seconds of training"] };
+const LARGE = "#large"; /* of the address, for projectors */
 const hidden = new Set();
 let axis = "updates", scale = "log";
 
 function draw() {
   const [column, label] = AXES[axis], log = scale === "log";
   const shown = data.runs.filter((run) => !hidden.has(run.size));
-  const series = (value) => shown.map((run) => ({
-    colour: data.sizes[run.size].colour, name: data.sizes[run.size].name,
-    points: run.points.filter((p) => p[3] <= data.highestLoss).map((p) => [p[column], p[value]]),
-  }));
-  chart($("loss"), series(3), { label, logX: log, logY: log });
-  chart($("accuracy"), series(4), { label, logX: log, logY: false, percent: true, form: (v) => +(100 * v).toPrecision(4) + " %" });
+  chart($("loss"), curves(column, 3, log), { label, logX: log, logY: log });
+  chart($("accuracy"), curves(column, 4, log), { label, logX: log, logY: false, percent: true, form: percents });
   const finding = data.findings.find((f) => f.about === "equal " + axis || f.about === axis);
-  $("finding").textContent = finding ? finding.text : "";
+  $("finding").replaceChildren(...(finding ? explained(finding.text, new Set()) : []));
   drawProbes(shown);
+}
+
+const percents = (v) => +(100 * v).toPrecision(4) + " %";
+
+/* Returns the mean curve of each batch size with its band and dots, and the curves of diverged runs. */
+function curves(column, value, logX) {
+  return data.sizes.flatMap((size, number) => {
+    const runs = hidden.has(number) ? [] : data.runs.filter((run) => run.size === number);
+    const curve = (run) => run.points.filter((p) => p[3] <= data.highestLoss && (!logX || p[column] > 0)).map((p) => [p[column], p[value]]);
+    const whole = runs.filter((run) => !run.diverged && curve(run).length), named = { colour: size.colour, name: size.name };
+    const dots = value === 3 ? runs.flatMap((run) => run.batches.map(([update, loss]) => [height_at(run.points.map((p) => [p[0], p[column]]), update), loss])) : [];
+    return [
+      ...runs.filter((run) => run.diverged).map((run, n) => ({ ...named, seed: true, points: curve(run), end: n || whole.length ? "" : size.name })),
+      ...(whole.length ? [{ ...named, ...meanOf(whole.map(curve), logX), dots: dots.filter(([x]) => x !== undefined), end: size.name }] : []),
+    ];
+  });
+}
+
+/* Returns the mean of curves where all of them are, and the band from the lowest to the highest. */
+function meanOf(curves, logX) {
+  const scaled = curves.map((points) => points.map(([x, y]) => [logX ? Math.log(x) : x, y]));
+  const first = Math.max(...scaled.map((points) => points[0][0])), last = Math.min(...scaled.map((points) => points.at(-1)[0]));
+  const xs = [...new Set(scaled.flat().map(([x]) => x))].filter((x) => x >= first && x <= last).sort((a, b) => a - b);
+  const heights = xs.map((x) => scaled.map((points) => (points.length > 1 ? height_at(points, x) : points[0][1])));
+  const back = (x) => (logX ? Math.exp(x) : x);
+  return {
+    points: xs.map((x, n) => [back(x), heights[n].reduce((a, b) => a + b) / curves.length]),
+    band: curves.length > 1 ? xs.map((x, n) => [back(x), Math.min(...heights[n]), Math.max(...heights[n])]) : [],
+  };
+}
+
+/* Returns a button that explains a term where it stands: on a click, in focus, or under the mouse. */
+function term(text, about) {
+  const button = document.createElement("button");
+  button.type = "button"; button.className = "term"; button.textContent = text; button.setAttribute("aria-describedby", "tip");
+  const show = () => { const box = button.getBoundingClientRect(); showTip(box.left - 14, box.top, about); };
+  for (const name of ["click", "focus", "pointerenter"]) button.addEventListener(name, show);
+  for (const name of ["blur", "pointerleave"]) button.addEventListener(name, hideTip);
+  button.addEventListener("keydown", (event) => { if (event.key === "Escape") hideTip(); });
+  return button;
+}
+
+/* Returns a text in which each term that `known` lacks is explained where it stands first. */
+function explained(text, known) {
+  const words = data.terms.words, found = Object.keys(words).filter((word) => text.includes(word) && !known.has(word));
+  if (!found.length) return [text];
+  const word = found.reduce((a, b) => (text.indexOf(b) < text.indexOf(a) ? b : a)), at = text.indexOf(word);
+  known.add(word);
+  return [text.slice(0, at), term(word, words[word]), ...explained(text.slice(at + word.length), known)];
 }
 
 function drawProbes(shown) {
@@ -42,7 +88,8 @@ function drawProbes(shown) {
 }
 
 function build() {
-  $("lead").textContent = data.findings.length ? data.findings[0].text : "";
+  $("lead").append(...explained(data.lead, new Set()));
+  $("about-dots").hidden = !data.runs.some((run) => run.batches.length);
   data.sizes.forEach((size, number) => {
     const button = document.createElement("button"), mark = document.createElement("i");
     button.type = "button"; button.setAttribute("aria-pressed", "true"); mark.style.setProperty("--key", size.colour);
@@ -55,7 +102,7 @@ function build() {
     $("keys").append(button);
   });
   const head = document.createElement("tr");
-  for (const heading of data.headings) { const cell = document.createElement("th"); cell.scope = "col"; cell.textContent = heading; head.append(cell); }
+  for (const heading of data.headings) { const cell = document.createElement("th"); cell.scope = "col"; cell.append(heading in data.terms.headings ? term(heading, data.terms.headings[heading]) : heading); head.append(cell); }
   $("table").append(head);
   data.rows.forEach((row, number) => {
     const line = document.createElement("tr");
@@ -63,7 +110,8 @@ function build() {
     line.style.setProperty("--key", data.sizes[number].colour);
     $("table").append(line);
   });
-  for (const finding of data.findings) { const item = document.createElement("li"); item.textContent = finding.text; $("verdict").append(item); }
+  const known = new Set();
+  for (const finding of data.findings) { const item = document.createElement("li"); item.append(...explained(finding.text, known)); $("verdict").append(item); }
   for (const input of document.querySelectorAll("input[name=axis]")) input.addEventListener("change", () => { axis = input.value; draw(); });
   for (const input of document.querySelectorAll("input[name=scale]")) input.addEventListener("change", () => { scale = input.value; draw(); });
   $("copy").addEventListener("click", async () => {
@@ -71,8 +119,18 @@ function build() {
     catch { getSelection().selectAllChildren($("command")); document.execCommand("copy"); }
     $("copy").textContent = "Copied";
   });
+  const project = () => {
+    const on = location.hash === LARGE;
+    document.documentElement.classList.toggle("projector", on);
+    $("projector").setAttribute("aria-pressed", String(on));
+    dispatchEvent(new Event("redraw"));
+  };
+  $("projector").addEventListener("click", () => { location.hash = location.hash === LARGE ? "" : LARGE; });
+  addEventListener("hashchange", project);
+  project();
   let last = innerWidth;
-  addEventListener("resize", () => { if (innerWidth !== last) { last = innerWidth; draw(); } });
+  addEventListener("resize", () => { if (innerWidth !== last) { last = innerWidth; dispatchEvent(new Event("redraw")); } });
+  addEventListener("redraw", draw);
   draw();
 }
 build();

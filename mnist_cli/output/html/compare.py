@@ -6,19 +6,58 @@ from typing import Any
 
 from mnist_cli.comparison.events import Point
 from mnist_cli.comparison.results import Results
+from mnist_cli.output.compare_answers import Answer
 from mnist_cli.output.compare_findings import sentence
 from mnist_cli.output.compare_table import cells, format_seeds
-from mnist_cli.output.figures import colour
+from mnist_cli.output.figures import ordered_colours
 from mnist_cli.runtime.html_templates import render_page
 
+_MAX_DOTS = 1500  # losses of single updates that are drawn for a batch size
+# What a reader may ask about: the headings of the table, and words in the sentences.
+_HEADINGS = {
+    "batch size": "The number of images in an update; full is batch mode, all of them.",
+    "learning rate": "How far an update goes along the gradient.",
+    "updates": "Each update changes the weights once, by the mean gradient of one batch.",
+    "samples": "The training images that the updates have seen, repetitions included.",
+    "seconds": "The seconds of the updates alone; measuring is not counted.",
+    "train loss": "The mean loss over the whole training set at the end (cross-entropy, in nats).",
+    "test loss": "The mean loss over the test set at the end (cross-entropy, in nats).",
+    "test accuracy": "The share of the test images that are read right at the end.",
+    "loss rose": "The share of the monitored updates, up to twelve a run, after which the loss "
+    "over the whole training set was higher than before. A steady step never raises it.",
+    "std of a step": "The standard deviation of the change of the loss over the whole training "
+    "set in one update, over the monitored updates of a run: large where steps differ much.",
+    "noise scale": "The batch size at which the noise of a batch's gradient is as large as the "
+    "gradient itself. Far larger batches gain little.",
+    "sharpness": "The largest curvature of the loss: the largest eigenvalue of its Hessian.",
+    "stable rates": "The learning rates at which training went well within the budget.",
+}
+_WORDS = {
+    "±": "The mean over the seeds ± their standard deviation: how far single runs lie from it.",
+    "p =": "How often chance alone would make a difference as large as this one: 0.05 is once in "
+    "twenty. Below that it counts as clear (Welch's t-test, corrected after Holm).",
+    "not certain": "With so few seeds, chance could have made this difference. There may be one: "
+    "more seeds would tell.",
+    "clearly ahead": "A difference so large would come by chance in less than one case of twenty.",
+    "critical batch size": "Far smaller batches: twice the batch, half the updates. Far larger "
+    "ones: hardly fewer updates.",
+    "sharpness": _HEADINGS["sharpness"],
+    "noise scale": _HEADINGS["noise scale"],
+    "to the power": "With four times the batch, a deviation that falls as B to the power -0.5 is "
+    "half as large.",
+}
 _TEMPLATE = Path(__file__).with_name("compare.html")
 
 
-def render(results: Results) -> str:
-    """Return the page: curves, table, conclusions and command."""
+def render(results: Results, answer: Answer | None = None) -> str:
+    """Return the page: curves, race, table, conclusions and command.
+
+    An experiment's page is headed by its question, and begins with its `answer`.
+    """
     start, config = results.start, results.start.config
     title = f"Batch sizes {config['batch_sizes'].replace(',', ', ')}: {config['model']}"
     facts = [
+        *([title] if answer else []),
         f"{config['model']}, {start.parameters:,} parameters",
         f"{config['dataset']}: {start.samples:,} samples to train on, "
         f"{start.val_samples:,} held out, {start.test_samples:,} to test",
@@ -28,22 +67,42 @@ def render(results: Results) -> str:
         f"{start.machine}; mnist_cli {start.version}",
     ]
     return render_page(
-        _TEMPLATE, title=title, command=start.command, facts=facts, data=_data(results)
+        _TEMPLATE,
+        title=answer.question if answer else title,
+        command=start.command,
+        facts=facts,
+        shades=_shades(results),
+        data=_data(results, answer),
     )
 
 
-def _data(results: Results) -> dict[str, Any]:
+def _shades(results: Results) -> list[tuple[str, str]]:
+    """Return the colours of each batch size on a light and on a dark background."""
+    sizes = [results.update_size(size) for size in results.batch_sizes]
+    return list(zip(ordered_colours(sizes), ordered_colours(sizes, dark=True), strict=True))
+
+
+def _data(results: Results, answer: Answer | None) -> dict[str, Any]:
     """Return the data that the page's script draws."""
     sizes = results.batch_sizes
     rows = [cells(summary) for summary in results.summaries()]
     headings = list(dict.fromkeys(heading for row in rows for heading in row))
+    conclusions = results.conclusions.findings if results.conclusions else ()
+    findings = [{"about": found.about, "text": found.text} for found in map(sentence, conclusions)]
     return {
-        "sizes": [{"name": str(s), "colour": colour(index)} for index, s in enumerate(sizes)],
+        "lead": answer.text if answer else findings[0]["text"] if findings else "",
+        "terms": {"headings": _HEADINGS, "words": _WORDS},
+        "sizes": [
+            {"name": str(size), "samples": results.update_size(size), "colour": f"var(--size-{n})"}
+            for n, size in enumerate(sizes)
+        ],
         "runs": [
             {
                 "size": sizes.index(run.end.batch_size),
                 "seed": run.end.seed,
+                "diverged": run.end.reason == "diverged",
                 "points": [_point(point) for point in run.points],
+                "batches": run.batch_losses[:: _stride(results, run.end.batch_size)],
                 "sharpness": [
                     [p.update, p.sharpness, p.stable_up_to]
                     for p in run.sharpness
@@ -60,11 +119,14 @@ def _data(results: Results) -> dict[str, Any]:
         "highestLoss": results.highest_loss(),
         "headings": headings,
         "rows": [[row.get(heading, "") for heading in headings] for row in rows],
-        "findings": [
-            {"about": found.about, "text": found.text}
-            for found in map(sentence, results.conclusions.findings if results.conclusions else ())
-        ],
+        "findings": findings,
     }
+
+
+def _stride(results: Results, batch_size: int | str) -> int:
+    """Return of how many losses of single updates one is drawn."""
+    count = sum(len(run.batch_losses) for run in results.runs_of(batch_size))
+    return max(1, math.ceil(count / _MAX_DOTS))
 
 
 def _point(point: Point) -> list[float]:

@@ -13,12 +13,14 @@ import pytest
 
 from mnist_cli.cli import program
 from mnist_cli.comparison.compare import compare
-from mnist_cli.comparison.findings import Conclusions, SeveralMachines
+from mnist_cli.comparison.findings import Conclusions, SeveralMachines, rank
 from mnist_cli.comparison.results import Results
 from mnist_cli.config.compare import COLUMNS, CompareConfig
 from mnist_cli.errors import UsageError
-from mnist_cli.output import compare_display, compare_table
+from mnist_cli.output import compare_answers, compare_display, compare_table
+from mnist_cli.output.compare_findings import sentence
 from mnist_cli.output.figures import compare as compare_figure
+from mnist_cli.output.figures import ordered_colours
 from mnist_cli.output.html import compare as compare_page
 from mnist_cli.training.probes import alignment
 from tests.helpers.browsing import VIEWS, OpenPage, check_self_contained
@@ -78,18 +80,111 @@ def test_the_page_works_in_a_browser(
         drawn[axis] = [
             view.locator(f"#{chart} path").last.get_attribute("d") for chart in ("loss", "accuracy")
         ]
-        assert axis.split()[0] in view.locator("#loss svg text").last.text_content()
+        assert view.locator("#loss svg text", has_text=axis).count() == 1
         finding = view.locator("#finding").inner_text()
         assert f"equal {axis.split()[0]}" in finding
     assert len({str(paths) for paths in drawn.values()}) == 3
-    assert view.locator("#loss path").count() == 6  # a curve a run
+    for mark in ("curve", "band", "dots", "end"):  # one for each batch size
+        assert view.locator(f"#loss .{mark}").count() == 3
+    assert view.locator("#loss .end").all_text_contents()[0] == "full"  # the highest loss
     view.get_by_role("button", name="full").click()
-    assert view.locator("#loss path").count() == 4
+    assert view.locator("#loss .curve").count() == 2
     view.get_by_role("radio", name="linear").check()
     assert view.locator("#table tr").count() == 4
     assert view.locator("#verdict li").count() >= 5
     assert view.locator("#sharpness path").count() > 2
     opened.check(width, scheme)
+
+
+def open_report(results: Results, browser: Any, tmp_path: Path, **options: Any) -> OpenPage:
+    path = tmp_path / "report.html"
+    path.write_text(compare_page.render(results, options.pop("answer", None)))
+    return OpenPage(browser, path, **options)
+
+
+def test_dots_are_the_losses_of_single_updates(
+    results: Results, browser: Any, tmp_path: Path
+) -> None:
+    opened = open_report(results, browser, tmp_path)
+    drawn = opened.view.locator("#loss .dots").evaluate_all(
+        "(paths) => paths.map((path) => path.getAttribute('d').split('M').length - 1)"
+    )
+    assert drawn == [2 * 40, 2 * 12, 2 * 4]  # two seeds with so many updates each
+    opened.close()
+    many = copy(results)
+    losses = [(update, 1.0) for update in range(1, 2001)]
+    many.runs = [replace(run, batch_losses=losses) for run in results.runs]
+    page = compare_page._data(many, None)
+    assert all(len(run["batches"]) == 667 for run in page["runs"])
+
+
+def test_the_race_shows_every_run_at_its_second(
+    results: Results, browser: Any, tmp_path: Path
+) -> None:
+    opened = open_report(results, browser, tmp_path)
+    view = opened.view
+    lanes = view.locator("#lanes small")
+    assert "40 updates, done after" in lanes.nth(0).inner_text()
+    view.locator("#clock").fill("0")
+    assert [text.split()[0] for text in lanes.all_inner_texts()] == ["0", "0", "0"]
+    view.get_by_role("button", name="Play").click()
+    lanes.nth(2).get_by_text("done after").wait_for(timeout=30000)
+    opened.close()
+
+
+def test_with_less_motion_the_race_has_a_slider_only(
+    results: Results, browser: Any, tmp_path: Path
+) -> None:
+    opened = open_report(results, browser, tmp_path, motion="reduce")
+    assert opened.view.get_by_role("button", name="Play").count() == 0
+    assert opened.view.get_by_role("slider").is_visible()
+    opened.close()
+
+
+def test_terms_are_explained_by_keyboard_and_by_touch(
+    results: Results, browser: Any, tmp_path: Path
+) -> None:
+    opened = open_report(results, browser, tmp_path, has_touch=True)
+    tip = opened.view.get_by_role("status")
+    term = opened.view.get_by_role("button", name="std of a step")
+    term.focus()
+    assert tip.inner_text().startswith("The standard deviation of the change")
+    opened.view.keyboard.press("Escape")
+    assert not tip.is_visible()
+    opened.view.locator("#verdict").get_by_role("button", name="±").first.tap()
+    assert "over the seeds" in tip.inner_text()
+    opened.close()
+
+
+def test_a_projector_gets_larger_curves_and_text(
+    results: Results, browser: Any, tmp_path: Path
+) -> None:
+    opened = open_report(results, browser, tmp_path, width=1920)
+    size = "[document.querySelector('#loss svg').clientWidth, $('lead').clientHeight]"
+    before = opened.view.evaluate(size)
+    opened.view.get_by_role("button", name="Projector").click()
+    opened.view.locator(".projector #loss > svg").wait_for()
+    assert all(
+        large > 1.3 * small for large, small in zip(opened.view.evaluate(size), before, strict=True)
+    )
+    opened.view.go_back()
+    opened.view.locator("html:not(.projector) #loss > svg").wait_for()
+    assert opened.view.evaluate(size) == before
+    opened.close()
+
+
+def test_an_experiments_page_is_headed_by_its_question_and_begins_with_the_answer(
+    results: Results, browser: Any, tmp_path: Path
+) -> None:
+    answer = compare_answers.answer("claim-steady", results)
+    assert answer is not None
+    assert answer.question == "Are batch steps steadier?"
+    opened = open_report(results, browser, tmp_path, answer=answer)
+    assert opened.view.get_by_role("heading", level=1).inner_text() == answer.question
+    assert opened.view.locator("#lead").inner_text() == answer.text
+    opened.close()
+    assert compare_answers.answer("default", results) is None
+    assert compare_answers.answer("steps-to-target", results) is None  # no target was asked for
 
 
 @pytest.mark.parametrize(
@@ -185,3 +280,29 @@ def test_chosen_columns_of_the_table_come_in_their_order(results: Results) -> No
     summary = next(results.summaries())
     assert summary.test_accuracy is not None
     assert chosen[1] == [str(summary.test_accuracy.deviation), "30"]
+
+
+def test_colours_are_in_the_order_of_the_sizes_and_stand_out_from_the_background() -> None:
+    def luminance(colour: str) -> float:
+        channels = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    sizes = [16, 6000, 64, 1024, 256]
+    for dark, card in ((False, "#ffffff"), (True, "#1d2026")):
+        shades = ordered_colours(sizes, dark=dark)
+        values = [luminance(shades[place]) for place in (0, 2, 4, 3, 1)]
+        assert values == sorted(values, reverse=True)
+        for value in values:
+            pair = sorted((value, luminance(card)))
+            assert (pair[1] + 0.05) / (pair[0] + 0.05) >= 2.9
+    assert len(ordered_colours([64])) == 1
+
+
+def test_what_chance_could_have_made_is_called_not_certain() -> None:
+    accuracies: dict[int | str, list[float]] = {
+        64: [0.935, 0.936, 0.934],
+        "full": [0.884, 0.910, 0.858],
+    }
+    text = sentence(rank("test accuracy", accuracies, higher=True)).text
+    assert "not certain with 3 seeds (batches of 64 93.50 ± 0.10 %, batch mode 88.40" in text

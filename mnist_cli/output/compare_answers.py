@@ -1,0 +1,187 @@
+"""The questions of the experiments among the presets, and their answers from the results."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TypeVar
+
+from mnist_cli.comparison.events import Tuned
+from mnist_cli.comparison.findings import (
+    EDGE_TOLERANCE,
+    CriticalBatchSize,
+    Finding,
+    LossIncreases,
+    Ranked,
+    Ranking,
+    Sharpness,
+)
+from mnist_cli.comparison.results import Results
+from mnist_cli.comparison.stats import SIGNIFICANCE_LEVEL, mean_and_deviation, welch_test
+from mnist_cli.config.compare import FULL
+from mnist_cli.output.compare_findings import and_, batch_name
+from mnist_cli.output.compare_table import format_mean, format_seeds
+
+_Kind = TypeVar("_Kind", bound=Finding)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The question of an experiment, and the answer in a sentence."""
+
+    question: str
+    text: str
+
+
+def answer(preset: str | None, results: Results) -> Answer | None:
+    """Return the answer to the question of a preset.
+
+    It is None for a preset that asks nothing, or if the runs cannot answer, such as with other
+    batch sizes than those of the preset.
+    """
+    if preset not in _EXPERIMENTS:
+        return None
+    question, find = _EXPERIMENTS[preset]
+    text = find(results)
+    return None if text is None else Answer(question.format(**results.start.config), text)
+
+
+def _steady(results: Results) -> str | None:
+    """Compare the shares of monitored updates on which the loss rose, smallest against largest."""
+    sizes = sorted(results.batch_sizes, key=results.update_size)
+    finding = next(_findings(results, LossIncreases), None)
+    if finding is None or not {sizes[0], sizes[-1]} <= finding.increases.keys() or len(sizes) < 2:
+        return None
+    small, large = (
+        mean_and_deviation(
+            [run.end.rises / run.end.watched for run in results.runs_of(size) if run.end.watched]
+        )
+        for size in (sizes[0], sizes[-1])
+    )
+    rises = [
+        f"on {rose} of {watched} updates {'in' if size == FULL else 'with'} {batch_name(size)}"
+        for size in (sizes[-1], sizes[0])
+        for rose, watched in [finding.increases[size]]
+    ]
+    rates = " at equal rates" if results.start.config["lr_rule"] == "fixed" else ""
+    text = f"the loss over the whole training set rose {and_(rises)}."
+    if small.mean == large.mean:
+        return f"No difference{rates}: {text}"
+    p = welch_test(small, large)
+    if small.count < 2 or (p is not None and p >= SIGNIFICANCE_LEVEL):
+        return f"Not certain with {format_seeds(small.count)}{rates}: {text}"
+    return f"{'Yes' if large.mean < small.mean else 'No'}{rates and ','}{rates}: {text}"
+
+
+def _small_batches(results: Results) -> str | None:
+    if not results.tuned:
+        return None
+    by_size = sorted(results.tuned, key=lambda tuned: results.update_size(tuned.batch_size))
+    unstable = [batch_name(tuned.batch_size) for tuned in by_size if tuned.stable_to is None]
+    if unstable:
+        return f"Yes, within this budget: no rate trained stably with {and_(unstable)}."
+    ends: list[Tuned] = [by_size[0], max(by_size, key=lambda tuned: tuned.stable_to or 0.0)]
+    each = [f"up to {tuned.stable_to:g} with {batch_name(tuned.batch_size)}" for tuned in ends]
+    return f"No, at a rate that fits: training is stable at rates of {and_(each)}."
+
+
+def _seconds(results: Results) -> str | None:
+    return _batch_mode_first(results, "seconds", lambda value: f"{value:.2f} s")
+
+
+def _optimum(results: Results) -> str | None:
+    text = _batch_mode_first(results, "equal training loss", lambda value: f"{100 * value:.2f} %")
+    if text is None:
+        return None
+    swapped = {"Yes": "No", "No": "Yes"}  # the question is whether batch mode is worse
+    first, colon, rest = text.partition(":")
+    return f"{swapped.get(first, first)}{colon}{rest}"
+
+
+def _batch_mode_first(results: Results, quantity: str, form: Callable[[float], str]) -> str | None:
+    """Return whether batch mode is ahead of the best of the mini-batches, with both estimates."""
+    ranking = _ranking(results, quantity)
+    if ranking is None:
+        return None
+    ranked = [ranking.best, *ranking.others]
+    batch = next((each for each in ranked if each.batch_size == FULL), None)
+    other = next((each for each in ranked if each.batch_size != FULL), None)
+    if batch is None or other is None:
+        return None
+    estimates = and_(
+        [f"{format_mean(each.estimate, form)} {_where(each)}" for each in (batch, other)]
+    )
+    behind = other if ranking.best is batch else batch
+    if not behind.is_significant:
+        seeds = format_seeds(min(batch.estimate.count, other.estimate.count))
+        return f"Not certain with {seeds}: {estimates}."
+    return f"{'Yes' if ranking.best is batch else 'No'}: {estimates}."
+
+
+def _where(ranked: Ranked) -> str:
+    return ("in " if ranked.batch_size == FULL else "with ") + batch_name(ranked.batch_size)
+
+
+def _edge(results: Results) -> str | None:
+    found = next((f for f in _findings(results, Sharpness) if f.batch_size == FULL), None)
+    if found is None or found.edge is None:
+        return None
+    is_near = abs(found.last.mean / found.edge - 1) <= EDGE_TOLERANCE
+    return (
+        f"{'Yes' if is_near else 'No, not within this budget'}: in batch mode the sharpness ended "
+        f"at {found.last.mean:.0f}, where the edge of stability is {found.edge:.0f}."
+    )
+
+
+def _steps(results: Results) -> str | None:
+    ranking = _ranking(results, "updates")
+    if ranking is None:
+        return None
+    ranked = sorted(
+        [ranking.best, *ranking.others], key=lambda each: results.update_size(each.batch_size)
+    )
+    ends = [f"{each.estimate.mean:,.0f} {_where(each)}" for each in (ranked[0], ranked[-1])]
+    fit = next(_findings(results, CriticalBatchSize), None)
+    saved = ""
+    if fit and fit.batch_size:
+        size = f"{fit.batch_size:,.0f}"
+        saved = f"In proportion well below batches of {size}, hardly any beyond: "
+    return f"{saved}{and_(ends)} updates to the target."
+
+
+def _scaling(results: Results) -> str | None:
+    ranking = _ranking(results, "test accuracy")
+    diverged = [
+        batch_name(size)
+        for size in results.batch_sizes
+        if any(run.end.reason == "diverged" for run in results.runs_of(size))
+    ]
+    if ranking is None:
+        return None
+    ranked = sorted(
+        [ranking.best, *ranking.others], key=lambda each: results.update_size(each.batch_size)
+    )
+    values = [f"{100 * each.estimate.mean:.2f} % {_where(each)}" for each in ranked]
+    limit = f" {and_(diverged)} diverged." if diverged else ""
+    limit = limit[:1] + limit[1:2].upper() + limit[2:]
+    return f"{'Only so far' if diverged else 'Yes, in this range'}: {and_(values)}.{limit}"
+
+
+def _findings(results: Results, kind: type[_Kind]) -> Iterator[_Kind]:
+    found = results.conclusions.findings if results.conclusions else []
+    return (finding for finding in found if isinstance(finding, kind))
+
+
+def _ranking(results: Results, quantity: str) -> Ranking | None:
+    rankings = _findings(results, Ranking)
+    return next((ranking for ranking in rankings if ranking.quantity == quantity), None)
+
+
+# By the name of the preset. A question may name options of the comparison.
+_EXPERIMENTS: dict[str, tuple[str, Callable[[Results], str | None]]] = {
+    "claim-steady": ("Are batch steps steadier?", _steady),
+    "claim-small-batch-unstable": ("Do small batches make training unstable?", _small_batches),
+    "claim-data-size": ("Is batch mode quicker on {subset} samples?", _seconds),
+    "claim-local-optimum": ("Does the noise of mini-batches find better optima?", _optimum),
+    "edge-of-stability": ("Does batch mode sharpen the loss up to its limit?", _edge),
+    "steps-to-target": ("How many updates does a larger batch save?", _steps),
+    "linear-scaling": ("Should the learning rate grow with the batch?", _scaling),
+}
