@@ -19,6 +19,7 @@ from mnist_cli.comparison.events import (
     CompareEnd,
     CompareStart,
     Estimate,
+    PathPlane,
     RunEnd,
     RunProgress,
     RunStart,
@@ -26,6 +27,7 @@ from mnist_cli.comparison.events import (
 )
 from mnist_cli.comparison.findings import conclusions
 from mnist_cli.comparison.lr_search import Search
+from mnist_cli.comparison.path import RunPath, plane_of
 from mnist_cli.comparison.records import RunFolder
 from mnist_cli.comparison.results import Results, end_of
 from mnist_cli.comparison.run import (
@@ -41,7 +43,8 @@ from mnist_cli.comparison.run import (
 from mnist_cli.comparison.run_training import SharedData
 from mnist_cli.config import sources
 from mnist_cli.config.compare import CompareConfig, ResolvedComparison, resolve
-from mnist_cli.data.datasets import load_dataset, train_val_split
+from mnist_cli.config.options import names_in
+from mnist_cli.data.datasets import Split, load_dataset, train_val_split
 from mnist_cli.errors import DivergedError, ThresholdNotMetError
 from mnist_cli.events import Event
 from mnist_cli.models.networks import build_model, count_parameters
@@ -58,6 +61,7 @@ from mnist_cli.runtime.signals import StopRequested, StopSignals
 
 _SAVE_EVERY = 5.0  # seconds
 _POLL_EVERY = 0.1  # seconds
+PATH = "path"  # the probe for which the paths of the weights are recorded
 
 
 def compare(
@@ -172,6 +176,10 @@ class _Comparison:
         for number, run in enumerate(runs, start=1):
             later = partial(iter, runs[number:])
             self.results.add_run((yield from self.runner.complete(run, later, number, len(runs))))
+        if PATH in names_in(self.config.probe):
+            self.results.plane = self.runner.plane(runs[: len(self.sizes)])
+            if self.results.plane is not None:
+                yield self.results.plane
         yield from self.results.summaries(self.clock())
         self.results.conclusions = conclusions(self.clock(), self.config, self.results)
         yield self.results.conclusions
@@ -306,9 +314,33 @@ class Runner:
                 train = train.sorted_by_class()
             train, val, test = (s.to(self._device) for s in (train, val, self._dataset.test))
             self._cached_data = {
-                seed: SharedData(train, val, test, self.pool, self.clock, self.machine)
+                seed: SharedData(
+                    *(train, val, test, self.pool, self.clock, self.machine),
+                    records_path=PATH in names_in(config.probe) and seed == config.seed,
+                )
             }
         return self._cached_data[seed]
+
+    def plane(self, runs: list[Run]) -> PathPlane | None:
+        """Return the plane of the paths of the first seed's runs, measured unless it was before.
+
+        Runs that diverged are left out. It is None if no paths were recorded.
+        """
+        runs = [run for run in runs if _is_whole(self.folder.finished(run))]
+        if (plane := self.folder.plane(runs)) is not None:
+            return replace(plane, seconds=self.clock())
+        data = self.shared_data(self.config.seed)
+        model = build_model(self.config.model).to(data.train.device)
+        found = [RunPath(run.batch_size, self.folder.snapshots(run, model)) for run in runs]
+        paths = [path for path in found if path.snapshots]
+        if not paths:
+            return None
+        sample = Split(*data.train[: self.config.probe_samples])
+        seed = self.config.seed
+        plane = plane_of(paths, model, sample, pool=self.pool, seconds=self.clock(), seed=seed)
+        if plane is not None:
+            self.folder.save_plane(runs, plane)
+        return plane
 
     def plan_run(self, size: int | None, seed: int, lr: float, purpose: str = COMPARED) -> Run:
         """Return a run of this comparison."""
@@ -376,7 +408,7 @@ class Runner:
         ):
             self.folder.save(training)
             self._raise_if_interrupted(f"at update {training.state.update} of the run {run.name}")
-        self.folder.finish(run.name, training.record)
+        self.folder.finish(training)
         return training.record
 
     def _train_another(self, others: Iterable[Run]) -> Iterator[Event]:
@@ -398,3 +430,8 @@ class Runner:
         if error := self._signals.error:
             kept = f"what is done is kept in {self.config.output}: the same command goes on"
             raise error(f"interrupted {where}; {kept}")
+
+
+def _is_whole(record: list[Event] | None) -> bool:
+    """Return True for the record of a run that did not diverge."""
+    return record is not None and end_of(record).reason != "diverged"

@@ -134,6 +134,28 @@ class BatchLosses(Event):
 
 
 @dataclass(frozen=True)
+class PathPlane(Event):
+    """The paths of the weights of one seed's runs, in the plane of their principal directions.
+
+    `share` is the fraction of the variance of the weights that lies in the plane. `across` and `up`
+    are the places of each run's weights after its `updates`; `losses` are the mean losses over
+    `samples` samples at the grid's places, row by row from below.
+    """
+
+    name: ClassVar[str] = "path"
+    seed: int
+    share: float
+    samples: int
+    batch_sizes: list[int | str]
+    updates: list[list[int]]
+    across: list[list[float]]
+    up: list[list[float]]
+    grid_across: list[float]
+    grid_up: list[float]
+    losses: list[list[float]]
+
+
+@dataclass(frozen=True)
 class RunEnd(Event):
     """A run ended. The losses are `None` if it diverged.
 

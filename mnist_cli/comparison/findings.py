@@ -145,6 +145,14 @@ class GradientExponent:
 
 
 @dataclass(frozen=True)
+class PathShare:
+    """The fraction of the variance of the weights that the plane of the paths holds."""
+
+    share: float
+    seed: int
+
+
+@dataclass(frozen=True)
 class SameLearningRate:
     """A caveat: all batch sizes had the same learning rate."""
 
@@ -174,6 +182,7 @@ Finding = (
     | LearningRates
     | Sharpness
     | GradientExponent
+    | PathShare
     | SameLearningRate
     | SeveralMachines
     | FewSeeds
@@ -203,6 +212,7 @@ def conclusions(seconds: float, config: CompareConfig, results: Results) -> Conc
         ),
         *_gradient_exponent(results),
         *_sharpness(config, results),
+        *([PathShare(results.plane.share, results.plane.seed)] if results.plane else []),
         *_caveats(config, results),
     ]
     return Conclusions(seconds, findings)

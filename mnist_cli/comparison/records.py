@@ -8,6 +8,7 @@ whose record is damaged, or does not match its checkpoint, is trained again.
 """
 
 import errno
+import hashlib
 import json
 import logging
 import math
@@ -21,8 +22,10 @@ from types import UnionType
 from typing import Any, ClassVar, Union, get_args, get_origin, get_type_hints
 
 from filelock import FileLock, Timeout
+from torch import Tensor, nn
 
-from mnist_cli.comparison.events import REASONS, BatchLosses, Change, Point, RunEnd
+from mnist_cli.comparison.events import REASONS, BatchLosses, Change, PathPlane, Point, RunEnd
+from mnist_cli.comparison.path import Path as WeightPath
 from mnist_cli.comparison.run import WITHOUT_EFFECT, Run
 from mnist_cli.comparison.run_training import RunTraining, SharedData
 from mnist_cli.config.registry import PROBES
@@ -30,10 +33,12 @@ from mnist_cli.data.batches import epoch_shape
 from mnist_cli.errors import CheckpointError, OutputError
 from mnist_cli.events import Event, ProbeEvent, values_of
 from mnist_cli.models.checkpoint import encode, load_checkpoint
+from mnist_cli.models.networks import count_parameters
 from mnist_cli.runtime.files import FileVersion, write_atomic
 from mnist_cli.training.probes.probes import probe_class
 from mnist_cli.training.state import TrainingState, versions_on
 
+_PATH_ENDING = ".path.npz"
 _log = logging.getLogger(__name__)
 _NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP}  # of file systems that cannot lock
 _MAX_BYTES = 1 << 25  # of a record; one with 50,000 probes has 19 MB
@@ -63,7 +68,7 @@ class Saved(Event):
 
 
 _KINDS: dict[str, type[Event]] = {
-    kind.name: kind for kind in (Point, Change, BatchLosses, RunEnd, Saved)
+    kind.name: kind for kind in (Point, Change, BatchLosses, PathPlane, RunEnd, Saved)
 }
 
 
@@ -157,7 +162,14 @@ class RunFolder:
                 if checkpoint.position.update != saved.update or not same:
                     raise CheckpointError("its checkpoint does not fit its record")
                 state.restore(checkpoint, epoch_shape(run.config, len(data.train)))
-                return RunTraining(run, data, state, record, saved.train_seconds)
+                snapshots = {
+                    update: weights
+                    for update, weights in self.snapshots(run, state.model).items()
+                    if update <= saved.update
+                }
+                return RunTraining(
+                    run, data, state, record, saved.train_seconds, snapshots=snapshots
+                )
             except CheckpointError as error:
                 _log.warning("%s: %s; this run begins again", path, error)
         return RunTraining(run, data, TrainingState(run.config, data.train.device), [], 0.0)
@@ -171,14 +183,49 @@ class RunFolder:
         versions = versions_on(next(training.state.model.parameters()).device)
         checkpoint = training.state.checkpoint(training.run.config, versions)
         write_atomic(self._checkpoint(name, update), encode(checkpoint))
+        self._save_path(training)
         saved = Saved(training.clock(), update, training.train_seconds)
         self._write(
             self._path(name, ".part.jsonl"), [*training.record, training.batch_losses(), saved]
         )
         self._remove_checkpoints(name, kept=update)
 
-    def finish(self, name: str, record: list[Event]) -> None:
+    def snapshots(self, run: Run, model: nn.Module) -> dict[int, Tensor]:
+        """Return the snapshots of a run's weights; none if they are missing or damaged."""
+        path = self._path(run.name, _PATH_ENDING)
+        try:
+            return WeightPath.decode(path.read_bytes(), count_parameters(model))
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError) as error:
+            if path not in self._reported:
+                self._reported.add(path)
+                _log.warning("%s is damaged (%.200r); its path is left out", str(path), str(error))
+            return {}
+
+    def plane(self, runs: list[Run]) -> PathPlane | None:
+        """Return the plane that was measured for the paths of these runs, if it was."""
+        record = self._read(self._plane_path(runs))
+        plane = record[0] if record else None
+        return plane if isinstance(plane, PathPlane) else None
+
+    def save_plane(self, runs: list[Run], plane: PathPlane) -> None:
+        """Write the plane of the paths of these runs."""
+        self._write(self._plane_path(runs), [plane])
+
+    def _plane_path(self, runs: list[Run]) -> Path:
+        names = json.dumps([run.name for run in runs])
+        return self._path("plane-" + hashlib.sha256(names.encode()).hexdigest()[:10], ".jsonl")
+
+    def _save_path(self, training: RunTraining, *, ended: bool = False) -> None:
+        if training.path is not None:
+            last = (training.state.update, training.state.model) if ended else None
+            write_atomic(self._path(training.run.name, _PATH_ENDING), training.path.encode(last))
+
+    def finish(self, training: RunTraining) -> None:
         """Write the record of a finished run, and remove its other files."""
+        name, record = training.run.name, training.record
+        self._save_path(training, ended=True)
         self._write(self._path(name, ".jsonl"), record)
         self._path(name, ".part.jsonl").unlink(missing_ok=True)
         self._remove_checkpoints(name)

@@ -6,7 +6,15 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import TYPE_CHECKING
 
-from mnist_cli.comparison.events import BatchLosses, CompareStart, Point, RunEnd, Summary, Tuned
+from mnist_cli.comparison.events import (
+    BatchLosses,
+    CompareStart,
+    PathPlane,
+    Point,
+    RunEnd,
+    Summary,
+    Tuned,
+)
 from mnist_cli.comparison.stats import MeanAndDeviation, interpolate, mean_and_deviation
 from mnist_cli.config.compare import FULL
 from mnist_cli.events import Event
@@ -45,6 +53,7 @@ class Results:
     runs: list[RunMeasurements] = field(default_factory=list)
     tuned: list[Tuned] = field(default_factory=list)
     conclusions: "Conclusions | None" = None
+    plane: PathPlane | None = None
     _start: CompareStart | None = field(default=None, init=False)
 
     @property

@@ -5,7 +5,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
+from torch import Tensor
+
 from mnist_cli.comparison.events import BatchLosses, Change, Point, RunEnd, RunProgress
+from mnist_cli.comparison.path import Path
 from mnist_cli.comparison.run import Run
 from mnist_cli.comparison.stats import mean_and_deviation
 from mnist_cli.data.datasets import Split
@@ -43,6 +46,7 @@ class SharedData:
     clock: Callable[[], float]
     machine: str = ""
     initial_probes: dict[str, Any] = field(default_factory=dict)
+    records_path: bool = False
 
 
 class RunTraining(Callback):
@@ -55,8 +59,11 @@ class RunTraining(Callback):
         state: TrainingState,
         record: list[Event],
         train_seconds: float,
+        *,
+        snapshots: dict[int, Tensor] | None = None,
     ) -> None:
         self.run = run
+        self.path = Path(snapshots) if data.records_path and not run.is_trial else None
         self.state = state
         self.record = [event for event in record if not isinstance(event, BatchLosses)]
         self.clock = data.clock
@@ -99,6 +106,10 @@ class RunTraining(Callback):
         """The seconds that its updates took."""
         return self._trainer.train_seconds
 
+    def _add_to_path(self) -> None:
+        if self.path is not None:
+            self.path.add(self.state.update, self.state.model)
+
     def batch_losses(self) -> BatchLosses:
         """Return the losses of the updates so far, or of evenly spread ones of many."""
         return self._batch_losses.event(self.clock(), self.run.name)
@@ -128,6 +139,7 @@ class RunTraining(Callback):
     def before_training(self) -> Iterator[Event]:
         """Measure the network as it is at the start."""
         if not self.record:
+            self._add_to_path()
             yield from self._measure()
         self._measure_loss_before_update()
 
@@ -138,6 +150,7 @@ class RunTraining(Callback):
     def after_update(self, step: Step) -> Iterator[Event]:
         """Measure what is due, and the loss before the next update."""
         self._batch_losses.add(step.update, step.loss)
+        self._add_to_path()
         yield from self._measure()
         self._measure_loss_before_update()
 

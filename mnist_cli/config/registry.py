@@ -138,6 +138,7 @@ PROBES = {
     "noise": ProbeEntry("noise", "NoiseProbe"),
     "alignment": ProbeEntry("alignment", "AlignmentProbe"),
     "sharpness": ProbeEntry("sharpness", "SharpnessProbe"),
+    "path": ProbeEntry("path", "PathProbe"),
 }
 
 

@@ -14,6 +14,7 @@ from mnist_cli.comparison.findings import (
     GradientExponent,
     LearningRates,
     LossIncreases,
+    PathShare,
     Ranking,
     SameLearningRate,
     SeveralMachines,
@@ -49,6 +50,8 @@ def sentence(finding: Finding) -> Sentence:  # noqa: PLR0911 (one for each kind)
             return Sentence("sharpness", _sharpness(finding))
         case GradientExponent():
             return Sentence("exponent", _gradient_exponent(finding))
+        case PathShare():
+            return Sentence("path", _path_share(finding))
         case SameLearningRate() | SeveralMachines() | FewSeeds():
             return Sentence("caveat", _caveat(finding))
         case _:
@@ -175,6 +178,13 @@ def _gradient_exponent(finding: GradientExponent) -> str:
         "The deviation of a batch's gradient from the full one falls as B to the power "
         f"{fit.mean:.3f} ± {fit.deviation:.3f} (in {fit.count} states of the network, corrected "
         "for drawing without replacement); for independent samples it is -0.5."
+    )
+
+
+def _path_share(finding: PathShare) -> str:
+    return (
+        f"The plane of the paths (seed {finding.seed}) holds {100 * finding.share:.0f} % of the "
+        "way: of the variance of the weights; the rest is not seen in it."
     )
 
 
