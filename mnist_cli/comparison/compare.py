@@ -408,7 +408,8 @@ class Runner:
         ):
             self.folder.save(training)
             self._raise_if_interrupted(f"at update {training.state.update} of the run {run.name}")
-        self.folder.finish(training)
+        self.folder.save_path(training, ended=True)
+        self.folder.finish(run.name, training.record)
         return training.record
 
     def _train_another(self, others: Iterable[Run]) -> Iterator[Event]:

@@ -154,6 +154,15 @@ class PathPlane(Event):
     grid_up: list[float]
     losses: list[list[float]]
 
+    def __post_init__(self) -> None:
+        """Raise ValueError if the lengths of the lists do not fit each other."""
+        lengths = [[len(run) for run in runs] for runs in (self.updates, self.across, self.up)]
+        rows = [len(row) for row in self.losses]
+        fits = lengths == 3 * [lengths[0]] and 0 not in lengths[0]
+        fits = fits and len(lengths[0]) == len(self.batch_sizes) > 0
+        if not fits or rows != [len(self.grid_across)] * len(self.grid_up) or len(rows) < 2:
+            raise ValueError("its lists do not fit each other")
+
 
 @dataclass(frozen=True)
 class RunEnd(Event):

@@ -9,7 +9,6 @@ import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -26,6 +25,11 @@ _GRID = 25  # points along each side
 _MARGIN = 0.12  # of the paths' extent, on each side
 _MIN_HEIGHT = 0.5  # of the width: what a page can show at one scale
 _WORST_LOSS = 1e6  # larger ones, and what is no number, are drawn as this
+
+
+def max_bytes(parameters: int) -> int:
+    """Return the size that no file of snapshots exceeds."""
+    return 2 * parameters * (MAX_SNAPSHOTS + 1) + (1 << 14)
 
 
 class Path:
@@ -57,8 +61,8 @@ class Path:
                 nn.utils.parameters_to_vector(model.parameters()).detach().to("cpu", torch.float16)
             )
         buffer = io.BytesIO()
-        updates = np.array([*snapshots], dtype=np.int64)
-        np.savez(buffer, updates=updates, weights=torch.stack([*snapshots.values()]).numpy())
+        np.save(buffer, np.array([*snapshots], dtype=np.int64))
+        np.save(buffer, torch.stack([*snapshots.values()]).numpy())
         return buffer.getvalue()
 
     @classmethod
@@ -69,13 +73,17 @@ class Path:
             ValueError: the file is damaged, or of another network.
 
         """
+        if len(data) > max_bytes(parameters):
+            raise ValueError("it is too large")
+        buffer = io.BytesIO(data)
         try:
-            with np.load(io.BytesIO(data), allow_pickle=False) as file:
-                updates, weights = file["updates"], file["weights"]
-        except (OSError, KeyError, BadZipFile, EOFError) as error:
-            raise ValueError(f"it cannot be read: {error}") from error
-        fits = weights.dtype == np.float16 and weights.shape == (len(updates), parameters)
-        if not (fits and updates.dtype == np.int64 and (np.diff(updates) > 0).all()):
+            updates = np.lib.format.read_array(buffer, allow_pickle=False)
+            weights = np.lib.format.read_array(buffer, allow_pickle=False)
+        except EOFError as error:
+            raise ValueError(f"it is truncated: {error}") from error
+        fits = weights.dtype == np.float16 and weights.shape == (updates.size, parameters)
+        counts = updates.dtype == np.int64 and updates.ndim == 1 and (np.diff(updates) > 0).all()
+        if not (fits and counts and np.isfinite(weights).all()):
             raise ValueError("it does not fit the network")
         return dict(zip(updates.tolist(), torch.from_numpy(weights), strict=True))
 

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from mnist_cli.comparison.events import REASONS, BatchLosses, Change, PathPlane, Point, RunEnd
 from mnist_cli.comparison.path import Path as WeightPath
+from mnist_cli.comparison.path import max_bytes
 from mnist_cli.comparison.run import WITHOUT_EFFECT, Run
 from mnist_cli.comparison.run_training import RunTraining, SharedData
 from mnist_cli.config.registry import PROBES
@@ -38,7 +39,7 @@ from mnist_cli.runtime.files import FileVersion, write_atomic
 from mnist_cli.training.probes.probes import probe_class
 from mnist_cli.training.state import TrainingState, versions_on
 
-_PATH_ENDING = ".path.npz"
+_PATH_ENDING = ".path.npy"
 _log = logging.getLogger(__name__)
 _NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP}  # of file systems that cannot lock
 _MAX_BYTES = 1 << 25  # of a record; one with 50,000 probes has 19 MB
@@ -49,6 +50,7 @@ _NOT_FINITE = ("inf", "-inf", "nan")  # written as strings, since JSON has no su
 _RANGES: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("train_accuracy", "test_accuracy", "val_accuracy"), (0.0, 1.0)),
     **dict.fromkeys(("seconds", "train_seconds"), (0.0, 1e12)),
+    "share": (0.0, 1.001),  # with rounding errors
     **dict.fromkeys(("batch_size", "samples", "population", "draws"), (1, 2**63 - 1)),
     "lr": (0.0, sys.float_info.max),
     **dict.fromkeys(("stable_up_to", "two_over_lr"), (sys.float_info.min, sys.float_info.max)),
@@ -183,7 +185,7 @@ class RunFolder:
         versions = versions_on(next(training.state.model.parameters()).device)
         checkpoint = training.state.checkpoint(training.run.config, versions)
         write_atomic(self._checkpoint(name, update), encode(checkpoint))
-        self._save_path(training)
+        self.save_path(training)
         saved = Saved(training.clock(), update, training.train_seconds)
         self._write(
             self._path(name, ".part.jsonl"), [*training.record, training.batch_losses(), saved]
@@ -194,7 +196,9 @@ class RunFolder:
         """Return the snapshots of a run's weights; none if they are missing or damaged."""
         path = self._path(run.name, _PATH_ENDING)
         try:
-            return WeightPath.decode(path.read_bytes(), count_parameters(model))
+            with path.open("rb") as file:
+                data = file.read(max_bytes(count_parameters(model)) + 1)
+            return WeightPath.decode(data, count_parameters(model))
         except FileNotFoundError:
             return {}
         except (OSError, ValueError) as error:
@@ -207,7 +211,10 @@ class RunFolder:
         """Return the plane that was measured for the paths of these runs, if it was."""
         record = self._read(self._plane_path(runs))
         plane = record[0] if record else None
-        return plane if isinstance(plane, PathPlane) else None
+        sizes = {run.batch_size for run in runs}
+        if isinstance(plane, PathPlane) and sizes.issuperset(plane.batch_sizes):
+            return plane
+        return None
 
     def save_plane(self, runs: list[Run], plane: PathPlane) -> None:
         """Write the plane of the paths of these runs."""
@@ -217,15 +224,14 @@ class RunFolder:
         names = json.dumps([run.name for run in runs])
         return self._path("plane-" + hashlib.sha256(names.encode()).hexdigest()[:10], ".jsonl")
 
-    def _save_path(self, training: RunTraining, *, ended: bool = False) -> None:
+    def save_path(self, training: RunTraining, *, ended: bool = False) -> None:
+        """Write the snapshots of a run's weights, if it records them: of an ended run, the last."""
         if training.path is not None:
             last = (training.state.update, training.state.model) if ended else None
             write_atomic(self._path(training.run.name, _PATH_ENDING), training.path.encode(last))
 
-    def finish(self, training: RunTraining) -> None:
+    def finish(self, name: str, record: list[Event]) -> None:
         """Write the record of a finished run, and remove its other files."""
-        name, record = training.run.name, training.record
-        self._save_path(training, ended=True)
         self._write(self._path(name, ".jsonl"), record)
         self._path(name, ".part.jsonl").unlink(missing_ok=True)
         self._remove_checkpoints(name)

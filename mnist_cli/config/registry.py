@@ -137,8 +137,8 @@ class ProbeEntry:
 PROBES = {
     "noise": ProbeEntry("noise", "NoiseProbe"),
     "alignment": ProbeEntry("alignment", "AlignmentProbe"),
-    "sharpness": ProbeEntry("sharpness", "SharpnessProbe"),
     "path": ProbeEntry("path", "PathProbe"),
+    "sharpness": ProbeEntry("sharpness", "SharpnessProbe"),
 }
 
 

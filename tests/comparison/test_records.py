@@ -295,6 +295,27 @@ def test_a_run_that_was_interrupted_anywhere_ends_as_if_it_was_not(
             assert losses_of(run.record) == losses_of(whole.record)
 
 
+@pytest.mark.slow
+def test_a_run_that_was_interrupted_has_the_path_of_one_that_was_not(
+    asked: CompareConfig, data: SharedData, tmp_path: Path
+) -> None:
+    shared = replace(data, records_path=True)
+    planned = plan_run(resolve(replace(asked, epochs=9)), 30, 0, 0.05, samples=300)
+    stores = [RunFolder(str(tmp_path / name)) for name in ("whole", "cut")]
+    for store, looks in zip(stores, (10**9, 70), strict=True):
+        training = store.open(planned, shared)
+        list(training.events(StopAfter(looks)))  # type: ignore[arg-type]
+        if looks < 10**9:
+            assert 41 < training.state.update < 90  # thinned once
+            store.save(training)
+            training = store.open(planned, shared)
+            list(training.events(StopAfter(10**9)))  # type: ignore[arg-type]
+        store.save_path(training, ended=True)
+    first, second = (store.snapshots(planned, training.state.model) for store in stores)
+    assert [*first] == [*second] == [*range(0, 90, 4), 90]
+    assert all(bool((first[update] == second[update]).all()) for update in first)
+
+
 def losses_of(record: list[Event]) -> tuple[list[int], list[float]]:
     (event,) = of(BatchLosses, record)
     return event.updates, event.losses

@@ -4,7 +4,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from mnist_cli.comparison.events import Point
+from mnist_cli.comparison.events import PathPlane, Point
 from mnist_cli.comparison.results import Results
 from mnist_cli.output.compare_answers import Answer
 from mnist_cli.output.compare_findings import sentence
@@ -72,6 +72,7 @@ def render(results: Results, answer: Answer | None = None) -> str:
         command=start.command,
         facts=facts,
         shades=_shades(results),
+        path=_about_path(results.plane) if results.plane else "",
         data=_data(results, answer),
     )
 
@@ -120,7 +121,34 @@ def _data(results: Results, answer: Answer | None) -> dict[str, Any]:
         "headings": headings,
         "rows": [[row.get(heading, "") for heading in headings] for row in rows],
         "findings": findings,
+        "plane": _plane(results.plane, sizes) if results.plane else None,
     }
+
+
+def _plane(plane: PathPlane, sizes: list[int | str]) -> dict[str, Any]:
+    def rounded(rows: list[list[float]]) -> list[list[float]]:
+        return [[float(f"{value:.4g}") for value in row] for row in rows]
+
+    return {
+        "sizes": [sizes.index(size) for size in plane.batch_sizes],
+        "updates": plane.updates,
+        "across": rounded(plane.across),
+        "up": rounded(plane.up),
+        "gridAcross": plane.grid_across,
+        "gridUp": plane.grid_up,
+        "losses": rounded(plane.losses),
+    }
+
+
+def _about_path(plane: PathPlane) -> str:
+    return (
+        f"The weights of the runs with seed {plane.seed}, from the same start, on the plane of "
+        "their two largest principal directions, both at one scale; a dot is a recorded update. "
+        f"This plane holds {100 * plane.share:.0f} % of the way (of the variance); what the runs "
+        "do in all other directions is not seen. Contours: the training loss measured on the "
+        f"plane, over {plane.samples:,} samples, each a constant factor above the next one down. "
+        "The runs themselves leave the plane, so their own losses differ."
+    )
 
 
 def _stride(results: Results, batch_size: int | str) -> int:

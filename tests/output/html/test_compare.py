@@ -38,7 +38,7 @@ def results(few_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Results:
         batch_sizes="30,100,full",
         seeds=2,
         epochs=4,
-        probe="sharpness,alignment",
+        probe="sharpness,alignment,path",
         probe_every=20,
         probe_samples=50,
         lr_range=True,
@@ -93,6 +93,11 @@ def test_the_page_works_in_a_browser(
     assert view.locator("#table tr").count() == 4
     assert view.locator("#verdict li").count() >= 5
     assert view.locator("#sharpness path").count() > 2
+    assert view.locator("#plane .walk").count() == 2  # one size is hidden
+    assert view.locator("#plane .contour").count() > 5
+    share = f"{100 * results.plane.share:.0f} % of the way" if results.plane else ""
+    assert share in view.locator("#paths").inner_text()
+    assert share in view.locator("#verdict").inner_text()
     opened.check(width, scheme)
 
 
