@@ -11,7 +11,7 @@ from mnist_cli.errors import UsageError
 
 LR_RULES = ("fixed", "sqrt", "linear", "tuned")
 BUDGETS = ("epochs", "updates", "seconds", "until_accuracy")
-PANELS = ("auto", "curves", "target", "noise", "sharpness", "rates")
+PANELS = ("auto", "curves", "target", "noise", "path", "sharpness", "rates")
 FULL = "full"
 # Of the table: what is measured has a mean over seeds, and a standard deviation with `_std`.
 MEASURED = (
@@ -243,6 +243,7 @@ def resolve(config: CompareConfig) -> ResolvedComparison:
     needed_by = {
         "target": (config.until_accuracy is not None, "--until-accuracy"),
         "noise": ("alignment" in names_in(config.probe), "--probe alignment"),
+        "path": ("path" in names_in(config.probe), "--probe path"),
         "sharpness": ("sharpness" in names_in(config.probe), "--probe sharpness"),
         "rates": (config.lr_range or config.lr_rule == "tuned", "--lr-range"),
     }

@@ -147,6 +147,30 @@ def _noise(results: Results, figure: Figure) -> bool:
     return bool(groups)
 
 
+def _path(results: Results, figure: Figure) -> bool:
+    """Draw the paths of the weights over contours of the loss."""
+    plane = results.plane
+    if plane is None:
+        return False
+    figure.set_size_inches(6, 5)
+    axes = figure.subplots()
+    losses = [[max(loss, 1e-9) for loss in row] for row in plane.losses]
+    ordered = sorted(loss for row in losses for loss in row)
+    low, high = ordered[0], ordered[97 * len(ordered) // 100]
+    levels = [low * (high / low) ** (k / 15) for k in range(1, 15)] if high > low else None
+    lines = axes.contour(
+        plane.grid_across, plane.grid_up, losses, levels, colors="0.6", linewidths=0.6
+    )
+    axes.clabel(lines, levels=list(lines.levels)[::3], fontsize=6, fmt="%.2g")
+    shades = _shades(results)
+    for size, xs, ys in zip(plane.batch_sizes, plane.across, plane.up, strict=True):
+        axes.plot(xs, ys, ".-", ms=4, lw=1.2, color=shades[size], label=str(size))
+    axes.plot(plane.across[0][0], plane.up[0][0], "o", color="0.2", mfc="white", label="start")
+    axes.set(aspect="equal", xlabel=f"the plane holds {100 * plane.share:.0f} % of the way")
+    axes.legend(title="batch size", fontsize=7)
+    return True
+
+
 def _sharpness(results: Results, figure: Figure) -> bool:
     """Draw the sharpness with 2 / learning rate, and the loss, against updates."""
     figure.set_size_inches(8, 3.4)
@@ -240,6 +264,7 @@ _PANELS: dict[str, Callable[[Results, Figure], bool]] = {
     "curves": _curves,
     "target": _target,
     "noise": _noise,
+    "path": _path,
     "sharpness": _sharpness,
     "rates": _rates,
 }

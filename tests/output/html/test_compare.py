@@ -199,6 +199,7 @@ def test_an_experiments_page_is_headed_by_its_question_and_begins_with_the_answe
         ("noise", "png", ""),
         ("sharpness", "svg", ""),
         ("curves", "png", ""),
+        ("path", "svg", ""),
     ],
 )
 def test_a_figure_is_of_its_endings_format_and_always_the_same(
