@@ -131,7 +131,7 @@ def test_the_time_of_the_runs_without_a_record_is_estimated_before_the_first(
     asked: CompareConfig,
 ) -> None:
     def estimates(config: CompareConfig) -> list[tuple[int, bool]]:
-        events = run(config)
+        events = list(compare(config, estimating=True))
         found = of(Estimate, events)
         assert not found or events.index(found[0]) < events.index(of(RunStart, events)[0])
         return [(one.runs, one.expected is not None and 0 < one.expected < 60) for one in found]
