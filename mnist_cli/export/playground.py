@@ -48,9 +48,10 @@ def render(checkpoint: Checkpoint, model: nn.Module, digest: str) -> str:
     """
     dataset = checkpoint.config.dataset
     subject = subject_of(dataset)
+    network = NETWORKS.get(checkpoint.config.model)
     data = {
         "subject": subject,
-        "threshold": NETWORKS[checkpoint.config.model].confidence_threshold,
+        "threshold": network.confidence_threshold if network else 0.0,
         "labels": class_labels(dataset),
         **_network(model),
     }

@@ -11,7 +11,9 @@ import ipaddress
 import re
 import socket
 import sys
+import threading
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor, wait
 from http import HTTPStatus
 from typing import Any
 
@@ -28,6 +30,7 @@ _SPARE_FILES = 64
 _HEAD_TIMEOUT = 10.0  # seconds for a request
 _CHUNK, _CHUNK_TIMEOUT = 1 << 16, 20.0  # bytes of the page, and seconds for them
 _CLOSE_TIMEOUT = 2.0  # seconds for the client to close
+_POLL_EVERY = 0.5  # seconds; on Windows no signal interrupts a wait
 _HEADERS = (
     "Cache-Control: no-store",
     "X-Content-Type-Options: nosniff",
@@ -91,7 +94,27 @@ class PageServer:
 
     def serve(self, page: bytes) -> None:
         """Serve the page until a signal's exception ends it."""
-        asyncio.run(self._serve(page))
+        task: asyncio.Task[None]
+        started = threading.Event()
+
+        async def run() -> None:
+            nonlocal task
+            task = asyncio.create_task(self._serve(page))
+            started.set()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+        # In another thread, since the exception of a signal may come anywhere in this one.
+        with ThreadPoolExecutor(1) as executor:
+            running = executor.submit(asyncio.run, run())
+            try:
+                while not running.done():
+                    wait([running], timeout=_POLL_EVERY)
+                running.result()
+            finally:
+                started.wait()
+                with contextlib.suppress(RuntimeError):  # the loop has ended
+                    task.get_loop().call_soon_threadsafe(task.cancel)
 
     async def _serve(self, page: bytes) -> None:
         async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

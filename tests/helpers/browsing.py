@@ -13,6 +13,7 @@ from tests.torture.amount import LONG
 BROWSER = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
 )
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 VIEWS = [(1280, "dark"), (390, "light"), *([(1280, "light"), (390, "dark")] if LONG else [])]
 
 
@@ -23,10 +24,7 @@ def started_browser() -> Iterator[Any]:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        found = playwright.chromium.launch(
-            executable_path=BROWSER,
-            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
-        )
+        found = playwright.chromium.launch(executable_path=BROWSER, args=ARGUMENTS)
         found.new_context().new_page()  # takes longer than a test: they share it
         yield found
         found.close()
