@@ -167,7 +167,11 @@ function questionNumbers(step) {
 function commandOf(command) {
   const row = document.createElement("div"), code = document.createElement("pre"), button = document.createElement("button");
   row.className = "command";
-  code.textContent = command;
+  command.split(/ (?=-)/).forEach((option, n) => { /* lines break between options only */
+    const span = document.createElement("span");
+    span.textContent = option;
+    code.append(n ? " " : "", span);
+  });
   button.type = "button";
   button.textContent = text("tour.copy");
   button.addEventListener("click", async () => {
