@@ -12,11 +12,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-from mnist_cli.output.lesson.page import render
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
 from mnist_cli.data.datasets import load_dataset
+from mnist_cli.output.lesson.page import render
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
