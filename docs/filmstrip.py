@@ -25,6 +25,13 @@ COLOURS = {
     "magenta": "#b083f0",
     "cyan": "#39c5cf",
     "white": "#d8dee9",
+    "brightred": "#ff7b72",
+    "brightgreen": "#6bc46d",
+    "brightbrown": "#daaa3f",
+    "brightblue": "#6cb6ff",
+    "brightmagenta": "#dcbdfb",
+    "brightcyan": "#56d4dd",
+    "brightwhite": "#ffffff",
 }
 _FONT = "ui-monospace,SFMono-Regular,Menlo,Consolas,'DejaVu Sans Mono','Liberation Mono',monospace"
 

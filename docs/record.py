@@ -1,4 +1,4 @@
-"""Record the programs in a terminal, for the README: `python docs/record.py [NAME …]`.
+"""Record the programs in a terminal, for the README: `python docs/record.py [--draw] [NAME …]`.
 
 It writes `docs/figures/NAME.cast`, which `asciinema play` shows, and `NAME.svg`, the same as an
 animated picture; seconds are those of the machine, so let it have nothing else to do. The format of
@@ -22,9 +22,12 @@ from pathlib import Path
 
 import filmstrip  # beside this file
 import pyte
+from pyte import graphics
 
 FIGURES = Path(__file__).with_name("figures")
 TYPING = 0.04  # seconds a key
+# Colours 8 to 15 by number are those with names.
+NUMBERED = {graphics.FG_BG_256[code - 82]: name for code, name in graphics.FG_AIXTERM.items()}
 
 
 @dataclass(frozen=True)
@@ -120,18 +123,30 @@ def frames(session: Session, outputs: list[Output]) -> list[filmstrip.Frame]:
         rows = tuple(
             tuple(screen.buffer[y][x] for x in range(session.columns)) for y in range(session.rows)
         )
-        cells = tuple(tuple(filmstrip.Cell(c.data, c.fg, c.bold) for c in row) for row in rows)
+        cells = tuple(
+            tuple(filmstrip.Cell(c.data, NUMBERED.get(c.fg, c.fg), c.bold) for c in row)
+            for row in rows
+        )
         shots.append(filmstrip.Frame(output.seconds, cells))
     return shots
 
 
+def read_cast(text: str) -> list[Output]:
+    """Return the outputs of a recording."""
+    _, *events = map(json.loads, text.splitlines())
+    return [Output(seconds, output) for seconds, _, output in events]
+
+
 def main() -> None:
-    """Record the sessions that are named, or else all."""
-    for name in sys.argv[1:] or SESSIONS:
-        session = SESSIONS[name]
-        with tempfile.TemporaryDirectory() as place:
-            outputs = record(session, Path(place))
-        (FIGURES / f"{name}.cast").write_text(cast(session, outputs), encoding="utf-8")
+    """Record the sessions that are named, or else all; with --draw, only draw them again."""
+    drawn_again = "--draw" in sys.argv
+    for name in [word for word in sys.argv[1:] if word != "--draw"] or SESSIONS:
+        session, path = SESSIONS[name], FIGURES / f"{name}.cast"
+        if not drawn_again:
+            with tempfile.TemporaryDirectory() as place:
+                outputs = record(session, Path(place))
+            path.write_text(cast(session, outputs), encoding="utf-8")
+        outputs = read_cast(path.read_text(encoding="utf-8"))
         title = f"A terminal in which {session.command} runs"
         svg = filmstrip.draw(frames(session, outputs), title)
         (FIGURES / f"{name}.svg").write_text(svg, encoding="utf-8")
