@@ -122,7 +122,17 @@ function drawAccuracy() {
   $("accuracy").setAttribute("aria-label", text("chart.label", { name: text("accuracy"), axis: text(`axis.${settings.axis}.long`), values }));
 }
 
+/* Tells the worker how wide the picture of the plane is to its height, so that the contours fill it. */
+let aspect = null;
+function tellAspect({ clientWidth, clientHeight }) {
+  const now = clientWidth / clientHeight;
+  if (!(now > 0 && Number.isFinite(now)) || Math.abs(now / aspect - 1) < 0.02) return;
+  aspect = now;
+  send({ type: "picture", aspect });
+}
+
 function drawWay() {
+  tellAspect($("path"));
   const isThere = plane !== null && runs.some(({ state }) => state?.updates > 0);
   $("way").classList.toggle("empty", !isThere);
   $("path").setAttribute("aria-label", text("path.label"));

@@ -12,9 +12,10 @@ const MARGIN = 0.15, NARROWEST = 0.8;  // of the grid: shares of its longer side
 
 /* `paths`: for each run [[update, weights], ...], the first at the start, the last where it is now;
    `best`: the index of the best run; `next`: its next gradient, a direction where nothing else gives
-   one; `before`: the last axes or undefined; `size`: { columns, rows } of the grid.
+   one; `before`: the last axes or undefined; `size`: { columns, rows } of the grid, and the `aspect`
+   (width to height) that it fills at least, or undefined.
    Returns { axes: [x, y], paths, outside, outsideSteps, grid }, or null if nothing moved. */
-function* computePlane(network, samples, paths, best, next, before, size) {
+function* computePlane(network, samples, paths, best, next, before, { aspect, ...size }) {
   const start = paths[0][0][1];
   const directions = yield* findAxes(start, paths, best, next, before);
   if (!directions) return null;
@@ -37,7 +38,7 @@ function* computePlane(network, samples, paths, best, next, before, size) {
     found.outside.push(shareOutside(way));
     found.outsideSteps.push(shareOutside(steps));
   }
-  const grid = { ...frame(found.paths.flat()), ...size };
+  const grid = { ...frame(found.paths.flat(), aspect), ...size };
   grid.values = yield* computeGrid(network, samples, start, axes, grid);
   return { ...found, grid };
 }
@@ -91,12 +92,13 @@ function* principalDirection(start, points, line, next) {
   return unit(without(direction, line));
 }
 
-/* The rectangle around the points, with a margin. */
-function frame(points) {
+/* The rectangle around the points, with a margin, and as wide or high as the aspect asks for. */
+function frame(points, aspect) {
   const [x0, x1, y0, y1] = [[0, Math.min], [0, Math.max], [1, Math.min], [1, Math.max]].map(
     ([axis, least]) => points.reduce((found, point) => least(found, point[axis]), 0));
   const longer = Math.max(x1 - x0, y1 - y0);
-  const [x, y] = [x1 - x0, y1 - y0].map((side) => Math.max(side, NARROWEST * longer) / 2 + MARGIN * longer);
+  let [x, y] = [x1 - x0, y1 - y0].map((side) => Math.max(side, NARROWEST * longer) / 2 + MARGIN * longer);
+  if (aspect) [x, y] = [Math.max(x, aspect * y), Math.max(y, x / aspect)];
   return {
     x0: (x0 + x1) / 2 - x, x1: (x0 + x1) / 2 + x, y0: (y0 + y1) / 2 - y, y1: (y0 + y1) / 2 + y,
   };

@@ -10,6 +10,7 @@
      { type: "pause" }
      { type: "step", run: index | null, updates }     { type: "epoch" }
      { type: "read", id, pixels }     { type: "plane" }
+     { type: "picture", aspect }                      of the plane: its width to its height
    Worker -> page
      { type: "ready" }                                the data are there
      { type: "state", playing, reason, runs: [{ updates, samples, epoch, seconds, batchLoss, indices,
@@ -57,6 +58,7 @@ let spent = { updating: 0, measuring: 0 };  // seconds since playing began, idle
 let sliceEnd = 0, toldAt = 0, untold = false;
 let plane = null;  // the computation in progress
 let axes = {};  // of the last plane of each network: [x, y]
+let aspect;  // of the picture of the plane
 let plannedAt = "", planeDue = 0;  // updates of the runs in the last plane; when the next may come
 
 /* ---- Time ---- */
@@ -221,7 +223,7 @@ function forgetPlane() {
 }
 
 function* computePlanes() {
-  const sound = runs.filter((run) => !run.diverged), size = GRIDS[playing ? "coarse" : "fine"];
+  const sound = runs.filter((run) => !run.diverged), size = { ...GRIDS[playing ? "coarse" : "fine"], aspect };
   for (const network of new Set(sound.map((run) => run.network))) {
     const group = sound.filter((run) => run.network === network);
     const losses = group.map((run) => (run.updates > 0 ? run.full.points.at(-1)[3] : Infinity));
@@ -393,6 +395,12 @@ const HANDLERS = {
   plane() {
     forgetPlane();
     work();
+  },
+
+  picture(message) {
+    ({ aspect } = message);
+    forgetPlane();
+    if (runs.length > 0) work();
   },
 
   step({ run: index, updates }) {

@@ -111,3 +111,15 @@ def test_a_run_that_diverged_is_left_out(page: WorkerPage) -> None:
     heard = page.ask(play, until="last.type === 'plane'")
     assert heard[-1]["runs"] == [1]
     assert [one for one in heard if one["type"] == "state"][-1]["runs"][0]["at"] is None
+
+
+@pytest.mark.parametrize("aspect", [0.5, 2.5])
+def test_the_grid_fills_the_picture(page: WorkerPage, aspect: float) -> None:
+    page.configure(run("linear", 64), run("linear", 2000))
+    page.step(3)
+    picture = {"type": "picture", "aspect": aspect}
+    until = "heard.some((one) => one.type === 'plane')"
+    *_, plane = (one for one in page.ask(picture, until=until) if one["type"] == "plane")
+    grid = plane["grid"]
+    sides = grid["x1"] - grid["x0"], grid["y1"] - grid["y0"]
+    assert sides[0] / sides[1] == pytest.approx(aspect)
