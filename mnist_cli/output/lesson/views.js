@@ -176,21 +176,23 @@ function shapeOf(pen, run, x, y, r) {
 
 /* ---- The path ---- */
 
-const STEPS = [[1, 2, 5], [1, 1.5, 2, 3, 5, 7], [1, 1.2, 1.4, 1.6, 1.8, 2, 2.2, 2.5, 3, 3.5, 4, 5, 6, 7, 8, 9]];
+const CONTOURS = 9, FEWEST_CONTOURS = 7;
 
-/* Returns round values between two losses, about ten of them. */
-function contourLevels(low, high) {
-  const choices = STEPS.map((steps) => {
-    const levels = [];
-    for (let power = Math.floor(Math.log10(low)); power <= Math.log10(high); power++)
-      for (const step of steps) {
-        const level = +(step * 10 ** power).toPrecision(3);
-        if (level > low && level < high) levels.push(level);
-      }
-    return levels;
-  });
-  choices.push(ticks(low, high, false, 10).filter((level) => level > low && level < high));
-  return choices.reduce((best, levels) => (Math.abs(levels.length - 9) < Math.abs(best.length - 9) ? levels : best));
+/* Returns round levels for the contours of a picture that shows these losses, sorted: between them lie
+   shares of the picture that grow with the loss, so that most levels are near the lowest. */
+function contourLevels(losses) {
+  const wanted = Array.from({ length: CONTOURS }, (_, n) => losses[Math.floor(((n + 1) / (CONTOURS + 1)) ** 1.5 * losses.length)]);
+  let levels = [];
+  for (let digits = 1; digits < 5 && levels.length < FEWEST_CONTOURS; digits++)
+    levels = [...new Set(wanted.map((loss) => +loss.toPrecision(digits)))].filter((level) => level > losses[0] && level < losses.at(-1));
+  return levels;
+}
+
+/* Returns the losses of the grid that the picture shows, sorted. */
+function shownLosses({ x0, x1, y0, y1, columns, rows, values }, width, height, X, Y) {
+  const isShown = (at, length, map, from, to, count) => Math.abs(map(from + ((to - from) * at) / (count - 1)) - length / 2) <= length / 2 + 1;
+  return [...values].filter((value, n) => Number.isFinite(value)
+    && isShown(n % columns, width, X, x0, x1, columns) && isShown(Math.floor(n / columns), height, Y, y0, y1, rows)).sort((a, b) => a - b);
 }
 
 /* Returns a picture of the loss over the plane: bands between contours, with the contours' labels. */
@@ -198,9 +200,8 @@ let hills = { key: null };
 function contours(plane, width, height, X, Y) {
   const key = [plane.number, width, height, X.inverse(0), X.inverse(1), Y.inverse(0), theme.card].join();
   if (hills.key === key) return hills;
-  const finite = [...plane.grid.values].filter(Number.isFinite);
-  const sorted = finite.sort((a, b) => a - b), low = Math.max(sorted[0], 1e-4), high = Math.max(sorted.at(-1), low * 1.01);
-  const levels = contourLevels(low, high), logs = [low, ...levels, high].map(Math.log);
+  const losses = shownLosses(plane.grid, width, height, X, Y), low = Math.max(losses[0] ?? 1, 1e-4), high = Math.max(losses.at(-1) ?? 1, low * 1.01);
+  const levels = losses.length ? contourLevels(losses).filter((level) => level > low) : [], logs = [low, ...levels, high].map(Math.log);
   const place = (value) => { /* among the levels: contours lie at 1, 2, 3 ... */
     const log = Math.log(Math.min(Math.max(Number.isFinite(value) ? value : high, low), high));
     let n = 1;
@@ -271,6 +272,7 @@ function edgeLabels(field, width, height, levels) {
 
 function drawPath(canvas, plane, words) {
   const { pen, width, height } = fresh(canvas), { x0, x1, y0, y1 } = plane.grid;
+  if (!width || !height) return; /* while the page is laid out anew */
   /* The same scale along both axes: the grid fills the picture if every point of the paths stays inside. */
   const spans = [0, 1].map((part) => {
     const values = plane.paths.flat().map((point) => point[part]);
