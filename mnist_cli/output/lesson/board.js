@@ -141,5 +141,5 @@ function drawWay() {
   const hidden = (share) => Math.round(100 * share) + "\u00a0%", inside = (n) => plane.paths[n]?.length > 0 && Number.isFinite(plane.outside[n]);
   const shares = runs.flatMap((_, n) => (inside(n) ? [text("path.share", { letter: LETTERS[n], way: hidden(plane.outside[n]), steps: hidden(plane.outsideSteps[n]) })] : []));
   const alone = runs.flatMap(({ options }, n) => (options.network === runs[0].options.network ? [] : [text("path.alone", { letter: LETTERS[n] })]));
-  $("path-caption").textContent = [text("path.caption", { weights: whole(WEIGHTS[runs[0].options.network]), shares: shares.join("; ") }), ...alone].join(" ");
+  $("path-caption").textContent = [text("path.caption", { weights: whole(WEIGHTS[runs[0].options.network]), shares: shares.join(text("between.parts")) }), ...alone].join(" ");
 }

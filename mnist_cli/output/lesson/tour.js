@@ -108,7 +108,7 @@ function measuredNumbers(found) {
     const isShare = /accuracy|^target$/.test(key);
     numbers[key] = isShare ? percentOf(value).replace(".0\u00a0", "\u00a0") : Number.isInteger(value) ? whole(value) : String(+value.toPrecision(3));
   }
-  if (found.sizes) numbers.list = found.sizes.map((size, n) => text("step.large.item", { size: whole(size), updates: whole(found.updates[n]) })).join(", ");
+  if (found.sizes) numbers.list = found.sizes.map((size, n) => text("step.large.item", { size: whole(size), updates: whole(found.updates[n]) })).join(text("between"));
   return numbers;
 }
 

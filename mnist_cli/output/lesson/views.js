@@ -152,8 +152,12 @@ function drawCurves(canvas, series, { low, high, form, label, whole }) {
   ends.forEach((end, n) => {
     const above = ends.slice(0, n).filter((other) => Math.abs(other.x - end.x) < 1.4 * size).at(-1);
     end.at = above ? Math.max(end.y, above.at + 1.4 * size) : end.y;
-    drawBadge(pen, end.run, end.x + 0.8 * size, Math.min(end.at, box.bottom - 0.2 * size), size);
   });
+  for (let n = ends.length - 1; n >= 0; n--) { /* what would lie below the axis moves up, and with it what it meets there */
+    const end = ends[n], below = ends.slice(n + 1).find((other) => Math.abs(other.x - end.x) < 1.4 * size);
+    end.at = Math.min(end.at, below ? below.at - 1.4 * size : box.bottom - 0.2 * size);
+    drawBadge(pen, end.run, end.x + 0.8 * size, end.at, size);
+  }
 }
 
 function drawBadge(pen, run, x, y, size) {
