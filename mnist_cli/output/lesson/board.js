@@ -80,7 +80,7 @@ function drawRun({ options, state, first, reading, nodes }, n) {
   if (visible.has(nodes.dial)) {
     const cosine = Number.isFinite(state?.cosine) ? state.cosine : null, angle = cosine === null ? "–" : Math.round((Math.acos(Math.max(-1, Math.min(1, cosine))) * 180) / Math.PI);
     drawAngle(nodes.dial, cosine, theme.runs[n]);
-    nodes.degrees.textContent = angle + "°";
+    nodes.degrees.textContent = cosine === null ? angle : angle + "°";
     nodes.dial.setAttribute("aria-label", text("angle.help", { angle }));
   }
   nodes.learner.dataset.network = options.network;

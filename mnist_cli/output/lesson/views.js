@@ -30,7 +30,7 @@ function fresh(canvas, clear = true) {
 /* Draws images of 28 x 28 as tiles, as large as they can be; `colourOf(tile, pixel)` returns red, green and blue. */
 function drawTiles(canvas, count, colourOf) {
   const { pen } = fresh(canvas), { width, height } = canvas;
-  if (!width || !height) return null;
+  if (!width || !height || !count) return null;
   let side = 0, columns = 1;
   for (let some = 1; some <= count; some++) {
     const fits = Math.min(width / some, height / Math.ceil(count / some));
@@ -260,17 +260,17 @@ function smoothed({ columns, rows, values }, place) {
 /* Returns where contours meet the right and the lower edge of the picture, not too close to each other. */
 function edgeLabels(field, width, height, levels) {
   const labels = [], edge = 12;
-  const walk = (count, at, place) => {
+  const walk = (count, gap, at, place) => {
     let last = -100;
     for (let n = 20; n < count - 30; n++) {
       const [a, b] = [Math.floor(field[at(n - 1)]), Math.floor(field[at(n)])];
-      if (a === b || n - last < 46) continue;
+      if (a === b || n - last < gap) continue;
       labels.push([...place(n), levels[Math.max(a, b) - 1]]);
       last = n;
     }
   };
-  walk(height, (n) => n * width + width - 1 - edge, (n) => [width - 6, n, "right"]);
-  walk(width - 60, (n) => (height - 1 - edge) * width + n, (n) => [n, height - 8, "center"]);
+  walk(height, 28, (n) => n * width + width - 1 - edge, (n) => [width - 6, n, "right"]);
+  walk(width - 60, 46, (n) => (height - 1 - edge) * width + n, (n) => [n, height - 8, "center"]);
   return labels.filter(([, , , level]) => level !== undefined);
 }
 
