@@ -25,7 +25,7 @@ from tests.helpers.browsing import ARGUMENTS, BROWSER  # noqa: E402 (after the p
 
 TARGET = ROOT / "docs" / "figures" / "lesson.webp"
 WIDTH, HEIGHT = 1280, 800  # of the window
-SHOWN_WIDTH, QUALITY = 960, 55
+SHOWN_WIDTH, QUALITY = 960, 50
 FRAME, REST = 140, 2500  # milliseconds: of an update, of the end of a part
 UPDATES = 24  # of equal updates
 EPOCHS, PIECES = 3, 8  # of equal samples, and pictures of an epoch
@@ -113,7 +113,7 @@ def main() -> None:
         duration=recorder.durations,
         loop=0,
         quality=QUALITY,
-        method=4,
+        method=6,
     )
 
 
