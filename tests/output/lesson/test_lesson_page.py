@@ -378,7 +378,7 @@ def test_step_2_batch_steps_are_steadier(lesson: Lesson) -> None:
     assert rises(b) == 0
     assert lesson.found() == (f"With A, on {rises(a)} of 100 updates; with B, on 0.")
     measured = lesson.view.locator("#measured").inner_text()
-    assert "14 of 36 monitored updates" in measured
+    assert "14 of the 36 updates looked at" in measured
     assert "mnist-compare --config steady" in measured
 
 
