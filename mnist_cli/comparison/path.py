@@ -79,7 +79,7 @@ class Path:
         try:
             updates = np.lib.format.read_array(buffer, allow_pickle=False)
             weights = np.lib.format.read_array(buffer, allow_pickle=False)
-        except EOFError as error:
+        except (EOFError, MemoryError, OverflowError) as error:  # shorter than its header says
             raise ValueError(f"it is truncated: {error}") from error
         fits = weights.dtype == np.float16 and weights.shape == (updates.size, parameters)
         counts = updates.dtype == np.int64 and updates.ndim == 1 and (np.diff(updates) > 0).all()

@@ -1,8 +1,10 @@
 """The paths of the runs' weights: recorded, kept over interruptions, and projected on a plane."""
 
+import io
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -51,6 +53,14 @@ def test_the_plane_of_paths_that_lie_in_one_holds_all_of_the_way(mnist: Dataset)
     assert plane.losses[0][0] == pytest.approx(evaluate(model, sample).loss, rel=1e-3)
 
 
+def header_of(count: int) -> bytes:
+    """Return the beginning of a NumPy file that is said to have so many integers."""
+    start = io.BytesIO()
+    about = {"descr": "<i8", "fortran_order": False, "shape": (count,)}
+    np.lib.format.write_array_header_1_0(start, about)
+    return start.getvalue()
+
+
 def test_snapshots_are_bounded_and_evenly_spread_and_survive_a_file() -> None:
     model, path = build_model("linear"), WeightPath()
     for update in range(200):
@@ -59,7 +69,8 @@ def test_snapshots_are_bounded_and_evenly_spread_and_survive_a_file() -> None:
     assert [*found] == [*range(0, 200, 8), 199]
     assert len(found) <= MAX_SNAPSHOTS
     whole = path.encode()
-    for damaged in (b"", whole[:1000], b"x" + whole[1:], whole * 2):
+    promises = (header_of(10**13), header_of(10**30))  # more values than memory, than a size
+    for damaged in (b"", whole[:1000], b"x" + whole[1:], whole * 2, *promises):
         with pytest.raises(ValueError, match=r"."):
             WeightPath.decode(damaged, 7850)
     with pytest.raises(ValueError, match="does not fit"):
