@@ -109,10 +109,13 @@ function seriesOf(column, isBatchShown) {
   return found;
 }
 
+const MOST_SHOWN = 6; /* of the losses: a run that jumps would press all others flat */
+
 function drawLoss() {
   const most = Math.max(1, ...runs.flatMap(({ full }) => full.map((point) => point[FULL_LOSS]).filter(Number.isFinite)));
   const values = runs.map(({ full }, n) => `${LETTERS[n]} ${full.length ? loss3(full.at(-1)) : "–"}`).join(", ");
-  drawCurves($("loss"), seriesOf(FULL_LOSS, true), { low: 0, high: Math.min(1.08 * most, 6), form: short, label: text(`axis.${settings.axis}.long`), whole: settings.axis !== "seconds" });
+  drawCurves($("loss"), seriesOf(FULL_LOSS, true), { low: 0, high: Math.min(1.08 * most, MOST_SHOWN), form: short, label: text(`axis.${settings.axis}.long`), whole: settings.axis !== "seconds" });
+  $("loss-caption").textContent = most > MOST_SHOWN ? text("loss.cut", { most: MOST_SHOWN }) : text("loss.caption");
   $("loss").setAttribute("aria-label", text("chart.label", { name: text("loss"), axis: text(`axis.${settings.axis}.long`), values }));
 }
 
