@@ -162,10 +162,11 @@ async def _exchange(
 
     """
     async with asyncio.timeout(_HEAD_TIMEOUT):
-        response = _response(await _read_head(reader), page)
+        head, body = _response(await _read_head(reader), page)
     writer.transport.set_write_buffer_limits(high=0)
-    for start in range(0, len(response), _CHUNK):
-        writer.write(response[start : start + _CHUNK])
+    view = memoryview(body)  # all connections share the page, whatever its size
+    for part in (head, *(view[start : start + _CHUNK] for start in range(0, len(body), _CHUNK))):
+        writer.write(part)
         async with asyncio.timeout(_CHUNK_TIMEOUT):
             await writer.drain()
     # A connection that is closed while more requests are unread is reset, and the client may lose
@@ -193,8 +194,8 @@ async def _read_head(reader: asyncio.StreamReader) -> bytes | None:
         return None
 
 
-def _response(head: bytes | None, page: bytes) -> bytes:
-    """Return the response to a request."""
+def _response(head: bytes | None, page: bytes) -> tuple[bytes, bytes]:
+    """Return the head and the body of the response to a request."""
     if head is None:
         return _message(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
     line = re.fullmatch(rb"([A-Z]+) (\S+) HTTP/1\.[01]", head.partition(b"\r\n")[0])
@@ -216,7 +217,7 @@ def _message(
     kind: str = "text/plain",
     more: tuple[str, ...] = (),
     has_body: bool = True,
-) -> bytes:
+) -> tuple[bytes, bytes]:
     if body is None:
         body = f"{status.value} {status.phrase}\n".encode()
     lines = (
@@ -226,7 +227,7 @@ def _message(
         *_HEADERS,
         *more,
     )
-    return "\r\n".join((*lines, "", "")).encode() + (body if has_body else b"")
+    return "\r\n".join((*lines, "", "")).encode(), body if has_body else b""
 
 
 def _error(host: str, port: int, error: Exception) -> OutputError | UsageError:

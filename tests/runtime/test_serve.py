@@ -3,8 +3,9 @@
 import asyncio
 import socket
 import threading
+import tracemalloc
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 
 import pytest
 
@@ -146,6 +147,20 @@ def test_a_client_that_sends_slowly_or_reads_nothing_is_dropped(
         assert (received(slow), received(idle)) == (b"", b"")
         wait_until(lambda: not server._connections)
         assert len(received(deaf)) < 1 << 25
+
+
+def test_clients_that_do_not_read_share_the_page_in_memory() -> None:
+    page = bytes(1 << 24)
+    with serving(page) as server, ExitStack() as clients:
+        tracemalloc.start()
+        try:
+            for _ in range(8):
+                client = clients.enter_context(connect(server))
+                client.sendall(GET)
+                assert client.recv(1) == b"H"
+            assert tracemalloc.get_traced_memory()[1] < len(page)
+        finally:
+            tracemalloc.stop()
 
 
 @pytest.mark.parametrize("limit", ["MAX_PER_CLIENT", "MAX_CONNECTIONS"])
