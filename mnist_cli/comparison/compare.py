@@ -44,7 +44,7 @@ from mnist_cli.comparison.run_training import SharedData
 from mnist_cli.config import sources
 from mnist_cli.config.compare import CompareConfig, ResolvedComparison, resolve
 from mnist_cli.config.options import names_in
-from mnist_cli.data.datasets import Split, load_dataset, train_val_split
+from mnist_cli.data.datasets import load_dataset, train_val_split
 from mnist_cli.errors import DivergedError, ThresholdNotMetError
 from mnist_cli.events import Event
 from mnist_cli.models.networks import build_model, count_parameters
@@ -58,6 +58,7 @@ from mnist_cli.runtime.device import (
     threads_set,
 )
 from mnist_cli.runtime.signals import StopRequested, StopSignals
+from mnist_cli.training.probes.probes import draw_samples
 
 _SAVE_EVERY = 5.0  # seconds
 _POLL_EVERY = 0.1  # seconds
@@ -335,8 +336,8 @@ class Runner:
         paths = [path for path in found if path.snapshots]
         if not paths:
             return None
-        sample = Split(*data.train[: self.config.probe_samples])
         seed = self.config.seed
+        sample = draw_samples(data.train, self.config.probe_samples, seed)
         plane = plane_of(paths, model, sample, pool=self.pool, seconds=self.clock(), seed=seed)
         if plane is not None:
             self.folder.save_plane(runs, plane)

@@ -7,6 +7,7 @@ the first seed (Li et al. 2018, section 7, for one run). What lies outside it is
 
 import io
 import math
+import tokenize
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -25,6 +26,8 @@ _GRID = 25  # points along each side
 _MARGIN = 0.12  # of the paths' extent, on each side
 _MIN_HEIGHT = 0.5  # of the width: what a page can show at one scale
 _WORST_LOSS = 1e6  # larger ones, and what is no number, are drawn as this
+# What NumPy raises, apart from ValueError, for a damaged header, such as one of a gigantic shape.
+_DAMAGE = (ArithmeticError, EOFError, MemoryError, SyntaxError, tokenize.TokenError, TypeError)
 
 
 def max_bytes(parameters: int) -> int:
@@ -79,8 +82,8 @@ class Path:
         try:
             updates = np.lib.format.read_array(buffer, allow_pickle=False)
             weights = np.lib.format.read_array(buffer, allow_pickle=False)
-        except (EOFError, MemoryError, OverflowError) as error:  # shorter than its header says
-            raise ValueError(f"it is truncated: {error}") from error
+        except _DAMAGE as error:
+            raise ValueError(f"it is no file of snapshots: {error}") from error
         fits = weights.dtype == np.float16 and weights.shape == (updates.size, parameters)
         counts = updates.dtype == np.int64 and updates.ndim == 1 and (np.diff(updates) > 0).all()
         if not (fits and counts and np.isfinite(weights).all()):

@@ -196,9 +196,8 @@ class RunFolder:
         """Return the snapshots of a run's weights; none if they are missing or damaged."""
         path = self._path(run.name, _PATH_ENDING)
         try:
-            with path.open("rb") as file:
-                data = file.read(max_bytes(count_parameters(model)) + 1)
-            return WeightPath.decode(data, count_parameters(model))
+            parameters = count_parameters(model)
+            return WeightPath.decode(_contents(path, max_bytes(parameters)), parameters)
         except FileNotFoundError:
             return {}
         except (OSError, ValueError) as error:
@@ -255,11 +254,7 @@ class RunFolder:
     def _read(self, path: Path) -> list[Event] | None:
         """Return the events in a file, or `None` if it is missing or damaged."""
         try:
-            status = path.stat()
-            if not (stat.S_ISREG(status.st_mode) and status.st_size <= _MAX_BYTES):
-                raise ValueError("it is not a file, or too large")
-            data = path.read_bytes()
-            lines = data.decode().splitlines()
+            lines = _contents(path, _MAX_BYTES).decode().splitlines()
             return [event_from_json(json.loads(line)) for line in lines]
         except FileNotFoundError:
             return None
@@ -279,6 +274,20 @@ class RunFolder:
         if path not in self._reported:
             self._reported.add(path)
             _log.warning("%s is damaged (%.200r); this run is made again", str(path), reason)
+
+
+def _contents(path: Path, most: int) -> bytes:
+    """Return the contents of a file of at most so many bytes.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is too large, or a pipe or a device, which might never end.
+
+    """
+    status = path.stat()
+    if not (stat.S_ISREG(status.st_mode) and status.st_size <= most):
+        raise ValueError("it is not a file, or too large")
+    return path.read_bytes()
 
 
 def _to_json(event: Event) -> dict[str, Any]:

@@ -63,7 +63,9 @@ class RunTraining(Callback):
         snapshots: dict[int, Tensor] | None = None,
     ) -> None:
         self.run = run
-        self.path = Path(snapshots) if data.records_path and not run.is_trial else None
+        # A run whose snapshots were lost records no more of them: they would lack its start.
+        has_path = data.records_path and not run.is_trial and (snapshots or not record)
+        self.path = Path(snapshots) if has_path else None
         self.state = state
         self.record = [event for event in record if not isinstance(event, BatchLosses)]
         self.clock = data.clock

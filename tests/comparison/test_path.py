@@ -1,21 +1,26 @@
 """The paths of the runs' weights: recorded, kept over interruptions, and projected on a plane."""
 
-import io
+import os
+import signal
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from mnist_cli.comparison import path as path_module
-from mnist_cli.comparison.events import PathPlane, RunEnd
+from mnist_cli.comparison.compare import compare
+from mnist_cli.comparison.events import PathPlane, RunEnd, RunProgress
 from mnist_cli.comparison.path import MAX_SNAPSHOTS, RunPath, plane_of
 from mnist_cli.comparison.path import Path as WeightPath
+from mnist_cli.comparison.records import RunFolder
 from mnist_cli.config.compare import CompareConfig
 from mnist_cli.data.datasets import Dataset, Split
+from mnist_cli.errors import MnistError
 from mnist_cli.evaluation.evaluate import evaluate
+from mnist_cli.evaluation.metrics import EvaluationResult
 from mnist_cli.models.networks import build_model
 from mnist_cli.runtime.device import ThreadPool
 from mnist_cli.training.probes.path import PathProbe
@@ -53,14 +58,6 @@ def test_the_plane_of_paths_that_lie_in_one_holds_all_of_the_way(mnist: Dataset)
     assert plane.losses[0][0] == pytest.approx(evaluate(model, sample).loss, rel=1e-3)
 
 
-def header_of(count: int) -> bytes:
-    """Return the beginning of a NumPy file that is said to have so many integers."""
-    start = io.BytesIO()
-    about = {"descr": "<i8", "fortran_order": False, "shape": (count,)}
-    np.lib.format.write_array_header_1_0(start, about)
-    return start.getvalue()
-
-
 def test_snapshots_are_bounded_and_evenly_spread_and_survive_a_file() -> None:
     model, path = build_model("linear"), WeightPath()
     for update in range(200):
@@ -69,12 +66,67 @@ def test_snapshots_are_bounded_and_evenly_spread_and_survive_a_file() -> None:
     assert [*found] == [*range(0, 200, 8), 199]
     assert len(found) <= MAX_SNAPSHOTS
     whole = path.encode()
-    promises = (header_of(10**13), header_of(10**30))  # more values than memory, than a size
-    for damaged in (b"", whole[:1000], b"x" + whole[1:], whole * 2, *promises):
+    damages = [b"", whole[:1000], b"x" + whole[1:], whole * 2]
+    for header in (
+        "(10**13,)",
+        "(10000000000000,)",
+        f"({2**70},)",
+        "(True,)",
+        "{1: 2, 'a': 3}",
+        "(",
+    ):
+        damages.append(whole[:10] + _header(header) + whole[128:])
+    for damaged in damages:
         with pytest.raises(ValueError, match=r"."):
             WeightPath.decode(damaged, 7850)
     with pytest.raises(ValueError, match="does not fit"):
         WeightPath.decode(whole, 7851)
+
+
+def _header(shape: str) -> bytes:
+    """Return a header of a NumPy file, which begins after ten bytes, with this shape."""
+    return (
+        f"{{'descr': '<i8', 'fortran_order': False, 'shape': {shape}, }}".ljust(117).encode()
+        + b"\n"
+    )
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_in_the_place_of_snapshots_is_not_read(tmp_path: Path) -> None:
+    folder = RunFolder(str(tmp_path))
+    run = Mock()
+    run.name = "16-seed0"
+    os.mkfifo(tmp_path / "16-seed0.path.npy")
+    assert folder.snapshots(run, build_model("linear")) == {}
+
+
+def test_an_interrupted_run_whose_snapshots_are_lost_goes_on_without_a_path(
+    asked: CompareConfig,
+) -> None:
+    config = replace(asked, probe="path", probe_samples=50, batch_sizes="30", seeds=1)
+    with pytest.raises(MnistError, match="interrupted"):
+        for event in compare(config):
+            if isinstance(event, RunProgress) and event.update == 5:
+                signal.raise_signal(signal.SIGINT)
+    (lost,) = Path(asked.output).glob("*.path.npy")
+    lost.write_bytes(b"damaged")
+    events = run(config)
+    assert of(RunEnd, events)[0].update == 20
+    assert of(PathPlane, events) == []
+
+
+def test_the_contours_are_those_of_the_whole_training_set_though_it_is_sorted(
+    asked: CompareConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    samples: list[Split] = []
+
+    def measured(model: nn.Module, split: Split, *, pool: ThreadPool) -> EvaluationResult:
+        samples.append(split)
+        return evaluate(model, split, pool=pool)
+
+    monkeypatch.setattr(path_module, "evaluate", measured)
+    run(replace(asked, probe="path", probe_samples=100, sort_by_class=True, seeds=1))
+    assert len(samples[0].labels.unique()) == 10
 
 
 def test_the_plane_is_measured_once_and_changes_no_run(
@@ -99,3 +151,13 @@ def test_the_plane_is_measured_once_and_changes_no_run(
     for file in Path(asked.output).glob("*.path.npy"):
         file.write_bytes(b"damaged")
     assert of(PathPlane, run(config)) == []
+
+
+@pytest.mark.parametrize(
+    ("across", "up"),
+    [([], [0.0, 1.0]), ([0.0], [0.0, 1.0]), ([1.0, 1.0], [0.0, 1.0]), ([0.0, 1.0], [1.0, 0.0])],
+)
+def test_a_plane_whose_grid_has_no_area_is_damaged(across: list[float], up: list[float]) -> None:
+    losses = [[1.0] * len(across)] * len(up)
+    with pytest.raises(ValueError, match="do not fit"):
+        PathPlane(0.0, 0, 1.0, 50, [16], [[0]], [[0.0]], [[0.0]], across, up, losses)

@@ -96,6 +96,14 @@ def flat(tensors: Sequence[Tensor]) -> Tensor:
     return torch.cat([tensor.detach().cpu().double().reshape(-1) for tensor in tensors])
 
 
+def draw_samples(split: Split, count: int, seed: int) -> Split:
+    """Return `count` samples that the seed draws from a split, or all if there are no more."""
+    if count >= len(split):
+        return split
+    order = torch.randperm(len(split), generator=stream(seed, "probe"))
+    return Split(*split[order[:count].sort().values.to(split.device)])
+
+
 @dataclass(frozen=True)
 class ProbeContext:
     """What a probe may measure: the network in evaluation mode, and the samples it trains on.
@@ -128,11 +136,7 @@ class ProbeContext:
     @cached_property
     def probe_split(self) -> Split:
         """The `probe_samples` samples for costly probes: the same ones after every update."""
-        count = self.config.probe_samples
-        if count >= len(self.train_split):
-            return self.train_split
-        order = torch.randperm(len(self.train_split), generator=stream(self.config.seed, "probe"))
-        return Split(*self.train_split[order[:count].sort().values.to(self.train_split.device)])
+        return draw_samples(self.train_split, self.config.probe_samples, self.config.seed)
 
     def generator(self, purpose: str) -> torch.Generator:
         """Return a generator for a purpose, seeded by the training's seed and the update.
