@@ -155,12 +155,15 @@ class PathPlane(Event):
     losses: list[list[float]]
 
     def __post_init__(self) -> None:
-        """Raise ValueError if the lengths of the lists do not fit each other."""
+        """Raise ValueError if the lists do not fit each other, or the grid has no area."""
         lengths = [[len(run) for run in runs] for runs in (self.updates, self.across, self.up)]
         rows = [len(row) for row in self.losses]
         fits = lengths == 3 * [lengths[0]] and 0 not in lengths[0]
         fits = fits and len(lengths[0]) == len(self.batch_sizes) > 0
-        if not fits or rows != [len(self.grid_across)] * len(self.grid_up) or len(rows) < 2:
+        fits = fits and rows == [len(self.grid_across)] * len(self.grid_up)
+        for places in (self.grid_across, self.grid_up):
+            fits = fits and len(places) > 1 and places == sorted({*places})
+        if not fits:
             raise ValueError("its lists do not fit each other")
 
 

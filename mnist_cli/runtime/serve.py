@@ -165,7 +165,9 @@ async def _exchange(
         head, body = _response(await _read_head(reader), page)
     writer.transport.set_write_buffer_limits(high=0)
     view = memoryview(body)  # all connections share the page, whatever its size
-    for part in (head, *(view[start : start + _CHUNK] for start in range(0, len(body), _CHUNK))):
+    parts: list[bytes | memoryview] = [head]
+    parts += (view[start : start + _CHUNK] for start in range(0, len(body), _CHUNK))
+    for part in parts:
         writer.write(part)
         async with asyncio.timeout(_CHUNK_TIMEOUT):
             await writer.drain()

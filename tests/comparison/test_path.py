@@ -67,15 +67,8 @@ def test_snapshots_are_bounded_and_evenly_spread_and_survive_a_file() -> None:
     assert len(found) <= MAX_SNAPSHOTS
     whole = path.encode()
     damages = [b"", whole[:1000], b"x" + whole[1:], whole * 2]
-    for header in (
-        "(10**13,)",
-        "(10000000000000,)",
-        f"({2**70},)",
-        "(True,)",
-        "{1: 2, 'a': 3}",
-        "(",
-    ):
-        damages.append(whole[:10] + _header(header) + whole[128:])
+    for shape in ("(10000000000000,)", f"({2**70},)", "(True,)", "2, 3: 4", "(", "1 2"):
+        damages.append(whole[:10] + _header(shape) + whole[128:])
     for damaged in damages:
         with pytest.raises(ValueError, match=r"."):
             WeightPath.decode(damaged, 7850)
@@ -85,10 +78,8 @@ def test_snapshots_are_bounded_and_evenly_spread_and_survive_a_file() -> None:
 
 def _header(shape: str) -> bytes:
     """Return a header of a NumPy file, which begins after ten bytes, with this shape."""
-    return (
-        f"{{'descr': '<i8', 'fortran_order': False, 'shape': {shape}, }}".ljust(117).encode()
-        + b"\n"
-    )
+    header = f"{{'descr': '<i8', 'fortran_order': False, 'shape': {shape}, }}"
+    return header.ljust(117).encode() + b"\n"
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
@@ -126,7 +117,7 @@ def test_the_contours_are_those_of_the_whole_training_set_though_it_is_sorted(
 
     monkeypatch.setattr(path_module, "evaluate", measured)
     run(replace(asked, probe="path", probe_samples=100, sort_by_class=True, seeds=1))
-    assert len(samples[0].labels.unique()) == 10
+    assert {*samples[0].labels.tolist()} == {*range(10)}
 
 
 def test_the_plane_is_measured_once_and_changes_no_run(
