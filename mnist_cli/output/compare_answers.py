@@ -21,6 +21,7 @@ from mnist_cli.output.compare_findings import and_, batch_name
 from mnist_cli.output.compare_table import format_mean, format_seeds
 
 _Kind = TypeVar("_Kind", bound=Finding)
+_TOLERANCE = 0.01  # of the accuracy: what a larger batch may lose and still do as well
 
 
 @dataclass(frozen=True)
@@ -72,15 +73,19 @@ def _steady(results: Results) -> str | None:
 
 
 def _small_batches(results: Results) -> str | None:
-    if not results.tuned:
+    if not results.tuned or not results.start.config["lr_range"]:
         return None
     by_size = sorted(results.tuned, key=lambda tuned: results.update_size(tuned.batch_size))
     unstable = [batch_name(tuned.batch_size) for tuned in by_size if tuned.stable_to is None]
-    if unstable:
+    if by_size[0].stable_to is None:
         return f"Yes, within this budget: no rate trained stably with {and_(unstable)}."
-    ends: list[Tuned] = [by_size[0], max(by_size, key=lambda tuned: tuned.stable_to or 0.0)]
+    ends: list[Tuned] = [by_size[0]]
+    widest = max(by_size, key=lambda tuned: tuned.stable_to or 0.0)
+    if widest is not ends[0]:
+        ends.append(widest)
     each = [f"up to {tuned.stable_to:g} with {batch_name(tuned.batch_size)}" for tuned in ends]
-    return f"No, at a rate that fits: training is stable at rates of {and_(each)}."
+    none = f", but at none with {and_(unstable)}" if unstable else ""
+    return f"No, at a rate that fits: training is stable at rates of {and_(each)}{none}."
 
 
 def _seconds(results: Results) -> str | None:
@@ -138,13 +143,13 @@ def _steps(results: Results) -> str | None:
     ranked = sorted(
         [ranking.best, *ranking.others], key=lambda each: results.update_size(each.batch_size)
     )
-    ends = [f"{each.estimate.mean:,.0f} {_where(each)}" for each in (ranked[0], ranked[-1])]
+    ends = [f"{each.estimate.mean:,.0f} updates {_where(each)}" for each in (ranked[0], ranked[-1])]
     fit = next(_findings(results, CriticalBatchSize), None)
     saved = ""
     if fit and fit.batch_size:
         size = f"{fit.batch_size:,.0f}"
         saved = f"In proportion well below batches of {size}, hardly any beyond: "
-    return f"{saved}{and_(ends)} updates to the target."
+    return f"{saved}{'the' if saved else 'The'} target took {and_(ends)}."
 
 
 def _scaling(results: Results) -> str | None:
@@ -162,7 +167,14 @@ def _scaling(results: Results) -> str | None:
     values = [f"{100 * each.estimate.mean:.2f} % {_where(each)}" for each in ranked]
     limit = f" {and_(diverged)} diverged." if diverged else ""
     limit = limit[:1] + limit[1:2].upper() + limit[2:]
-    return f"{'Only so far' if diverged else 'Yes, in this range'}: {and_(values)}.{limit}"
+    smallest, best = ranked[0].estimate, ranked.index(ranking.best)
+    if diverged or any(each.is_significant for each in ranked[best:]):
+        verdict = "Only so far"
+    elif any(smallest.mean - each.estimate.mean > _TOLERANCE for each in ranked):
+        verdict = f"Not certain with {format_seeds(min(each.estimate.count for each in ranked))}"
+    else:
+        verdict = "Yes, in this range"
+    return f"{verdict}: {and_(values)}.{limit}"
 
 
 def _findings(results: Results, kind: type[_Kind]) -> Iterator[_Kind]:
