@@ -5,15 +5,14 @@ from typing import Any
 
 import typer
 
-from mnist_cli.cli.pages import check_open, open_page
+from mnist_cli.cli.pages import check_open
 from mnist_cli.cli.parameters import add_command, checkpoint_argument, command_sources, parameter
 from mnist_cli.cli.program import exit_unless_main, log_to_stderr, quick_imports, run_program
-from mnist_cli.cli.serving import page_server, serve_page
+from mnist_cli.cli.serving import hand_over, page_server, show_page
 from mnist_cli.config.programs import Display, ExportConfig, ExportFormat, Serving
 from mnist_cli.config.sources import build_config
 from mnist_cli.errors import UsageError
 from mnist_cli.export.formats import resolve_format
-from mnist_cli.runtime.files import write_standard_output
 
 _log = logging.getLogger(__name__)
 app = typer.Typer(pretty_exceptions_enable=False)
@@ -53,20 +52,13 @@ def export(given: dict[str, Any], checkpoint: str, output: str) -> None:
         with quick_imports(quiet=display.quiet):
             from mnist_cli.export.export import export_checkpoint  # noqa: PLC0415 (torch)
             from mnist_cli.output.messages import format_export  # noqa: PLC0415 (--help is quick)
-            from mnist_cli.output.renderers import JsonLines  # noqa: PLC0415 (--help is quick)
 
         with log_to_stderr(quiet=display.quiet):
             event, data = export_checkpoint(checkpoint, output, config)
             if output != "-":
                 _log.info(format_export(event))
-            if display.json:
-                JsonLines().show(event)
-            elif output != "-":
-                write_standard_output(f"{output}\n")
-            if server is not None:
-                serve_page(server, data, display, seconds=event.seconds, opened=config.open)
-            elif config.open:
-                open_page(output)
+            hand_over(event, output, display)
+            show_page(server, event, output, data, display, opened=config.open)
 
 
 add_command(

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from mnist_cli.cli.pages import check_open, open_page
+from mnist_cli.cli.pages import check_open
 from mnist_cli.cli.parameters import add_command, command_sources, parameter
 from mnist_cli.cli.program import exit_unless_main, log_to_stderr, quick_imports, run_program
-from mnist_cli.cli.serving import page_server, serve_page
+from mnist_cli.cli.serving import hand_over, page_server, show_page
 from mnist_cli.config.programs import Display, LessonConfig, Serving
 from mnist_cli.config.sources import build_config
 from mnist_cli.data.files import prefetch
 from mnist_cli.errors import UsageError
-from mnist_cli.runtime.files import open_output, write_standard_output
+from mnist_cli.runtime.files import open_output
 
 if TYPE_CHECKING:
     from mnist_cli.events import LessonWritten
@@ -51,16 +51,8 @@ def lesson(given: dict[str, Any], output: str) -> None:
 
     with page_server(given, serving) as server, log_to_stderr(quiet=display.quiet):
         event, page = _write(output, config, display)
-        if display.json:
-            from mnist_cli.output.renderers import JsonLines  # noqa: PLC0415 (--help is quick)
-
-            JsonLines().show(event)
-        elif output != "-":
-            write_standard_output(f"{output}\n")
-        if server is not None:
-            serve_page(server, page, display, seconds=event.seconds, opened=config.open)
-        elif config.open:
-            open_page(output)
+        hand_over(event, output, display)
+        show_page(server, event, output, page, display, opened=config.open)
 
 
 def _write(output: str, config: LessonConfig, display: Display) -> "tuple[LessonWritten, bytes]":
@@ -82,7 +74,7 @@ def _write(output: str, config: LessonConfig, display: Display) -> "tuple[Lesson
             name=config.dataset,
             samples=config.samples,
             test_samples=test_samples,
-            measured=load_measured(),
+            measured=load_measured(config.dataset),
         ).encode()
         write(page)
     event = LessonWritten(

@@ -7,12 +7,14 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TextIO
 
-from mnist_cli.cli.pages import open_address
+from mnist_cli.cli.pages import open_address, open_page
 from mnist_cli.config.programs import Display, Serving
 from mnist_cli.config.sources import flag
 from mnist_cli.errors import UsageError
+from mnist_cli.runtime.files import write_standard_output
 
 if TYPE_CHECKING:
+    from mnist_cli.events import Event
     from mnist_cli.runtime.serve import PageServer
 
 _log = logging.getLogger(__name__)
@@ -43,22 +45,41 @@ def page_server(given: Mapping[str, Any], serving: Serving) -> Iterator["PageSer
         server.close()
 
 
-def serve_page(
-    server: "PageServer", page: bytes, display: Display, *, seconds: float, opened: bool
-) -> None:
-    """Say where the page is and to whom it is open, and serve it until a signal comes.
+def hand_over(event: "Event", output: str, display: Display) -> None:
+    """Write to standard output what was written to OUTPUT: the event as JSON, or else its name."""
+    if display.json:
+        from mnist_cli.output.renderers import JsonLines  # noqa: PLC0415 (--help is quick)
 
-    `seconds` have passed since the start. If `opened`, a browser of this machine shows the page.
+        JsonLines().show(event)
+    elif output != "-":
+        write_standard_output(f"{output}\n")
+
+
+def show_page(
+    server: "PageServer | None",
+    event: "Event",
+    output: str,
+    page: bytes,
+    display: Display,
+    *,
+    opened: bool,
+) -> None:
+    """Serve a page that was written until a signal comes, if there is a server.
+
+    If `opened`, a browser of this machine shows the page, in any case.
     """
+    if server is None:
+        if opened:
+            open_page(output)
+        return
     from mnist_cli.events import ServingStarted  # noqa: PLC0415 (--help is quick)
-    from mnist_cli.output.renderers import JsonLines  # noqa: PLC0415 (--help is quick)
 
     if not display.quiet:
         _log.info(_announcement(server))
         if not server.is_local and is_terminal(sys.stderr):
             _print_qr_code(server.address)
     if display.json:
-        JsonLines().show(ServingStarted(seconds, server.address, server.port))
+        hand_over(ServingStarted(event.seconds, server.address, server.port), output, display)
     if opened:
         open_address(server.address)
     server.serve(page)

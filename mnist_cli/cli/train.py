@@ -217,7 +217,8 @@ def _run(
         for recorder in recorders:
             recorder.raise_failure()
             if not display.quiet and can_animate(sys.stderr, plain=plain):
-                recorder.print_on(sys.stderr)
+                with suppress(OSError):
+                    recorder.print_on(sys.stderr)
 
 
 def _recorders(recording: Recording, config: TrainConfig, *, resumed: bool) -> "list[Recorder]":

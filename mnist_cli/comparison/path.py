@@ -8,7 +8,7 @@ the first seed (Li et al. 2018, section 7, for one run). What lies outside it is
 import io
 import math
 import tokenize
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from mnist_cli.comparison.events import PathPlane
+from mnist_cli.comparison.thinned import Thinned
 from mnist_cli.data.datasets import Split
 from mnist_cli.evaluation.evaluate import evaluate
 from mnist_cli.runtime.device import ThreadPool
@@ -36,33 +37,22 @@ def max_bytes(parameters: int) -> int:
 
 
 class Path:
-    """Snapshots of a run's weights: of every update, or of evenly spread ones of many.
+    """Snapshots of a run's weights: of every update, or of evenly spread ones of many."""
 
-    The updates after the initial weights are multiples of the first.
-    """
-
-    def __init__(self, snapshots: dict[int, Tensor] | None = None) -> None:
-        self._snapshots = dict(snapshots or {})
-        self._step = min((update for update in self._snapshots if update), default=1)
+    def __init__(self, snapshots: Mapping[int, Tensor]) -> None:
+        self._snapshots = Thinned(MAX_SNAPSHOTS, snapshots)
 
     def add(self, update: int, model: nn.Module) -> None:
         """Add the weights after an update, or before the first one."""
-        if update % self._step:
-            return
-        weights = nn.utils.parameters_to_vector(model.parameters()).detach()
-        self._snapshots[update] = weights.to("cpu", torch.float16)
-        if len(self._snapshots) > MAX_SNAPSHOTS:
-            self._step *= 2
-            self._snapshots = {u: w for u, w in self._snapshots.items() if u % self._step == 0}
+        if self._snapshots.is_kept(update):
+            self._snapshots.add(update, _snapshot(model))
 
     def encode(self, last: tuple[int, nn.Module] | None = None) -> bytes:
         """Return the contents of a file; `last` adds the weights at the end of the run."""
-        snapshots = dict(self._snapshots)
+        snapshots = dict(self._snapshots.values)
         if last is not None:
             update, model = last
-            snapshots[update] = (
-                nn.utils.parameters_to_vector(model.parameters()).detach().to("cpu", torch.float16)
-            )
+            snapshots[update] = _snapshot(model)
         buffer = io.BytesIO()
         np.save(buffer, np.array([*snapshots], dtype=np.int64))
         np.save(buffer, torch.stack([*snapshots.values()]).numpy())
@@ -89,6 +79,12 @@ class Path:
         if not (fits and counts and np.isfinite(weights).all()):
             raise ValueError("it does not fit the network")
         return dict(zip(updates.tolist(), torch.from_numpy(weights), strict=True))
+
+
+def _snapshot(model: nn.Module) -> Tensor:
+    """Return the weights of a network, `float16 [P]`."""
+    weights = nn.utils.parameters_to_vector(model.parameters()).detach()
+    return weights.to("cpu", torch.float16)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """One run of a comparison: a training that is measured as it goes."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -11,6 +11,7 @@ from mnist_cli.comparison.events import BatchLosses, Change, Point, RunEnd, RunP
 from mnist_cli.comparison.path import Path
 from mnist_cli.comparison.run import Run
 from mnist_cli.comparison.stats import mean_and_deviation
+from mnist_cli.comparison.thinned import Thinned
 from mnist_cli.data.datasets import Split
 from mnist_cli.errors import DivergedError
 from mnist_cli.evaluation.metrics import EvaluationResult
@@ -65,7 +66,7 @@ class RunTraining(Callback):
         self.run = run
         # A run whose snapshots were lost records no more of them: they would lack its start.
         has_path = data.records_path and not run.is_trial and (snapshots or not record)
-        self.path = Path(snapshots) if has_path else None
+        self.path = Path(snapshots or {}) if has_path else None
         self.state = state
         self.record = [event for event in record if not isinstance(event, BatchLosses)]
         self.clock = data.clock
@@ -94,10 +95,9 @@ class RunTraining(Callback):
         # By update and split, of the last update only.
         self._scores: dict[tuple[int, str], EvaluationResult] = {}
         self._loss_before: float | None = None
-        self._batch_losses = _ThinnedLosses()
-        for event in record:
-            if isinstance(event, BatchLosses):
-                self._batch_losses = _ThinnedLosses(event.updates, event.losses)
+        kept = [event for event in record if isinstance(event, BatchLosses)]
+        losses = dict(zip(kept[-1].updates, kept[-1].losses, strict=True)) if kept else {}
+        self._batch_losses = Thinned(MAX_BATCH_LOSSES, losses)
         self._growing_steps = _GeometricSteps(_GROWTH)
         self._target_checks = _GeometricSteps(CHECK_GROWTH)
         end = run.end_updates
@@ -114,7 +114,8 @@ class RunTraining(Callback):
 
     def batch_losses(self) -> BatchLosses:
         """Return the losses of the updates so far, or of evenly spread ones of many."""
-        return self._batch_losses.event(self.clock(), self.run.name)
+        losses = self._batch_losses.values
+        return BatchLosses(self.clock(), self.run.name, [*losses], [*losses.values()])
 
     def events(self, signals: StopSignals) -> Iterator[Event]:
         """Train and measure to the end; yield a `RunEnd` last, unless a signal came first.
@@ -151,7 +152,7 @@ class RunTraining(Callback):
 
     def after_update(self, step: Step) -> Iterator[Event]:
         """Measure what is due, and the loss before the next update."""
-        self._batch_losses.add(step.update, step.loss)
+        self._batch_losses.add(step.update, float(f"{step.loss:.5g}"))
         self._add_to_path()
         yield from self._measure()
         self._measure_loss_before_update()
@@ -321,27 +322,3 @@ class _GeometricSteps:
         while self._place < number:
             self._place = max(self._place + 1, math.ceil(self._place * self._growth))
         return self._place == number
-
-
-class _ThinnedLosses:
-    """The losses of every update; of more than `MAX_BATCH_LOSSES`, of every second one, and so on.
-
-    The updates that are kept are the multiples of the first one.
-    """
-
-    def __init__(self, updates: Sequence[int] = (), losses: Sequence[float] = ()) -> None:
-        self._losses = dict(zip(updates, losses, strict=True))
-        self._step = updates[0] if updates else 1
-
-    def add(self, update: int, loss: float) -> None:
-        """Add the loss of the next update."""
-        if update % self._step:
-            return
-        self._losses[update] = float(f"{loss:.5g}")
-        if len(self._losses) > MAX_BATCH_LOSSES:
-            self._step *= 2
-            self._losses = {u: v for u, v in self._losses.items() if u % self._step == 0}
-
-    def event(self, seconds: float, run: str) -> BatchLosses:
-        """Return the losses as an event of a run."""
-        return BatchLosses(seconds, run, [*self._losses], [*self._losses.values()])

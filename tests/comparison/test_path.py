@@ -59,7 +59,7 @@ def test_the_plane_of_paths_that_lie_in_one_holds_all_of_the_way(mnist: Dataset)
 
 
 def test_snapshots_are_bounded_and_evenly_spread_and_survive_a_file() -> None:
-    model, path = build_model("linear"), WeightPath()
+    model, path = build_model("linear"), WeightPath({})
     for update in range(200):
         path.add(update, model)
     found = WeightPath.decode(path.encode((199, model)), 7850)

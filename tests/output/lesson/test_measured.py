@@ -41,6 +41,13 @@ def test_every_step_has_its_commands_and_the_machine_is_named() -> None:
     assert {"machine", "version", "torch", "date"} < set(RESULTS)
 
 
+def test_numbers_of_mnist_are_not_told_of_other_data_sets() -> None:
+    assert load_measured("kmnist")["steps"] == {
+        name: {"commands": [f"{command} --dataset kmnist" for command in step["commands"]]}
+        for name, step in STEPS.items()
+    }
+
+
 @pytest.mark.parametrize("command", [c for step in lesson.STEPS.values() for c in step.commands])
 def test_a_command_is_short_and_has_options_that_exist(command: str, call: Caller) -> None:
     assert command.isascii()
