@@ -28,8 +28,8 @@ app = typer.Typer(pretty_exceptions_enable=False)
 def lesson(given: dict[str, Any], output: str) -> None:
     """Write a page on which two networks learn side by side: batch beside mini-batch.
 
-    The page trains in the browser, on real images, without server or network. A tour of seven
-    steps explains what there is to see:
+    The page trains in the browser, on real images, offline. A tour of seven steps explains what
+    there is to see:
     mnist-lesson --open
 
     For the phones of a class, serve it to the network: mnist-lesson --serve --host 0.0.0.0

@@ -164,7 +164,7 @@ def format_export(event: Exported) -> str:
 def format_lesson(event: LessonWritten) -> str:
     """Return the page that was written, and a hint how to use it."""
     size = filesize.decimal(event.bytes)
-    return f"Wrote {event.output} ({size}): open it in a browser, it needs no network"
+    return f"Wrote {event.output} ({size}): open it in a browser; it works offline"
 
 
 def _count(number: int, noun: str) -> str:

@@ -39,6 +39,7 @@ _HEADERS = (
     "Cross-Origin-Resource-Policy: same-origin",
     "Connection: close",
 )
+_LOCAL_HOST = re.compile(rb"localhost|127(?:\.\d{1,3}){3}|\[::1\]", re.IGNORECASE)
 # An address outside, to which nothing is sent: the socket that names it tells the network to it.
 # https://www.rfc-editor.org/rfc/rfc5737 reserves it for documentation.
 _OUTSIDE = ("192.0.2.1", 9)
@@ -135,7 +136,7 @@ class PageServer:
             if is_allowed and self._connections[client] <= MAX_PER_CLIENT:
                 # Clients that leave, are too slow or send something else than HTTP get no answer.
                 with contextlib.suppress(OSError, EOFError):
-                    await _exchange(reader, writer, page)
+                    await _exchange(reader, writer, page, is_local=self.is_local)
         finally:
             writer.transport.abort()
             self._connections[client] -= 1
@@ -153,16 +154,22 @@ def _log_bug(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
 
 
 async def _exchange(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, page: bytes
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, page: bytes, *, is_local: bool
 ) -> None:
     """Read a request, write the response, and wait a moment for the client to close.
+
+    If the page is for this machine alone, a request for a host of another name gets no page: it is
+    a script of a web site whose name points here.
 
     Raises:
         OSError, EOFError: the client left, was too slow, or sent something else than HTTP.
 
     """
     async with asyncio.timeout(_HEAD_TIMEOUT):
-        head, body = _response(await _read_head(reader), page)
+        request = await _read_head(reader)
+        head, body = _response(request, page)
+        if is_local and request is not None and _is_for_another_host(request):
+            head, body = _message(HTTPStatus.NOT_FOUND)
     writer.transport.set_write_buffer_limits(high=0)
     view = memoryview(body)  # all connections share the page, whatever its size
     parts: list[bytes | memoryview] = [head]
@@ -194,6 +201,12 @@ async def _read_head(reader: asyncio.StreamReader) -> bytes | None:
         return first + await reader.readuntil(b"\r\n\r\n")
     except asyncio.LimitOverrunError:
         return None
+
+
+def _is_for_another_host(head: bytes) -> bool:
+    """Return True if a request names a host that is not this machine itself."""
+    hosts = re.findall(rb"(?im)^host:[ \t]*(.*?)(?::\d+)?[ \t]*\r$", head)
+    return not all(_LOCAL_HOST.fullmatch(host) for host in hosts)
 
 
 def _response(head: bytes | None, page: bytes) -> tuple[bytes, bytes]:

@@ -15,7 +15,7 @@ from mnist_cli.runtime.serve import PageServer
 from tests.helpers.launching import wait_until
 
 PAGE = b"<!doctype html><title>t</title>" + b"x" * 5000
-GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 @contextmanager
@@ -94,6 +94,8 @@ def test_the_page_is_served_with_its_length_and_nothing_about_the_server() -> No
         (b"CONNECT example.org:443 HTTP/1.1", 404),
         (b"OPTIONS * HTTP/1.1", 404),
         (b"POST /x HTTP/1.1\r\nContent-Length: 4", 404),
+        (b"GET / HTTP/1.1\r\nHost: example.org:8000", 404),
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\nhost: localhost.example.org", 404),
         (b"POST / HTTP/1.1\r\nContent-Length: 4", 405),
         (b"PUT / HTTP/1.1", 405),
         (b"PRI * HTTP/2.0", 400),
@@ -125,6 +127,12 @@ def test_what_is_not_http_is_closed_at_once(data: bytes) -> None:
     """A browser that tries TLS first need not wait before it tries HTTP."""
     with serving() as server:
         assert ask(server, data) == b""
+
+
+@pytest.mark.parametrize("host", [b"localhost:8000", b"127.0.0.1", b"[::1]:8000", b"LOCALHOST"])
+def test_a_page_for_this_machine_is_there_under_its_own_names(host: bytes) -> None:
+    with serving() as server:
+        assert ask(server, GET.replace(b"localhost", host)).endswith(PAGE)
 
 
 def test_requests_in_a_row_get_one_whole_answer() -> None:
