@@ -165,8 +165,10 @@ def _scaling(results: Results) -> str | None:
         [ranking.best, *ranking.others], key=lambda each: results.update_size(each.batch_size)
     )
     values = [f"{100 * each.estimate.mean:.2f} % {_where(each)}" for each in ranked]
-    limit = f" {and_(diverged)} diverged." if diverged else ""
-    limit = limit[:1] + limit[1:2].upper() + limit[2:]
+    limit = ""
+    if diverged:
+        named = and_(diverged)
+        limit = f" {named[0].upper()}{named[1:]} diverged."
     smallest, best = ranked[0].estimate, ranked.index(ranking.best)
     if diverged or any(each.is_significant for each in ranked[best:]):
         verdict = "Only so far"
