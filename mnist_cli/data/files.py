@@ -1,6 +1,7 @@
 """The files of the data sets: find, read and verify them. This module does not import PyTorch."""
 
 import hashlib
+import stat
 import zlib
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -72,15 +73,25 @@ def find_file(folder: Path, file: str) -> Path | None:
 
     """
     try:
-        paths = (folder / file, folder / f"{file}.gz")
-        found = next((path for path in paths if path.is_file()), None)
-        if found is None and any(path.exists() for path in paths):  # a FIFO would be waited for
+        # Each is looked at once: a file may appear at any moment, made by another program.
+        modes = {path: _mode(path) for path in (folder / file, folder / f"{file}.gz")}
+        there = {path: mode for path, mode in modes.items() if mode is not None}
+        found = next((path for path, mode in there.items() if stat.S_ISREG(mode)), None)
+        if found is None and there:  # a FIFO would be waited for
             raise DataError(f"{folder / file} is not a regular file; {ADVICE}")
         return found
     except OSError as error:  # no permission, or a name that is too long
         raise DataError(
             f"cannot look into {folder}: {error.strerror}; name another folder with --data-dir"
         ) from error
+
+
+def _mode(path: Path) -> int | None:
+    """Return the type and permissions of what a path names, or None if there is nothing."""
+    try:
+        return path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return None
 
 
 def read_file(path: Path) -> bytearray:

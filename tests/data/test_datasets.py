@@ -18,6 +18,7 @@ from mnist_cli.data.datasets import (
     parse_idx,
     train_val_split,
 )
+from mnist_cli.data.files import find_file
 from mnist_cli.errors import DataError, UsageError
 
 UBYTE, INT = 0x08, 0x0C
@@ -240,3 +241,20 @@ def test_a_fifo_is_no_data_file(tmp_path: Path) -> None:
     os.mkfifo(raw / "t10k-labels-idx1-ubyte")
     with pytest.raises(DataError, match="is not a regular file"):
         load_test("mnist", tmp_path)
+
+
+def test_a_file_that_appears_meanwhile_is_not_taken_for_something_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when another program puts it there between two looks."""
+    look = Path.stat
+
+    def look_then_make(path: Path, **options: bool) -> os.stat_result:
+        try:
+            return look(path, **options)
+        finally:
+            (tmp_path / "images").write_bytes(b"made by another program")
+
+    monkeypatch.setattr(Path, "stat", look_then_make)
+    assert find_file(tmp_path, "images") is None
+    assert find_file(tmp_path, "images") == tmp_path / "images"
