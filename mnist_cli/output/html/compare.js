@@ -19,27 +19,30 @@ const percents = (v) => +(100 * v).toPrecision(4) + " %";
 function curves(column, value, logX) {
   return data.sizes.flatMap((size, number) => {
     const runs = hidden.has(number) ? [] : data.runs.filter((run) => run.size === number);
-    const curve = (run) => run.points.filter((p) => p[3] <= data.highestLoss && (!logX || p[column] > 0)).map((p) => [p[column], p[value]]);
-    const whole = runs.filter((run) => !run.diverged && curve(run).length), named = { colour: size.colour, name: size.name };
+    const shown = (run) => run.points.filter((p) => p[3] <= data.highestLoss && (!logX || p[column] > 0));
+    const curve = (run) => shown(run).map((p) => [p[column], p[value]]);
+    const whole = runs.filter((run) => !run.diverged && shown(run).length), named = { colour: size.colour, name: size.name };
     const dots = value === 3 ? runs.flatMap((run) => run.batches.map(([update, loss]) => [height_at(run.points.map((p) => [p[0], p[column]]), update), loss])) : [];
     return [
       ...runs.filter((run) => run.diverged).map((run, n) => ({ ...named, seed: true, points: curve(run), end: n || whole.length ? "" : size.name })),
-      ...(whole.length ? [{ ...named, ...meanOf(whole.map(curve), logX), dots: dots.filter(([x]) => x !== undefined), end: size.name }] : []),
+      ...(whole.length ? [{ ...named, ...meanOf(whole.map(shown), column, value, logX), dots: dots.filter(([x]) => x !== undefined), end: size.name }] : []),
     ];
   });
 }
 
-/* Returns the mean of curves where all of them are, and the band from the lowest to the highest. */
-function meanOf(curves, logX) {
-  const scaled = curves.map((points) => points.map(([x, y]) => [logX ? Math.log(x) : x, y]));
-  const first = Math.max(...scaled.map((points) => points[0][0])), last = Math.min(...scaled.map((points) => points.at(-1)[0]));
-  const xs = [...new Set(scaled.flat().map(([x]) => x))].filter((x) => x >= first && x <= last).sort((a, b) => a - b);
-  const heights = xs.map((x) => scaled.map((points) => (points.length > 1 ? height_at(points, x) : points[0][1])));
-  const back = (x) => (logX ? Math.exp(x) : x);
-  return {
-    points: xs.map((x, n) => [back(x), heights[n].reduce((a, b) => a + b) / curves.length]),
-    band: curves.length > 1 ? xs.map((x, n) => [back(x), Math.min(...heights[n]), Math.max(...heights[n])]) : [],
-  };
+/* Returns the mean over runs after as many updates, where all of them are, with the band from the
+   lowest to the highest. Seconds are a mean, too: runs of one size may take so different ones that
+   there is no moment at which all of them train. */
+function meanOf(runs, column, value, logX) {
+  const first = Math.max(...runs.map((points) => points[0][0])), last = Math.min(...runs.map((points) => points.at(-1)[0]));
+  const updates = [...new Set(runs.flatMap((points) => points.map((p) => p[0])))].filter((n) => n >= first && n <= last).sort((a, b) => a - b);
+  const at = (points, of, n) => (points.length > 1 ? height_at(points.map((p) => [p[0], p[of]]), n) : points[0][of]);
+  const mean = (values) => values.reduce((a, b) => a + b) / values.length;
+  const found = updates.map((n) => {
+    const xs = runs.map((points) => at(points, column, n)), ys = runs.map((points) => at(points, value, n));
+    return [logX ? Math.exp(mean(xs.map(Math.log))) : mean(xs), mean(ys), Math.min(...ys), Math.max(...ys)];
+  });
+  return { points: found.map(([x, y]) => [x, y]), band: runs.length > 1 ? found.map(([x, , low, high]) => [x, low, high]) : [] };
 }
 
 /* Returns a button that explains a term where it stands: on a click, in focus, or under the mouse. */

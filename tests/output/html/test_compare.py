@@ -102,6 +102,24 @@ def test_the_page_works_in_a_browser(
     opened.check(width, scheme)
 
 
+def test_every_size_has_a_curve_though_its_runs_take_quite_different_times(
+    results: Results, browser: Any, tmp_path: Path
+) -> None:
+    changed = copy(results)
+    changed.runs = [
+        replace(run, points=[replace(p, train_seconds=1000 * p.train_seconds) for p in run.points])
+        if run.end.seed
+        else run
+        for run in results.runs
+    ]
+    opened = open_report(changed, browser, tmp_path)
+    view = opened.view
+    view.get_by_role("radio", name="seconds").check()
+    for mark in ("curve", "band"):
+        assert view.locator(f"#loss .{mark}").count() == 3
+    opened.close()
+
+
 def open_report(results: Results, browser: Any, tmp_path: Path, **options: Any) -> OpenPage:
     path = tmp_path / "report.html"
     path.write_text(compare_page.render(results, options.pop("answer", None)))
