@@ -108,7 +108,8 @@ function measuredNumbers(found) {
     const isShare = /accuracy|^target$/.test(key);
     numbers[key] = isShare ? percentOf(value).replace(".0\u00a0", "\u00a0") : Number.isInteger(value) ? whole(value) : String(+value.toPrecision(3));
   }
-  if (found.sizes) numbers.list = found.sizes.map((size, n) => text("step.large.item", { size: whole(size), updates: whole(found.updates[n]) })).join(text("between"));
+  const items = found.sizes?.map((size, n) => text("step.large.item", { size: whole(size), updates: whole(found.updates[n]) }));
+  if (items) numbers.list = items.filter((_, n) => n % 2 === 0 || n === items.length - 1).join(text("between")); /* every other is enough */
   return numbers;
 }
 
@@ -151,11 +152,11 @@ function showStep() {
   });
   const found = data.measured.steps[step.name];
   $("measured").hidden = !found;
+  $("commands").replaceChildren(...(found?.commands ?? []).map(commandOf));
   if (!found) return;
   const words = text(key("measured"), measuredNumbers(found)), isWhole = !words.includes("–");
   $("measured").querySelector("h3").textContent = text(isWhole ? "tour.measured" : "tour.unmeasured");
   $("measured").querySelector("p").textContent = isWhole ? words : "";
-  $("commands").replaceChildren(...found.commands.map(commandOf));
 }
 
 /* The numbers of a question are those of the step's settings. */

@@ -321,8 +321,14 @@ function drawPath(canvas, plane, words) {
   const [textX, below] = side === "right" && beside < wide ? [X(x), true] : side === "left" && beside > width - wide ? [X(x), true] : [beside, !isBeside];
   if (below) pen.textAlign = "center";
   halo(pen, words.start, Math.min(Math.max(textX, wide / 2), width - wide / 2 + (below ? 0 : wide)), Y(y) + (below ? (toY > 0 ? 16 : -16) : 0));
+  const badges = [];
   plane.paths.forEach((path, run) => {
-    if (path?.length > 1) drawBadge(pen, run, X(path.at(-1)[0]), Y(path.at(-1)[1]), size);
+    if (!path || path.length < 2) return;
+    let [atX, atY] = [X(path.at(-1)[0]), Y(path.at(-1)[1])];
+    for (const [otherX, otherY] of badges) /* where runs end together, their letters stand side by side */
+      if (Math.hypot(atX - otherX, atY - otherY) < 1.5 * size) [atX, atY] = [otherX + 1.6 * size, otherY];
+    badges.push([atX, atY]);
+    drawBadge(pen, run, atX, atY, size);
   });
 }
 

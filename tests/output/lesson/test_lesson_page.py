@@ -377,9 +377,18 @@ def test_step_2_batch_steps_are_steadier(lesson: Lesson) -> None:
     assert rises(a) / 100 >= 0.25
     assert rises(b) == 0
     assert lesson.found() == (f"With A, on {rises(a)} of 100 updates; with B, on 0.")
-    measured = lesson.view.locator("#measured").inner_text()
-    assert "14 of the 36 updates looked at" in measured
-    assert "mnist-compare --config steady" in measured
+    assert "14 of the 36 updates looked at" in lesson.view.locator("#measured").inner_text()
+    assert "mnist-compare --config steady" in lesson.view.locator("#commands").inner_text()
+
+
+@pytest.mark.parametrize("step", range(1, 8))
+def test_the_path_is_seen_whole_below_the_tour_on_a_projector(lesson: Lesson, step: int) -> None:
+    lesson.view.set_viewport_size({"width": 1280, "height": 800})
+    lesson.go(f"#step={step}")
+    box = lesson.view.locator("#path").bounding_box()
+    assert box
+    assert box["y"] + box["height"] <= 800
+    assert box["height"] >= 220
 
 
 def test_step_3_small_batches_make_more_of_the_same_work(lesson: Lesson) -> None:
