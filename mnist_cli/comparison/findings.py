@@ -328,7 +328,9 @@ def exponents(results: Results) -> list[float]:
             # Before the first update all runs of a seed are in the same state.
             batch_size = run.end.batch_size if probe.update else ""
             probes = states.setdefault((run.end.seed, probe.update, batch_size), [])
-            if probe.deviation > 0 and all(p.batch_size != probe.batch_size for p in probes):
+            if 0 < probe.deviation < math.inf and all(
+                p.batch_size != probe.batch_size for p in probes
+            ):
                 probes.append(probe)
     return [
         linear_regression(

@@ -1,6 +1,7 @@
 """The gradient noise scale: how many samples an update needs before more of them help little."""
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -10,6 +11,7 @@ from mnist_cli.data.datasets import Split
 from mnist_cli.training.probes.probes import Objective, Probe, ProbeContext
 
 _BATCH_SIZES, _DRAWS = (64, 1024), 20  # of the two-batch estimate
+_CLEARLY = 3  # standard errors above zero
 
 
 @dataclass(frozen=True)
@@ -17,8 +19,10 @@ class NoiseProbe(Probe):
     """The gradient noise scale after `update` updates, in samples: see `Noise`.
 
     `trace` and `gradient_square` are tr Σ and |G|². They are exact for the training set if `exact`,
-    and otherwise estimated from the per-sample gradients of `samples` out of `population`. The
-    two-batch results are estimates, means over draws. Networks are probed in evaluation mode.
+    and otherwise tr Σ is estimated from the per-sample gradients of `samples` out of `population`.
+    The two-batch results are estimates, means over draws; the noise scale among them is None where
+    |G|² is not clearly positive. An `error` is the standard error of what its name begins with, 0
+    if that is exact. Networks are probed in evaluation mode.
     """
 
     curves = ("noise_scale", "two_batch_noise_scale")
@@ -28,11 +32,17 @@ class NoiseProbe(Probe):
     samples: int
     population: int
     exact: bool
-    two_batch_noise_scale: float
+    two_batch_noise_scale: float | None
     two_batch_trace: float
     two_batch_gradient_square: float
     two_batch_sizes: list[int]
     two_batch_draws: int
+    # Records of older versions have none of these.
+    noise_scale_error: float | None = None
+    trace_error: float | None = None
+    two_batch_noise_scale_error: float | None = None
+    two_batch_trace_error: float | None = None
+    two_batch_gradient_square_error: float | None = None
 
     @classmethod
     def measure(cls, context: ProbeContext) -> Iterator[Self]:
@@ -40,7 +50,9 @@ class NoiseProbe(Probe):
         objective, population = context.objective, context.train_split
         measured = context.measure_once(
             "noise scale",
-            lambda: noise_scale(objective, context.probe_split, context.full_gradient),
+            lambda: noise_scale(
+                objective, context.probe_split, context.full_gradient, len(population)
+            ),
         )
         generator = context.generator("two batches")
         small, big = (min(size, len(population)) for size in _BATCH_SIZES)
@@ -49,7 +61,7 @@ class NoiseProbe(Probe):
             "two batches",
             lambda: [two_batches(objective, population, sizes, generator) for _ in range(_DRAWS)],
         )
-        estimate = mean_of(draws)
+        estimate = ratio_of_means(draws)
         yield cls(
             **context.common(),
             noise_scale=measured.scale,
@@ -58,33 +70,59 @@ class NoiseProbe(Probe):
             samples=measured.samples,
             population=len(population),
             exact=measured.samples == len(population),
-            two_batch_noise_scale=estimate.scale,
-            two_batch_trace=estimate.trace,
-            two_batch_gradient_square=estimate.gradient_square,
+            two_batch_noise_scale=estimate.value,
+            two_batch_trace=estimate.numerator,
+            two_batch_gradient_square=estimate.denominator,
             two_batch_sizes=list(sizes),
             two_batch_draws=_DRAWS,
+            noise_scale_error=measured.scale_error,
+            trace_error=measured.trace_error,
+            two_batch_noise_scale_error=estimate.error,
+            two_batch_trace_error=estimate.numerator_error,
+            two_batch_gradient_square_error=estimate.denominator_error,
         )
 
     def summary(self) -> str:
         """Return the noise scale, the number of samples, and the two-batch estimate."""
+        error = None if self.exact else self.noise_scale_error
         sampled = f"from {self.samples:,} of {self.population:,} samples"
         return (
-            f"noise scale: {self.noise_scale:,.1f} samples ({'exact' if self.exact else sampled}); "
-            f"two-batch estimate {self.two_batch_noise_scale:,.1f}"
+            f"noise scale: {with_error(self.noise_scale, error, ',.1f')} samples "
+            f"({'exact' if self.exact else sampled}); {self._two_batch_summary()}"
         )
+
+    def _two_batch_summary(self) -> str:
+        scale = self.two_batch_noise_scale
+        if scale is not None and scale >= 0:  # records of older versions have negative ones
+            error = self.two_batch_noise_scale_error
+            return f"two-batch estimate {with_error(scale, error, ',.1f')}"
+        if self.two_batch_trace < 0:
+            return "no two-batch estimate, because the noise in it is negative"
+        square, error = self.two_batch_gradient_square, self.two_batch_gradient_square_error
+        return (
+            "no two-batch estimate, because its squared gradient norm is not clearly above zero "
+            f"({with_error(square, error, '.2g')})"
+        )
+
+
+def with_error(value: float, error: float | None, form: str) -> str:
+    """Return a value and its standard error, if that is known, both in a format."""
+    return f"{value:{form}}" + ("" if error is None else f" ± {error:{form}}")
 
 
 @dataclass(frozen=True)
 class Noise:
     """The two quantities whose ratio is the noise scale.
 
-    `trace` is tr Σ, the summed variance of the samples' gradients; `gradient_square` is |G|², the
-    squared norm of their mean. `samples` had their own gradients taken.
+    `trace` is tr Σ, the summed variance of the samples' gradients, and `trace_error` its standard
+    error, None for a single sample of several; `gradient_square` is |G|², the squared norm of their
+    mean. `samples` had their own gradients taken.
     """
 
     trace: float
     gradient_square: float
     samples: int
+    trace_error: float | None = 0.0
 
     @property
     def scale(self) -> float:
@@ -94,25 +132,77 @@ class Noise:
         squared gradient itself: far below B_simple noise dominates, far above it more samples
         hardly help.
         """
-        return self.trace / self.gradient_square if self.gradient_square else float("inf")
+        if not self.gradient_square:
+            return math.inf
+        return max(self.trace, 0.0) / self.gradient_square  # that of a few samples may be negative
+
+    @property
+    def scale_error(self) -> float | None:
+        """The standard error of the scale, None where that is infinite or the error not known."""
+        if self.trace_error is None or not self.gradient_square:
+            return None
+        return self.trace_error / self.gradient_square
 
 
-def noise_scale(objective: Objective, sample: Split, full: torch.Tensor) -> Noise:
+def noise_scale(
+    objective: Objective, sample: Split, full: torch.Tensor, population: int | None = None
+) -> Noise:
     """Return the noise of single samples' gradients about `full`, the gradient of their mean loss.
 
     tr Σ = mean |gᵢ|² - |G|². It is exact for the empirical distribution if `full` is the gradient
-    over `sample`. Where that is over a larger population that the sample was drawn from, the
-    first term is an unbiased estimate, and the second still exact.
+    over `sample`. Where that is over a larger `population` that the sample was drawn from without
+    replacement, the first term is an unbiased estimate, and the second still exact.
     """
     gradient_square = float(full.square().sum())
-    mean_square = float(objective.square_norms(sample).mean())
-    return Noise(mean_square - gradient_square, gradient_square, len(sample))
+    square_norms = objective.square_norms(sample)
+    count = len(sample)
+    trace = float(square_norms.mean()) - gradient_square
+    left_out = 1 - count / (population or count)
+    error = None if left_out else 0.0
+    if count > 1:
+        error = float(square_norms.std()) * math.sqrt(left_out / count)
+    return Noise(trace, gradient_square, count, error)
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """The ratio of two means over the same draws, and standard errors.
+
+    `value` and `error` are None where the denominator is not at least three standard errors above
+    zero, so that the ratio could be any number, or the numerator is negative.
+    """
+
+    numerator: float
+    numerator_error: float
+    denominator: float
+    denominator_error: float
+    value: float | None
+    error: float | None
+
+
+def ratio_of_means(draws: Sequence[tuple[float, float]]) -> Ratio:
+    """Return the ratio of the means over at least two draws of (numerator, denominator).
+
+    Its standard error is the jackknife's: that of the ratios with each draw left out in turn
+    (Efron & Tibshirani 1993, chapter 11).
+    """
+    values = torch.tensor(draws, dtype=torch.float64)
+    count = len(draws)
+    mean = values.mean(0)
+    numerator, denominator = mean.tolist()
+    errors = (values.std(0) / math.sqrt(count)).tolist()
+    value = error = None
+    if denominator > _CLEARLY * errors[1] and numerator >= 0:
+        value = numerator / denominator
+        rest = (count * mean - values) / (count - 1)  # clearly positive denominators stay positive
+        error = math.sqrt(count - 1) * float((rest[:, 0] / rest[:, 1]).std(correction=0))
+    return Ratio(numerator, errors[0], denominator, errors[1], value, error)
 
 
 def two_batches(
     objective: Objective, population: Split, sizes: tuple[int, int], generator: torch.Generator
-) -> Noise:
-    """Return one draw of the cheap estimate: from the norms of a small and a large batch.
+) -> tuple[float, float]:
+    """Return one draw of tr Σ and |G|², from the norms of a small and a large batch's gradients.
 
     Since E|g_B|² = |G|² + tr Σ / B for samples drawn with replacement, two sizes of B give two
     equations (McCandlish et al. 2018, appendix A.1). Both results are unbiased and noisy: average
@@ -126,14 +216,4 @@ def two_batches(
         squares.append(float(objective.gradient(batch).square().sum()))
     gradient_square = (big * squares[1] - small * squares[0]) / (big - small)
     trace = (squares[0] - squares[1]) / (1 / small - 1 / big)
-    return Noise(trace, gradient_square, small + big)
-
-
-def mean_of(draws: list[Noise]) -> Noise:
-    """Return the mean of each quantity over the draws."""
-    count = len(draws)
-    return Noise(
-        sum(draw.trace for draw in draws) / count,
-        sum(draw.gradient_square for draw in draws) / count,
-        sum(draw.samples for draw in draws),
-    )
+    return trace, gradient_square

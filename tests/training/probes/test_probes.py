@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from mnist_cli.comparison.records import event_from_json
 from mnist_cli.config.registry import NETWORKS
 from mnist_cli.config.train import TrainConfig
 from mnist_cli.data.datasets import Dataset, Split
@@ -24,8 +25,20 @@ from mnist_cli.runtime.seeding import stream
 from mnist_cli.runtime.signals import StopRequested
 from mnist_cli.training.probes import alignment as alignment_module
 from mnist_cli.training.probes.alignment import alignment
-from mnist_cli.training.probes.noise import Noise, mean_of, noise_scale, two_batches
-from mnist_cli.training.probes.probes import Objective, Probes, flat, probe_class
+from mnist_cli.training.probes.noise import (
+    Noise,
+    NoiseProbe,
+    noise_scale,
+    ratio_of_means,
+    two_batches,
+)
+from mnist_cli.training.probes.probes import (
+    Objective,
+    Probes,
+    draw_samples,
+    flat,
+    probe_class,
+)
 from mnist_cli.training.probes.sharpness import hessian_product, sharpness
 from mnist_cli.training.state import TrainingState
 from mnist_cli.training.train import train
@@ -72,19 +85,87 @@ def test_the_two_batch_estimate_agrees_with_the_exact_noise_within_three_standar
     generator = stream(0, "test")
     found = [two_batches(objective, samples, (32, 512), generator) for _ in range(draws)]
     trace, gradient_square = independent_noise(samples)
-    for mean, values, exact in (
-        (mean_of(found).trace, [d.trace for d in found], trace),
-        (mean_of(found).gradient_square, [d.gradient_square for d in found], gradient_square),
+    estimate = ratio_of_means(found)
+    assert estimate.value is not None
+    assert estimate.error is not None
+    for mean, error, exact in (
+        (estimate.numerator, estimate.numerator_error, trace),
+        (estimate.denominator, estimate.denominator_error, gradient_square),
+        (estimate.value, estimate.error, trace / gradient_square),
     ):
-        error = float(torch.tensor(values).double().std()) / math.sqrt(draws)
         assert error < 0.1 * exact, "the draws are too few to show anything"
         assert abs(mean - exact) < 3 * error
-    # The ratio, with the error that follows from those of its parts, by leaving draws out in turn.
-    total = mean_of(found).scale
-    left_out = [mean_of(found[:k] + found[k + 1 :]).scale for k in range(draws)]
-    spread = torch.tensor(left_out).double()
-    error = math.sqrt((draws - 1) / draws * float((spread - spread.mean()).square().sum()))
-    assert abs(total - trace / gradient_square) < 3 * error
+
+
+def test_the_error_of_a_ratio_is_the_deviation_of_ratios_of_other_draws() -> None:
+    generator = stream(0, "test")
+    ratios, errors = [], []
+    for _ in range(500):
+        normal = torch.randn(20, 2, generator=generator, dtype=torch.float64)
+        pairs = [(4 + a, 2 + (a + b) / 4) for a, b in normal.tolist()]
+        found = ratio_of_means(pairs)
+        assert found.value is not None
+        assert found.error is not None
+        ratios.append(found.value)
+        errors.append(found.error)
+    deviation = torch.tensor(ratios).std()
+    assert sum(errors) / 500 == pytest.approx(float(deviation), rel=0.1)  # 3 standard errors
+
+
+def test_no_noise_scale_is_estimated_where_the_gradient_is_not_clearly_positive(
+    few: Split,
+) -> None:
+    """With each image once in every class, the gradient of softmax regression at zero vanishes."""
+    images = few.images[:30].repeat_interleave(10, 0)
+    population = Split(images, torch.arange(10, dtype=torch.uint8).repeat(30))
+    config = TrainConfig(model="linear", probe="noise").resolve(len(population))
+    probes = Probes(config, population, ThreadPool(), lambda: 0.0)
+    model = build_model("linear")
+    negative = 0
+    for update in range(6):
+        (event,) = probes.measure(model, update=update, samples_seen=0, lr=0.1)
+        assert isinstance(event, NoiseProbe)
+        negative += event.two_batch_gradient_square < 0
+        assert event.two_batch_noise_scale is None
+        assert event.two_batch_noise_scale_error is None
+        error = event.two_batch_gradient_square_error
+        assert error is not None
+        assert event.two_batch_gradient_square < 3 * error
+        assert "no two-batch estimate, because its squared gradient norm is not" in event.summary()
+    assert negative > 1, "the ratio would never have been negative"
+
+
+def test_a_negative_noise_scale_of_an_old_record_is_not_printed() -> None:
+    old = event_from_json(
+        {
+            **{"event": "probe", "probe": "noise", "seconds": 1.0, "update": 3},
+            **{"samples_seen": 192, "noise_scale": 5000.0, "trace": 5.0},
+            **{"gradient_square": 0.001, "samples": 2000, "population": 60000, "exact": False},
+            **{"two_batch_noise_scale": -36675.0, "two_batch_trace": 5.0},
+            **{"two_batch_gradient_square": -0.000136, "two_batch_sizes": [64, 1024]},
+            **{"two_batch_draws": 20, "network_mode": "evaluation", "arm": "64-seed0"},
+        }
+    )
+    assert isinstance(old, NoiseProbe)
+    assert old.summary() == (
+        "noise scale: 5,000.0 samples (from 2,000 of 60,000 samples); no two-batch estimate, "
+        "because its squared gradient norm is not clearly above zero (-0.00014)"
+    )
+
+
+def test_the_noise_of_a_sample_comes_with_its_standard_error(few: Split) -> None:
+    objective = Objective(build_model("linear"))
+    full = objective.gradient(few)
+    exact = noise_scale(objective, few, full, len(few))
+    assert exact.trace_error == 0
+    found = [
+        noise_scale(objective, draw_samples(few, 50, seed), full, len(few)) for seed in range(100)
+    ]
+    deviation = float(torch.tensor([one.scale for one in found]).std())
+    errors = [one.scale_error for one in found if one.scale_error is not None]
+    assert sum(errors) / 100 == pytest.approx(deviation, rel=0.25)  # 3 standard errors
+    mean = sum(one.scale for one in found) / 100
+    assert abs(mean - exact.scale) < 3 * deviation / 10
 
 
 @pytest.mark.slow
