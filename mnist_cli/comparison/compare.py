@@ -34,16 +34,17 @@ from mnist_cli.comparison.run import (
     COMPARED,
     TRIAL,
     Run,
-    batch_sizes_of,
     command_of,
     learning_rate_of,
     plan_run,
     seeds_of,
 )
 from mnist_cli.comparison.run_training import SharedData
+from mnist_cli.comparison.variants import Variant, variants_of
 from mnist_cli.config import sources
 from mnist_cli.config.compare import CompareConfig, ResolvedComparison, resolve
 from mnist_cli.config.options import names_in
+from mnist_cli.config.train import ResolvedConfig
 from mnist_cli.data.datasets import load_dataset, train_val_split
 from mnist_cli.errors import DivergedError, ThresholdNotMetError
 from mnist_cli.events import Event
@@ -68,7 +69,7 @@ PATH = "path"  # the probe for which the paths of the weights are recorded
 def compare(
     asked: CompareConfig, results: Results | None = None, *, estimating: bool = False
 ) -> Iterator[Event]:
-    """Train every batch size with every seed, and yield the events; `results` collects them.
+    """Train every variant with every seed, and yield the events; `results` collects them.
 
     With `estimating`, an `Estimate` of the time comes before the first run; its timing takes some
     tenths of a second.
@@ -156,10 +157,11 @@ class _Comparison:
         self.config = config = resolve(asked)
         self.results = results
         self.runner = Runner(config, signals, self.clock)
-        self.sizes = batch_sizes_of(config, self.runner.samples)
+        self.variants = variants_of(asked, self.runner.samples)
         self.seeds = seeds_of(config)
         self.rates = {
-            size: learning_rate_of(config, size, self.runner.samples) for size in self.sizes
+            variant: learning_rate_of(varied, variant, self.runner.samples)
+            for variant, varied in self.variants.items()
         }
 
     def clock(self) -> float:
@@ -176,9 +178,10 @@ class _Comparison:
         runs = self._runs({**self.rates, **tuned})
         for number, run in enumerate(runs, start=1):
             later = partial(iter, runs[number:])
-            self.results.add_run((yield from self.runner.complete(run, later, number, len(runs))))
+            record = yield from self.runner.complete(run, later, number, len(runs))
+            self.results.add_run(run.variant, record)
         if PATH in names_in(self.config.probe):
-            self.results.plane = self.runner.plane(runs[: len(self.sizes)])
+            self.results.plane = self.runner.plane(runs[: len(self.variants)])
             if self.results.plane is not None:
                 yield self.results.plane
         yield from self.results.summaries(self.clock())
@@ -192,13 +195,17 @@ class _Comparison:
             tuning_seconds=fsum(tuned.train_seconds for tuned in self.results.tuned),
         )
 
-    def _runs(self, rates: Mapping[int | None, float]) -> list[Run]:
+    def _runs(self, rates: Mapping[Variant, float]) -> list[Run]:
         """Return the runs in their order."""
         return [
-            self.runner.plan_run(size, seed, rates[size])
+            self._plan_run(variant, seed, rates[variant])
             for seed in self.seeds
-            for size in self.sizes
+            for variant in self.variants
         ]
+
+    def _plan_run(self, variant: Variant, seed: int, lr: float, purpose: str = COMPARED) -> Run:
+        samples = self.runner.samples
+        return plan_run(self.variants[variant], variant, seed, lr, samples=samples, purpose=purpose)
 
     def _estimate(self) -> Iterator[Estimate]:
         """Yield an estimate for the runs without a record, unless rates are yet to be tuned."""
@@ -208,7 +215,9 @@ class _Comparison:
         if not runs:
             return
         with suppress(DivergedError, StopRequested):  # the runs will report these
-            expected = estimated_seconds(runs, self.runner.shared_data(self.config.seed))
+            expected = estimated_seconds(
+                runs, self.runner.shared_data(self.config, self.config.seed)
+            )
             if expected is not None:
                 expected /= min(self.config.jobs, len(runs))
             yield Estimate(self.clock(), len(runs), expected)
@@ -228,7 +237,7 @@ class _Comparison:
 
     def _start(self) -> CompareStart:
         model = build_model(self.config.model)
-        data = self.runner.shared_data(self.config.seed)
+        data = self.runner.shared_data(self.config, self.config.seed)
         return CompareStart(
             seconds=self.clock(),
             version=__version__,
@@ -236,40 +245,42 @@ class _Comparison:
             val_samples=len(data.val),
             test_samples=len(data.test),
             parameters=count_parameters(model),
-            arms=len(self.sizes) * len(self.seeds),
+            arms=len(self.variants) * len(self.seeds),
             world_size=1,
             machine=self.runner.machine,
             command=command_of(self.asked),
             config=asdict(self.config),
+            variants=[*self.variants],
         )
 
-    def _tune(self) -> Generator[Event, None, dict[int | None, float]]:
+    def _tune(self) -> Generator[Event, None, dict[Variant, float]]:
         """Return the tuned learning rates, if the options require a search."""
-        rates: dict[int | None, float] = {}
+        rates: dict[Variant, float] = {}
         if self.config.lr_rule != "tuned" and not self.config.lr_range:
             return rates
-        for k, size in enumerate(self.sizes):
-            later = partial(self._next_trials, self.sizes[k + 1 :])
-            search = self._search(size)
+        variants = [*self.variants]
+        for k, variant in enumerate(variants):
+            later = partial(self._next_trials, variants[k + 1 :])
+            search = self._search(variant)
             while (trial := search.next_trial()) is not None:
                 record = yield from self.runner.complete(trial, later)
                 search.add(end_of(record))
             tuned = replace(search.result(), seconds=self.clock())
             self.results.tuned.append(tuned)
             if self.config.lr_rule == "tuned":
-                rates[size] = tuned.lr
+                rates[variant] = tuned.lr
             yield tuned
         return rates
 
-    def _search(self, size: int | None) -> Search:
-        """Return the search for the learning rate of a batch size, with the first seed."""
-        trial = self.runner.plan_run(size, self.config.seed, self.rates[size], TRIAL)
+    def _search(self, variant: Variant) -> Search:
+        """Return the search for the learning rate of a variant, with the first seed."""
+        trial = self._plan_run(variant, self.config.seed, self.rates[variant], TRIAL)
         return Search(trial, find_range=self.config.lr_range)
 
-    def _next_trials(self, sizes: list[int | None]) -> Iterator[Run]:
-        """Yield the trial that the search of each batch size needs next."""
-        for size in sizes:
-            search = self._search(size)
+    def _next_trials(self, variants: list[Variant]) -> Iterator[Run]:
+        """Yield the trial that the search of each variant needs next."""
+        for variant in variants:
+            search = self._search(variant)
             while (trial := search.next_trial()) is not None:
                 record = self.runner.folder.finished(trial)
                 if record is None:
@@ -301,26 +312,29 @@ class Runner:
             f"on {self._device.type}, PyTorch {torch.__version__}"
         )
         self._dataset = load_dataset(config.dataset, config.data_dir)
-        self._cached_data: dict[int, SharedData] = {}
-        self.samples = len(self.shared_data(config.seed).train)
+        self._cached_data: dict[tuple[int, str, bool], SharedData] = {}
+        self.samples = len(self.shared_data(config, config.seed).train)
 
-    def shared_data(self, seed: int) -> SharedData:
-        """Return the samples split by a seed; those of the latest seed are cached."""
-        if seed not in self._cached_data:
-            config = self.config
+    def shared_data(self, config: CompareConfig | ResolvedConfig, seed: int) -> SharedData:
+        """Return the samples that runs of a config share; those of the latest seed are cached."""
+        key = (seed, config.model, config.sort_by_class)
+        if key not in self._cached_data:
             train, val = train_val_split(
-                self._dataset.train, val_size=config.val_size, subset=config.subset, seed=seed
+                self._dataset.train,
+                val_size=self.config.val_size,
+                subset=self.config.subset,
+                seed=seed,
             )
             if config.sort_by_class:
                 train = train.sorted_by_class()
             train, val, test = (s.to(self._device) for s in (train, val, self._dataset.test))
-            self._cached_data = {
-                seed: SharedData(
-                    *(train, val, test, self.pool, self.clock, self.machine),
-                    records_path=PATH in names_in(config.probe) and seed == config.seed,
-                )
-            }
-        return self._cached_data[seed]
+            shared = SharedData(
+                *(train, val, test, self.pool, self.clock, self.machine),
+                records_path=PATH in names_in(self.config.probe) and seed == self.config.seed,
+            )
+            others = {k: data for k, data in self._cached_data.items() if k[0] == seed}
+            self._cached_data = {**others, key: shared}
+        return self._cached_data[key]
 
     def plane(self, runs: list[Run]) -> PathPlane | None:
         """Return the plane of the paths of the first seed's runs, measured unless it was before.
@@ -330,9 +344,9 @@ class Runner:
         runs = [run for run in runs if _is_whole(self.folder.finished(run))]
         if (plane := self.folder.plane(runs)) is not None:
             return replace(plane, seconds=self.clock())
-        data = self.shared_data(self.config.seed)
+        data = self.shared_data(self.config, self.config.seed)
         model = build_model(self.config.model).to(data.train.device)
-        found = [RunPath(run.batch_size, self.folder.snapshots(run, model)) for run in runs]
+        found = [RunPath(run.variant, self.folder.snapshots(run, model)) for run in runs]
         paths = [path for path in found if path.snapshots]
         if not paths:
             return None
@@ -342,10 +356,6 @@ class Runner:
         if plane is not None:
             self.folder.save_plane(runs, plane)
         return plane
-
-    def plan_run(self, size: int | None, seed: int, lr: float, purpose: str = COMPARED) -> Run:
-        """Return a run of this comparison."""
-        return plan_run(self.config, size, seed, lr, samples=self.samples, purpose=purpose)
 
     def complete(
         self,
@@ -389,12 +399,13 @@ class Runner:
             arms=runs,
             updates=run.end_updates,
             finished_before=finished_before,
+            setting=run.variant.setting,
         )
 
     def _train(self, run: Run) -> Generator[Event, None, list[Event]]:
         """Train a locked run, from its saved state if there is one, and write its record."""
         self._raise_if_interrupted(f"before the run {run.name}")
-        training = self.folder.open(run, self.shared_data(run.config.seed))
+        training = self.folder.open(run, self.shared_data(run.config, run.config.seed))
         saved = self.clock()
         try:
             for event in training.events(self._signals):

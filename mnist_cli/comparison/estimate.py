@@ -6,6 +6,7 @@ from contextlib import closing
 
 from mnist_cli.comparison.run import Run
 from mnist_cli.comparison.run_training import SharedData, scored_updates
+from mnist_cli.comparison.variants import Variant
 from mnist_cli.data.datasets import Split
 from mnist_cli.events import Progress
 from mnist_cli.training.state import TrainingState
@@ -25,10 +26,10 @@ def estimated_seconds(runs: Sequence[Run], data: SharedData) -> float | None:
         StopRequested: a signal came.
 
     """
-    each: dict[int | str, float] = {}
-    scoring: float | None = None  # the same for all batch sizes
-    sizes = {run.batch_size: run for run in runs}
-    for size, run in sizes.items():
+    each: dict[Variant, float] = {}
+    scoring: dict[str, float] = {}  # by model
+    variants = {run.variant: run for run in runs}
+    for variant, run in variants.items():
         if run.end_updates is None or run.config.probe:
             return None
         trainer = Trainer(
@@ -42,10 +43,11 @@ def estimated_seconds(runs: Sequence[Run], data: SharedData) -> float | None:
         trained = trainer.shape.samples_seen(run.end_updates)
         on_train, on_others = scored_updates(run.end_updates)
         scored = on_train * len(data.train) + on_others * (len(data.test) + len(data.val))
-        training = _seconds_of_training(trainer, _SECONDS / len(sizes))
-        scoring = scoring or _seconds_of_scoring(trainer, data.test)
-        each[size] = trained * training + scored * scoring
-    return sum(each[run.batch_size] for run in runs)
+        training = _seconds_of_training(trainer, _SECONDS / len(variants))
+        if run.config.model not in scoring:
+            scoring[run.config.model] = _seconds_of_scoring(trainer, data.test)
+        each[variant] = trained * training + scored * scoring[run.config.model]
+    return sum(each[run.variant] for run in runs)
 
 
 def _seconds_of_training(trainer: Trainer, budget: float) -> float:

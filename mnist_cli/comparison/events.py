@@ -1,8 +1,9 @@
 """Events of a comparison, as frozen dataclasses whose fields are the JSON keys.
 
-A run is a batch size with a seed. Some keys have other words than the code: a run is an `arm`, a
-standard deviation a `deviation`, monitored updates are `watched`, and those on which the full
-training loss increased are `rises`.
+A run is a variant with a seed; a variant is a batch size and, with `--vary`, the `setting` of an
+option. Some keys have other words than the code: a run is an `arm`, a standard deviation a
+`deviation`, monitored updates are `watched`, and those on which the full training loss increased
+are `rises`.
 `seconds` counts from the start of the comparison in which the event first happened; `train_seconds`
 is the time of the run's updates, without measurements.
 """
@@ -11,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from mnist_cli.comparison.stats import MeanAndDeviation
+from mnist_cli.comparison.variants import Variant
 from mnist_cli.events import SCHEMA, Event, wall_clock
 
 REASONS = ("completed", "until-accuracy", "gave-up", "diverged")  # why a run ended
@@ -31,6 +33,7 @@ class CompareStart(Event):
     machine: str
     command: str
     config: dict[str, Any]
+    variants: list[Variant] = field(default_factory=list)
     time: str = field(default_factory=wall_clock)
     schema: int = SCHEMA
 
@@ -59,6 +62,7 @@ class RunStart(Event):
     arms: int
     updates: int | None
     finished_before: bool
+    setting: str | None = None
 
 
 @dataclass(frozen=True)
@@ -153,6 +157,13 @@ class PathPlane(Event):
     grid_across: list[float]
     grid_up: list[float]
     losses: list[list[float]]
+    settings: list[str | None] = field(default_factory=list)  # empty without --vary
+
+    @property
+    def runs(self) -> list[tuple[int | str, str | None]]:
+        """The batch size and the setting of each run."""
+        settings = self.settings or [None] * len(self.batch_sizes)
+        return list(zip(self.batch_sizes, settings, strict=True))
 
     def __post_init__(self) -> None:
         """Raise ValueError if the lists do not fit each other, or the grid has no area."""
@@ -160,6 +171,7 @@ class PathPlane(Event):
         rows = [len(row) for row in self.losses]
         fits = lengths == 3 * [lengths[0]] and 0 not in lengths[0]
         fits = fits and len(lengths[0]) == len(self.batch_sizes) > 0
+        fits = fits and len(self.settings) in (0, len(self.batch_sizes))
         fits = fits and rows == [len(self.grid_across)] * len(self.grid_up)
         for places in (self.grid_across, self.grid_up):
             fits = fits and len(places) > 1 and places == sorted({*places})
@@ -216,6 +228,7 @@ class Tuned(Event):
     stable_from: float | None
     stable_to: float | None
     at_edge: bool
+    setting: str | None = None
 
 
 @dataclass(frozen=True)
@@ -263,6 +276,7 @@ class Summary(Event):
     noise_scale: MeanAndDeviation | None = None
     sharpness: MeanAndDeviation | None = None
     stable_up_to: float | None = None
+    setting: str | None = None
 
 
 @dataclass(frozen=True)
@@ -275,11 +289,12 @@ class Verdict(Event):
 
 @dataclass(frozen=True)
 class Sentence:
-    """A sentence, its topic, and the p-value of its test, if there is one."""
+    """A sentence, its topic, the p-value of its test, if there is one, and its numbers."""
 
     about: str
     text: str
     p: float | None = None
+    numbers: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,10 @@
 """
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
-from statistics import linear_regression
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+from statistics import geometric_mean, linear_regression
 from typing import ClassVar
 
 from mnist_cli.comparison.events import Tuned
@@ -15,24 +16,28 @@ from mnist_cli.comparison.results import Results, Values
 from mnist_cli.comparison.run_training import CHECK_GROWTH
 from mnist_cli.comparison.stats import (
     SIGNIFICANCE_LEVEL,
+    Difference,
     MeanAndDeviation,
     fit_critical_batch_size,
     holm,
     mean_and_deviation,
-    welch_test,
+    paired_difference,
 )
+from mnist_cli.comparison.variants import Variant
 from mnist_cli.config.compare import CompareConfig
 from mnist_cli.events import Event
 from mnist_cli.training.probes.alignment import AlignmentProbe
 
+TINY = 1e-30  # a loss of zero has no logarithm
+FEWEST_UPDATES = 10  # with fewer of them, losses at equal updates say nothing of the batch size
 EDGE_TOLERANCE = 0.15  # of 2 / learning rate: what counts as being at the edge of stability
 
 
 @dataclass(frozen=True)
 class Diverged:
-    """The number of runs of a batch size that diverged."""
+    """The number of runs of a variant that diverged."""
 
-    batch_size: int | str
+    variant: Variant
     lr: float
     diverged: int
     seeds: int
@@ -40,9 +45,9 @@ class Diverged:
 
 @dataclass(frozen=True)
 class TargetMissed:
-    """The number of runs of a batch size that missed the target, and their last accuracy."""
+    """The number of runs of a variant that missed the target, and their last accuracy."""
 
-    batch_size: int | str
+    variant: Variant
     missed: int
     seeds: int
     accuracy: MeanAndDeviation
@@ -50,72 +55,111 @@ class TargetMissed:
 
 @dataclass(frozen=True)
 class TargetsMissed:
-    """The batch sizes that did not reach the target with every seed."""
+    """The variants that did not reach the target with every seed."""
 
     missed: list[TargetMissed]
 
 
 @dataclass(frozen=True)
 class Ranked:
-    """The estimate of a batch size, and the p-value of its difference from the best.
+    """A variant, and the mean and standard deviation of its value over the seeds."""
 
-    `p` is corrected for the number of tests; it is `None` if no test was possible.
+    variant: Variant
+    estimate: MeanAndDeviation
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The paired difference of two variants: the value of `ahead` less that of `behind`.
+
+    In a ranking of costs or losses it is the difference of their natural logarithms. `p` is
+    corrected for the number of all pairs; it is `None` with a single seed.
     """
 
-    batch_size: int | str
-    estimate: MeanAndDeviation
-    p: float | None = None
+    ahead: Variant
+    behind: Variant
+    difference: Difference
+    p: float | None
 
     @property
     def is_significant(self) -> bool:
-        """True if the difference from the best is significant."""
+        """True if the difference is significant."""
         return self.p is not None and self.p < SIGNIFICANCE_LEVEL
 
 
 @dataclass(frozen=True)
 class Ranking:
-    """Batch sizes sorted by a quantity, the best first.
+    """The variants sorted by a quantity, the best first, and the differences of all pairs.
 
-    `at` is the value at which they are compared, such as an equal number of updates.
+    With `higher`, the highest value is the best and values are compared as they are; otherwise the
+    lowest is, and their logarithms are compared. `at` is the value at which they are compared, such
+    as an equal number of updates.
     """
 
     quantity: str
-    best: Ranked
-    others: list[Ranked]
+    higher: bool
+    ranked: list[Ranked]
+    pairs: list[Pair]
     at: float | None = None
 
     @property
+    def best(self) -> Ranked:
+        """The variant that is ahead."""
+        return self.ranked[0]
+
+    @property
+    def seeds(self) -> int:
+        """The seeds of each variant."""
+        return self.best.estimate.count
+
+    @property
     def p(self) -> float | None:
-        """The smallest p-value; `None` if every batch size has a single seed."""
-        if all(ranked.estimate.count < 2 for ranked in (self.best, *self.others)):
-            return None
-        return min(1.0 if ranked.p is None else ranked.p for ranked in self.others)
+        """The smallest p-value of the best variant's differences; `None` with a single seed."""
+        values = [pair.p for pair in self.pairs if pair.ahead == self.best.variant]
+        return min((p for p in values if p is not None), default=None)
+
+    def pair(self, one: Variant, other: Variant) -> Pair:
+        """Return the difference of two variants, in the order of the ranking."""
+        return next(pair for pair in self.pairs if {pair.ahead, pair.behind} == {one, other})
 
 
 @dataclass(frozen=True)
 class CriticalBatchSize:
     """The fit of updates to the target, `updates` · (1 + `batch_size` / B); `None` without a fit.
 
-    `noise_scales` are the medians of those measured first and last in the runs.
+    `by_seed` are the critical batch sizes that fit single seeds. `noise_scales` are those measured
+    first and last in the runs of each variant. With `--vary` there is a fit for each `setting`.
     """
 
     updates: float | None = None
     batch_size: float | None = None
-    noise_scales: tuple[float, float] | None = None
+    by_seed: list[float] = field(default_factory=list)
+    noise_scales: list[tuple[Variant, float, float]] = field(default_factory=list)
+    setting: str | None = None
+
+
+@dataclass(frozen=True)
+class LossIncrease:
+    """A variant's updates on which the full training loss increased, and those monitored."""
+
+    variant: Variant
+    increased: int
+    monitored: int
 
 
 @dataclass(frozen=True)
 class LossIncreases:
-    """By batch size: the updates on which the full training loss increased, and those monitored."""
+    """How often single updates increased the full training loss."""
 
-    increases: dict[int | str, tuple[int, int]]
+    increases: list[LossIncrease]
     evenly_spread: bool
 
 
 @dataclass(frozen=True)
 class LearningRates:
-    """The search of a batch size's learning rate."""
+    """The search of a variant's learning rate."""
 
+    variant: Variant
     tuned: Tuned
     is_used: bool
     has_range: bool
@@ -123,12 +167,12 @@ class LearningRates:
 
 @dataclass(frozen=True)
 class Sharpness:
-    """The sharpness at the end of the runs of a batch size, measured on `samples` samples.
+    """The sharpness at the end of the runs of a variant, measured on `samples` samples.
 
     `edge` is the last edge of stability; `near_edge` of the `probes` were close to theirs.
     """
 
-    batch_size: int | str
+    variant: Variant
     last: MeanAndDeviation
     samples: int
     edge: float | None
@@ -139,9 +183,14 @@ class Sharpness:
 
 @dataclass(frozen=True)
 class GradientExponent:
-    """The power of B with which the deviation of a batch's gradient from the full one falls."""
+    """The power of B with which the deviation of a batch's gradient from the full one falls.
+
+    It is fitted in each state of the network in which it was measured, and averaged over the
+    states of a seed: they share their batches. `exponent` is the mean over the seeds.
+    """
 
     exponent: MeanAndDeviation
+    states: int
 
 
 @dataclass(frozen=True)
@@ -154,7 +203,7 @@ class PathShare:
 
 @dataclass(frozen=True)
 class SameLearningRate:
-    """A caveat: all batch sizes had the same learning rate."""
+    """A caveat: all variants had the same learning rate."""
 
     lr: float
 
@@ -164,6 +213,13 @@ class SeveralMachines:
     """A caveat: the seconds were measured on several machines."""
 
     machines: list[str]
+
+
+@dataclass(frozen=True)
+class TunedWithOneSeed:
+    """A caveat: the learning rates were chosen with one seed, which the tests take as given."""
+
+    seed: int
 
 
 @dataclass(frozen=True)
@@ -185,6 +241,7 @@ Finding = (
     | PathShare
     | SameLearningRate
     | SeveralMachines
+    | TunedWithOneSeed
     | FewSeeds
 )
 
@@ -207,7 +264,12 @@ def conclusions(seconds: float, config: CompareConfig, results: Results) -> Conc
         *_equal_loss(results),
         *_loss_increases(config, results),
         *(
-            LearningRates(tuned, config.lr_rule == "tuned", config.lr_range)
+            LearningRates(
+                results.variant(tuned.batch_size, tuned.setting),
+                tuned,
+                is_used=config.lr_rule == "tuned",
+                has_range=config.lr_range,
+            )
             for tuned in results.tuned
         ),
         *_gradient_exponent(results),
@@ -219,29 +281,30 @@ def conclusions(seconds: float, config: CompareConfig, results: Results) -> Conc
 
 
 def _divergence(results: Results) -> Iterator[Diverged]:
-    for size in results.batch_sizes:
-        ends = [run.end for run in results.runs_of(size)]
+    for variant in results.variants:
+        ends = [run.end for run in results.runs_of(variant)]
         diverged = sum(end.reason == "diverged" for end in ends)
         if diverged:
-            yield Diverged(size, ends[0].lr, diverged, len(ends))
+            yield Diverged(variant, ends[0].lr, diverged, len(ends))
 
 
 def _outcome(results: Results) -> Iterator[Ranking]:
-    """Rank the accuracies at the end of the budget, of the batch sizes that have all of them."""
+    """Rank the accuracies at the end of the budget, of the variants that have all of them."""
     accuracies = results.end_values(lambda end: end.test_accuracy)
     if len(accuracies) > 1:
-        yield rank("test accuracy", accuracies, higher=True)
+        step = 1 / results.start.test_samples
+        yield rank("test accuracy", accuracies, higher=True, resolution=step)
 
 
 def _target(results: Results) -> Iterator[Finding]:
     """Rank the updates, samples and seconds to the target."""
     missed = []
-    for size in results.batch_sizes:
-        ends = [run.end for run in results.runs_of(size)]
+    for variant in results.variants:
+        ends = [run.end for run in results.runs_of(variant)]
         short = [end for end in ends if end.reason == "gave-up"]
         if short:
             accuracy = mean_and_deviation([end.val_accuracy or 0.0 for end in short])
-            missed.append(TargetMissed(size, len(short), len(ends), accuracy))
+            missed.append(TargetMissed(variant, len(short), len(ends), accuracy))
     if missed:
         yield TargetsMissed(missed)
     for quantity, name in (
@@ -256,15 +319,38 @@ def _target(results: Results) -> Iterator[Finding]:
 
 
 def _critical_batch_size(results: Results) -> Iterator[CriticalBatchSize]:
+    """Fit the updates to the target by batch size, for each setting."""
     costs = results.target_costs("update")
-    sizes = [float(results.update_size(size)) for size in costs]
-    fit = fit_critical_batch_size(
-        sizes, [mean_and_deviation(values).mean for values in costs.values()]
-    )
-    if fit:
-        yield CriticalBatchSize(*fit, results.noise_scales())
-    elif len(costs) > 2:
-        yield CriticalBatchSize()
+    for setting in dict.fromkeys(variant.setting for variant in costs):
+        variants = [variant for variant in costs if variant.setting == setting]
+        if len(variants) < 3:
+            continue
+        scales = results.noise_scales()
+        measured = [(each, *scales[each]) for each in results.variants if each in scales]
+        noise = [one for one in measured if one[0].setting == setting]
+        fit = fit_of_updates(results, variants)
+        if not fit:
+            yield CriticalBatchSize(setting=setting)
+            continue
+        seeds = range(len(costs[variants[0]]))
+        each = [fit_of_updates(results, variants, seed) for seed in seeds if len(seeds) > 1]
+        by_seed = [found[1] for found in each if found]
+        yield CriticalBatchSize(*fit, by_seed, noise, setting)
+
+
+def fit_of_updates(
+    results: Results, variants: Sequence[Variant], seed: int | None = None
+) -> tuple[float, float] | None:
+    """Return the fit of the updates to the target, as `fit_critical_batch_size` does.
+
+    They are the geometric means over the seeds, or those of the seed with the index `seed`.
+    """
+    costs = results.target_costs("update")
+    updates = [
+        geometric_mean(costs[variant]) if seed is None else costs[variant][seed]
+        for variant in variants
+    ]
+    return fit_critical_batch_size([results.update_size(each) for each in variants], updates)
 
 
 def _equal_axes(config: CompareConfig, results: Results) -> Iterator[Ranking]:
@@ -273,38 +359,39 @@ def _equal_axes(config: CompareConfig, results: Results) -> Iterator[Ranking]:
         return
     for axis in ("updates", "samples", "seconds"):
         x, losses = results.at_equal(axis, lambda point: point.train_loss)
-        if len(losses) > 1 and x > 0:
+        if len(losses) > 1 and x >= (FEWEST_UPDATES if axis == "updates" else 0):
             yield rank(f"equal {axis}", losses, higher=False, at=x)
 
 
 def _equal_loss(results: Results) -> Iterator[Ranking]:
     loss, accuracies = results.at_equal_loss(lambda point: point.test_accuracy)
     if len(accuracies) > 1 and loss <= STABLE_LOSS:
-        yield rank("equal training loss", accuracies, higher=True, at=loss)
+        step = 1 / results.start.test_samples
+        yield rank("equal training loss", accuracies, higher=True, at=loss, resolution=step)
 
 
 def _loss_increases(config: CompareConfig, results: Results) -> Iterator[LossIncreases]:
-    increases = {}
-    for size in results.batch_sizes:
-        ends = [run.end for run in results.runs_of(size) if run.end.reason != "diverged"]
+    increases = []
+    for variant in results.variants:
+        ends = [run.end for run in results.runs_of(variant) if run.end.reason != "diverged"]
         monitored = sum(end.watched for end in ends)
         if monitored:
-            increases[size] = (sum(end.rises for end in ends), monitored)
+            increases.append(LossIncrease(variant, sum(end.rises for end in ends), monitored))
     if increases:
         evenly_spread = config.epochs is not None or config.updates is not None
         yield LossIncreases(increases, evenly_spread)
 
 
 def _sharpness(config: CompareConfig, results: Results) -> Iterator[Sharpness]:
-    for size in results.batch_sizes:
-        completed = [run for run in results.runs_of(size) if run.end.reason != "diverged"]
+    for variant in results.variants:
+        completed = [run for run in results.runs_of(variant) if run.end.reason != "diverged"]
         runs = [run.sharpness for run in completed if run.sharpness]
         if not runs:
             continue
         probes = [probe for run in runs for probe in run]
         edges = [(p.sharpness, p.stable_up_to) for p in probes if p.stable_up_to is not None]
         yield Sharpness(
-            batch_size=size,
+            variant=variant,
             last=mean_and_deviation([run[-1].sharpness for run in runs]),
             samples=probes[0].samples,
             edge=edges[-1][1] if edges else None,
@@ -317,34 +404,40 @@ def _sharpness(config: CompareConfig, results: Results) -> Iterator[Sharpness]:
 def _gradient_exponent(results: Results) -> Iterator[GradientExponent]:
     slopes = exponents(results)
     if slopes:
-        yield GradientExponent(mean_and_deviation(slopes))
+        by_seed = [mean_and_deviation(each).mean for each in slopes.values()]
+        states = sum(len(each) for each in slopes.values())
+        yield GradientExponent(mean_and_deviation(by_seed), states)
 
 
-def exponents(results: Results) -> list[float]:
-    """Return the slope of log gradient deviation against log batch size for each probed state."""
-    states: dict[tuple[int, int, int | str], list[AlignmentProbe]] = {}
+def exponents(results: Results) -> dict[int, list[float]]:
+    """Return the slopes of log gradient deviation against log batch size, by seed.
+
+    There is one for each state of the network that was probed.
+    """
+    states: dict[tuple[int, int, Variant | str | None], list[AlignmentProbe]] = {}
     for run in results.runs:
         for probe in run.alignment:
-            # Before the first update all runs of a seed are in the same state.
-            batch_size = run.end.batch_size if probe.update else ""
-            probes = states.setdefault((run.end.seed, probe.update, batch_size), [])
-            if 0 < probe.deviation < math.inf and all(
-                p.batch_size != probe.batch_size for p in probes
-            ):
+            # Before the first update the batch size has had no effect.
+            state = run.variant if probe.update else run.variant.setting
+            probes = states.setdefault((run.end.seed, probe.update, state), [])
+            known = {p.batch_size for p in probes}
+            if 0 < probe.deviation < math.inf and probe.batch_size not in known:
                 probes.append(probe)
-    return [
-        linear_regression(
-            [math.log(p.batch_size) for p in probes],
-            [math.log(p.as_if_independent) for p in probes],
-        ).slope
-        for probes in states.values()
-        if len(probes) > 1
-    ]
+    slopes: dict[int, list[float]] = {}
+    for (seed, _, _), probes in states.items():
+        if len(probes) > 1:
+            sizes = [math.log(p.batch_size) for p in probes]
+            deviations = [math.log(p.as_if_independent) for p in probes]
+            slopes.setdefault(seed, []).append(linear_regression(sizes, deviations).slope)
+    return slopes
 
 
 def _caveats(config: CompareConfig, results: Results) -> Iterator[Finding]:
-    if config.lr_rule == "fixed" and len(results.batch_sizes) > 1:
+    rates = {end.lr for end in results.ends}
+    if config.lr_rule == "fixed" and len(results.variants) > 1 and len(rates) == 1:
         yield SameLearningRate(results.ends[0].lr)
+    if config.lr_rule == "tuned" and config.seeds > 1:
+        yield TunedWithOneSeed(config.seed)
     machines = sorted({end.machine for end in results.ends})
     if len(machines) > 1:
         yield SeveralMachines(machines)
@@ -360,25 +453,32 @@ def rank(
     at: float | None = None,
     resolution: float = 0.0,
 ) -> Ranking:
-    """Rank batch sizes, and test the differences from the best.
+    """Rank variants, and test the differences of all pairs.
 
-    Accuracies, of which the `higher` is better, are compared directly. Costs and losses vary by
-    factors, so their logarithms are compared. `resolution` is the relative distance of the steps at
-    which values were measured. The tests are corrected for the number of all pairs, since any
-    batch size could have been the best.
+    The runs of a seed begin with the same weights and, where they can, see the same samples in the
+    same order, so their differences are tested. Accuracies, of which the `higher` is better, are
+    compared directly. Costs and losses vary by factors, so their logarithms are compared.
+    `resolution` is the distance of the steps at which values were measured, relative for the
+    latter. The p-values are corrected for the number of all pairs, since any variant could have
+    been the best.
     """
-    samples = {size: mean_and_deviation(numbers) for size, numbers in values.items()}
-    best, *others = sorted(samples, key=lambda s: -samples[s].mean if higher else samples[s].mean)
-    scaled = samples
-    if not higher:
-        scaled = {
-            s: mean_and_deviation([math.log(v) for v in numbers]) for s, numbers in values.items()
-        }
-    tests = [welch_test(scaled[best], scaled[size], resolution) for size in others]
-    pairs = len(samples) * len(others) // 2
-    corrected = holm([1.0 if p is None else p for p in tests], pairs)
-    ranked = [
-        Ranked(size, samples[size], None if test is None else p)
-        for size, p, test in zip(others, corrected, tests, strict=True)
-    ]
-    return Ranking(quantity, Ranked(best, samples[best]), ranked, at)
+    compared = {
+        variant: numbers if higher else [math.log(max(v, TINY)) for v in numbers]
+        for variant, numbers in values.items()
+    }
+    sign = -1 if higher else 1
+    order = sorted(compared, key=lambda each: sign * math.fsum(compared[each]))
+    pairs = list(combinations(order, 2))
+    level = SIGNIFICANCE_LEVEL / len(pairs)
+    differences = [paired_difference(compared[a], compared[b], resolution, level) for a, b in pairs]
+    tested = holm([1.0 if each.p is None else each.p for each in differences])
+    return Ranking(
+        quantity,
+        higher,
+        [Ranked(variant, mean_and_deviation(values[variant])) for variant in order],
+        [
+            Pair(*pair, found, None if found.p is None else p)
+            for pair, found, p in zip(pairs, differences, tested, strict=True)
+        ],
+        at,
+    )

@@ -53,6 +53,7 @@ class Search:
         return Tuned(
             seconds=0.0,
             batch_size=self.run.batch_size,
+            setting=self.run.variant.setting,
             seed=self.run.config.seed,
             lr=rate_at(best),
             tried=[_tried(rate_at(k), self.ends[k]) for k in sorted(self.ends)],

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from mnist_cli.comparison.events import PathPlane
 from mnist_cli.comparison.thinned import Thinned
+from mnist_cli.comparison.variants import Variant
 from mnist_cli.data.datasets import Split
 from mnist_cli.evaluation.evaluate import evaluate
 from mnist_cli.runtime.device import ThreadPool
@@ -91,7 +92,7 @@ def _snapshot(model: nn.Module) -> Tensor:
 class RunPath:
     """The snapshots of a run by update."""
 
-    batch_size: int | str
+    variant: Variant
     snapshots: dict[int, Tensor]
 
 
@@ -135,7 +136,8 @@ def plane_of(
         seed=seed,
         share=float(largest.sum()) / variance,
         samples=len(sample),
-        batch_sizes=[path.batch_size for path in paths],
+        batch_sizes=[path.variant.batch_size for path in paths],
+        settings=[path.variant.setting for path in paths],
         updates=kept,
         across=[[x for x, _ in path] for path in each],
         up=[[y for _, y in path] for path in each],

@@ -210,8 +210,8 @@ class RunFolder:
         """Return the plane that was measured for the paths of these runs, if it was."""
         record = self._read(self._plane_path(runs))
         plane = record[0] if record else None
-        sizes = {run.batch_size for run in runs}
-        if isinstance(plane, PathPlane) and sizes.issuperset(plane.batch_sizes):
+        known = {(run.batch_size, run.variant.setting) for run in runs}
+        if isinstance(plane, PathPlane) and known.issuperset(plane.runs):
             return plane
         return None
 

@@ -1,4 +1,4 @@
-"""The results of a comparison, and quantities derived from them by batch size."""
+"""The results of a comparison, and quantities derived from them by variant."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +16,7 @@ from mnist_cli.comparison.events import (
     Tuned,
 )
 from mnist_cli.comparison.stats import MeanAndDeviation, interpolate, mean_and_deviation
+from mnist_cli.comparison.variants import Variant
 from mnist_cli.config.compare import FULL
 from mnist_cli.events import Event
 from mnist_cli.training.probes.alignment import AlignmentProbe
@@ -25,7 +26,7 @@ from mnist_cli.training.probes.sharpness import SharpnessProbe
 if TYPE_CHECKING:
     from mnist_cli.comparison.findings import Conclusions
 
-Values = dict[int | str, list[float]]  # by batch size, a value a seed
+Values = dict[Variant, list[float]]  # a value a seed, in the order of the seeds
 
 AXES: dict[str, Callable[[Point], float]] = {
     "updates": lambda point: point.update,
@@ -38,6 +39,7 @@ AXES: dict[str, Callable[[Point], float]] = {
 class RunMeasurements:
     """The measurements of a run."""
 
+    variant: Variant
     points: list[Point]
     noise: list[NoiseProbe]
     alignment: list[AlignmentProbe]
@@ -73,22 +75,33 @@ class Results:
         return [run.end for run in self.runs]
 
     @property
-    def batch_sizes(self) -> list[int | str]:
-        """The batch sizes in the order in which they were given."""
-        return list(dict.fromkeys(run.end.batch_size for run in self.runs))
+    def variants(self) -> list[Variant]:
+        """The variants in the order in which they were given."""
+        return list(dict.fromkeys(run.variant for run in self.runs))
 
-    def runs_of(self, batch_size: int | str) -> list[RunMeasurements]:
-        """Return the runs of a batch size, by seed."""
-        return [run for run in self.runs if run.end.batch_size == batch_size]
+    def variant(self, batch_size: int | str, setting: str | None) -> Variant:
+        """Return the variant with a batch size and a setting."""
+        return next(v for v in self.variants if (v.batch_size, v.setting) == (batch_size, setting))
 
-    def update_size(self, batch_size: int | str) -> int:
+    def runs_of(self, variant: Variant) -> list[RunMeasurements]:
+        """Return the runs of a variant, by seed."""
+        return [run for run in self.runs if run.variant == variant]
+
+    def update_size(self, variant: Variant) -> int:
         """Return the number of samples in an update."""
-        return self.start.samples if batch_size == FULL else int(batch_size)
+        return self.start.samples if variant.batch_size == FULL else int(variant.batch_size)
 
-    def add_run(self, record: Sequence[Event]) -> None:
+    def places(self) -> list[int]:
+        """Return the variants' places on a scale: by batch size, or with `--vary` in order."""
+        if any(variant.setting is not None for variant in self.variants):
+            return [*range(len(self.variants))]
+        return [self.update_size(variant) for variant in self.variants]
+
+    def add_run(self, variant: Variant, record: Sequence[Event]) -> None:
         """Add the record of a finished run."""
         self.runs.append(
             RunMeasurements(
+                variant=variant,
                 points=[event for event in record if isinstance(event, Point)],
                 noise=[event for event in record if isinstance(event, NoiseProbe)],
                 alignment=[event for event in record if isinstance(event, AlignmentProbe)],
@@ -104,15 +117,15 @@ class Results:
         )
 
     def summaries(self, seconds: float = 0.0) -> Iterator[Summary]:
-        """Yield a summary for each batch size."""
-        for batch_size in self.batch_sizes:
-            yield self._summary(batch_size, seconds)
+        """Yield a summary for each variant."""
+        for variant in self.variants:
+            yield self._summary(variant, seconds)
 
     def at_equal(self, axis: str, value: Callable[[Point], float]) -> tuple[float, Values]:
         """Return the last position on an axis that all runs reached, and each run's value there.
 
-        `axis` is one of `AXES`; `value` returns the quantity of a point, such as its loss. Batch
-        sizes that diverged with any seed are left out. Interpolation is linear on logarithmic
+        `axis` is one of `AXES`; `value` returns the quantity of a point, such as its loss.
+        Variants that diverged with any seed are left out. Interpolation is linear on logarithmic
         scales.
         """
         position = AXES[axis]
@@ -120,13 +133,13 @@ class Results:
         x = min((position(run.points[-1]) for run in runs), default=0.0)
         if x <= 0:
             return x, {}
-        logarithms = _interpolated(
+        logarithms = self._interpolated(
             runs,
             math.log(x),
             lambda point: math.log(position(point)) if position(point) > 0 else -math.inf,
             lambda point: math.log(max(value(point), 1e-30)),
         )
-        return x, {size: [math.exp(v) for v in values] for size, values in logarithms.items()}
+        return x, {each: [math.exp(v) for v in values] for each, values in logarithms.items()}
 
     def at_equal_loss(self, value: Callable[[Point], float]) -> tuple[float, Values]:
         """Return the lowest training loss that all runs reached, and a value of each there."""
@@ -134,7 +147,7 @@ class Results:
         lowest = max((min(p.train_loss for p in run.points) for run in runs), default=0.0)
         if lowest <= 0:
             return lowest, {}
-        values = _interpolated(
+        values = self._interpolated(
             runs, math.log(lowest), lambda p: math.log(max(p.train_loss, 1e-30)), value
         )
         return lowest, values
@@ -144,50 +157,82 @@ class Results:
         return 3 * max(run.points[0].train_loss for run in self.runs if run.points)
 
     def end_values(self, value: Callable[[RunEnd], float | None]) -> Values:
-        """Return a value of the runs' ends, for the batch sizes that have it with every seed."""
-        complete: Values = {}
-        for size in self.batch_sizes:
-            values = [value(run.end) for run in self.runs_of(size)]
-            present = [v for v in values if v is not None]
-            if len(present) == len(values):  # the seeds that have a value would be biased
-                complete[size] = present
-        return complete
+        """Return a value of the runs' ends, for the variants that have it with every seed."""
+        return self._complete(self.runs, lambda run: value(run.end))
+
+    def _complete(
+        self, runs: list[RunMeasurements], value: Callable[[RunMeasurements], float | None]
+    ) -> Values:
+        """Return a value of each run, for the variants that have it with every seed.
+
+        The seeds that have a value would be biased.
+        """
+        found: dict[Variant, list[float | None]] = {}
+        for run in runs:
+            found.setdefault(run.variant, []).append(value(run))
+        return {
+            variant: present
+            for variant, values in found.items()
+            if len(present := [v for v in values if v is not None]) == len(values)
+        }
 
     def target_costs(self, name: str) -> Values:
-        """Return a field of the runs' ends, for the batch sizes that always reached the target."""
+        """Return a field of the runs' ends, for the variants that always reached the target."""
         return self.end_values(
             lambda end: getattr(end, name) if end.reason == "until-accuracy" else None
         )
 
-    def noise_scales(self) -> tuple[float, float] | None:
-        """Return the medians of the noise scales that were measured first and last in the runs.
+    def noise_scales(self) -> dict[Variant, tuple[float, float]]:
+        """Return the medians over the seeds of the noise scales measured first and last.
 
-        Runs that diverged are left out: their last probe is one from the middle or the start.
+        Runs that diverged are left out: their last probe is one from the middle or the start. Each
+        variant goes its own way through the weights, so the last ones are those of different
+        places.
         """
-        completed = [run for run in self.runs if run.end.reason != "diverged"]
-        probes = [run.noise for run in completed if run.noise]
-        if not probes:
-            return None
-        return median(p[0].noise_scale for p in probes), median(p[-1].noise_scale for p in probes)
+        found = {}
+        for variant in self.variants:
+            completed = [run for run in self.runs_of(variant) if run.end.reason != "diverged"]
+            probes = [run.noise for run in completed if run.noise]
+            if probes:
+                first, last = ([each[n].noise_scale for each in probes] for n in (0, -1))
+                found[variant] = (median(first), median(last))
+        return found
+
+    def _interpolated(
+        self,
+        runs: list[RunMeasurements],
+        x: float,
+        position: Callable[[Point], float],
+        value: Callable[[Point], float],
+    ) -> Values:
+        """Return the value of each run at the position `x`, by variant."""
+
+        def height(run: RunMeasurements) -> float | None:
+            curve = [(position(p), value(p)) for p in run.points if position(p) > -math.inf]
+            return interpolate(curve, x)
+
+        return self._complete(runs, height)
 
     def _undiverged(self) -> list[RunMeasurements]:
-        """Return the runs of the batch sizes without a diverged run."""
-        diverged = {run.end.batch_size for run in self.runs if run.end.reason == "diverged"}
-        return [run for run in self.runs if run.end.batch_size not in diverged]
+        """Return the runs of the variants without a diverged run."""
+        diverged = {run.variant for run in self.runs if run.end.reason == "diverged"}
+        return [run for run in self.runs if run.variant not in diverged]
 
-    def _summary(self, batch_size: int | str, seconds: float) -> Summary:
-        runs = self.runs_of(batch_size)
+    def _summary(self, variant: Variant, seconds: float) -> Summary:
+        runs = self.runs_of(variant)
         ends = [run.end for run in runs]
         finished = [end for end in ends if end.reason not in ("diverged", "gave-up")]
         scored = [end for end in ends if end.reason != "diverged"]
         target = self.start.config["until_accuracy"] is not None
-        tuned = next((t for t in self.tuned if t.batch_size == batch_size), None)
+        key = (variant.batch_size, variant.setting)
+        tuned = next((t for t in self.tuned if (t.batch_size, t.setting) == key), None)
         completed = [run for run in runs if run.end.reason != "diverged"]
         noise = [run.noise[-1].noise_scale for run in completed if run.noise]
         sharp = [run.sharpness[-1] for run in completed if run.sharpness]
         return Summary(
             seconds=seconds,
-            batch_size=batch_size,
+            batch_size=variant.batch_size,
+            setting=variant.setting,
             lr=ends[0].lr,
             seeds=len(ends),
             diverged=len(ends) - len(scored),
@@ -223,19 +268,3 @@ def end_of(record: Sequence[Event]) -> RunEnd:
 def _mean(values: Sequence[float | None]) -> MeanAndDeviation | None:
     present = [value for value in values if value is not None]
     return mean_and_deviation(present) if present else None
-
-
-def _interpolated(
-    runs: list[RunMeasurements],
-    x: float,
-    position: Callable[[Point], float],
-    value: Callable[[Point], float],
-) -> Values:
-    """Return the value of each run at the position `x`, by batch size."""
-    values: Values = {}
-    for run in runs:
-        curve = [(position(p), value(p)) for p in run.points if position(p) > -math.inf]
-        height = interpolate(curve, x)
-        if height is not None:
-            values.setdefault(run.end.batch_size, []).append(height)
-    return values

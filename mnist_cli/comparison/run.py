@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields, replace
 
 from mnist_cli import __version__
-from mnist_cli.config.compare import FULL, CompareConfig, ResolvedComparison, sizes_in
+from mnist_cli.comparison.variants import Variant
+from mnist_cli.config.compare import FULL, CompareConfig, ResolvedComparison
 from mnist_cli.config.options import DEFAULT_BATCH_SIZE, Effect, names_where
 from mnist_cli.config.registry import NETWORKS, entry_for
 from mnist_cli.config.sources import flag_with_value
 from mnist_cli.config.train import ResolvedConfig, TrainConfig
 from mnist_cli.data.batches import epoch_shape
-from mnist_cli.errors import UsageError
 
 WITHOUT_EFFECT = names_where(TrainConfig, lambda about: about.effect is Effect.PLACE)
 _NAMED_IF_SET = names_where(TrainConfig, lambda about: about.named_if_set)
@@ -24,7 +24,7 @@ ENDLESS = 10**6  # epochs, for a run that ends by time or by its number of updat
 
 @dataclass(frozen=True)
 class Run:
-    """A batch size with a seed: a resolved config, whose limits are the budget of the comparison.
+    """A variant with a seed: a resolved config, whose limits are the budget of the comparison.
 
     `end_updates` is the number of updates at which it ends, if that is known. `probe_ends` asks
     for the probes at the start and the end only.
@@ -32,6 +32,7 @@ class Run:
 
     config: ResolvedConfig
     end_updates: int | None
+    variant: Variant
     purpose: str = COMPARED
     probe_ends: bool = False
 
@@ -43,12 +44,15 @@ class Run:
     @property
     def batch_size(self) -> int | str:
         """The samples in an update, or `full`."""
-        return FULL if self.config.batch_size is None else self.config.batch_size
+        return self.variant.batch_size
 
     @property
     def name(self) -> str:
-        """The name of its files, which depends on all that has an effect on its results."""
-        value = {k: v for k, v in asdict(self).items() if k != "config"}
+        """The name of its files, which depends on all that has an effect on its results.
+
+        Whether an option has its value by `--vary` has none.
+        """
+        value = {k: v for k, v in asdict(self).items() if k not in ("config", "variant")}
         options = {k: v for k, v in asdict(self.config).items() if self._is_named(k, v)}
         text = json.dumps([__version__, value, options], sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()[:10]
@@ -64,14 +68,14 @@ class Run:
 
 def plan_run(
     config: ResolvedComparison,
-    size: int | None,
+    variant: Variant,
     seed: int,
     lr: float,
     *,
     samples: int,
     purpose: str = COMPARED,
 ) -> Run:
-    """Return the run of a batch size and a seed with a learning rate.
+    """Return the run of a variant and a seed with a learning rate; `config` is the variant's.
 
     All runs minimise the plain cross-entropy, without label smoothing and augmentation.
 
@@ -79,7 +83,7 @@ def plan_run(
         UsageError: the batch is larger than the training set.
 
     """
-    updates = config.updates
+    updates, size = config.updates, size_in_update(variant)
     trained = ResolvedConfig(
         mode="batch" if size is None else "mini-batch",
         batch_size=size,
@@ -114,36 +118,24 @@ def plan_run(
         updates = config.epochs * shape.updates
     elif config.until_accuracy is not None:
         trained = replace(trained, epochs=config.max_epochs)
-    return Run(trained, updates, purpose, probe_ends=config.probe_every is None)
+    return Run(trained, updates, variant, purpose, probe_ends=config.probe_every is None)
 
 
-def learning_rate_of(config: CompareConfig, size: int | None, samples: int) -> float:
-    """Return the learning rate for a batch size, or the start of its search if it is tuned."""
+def size_in_update(variant: Variant) -> int | None:
+    """Return the batch size of a variant as training takes it: `None` in batch mode."""
+    return None if variant.batch_size == FULL else int(variant.batch_size)
+
+
+def learning_rate_of(config: CompareConfig, variant: Variant, samples: int) -> float:
+    """Return the learning rate for a variant, or the start of its search if it is tuned."""
     base = config.lr
     if base is None:
         base = entry_for(NETWORKS[config.model].comparison_lr, config.optimizer, scaled=True)
-    ratio = (size or samples) / DEFAULT_BATCH_SIZE
+    ratio = (size_in_update(variant) or samples) / DEFAULT_BATCH_SIZE
     power = {"fixed": 0.0, "sqrt": 0.5, "linear": 1.0, "tuned": 0.5}[config.lr_rule]
     if config.lr_rule == "tuned":
         ratio = min(ratio, 16.0)  # even larger batches rarely train with larger rates
     return float(base * math.pow(ratio, power))
-
-
-def batch_sizes_of(config: CompareConfig, samples: int) -> list[int | None]:
-    """Return the batch sizes of a comparison.
-
-    Raises:
-        UsageError: one is invalid, repeated, or larger than the training set.
-
-    """
-    sizes = sizes_in(config.batch_sizes)
-    for size in sizes:
-        if size is not None and size > samples:
-            raise UsageError(
-                f"--batch-sizes {config.batch_sizes}: {size} is more than the {samples:,} training "
-                "samples; full takes all of them"
-            )
-    return sizes
 
 
 def seeds_of(config: CompareConfig) -> range:

@@ -4,8 +4,10 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, ClassVar
 
 from mnist_cli.config.options import Effect, names_in, option, options_of
+from mnist_cli.config.quoting import quote
 from mnist_cli.config.registry import OPTIMIZERS
-from mnist_cli.config.sources import flag, raise_if_any, validate
+from mnist_cli.config.sources import Source, build_config, flag, raise_if_any, validate
+from mnist_cli.config.suggestions import not_one_of
 from mnist_cli.config.train import TrainConfig
 from mnist_cli.errors import UsageError
 
@@ -21,7 +23,12 @@ MEASURED = (
 COLUMNS = (
     *("batch_size", "lr", "seeds", "diverged", "reached"),
     *(f"{name}{suffix}" for name in MEASURED for suffix in ("", "_std")),
-    *("stable_from", "stable_to", "tuning_seconds"),
+    *("stable_from", "stable_to", "tuning_seconds", "setting"),
+)
+# What --vary takes: options of training that leave the data and the machine as they are.
+VARIED = (
+    *("model", "optimizer", "lr", "momentum", "weight_decay", "schedule", "micro_batch_size"),
+    *("shuffle", "sort_by_class"),
 )
 _WHAT, _HOW, _SHOW = "What is compared", "How it is trained", "What is shown"
 _BUDGET = "Budget (one of these; --epochs 3 if none)"
@@ -48,8 +55,14 @@ class CompareConfig:
         listed=True,
         panel=_WHAT,
     )
+    vary: str | None = option(
+        None,
+        "Also compare the values of an option, such as momentum=0,0.9, with each batch size.",
+        metavar="OPTION=VALUES",
+        panel=_WHAT,
+    )
     seeds: int = option(
-        3,
+        5,
         "Repetitions, each with different initial weights, sample order and split.",
         metavar="N",
         minimum=1,
@@ -261,6 +274,7 @@ def resolve(config: CompareConfig) -> ResolvedComparison:
         )
     if config.output in ("", "-"):
         problems.append(f"--output '{config.output}': the runs are kept in a folder; name one")
+    problems += _problems_of_varying(config)
     raise_if_any(problems)
     sizes_in(config.batch_sizes)
     momentum = config.momentum
@@ -269,3 +283,70 @@ def resolve(config: CompareConfig) -> ResolvedComparison:
     epochs = config.epochs if budgets else 3
     values = {**asdict(config), "epochs": epochs, "momentum": momentum, "val_size": val_size}
     return ResolvedComparison(**values)
+
+
+def settings_of(config: CompareConfig) -> list[tuple[str | None, ResolvedComparison]]:
+    """Return the settings of the option that `--vary` names, each with the options resolved.
+
+    A setting is written as in a sentence: `momentum 0.9`, `shuffle off`. Without `--vary` there is
+    one, `None`.
+
+    Raises:
+        UsageError: the option cannot be varied, or does not take one of the values.
+
+    """
+    if config.vary is None:
+        return [(None, resolve(config))]
+    name, values = _varied(config.vary)
+    each = dict.fromkeys(_setting(name, value) for value in values)
+    if len(each) < len(values):
+        raise UsageError(f"--vary {quote(config.vary)}: a value is repeated")
+    alone = replace(config, vary=None)
+    return [
+        (setting, resolve(replace(alone, **{name: value})))
+        for setting, value in zip(each, values, strict=True)
+    ]
+
+
+def _varied(text: str) -> tuple[str, list[Any]]:
+    """Return the option in the value of `--vary`, and its values."""
+    written, _, listed = text.partition("=")
+    name, values = written.strip().replace("-", "_"), names_in(listed)
+    if name not in VARIED:
+        options = [each.replace("_", "-") for each in VARIED]
+        raise UsageError(f"--vary: {not_one_of(written, options)}")
+    if len(values) < 2:
+        raise UsageError(f"--vary {quote(text)}: give values to compare: --vary {written}=A,B")
+    source = [Source({name: value}, lambda _: f"--vary {written}") for value in values]
+    return name, [getattr(build_config(CompareConfig, [each]), name) for each in source]
+
+
+def _setting(name: str, value: object) -> str:
+    words = {True: "on", False: "off"}
+    shown = (
+        words[value]
+        if isinstance(value, bool)
+        else f"{value:g}"
+        if isinstance(value, float)
+        else value
+    )
+    return f"{name.replace('_', ' ')} {shown}"
+
+
+def _problems_of_varying(config: CompareConfig) -> list[str]:
+    """Return what contradicts `--vary`.
+
+    Raises:
+        UsageError: see `settings_of`.
+
+    """
+    if config.vary is None:
+        return []
+    settings_of(config)
+    name, _ = _varied(config.vary)
+    problems = []
+    if name == "lr" and config.lr_rule == "tuned":
+        problems.append("--vary lr contradicts --lr-rule tuned, which chooses it; leave one out")
+    if name == "model" and "path" in names_in(config.probe):
+        problems.append("--vary model contradicts --probe path: their weights have no common plane")
+    return problems

@@ -4,20 +4,21 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
-from mnist_cli.comparison.events import Tuned
 from mnist_cli.comparison.findings import (
     EDGE_TOLERANCE,
     CriticalBatchSize,
     Finding,
+    LearningRates,
     LossIncreases,
     Ranked,
     Ranking,
     Sharpness,
 )
 from mnist_cli.comparison.results import Results
-from mnist_cli.comparison.stats import SIGNIFICANCE_LEVEL, mean_and_deviation, welch_test
+from mnist_cli.comparison.stats import SIGNIFICANCE_LEVEL, paired_difference
+from mnist_cli.comparison.variants import Variant
 from mnist_cli.config.compare import FULL
-from mnist_cli.output.compare_findings import and_, batch_name
+from mnist_cli.output.compare_findings import and_, difference
 from mnist_cli.output.compare_table import format_mean, format_seeds
 
 _Kind = TypeVar("_Kind", bound=Finding)
@@ -47,43 +48,42 @@ def answer(preset: str | None, results: Results) -> Answer | None:
 
 def _steady(results: Results) -> str | None:
     """Compare the shares of monitored updates on which the loss rose, smallest against largest."""
-    sizes = sorted(results.batch_sizes, key=results.update_size)
     finding = next(_findings(results, LossIncreases), None)
-    if finding is None or not {sizes[0], sizes[-1]} <= finding.increases.keys() or len(sizes) < 2:
+    found = finding.increases if finding else []
+    if len(found) < max(2, len(results.variants)):
         return None
+    ends = sorted(found, key=lambda each: results.update_size(each.variant))
     small, large = (
-        mean_and_deviation(
-            [run.end.rises / run.end.watched for run in results.runs_of(size) if run.end.watched]
-        )
-        for size in (sizes[0], sizes[-1])
+        [run.end.rises / run.end.watched for run in results.runs_of(each.variant)]
+        for each in (ends[0], ends[-1])
     )
     rises = [
-        f"on {rose} of {watched} updates {'in' if size == FULL else 'with'} {batch_name(size)}"
-        for size in (sizes[-1], sizes[0])
-        for rose, watched in [finding.increases[size]]
+        f"on {each.increased} of {each.monitored} updates {_where(each.variant)}"
+        for each in (ends[-1], ends[0])
     ]
     rates = " at equal rates" if results.start.config["lr_rule"] == "fixed" else ""
     text = f"the loss over the whole training set rose {and_(rises)}."
-    if small.mean == large.mean:
+    tested = paired_difference(small, large)
+    if not tested.mean:
         return f"No difference{rates}: {text}"
-    p = welch_test(small, large)
-    if small.count < 2 or (p is not None and p >= SIGNIFICANCE_LEVEL):
-        return f"Not certain with {format_seeds(small.count)}{rates}: {text}"
-    return f"{'Yes' if large.mean < small.mean else 'No'}{rates and ','}{rates}: {text}"
+    if tested.p is None or tested.p >= SIGNIFICANCE_LEVEL:
+        return f"{format_seeds(tested.count)} cannot tell{rates}: {text}"
+    return f"{'Yes' if tested.mean > 0 else 'No'}{rates and ','}{rates}: {text}"
 
 
 def _small_batches(results: Results) -> str | None:
-    if not results.tuned or not results.start.config["lr_range"]:
+    searches = [f for f in _findings(results, LearningRates) if f.has_range]
+    if not searches:
         return None
-    by_size = sorted(results.tuned, key=lambda tuned: results.update_size(tuned.batch_size))
-    unstable = [batch_name(tuned.batch_size) for tuned in by_size if tuned.stable_to is None]
-    if by_size[0].stable_to is None:
+    by_size = sorted(searches, key=lambda found: results.update_size(found.variant))
+    unstable = [found.variant.phrase for found in by_size if found.tuned.stable_to is None]
+    if by_size[0].tuned.stable_to is None:
         return f"Yes, within this budget: no rate trained stably with {and_(unstable)}."
-    ends: list[Tuned] = [by_size[0]]
-    widest = max(by_size, key=lambda tuned: tuned.stable_to or 0.0)
+    ends = [by_size[0]]
+    widest = max(by_size, key=lambda found: found.tuned.stable_to or 0.0)
     if widest is not ends[0]:
         ends.append(widest)
-    each = [f"up to {tuned.stable_to:g} with {batch_name(tuned.batch_size)}" for tuned in ends]
+    each = [f"up to {found.tuned.stable_to:g} with {found.variant.phrase}" for found in ends]
     none = f", but at none with {and_(unstable)}" if unstable else ""
     return f"No, at a rate that fits: training is stable at rates of {and_(each)}{none}."
 
@@ -106,27 +106,28 @@ def _batch_mode_first(results: Results, quantity: str, form: Callable[[float], s
     ranking = _ranking(results, quantity)
     if ranking is None:
         return None
-    ranked = [ranking.best, *ranking.others]
-    batch = next((each for each in ranked if each.batch_size == FULL), None)
-    other = next((each for each in ranked if each.batch_size != FULL), None)
-    if batch is None or other is None:
+    is_batch = [each.variant.batch_size == FULL for each in ranking.ranked]
+    if len(set(is_batch)) < 2:
         return None
+    batch, other = (ranking.ranked[is_batch.index(kind)] for kind in (True, False))
     estimates = and_(
-        [f"{format_mean(each.estimate, form)} {_where(each)}" for each in (batch, other)]
+        [f"{format_mean(each.estimate, form)} {_where(each.variant)}" for each in (batch, other)]
     )
-    behind = other if ranking.best is batch else batch
-    if not behind.is_significant:
-        seeds = format_seeds(min(batch.estimate.count, other.estimate.count))
-        return f"Not certain with {seeds}: {estimates}."
-    return f"{'Yes' if ranking.best is batch else 'No'}: {estimates}."
+    if ranking.seeds < 2:
+        return f"1 seed cannot tell: {estimates}."
+    pair = ranking.pair(batch.variant, other.variant)
+    text = f"{estimates} ({difference(ranking, pair)})."
+    if not pair.is_significant:
+        return f"{format_seeds(ranking.seeds)} cannot tell: {text}"
+    return f"{'Yes' if pair.ahead == batch.variant else 'No'}: {text}"
 
 
-def _where(ranked: Ranked) -> str:
-    return ("in " if ranked.batch_size == FULL else "with ") + batch_name(ranked.batch_size)
+def _where(variant: Variant) -> str:
+    return ("in " if variant.batch_size == FULL else "with ") + variant.phrase
 
 
 def _edge(results: Results) -> str | None:
-    found = next((f for f in _findings(results, Sharpness) if f.batch_size == FULL), None)
+    found = next((f for f in _findings(results, Sharpness) if f.variant.batch_size == FULL), None)
     if found is None or found.edge is None:
         return None
     is_near = abs(found.last.mean / found.edge - 1) <= EDGE_TOLERANCE
@@ -140,10 +141,11 @@ def _steps(results: Results) -> str | None:
     ranking = _ranking(results, "updates")
     if ranking is None:
         return None
-    ranked = sorted(
-        [ranking.best, *ranking.others], key=lambda each: results.update_size(each.batch_size)
-    )
-    ends = [f"{each.estimate.mean:,.0f} updates {_where(each)}" for each in (ranked[0], ranked[-1])]
+    ranked = _by_size(results, ranking)
+    ends = [
+        f"{each.estimate.mean:,.0f} updates {_where(each.variant)}"
+        for each in (ranked[0], ranked[-1])
+    ]
     fit = next(_findings(results, CriticalBatchSize), None)
     saved = ""
     if fit and fit.batch_size:
@@ -155,28 +157,35 @@ def _steps(results: Results) -> str | None:
 def _scaling(results: Results) -> str | None:
     ranking = _ranking(results, "test accuracy")
     diverged = [
-        batch_name(size)
-        for size in results.batch_sizes
-        if any(run.end.reason == "diverged" for run in results.runs_of(size))
+        variant.phrase
+        for variant in results.variants
+        if any(run.end.reason == "diverged" for run in results.runs_of(variant))
     ]
     if ranking is None:
         return None
-    ranked = sorted(
-        [ranking.best, *ranking.others], key=lambda each: results.update_size(each.batch_size)
-    )
-    values = [f"{100 * each.estimate.mean:.2f} % {_where(each)}" for each in ranked]
+    ranked = _by_size(results, ranking)
+    values = [f"{100 * each.estimate.mean:.2f} % {_where(each.variant)}" for each in ranked]
     limit = ""
     if diverged:
         named = and_(diverged)
         limit = f" {named[0].upper()}{named[1:]} diverged."
-    smallest, best = ranked[0].estimate, ranked.index(ranking.best)
-    if diverged or any(each.is_significant for each in ranked[best:]):
+    smallest = ranked[0]
+    behind = [
+        pair
+        for pair in ranking.pairs
+        if pair.ahead == smallest.variant and pair.difference.mean > _TOLERANCE
+    ]
+    if diverged or any(pair.is_significant for pair in behind):
         verdict = "Only so far"
-    elif any(smallest.mean - each.estimate.mean > _TOLERANCE for each in ranked):
-        verdict = f"Not certain with {format_seeds(min(each.estimate.count for each in ranked))}"
+    elif behind:
+        verdict = f"{format_seeds(ranking.seeds)} cannot tell"
     else:
         verdict = "Yes, in this range"
     return f"{verdict}: {and_(values)}.{limit}"
+
+
+def _by_size(results: Results, ranking: Ranking) -> list[Ranked]:
+    return sorted(ranking.ranked, key=lambda each: results.update_size(each.variant))
 
 
 def _findings(results: Results, kind: type[_Kind]) -> Iterator[_Kind]:

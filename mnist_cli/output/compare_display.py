@@ -21,7 +21,8 @@ from mnist_cli.comparison.events import (
     Waiting,
 )
 from mnist_cli.comparison.results import Results
-from mnist_cli.config.compare import FULL, sizes_in
+from mnist_cli.comparison.variants import Variant
+from mnist_cli.config.compare import FULL
 from mnist_cli.events import Event, ProbeEvent
 from mnist_cli.output.compare_answers import Answer
 from mnist_cli.output.compare_findings import sentence
@@ -137,19 +138,26 @@ class _Terminal(Renderer):
         self._print_kept()
 
 
+_Key = tuple[int | str, str | None]  # the batch size and the setting
+
+
+def _key(of: RunStart | Variant) -> _Key:
+    return of.batch_size, of.setting
+
+
 class Forecast:
     """How much of a comparison is done, and the seconds that it will still take.
 
-    A run is expected to take as long as the earlier ones of its batch size; if there are none, as
-    long as those of other batch sizes.
+    A run is expected to take as long as the earlier ones of its variant; if there are none, as
+    long as those of other variants.
     """
 
     def __init__(self) -> None:
         self.share = 0.0
         self.left: float | None = None
-        self._planned: list[int | str] = []  # the batch sizes of the runs that have not ended
+        self._planned: list[_Key] = []  # of the runs that have not ended
         self._runs = 0
-        self._took: dict[int | str, list[float]] = {}
+        self._took: dict[_Key, list[float]] = {}
         self._run: RunStart | None = None
         self._began = 0.0
 
@@ -157,29 +165,28 @@ class Forecast:
         """Take an event into account."""
         match event:
             case CompareStart():
-                sizes = [size or FULL for size in sizes_in(event.config["batch_sizes"])]
-                self._planned = sizes * event.config["seeds"]
+                self._planned = [*map(_key, event.variants)] * event.config["seeds"]
                 self._runs = len(self._planned)
             case RunStart():
                 self._run, self._began = event, event.seconds
             case RunProgress() if self._run and self._run.number is not None:
                 spent = event.seconds - self._began
                 if event.share:
-                    self._update(self._run.batch_size, spent, spent / event.share)
+                    self._update(_key(self._run), spent, spent / event.share)
                 else:  # its end is unknown
                     self.share, self.left = 1 - len(self._planned) / self._runs, None
             case RunEnd() if self._run and self._run.number is not None:
-                self._planned.remove(event.batch_size)
+                self._planned.remove(_key(self._run))
                 if not self._run.finished_before:
-                    took = self._took.setdefault(event.batch_size, [])
+                    took = self._took.setdefault(_key(self._run), [])
                     took.append(event.seconds - self._began)
 
-    def _update(self, size: int | str, spent: float, expected: float) -> None:
-        known = {key: sum(took) / len(took) for key, took in self._took.items()}
-        known.setdefault(size, expected)
+    def _update(self, key: _Key, spent: float, expected: float) -> None:
+        known = {each: sum(took) / len(took) for each, took in self._took.items()}
+        known.setdefault(key, expected)
         usual = sum(known.values()) / len(known)
         planned = sum(known.get(each, usual) for each in self._planned)
-        self.left = max(planned - min(spent, known[size]), 0.0)
+        self.left = max(planned - min(spent, known[key]), 0.0)
         done = spent + sum(sum(took) for took in self._took.values())
         self.share = done / (done + self.left) if done else 0.0
 
@@ -213,6 +220,8 @@ def _about(seconds: float) -> str:
 
 def _title(run: RunStart) -> str:
     size = "full batch" if run.batch_size == FULL else f"batch size {run.batch_size}"
+    if run.setting is not None:
+        size += f", {run.setting}"
     if run.number is None:
         return f"Trial, {size}, learning rate {run.lr:g}"
     return f"Run [{run.number}/{run.arms}], {size}, seed {run.seed}"
@@ -224,8 +233,9 @@ def _line(event: Event, run: RunStart | None) -> str:
         config = event.config
         seeds = format_seeds(config["seeds"])
         jobs = f", {config['jobs']} at a time" if config["jobs"] > 1 else ""
+        varied = f" and {config['vary']}" if config["vary"] else ""
         return (
-            f"Comparing batch sizes {config['batch_sizes']} with {seeds}: "
+            f"Comparing batch sizes {config['batch_sizes']}{varied} with {seeds}: "
             f"{config['model']} ({event.parameters:,} parameters) on {event.samples:,} samples of "
             f"{config['dataset']}, {config['optimizer']}{jobs}"
         )
@@ -307,9 +317,9 @@ def print_conclusions(results: Results, stream: TextIO, answer: Answer | None = 
 def draw(results: Results, width: int, *, colour: bool) -> str:
     """Return the training loss of every run against the samples, both logarithmic."""
     curves = (
-        Curve(str(size), [(point.samples_seen, point.train_loss) for point in run.points])
-        for size in results.batch_sizes
-        for run in results.runs_of(size)
+        Curve(variant.label, [(point.samples_seen, point.train_loss) for point in run.points])
+        for variant in results.variants
+        for run in results.runs_of(variant)
     )
     return draw_chart(
         "training loss against samples",

@@ -1,6 +1,8 @@
 """The conclusions of a comparison in sentences."""
 
+import math
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from typing import assert_never
 
 from mnist_cli.comparison.events import Sentence, Verdict
@@ -14,21 +16,25 @@ from mnist_cli.comparison.findings import (
     GradientExponent,
     LearningRates,
     LossIncreases,
+    Pair,
     PathShare,
     Ranking,
     SameLearningRate,
     SeveralMachines,
     Sharpness,
     TargetsMissed,
+    TunedWithOneSeed,
 )
-from mnist_cli.comparison.stats import MeanAndDeviation
-from mnist_cli.config.compare import FULL
+from mnist_cli.comparison.stats import MOST_PAIRS, MeanAndDeviation
 from mnist_cli.output.compare_table import format_mean, format_seeds
 
 
 def verdict(conclusions: Conclusions) -> Verdict:
-    """Return the conclusions as sentences, the form in which JSON has them."""
-    return Verdict(conclusions.seconds, [sentence(finding) for finding in conclusions.findings])
+    """Return the conclusions as JSON has them: sentences, each with its numbers."""
+    sentences = [
+        replace(sentence(finding), numbers=asdict(finding)) for finding in conclusions.findings
+    ]
+    return Verdict(conclusions.seconds, sentences)
 
 
 def sentence(finding: Finding) -> Sentence:  # noqa: PLR0911 (one for each kind)
@@ -52,7 +58,7 @@ def sentence(finding: Finding) -> Sentence:  # noqa: PLR0911 (one for each kind)
             return Sentence("exponent", _gradient_exponent(finding))
         case PathShare():
             return Sentence("path", _path_share(finding))
-        case SameLearningRate() | SeveralMachines() | FewSeeds():
+        case SameLearningRate() | SeveralMachines() | TunedWithOneSeed() | FewSeeds():
             return Sentence("caveat", _caveat(finding))
         case _:
             assert_never(finding)
@@ -61,12 +67,12 @@ def sentence(finding: Finding) -> Sentence:  # noqa: PLR0911 (one for each kind)
 def _divergence(finding: Diverged) -> str:
     every = finding.diverged == finding.seeds
     seeds = "every seed" if every else f"{finding.diverged} of {finding.seeds} seeds"
-    return f"Diverged with {seeds}: {batch_name(finding.batch_size)}, at a rate of {finding.lr:g}."
+    return f"Diverged with {seeds}: {finding.variant.phrase}, at a rate of {finding.lr:g}."
 
 
 def _missed(finding: TargetsMissed) -> str:
     sizes = [
-        f"{batch_name(one.batch_size)} ({one.missed} of {one.seeds}, at {_percent(one.accuracy)})"
+        f"{one.variant.phrase} ({one.missed} of {one.seeds}, at {_percent(one.accuracy)})"
         for one in finding.missed
     ]
     return f"Missed the target: {', '.join(sizes)}."
@@ -74,22 +80,59 @@ def _missed(finding: TargetsMissed) -> str:
 
 def _ranking(finding: Ranking) -> str:
     title, form = _title(finding)
-    ranked = [finding.best, *finding.others]
-    listed = ", ".join(f"{batch_name(each.batch_size)} {form(each.estimate)}" for each in ranked)
-    if all(each.estimate.count < 2 for each in ranked):
+    values = [f"{each.variant.phrase} {form(each.estimate)}" for each in finding.ranked]
+    listed = ", ".join(values)
+    if finding.seeds < 2:
         return f"{title} (one seed, no test): {listed}."
-    behind = [batch_name(each.batch_size) for each in finding.others if each.is_significant]
-    unclear = [
-        batch_name(each.batch_size) + ("" if each.p is None else f" (p = {each.p:.2g})")
-        for each in finding.others
-        if not each.is_significant
-    ]
-    doubt = f"not certain with {format_seeds(min(each.estimate.count for each in ranked))}"
-    if not behind:
-        return f"{title}: {doubt} ({listed})."
-    best = f"{batch_name(finding.best.batch_size)}, {form(finding.best.estimate)}"
-    text = f"{title}: {best}; clearly ahead of {and_(behind)}"
-    return text + (f"; {doubt}: {and_(unclear)}." if unclear else ".")
+    pairs = [pair for pair in finding.pairs if pair.ahead == finding.best.variant]
+    clear = [_behind(finding, pair) for pair in pairs if pair.is_significant]
+    unclear = [_behind(finding, pair) for pair in pairs if not pair.is_significant]
+    if not clear:
+        return f"{title}: {format_seeds(finding.seeds)} cannot tell ({listed}). {_nearest(finding)}"
+    text = f"{title}: {listed}. Clearly ahead of {and_(clear)}"
+    return (
+        f"{text}; {format_seeds(finding.seeds)} cannot tell: {and_(unclear)}."
+        if unclear
+        else f"{text}."
+    )
+
+
+def _behind(finding: Ranking, pair: Pair) -> str:
+    """Return the variant that is behind the best, and by how much."""
+    return f"{pair.behind.phrase} ({difference(finding, pair)})"
+
+
+def _nearest(finding: Ranking) -> str:
+    """Return the difference of the best from the worst, for a ranking without a clear one."""
+    pair = finding.pair(finding.best.variant, finding.ranked[-1].variant)
+    which = "The first and the last differ" if finding.ranked[2:] else "They differ"
+    return f"{which} by {difference(finding, pair)}."
+
+
+def difference(finding: Ranking, pair: Pair) -> str:
+    """Return a difference with its confidence interval, p-value and what would decide it."""
+    found, tests = pair.difference, []
+    if found.low is not None and found.high is not None:
+        if finding.higher:
+            ends = [f"{100 * end:.2f}" for end in (found.low, found.high)]
+        else:
+            ends = [f"{math.exp(end):.2f}" for end in sorted((-found.low, -found.high))]
+        tests.append(f"95 %: {ends[0]} to {ends[1]}")
+    if pair.p is not None:
+        tests.append("p < 0.001" if pair.p < 0.001 else f"p = {pair.p:.2g}")
+        if not pair.is_significant:
+            tests.append(_seeds_needed(found.needed))
+    if finding.higher:
+        size = f"{100 * found.mean:.2f} points"
+    else:
+        size = f"a factor of {math.exp(-found.mean):.2f}"
+    return f"{size}; {', '.join(tests)}" if tests else size
+
+
+def _seeds_needed(needed: int | None) -> str:
+    if needed is None:
+        return f"{MOST_PAIRS} seeds would hardly tell"
+    return f"about {needed} seeds would tell"
 
 
 def _title(finding: Ranking) -> tuple[str, Callable[[MeanAndDeviation], str]]:
@@ -107,19 +150,22 @@ def _title(finding: Ranking) -> tuple[str, Callable[[MeanAndDeviation], str]]:
 
 
 def _critical_batch_size(finding: CriticalBatchSize) -> str:
+    of = f" with {finding.setting}" if finding.setting else ""
     if finding.batch_size is None or finding.updates is None:
-        return "Updates to the target show no critical batch size among these."
+        return f"Updates to the target{of} show no critical batch size among these."
     critical = f"{finding.batch_size:,.0f}"
+    seeds = ", ".join(f"{each:,.0f}" for each in finding.by_seed)
     text = (
-        f"Fitted to all, updates to the target are {finding.updates:,.0f} · (1 + {critical} / B): "
-        f"doubling the batch halves them well below the critical batch size, {critical} samples, "
-        "and saves next to none well above."
+        f"Fitted to all, updates to the target{of} are {finding.updates:,.0f} · (1 + {critical} / "
+        f"B): doubling the batch halves them well below the critical batch size, {critical} samples"
+        f"{f' (fitted to each seed: {seeds})' if seeds else ''}, and saves next to none well above."
     )
     if finding.noise_scales:
-        first, last = finding.noise_scales
+        firsts = {f"{first:,.0f}" for _, first, _ in finding.noise_scales}
+        last = ", ".join(f"{each:,.0f} ({v.phrase})" for v, _, each in finding.noise_scales)
         text += (
-            f" The noise scale is {first:,.0f} samples at the start of the runs and {last:,.0f} at "
-            "their end (medians)."
+            f" The noise scale is {' or '.join(sorted(firsts))} samples at the start of the runs; "
+            f"at their end, medians over the seeds: {last}."
         )
     return text
 
@@ -127,8 +173,8 @@ def _critical_batch_size(finding: CriticalBatchSize) -> str:
 def _loss_increases(finding: LossIncreases) -> str:
     spread = "evenly spread" if finding.evenly_spread else "early ones mostly"
     parts = [
-        f"{increased} of {monitored} with {batch_name(size)}"
-        for size, (increased, monitored) in finding.increases.items()
+        f"{each.increased} of {each.monitored} with {each.variant.phrase}"
+        for each in finding.increases
     ]
     return (
         f"Updates on which the full training loss increased, of those monitored ({spread}): "
@@ -139,7 +185,7 @@ def _loss_increases(finding: LossIncreases) -> str:
 def _learning_rates(finding: LearningRates) -> str:
     tuned = finding.tuned
     tried = ", ".join(f"{trial.lr:g}" for trial in tuned.tried)
-    text = f"For {batch_name(tuned.batch_size)} the rates {tried} were tried"
+    text = f"For {finding.variant.phrase} the rates {tried} were tried"
     best = next(trial for trial in tuned.tried if trial.lr == tuned.lr)
     if best.reason == "diverged":
         text += "; all diverged"
@@ -159,7 +205,7 @@ def _learning_rates(finding: LearningRates) -> str:
 
 def _sharpness(finding: Sharpness) -> str:
     text = (
-        f"With {batch_name(finding.batch_size)} the sharpness ended at {finding.last.mean:.1f} "
+        f"With {finding.variant.phrase} the sharpness ended at {finding.last.mean:.1f} "
         f"(on {finding.samples:,} samples)"
     )
     if finding.edge is not None:
@@ -176,8 +222,9 @@ def _gradient_exponent(finding: GradientExponent) -> str:
     fit = finding.exponent
     return (
         "The deviation of a batch's gradient from the full one falls as B to the power "
-        f"{fit.mean:.3f} ± {fit.deviation:.3f} (in {fit.count} states of the network, corrected "
-        "for drawing without replacement); for independent samples it is -0.5."
+        f"{fit.mean:.4f} ± {fit.deviation:.4f} (over {format_seeds(fit.count)}, "
+        f"{finding.states} states of the network, corrected for drawing without replacement); for "
+        "independent samples it is -0.5."
     )
 
 
@@ -188,7 +235,7 @@ def _path_share(finding: PathShare) -> str:
     )
 
 
-def _caveat(finding: SameLearningRate | SeveralMachines | FewSeeds) -> str:
+def _caveat(finding: SameLearningRate | SeveralMachines | TunedWithOneSeed | FewSeeds) -> str:
     match finding:
         case SameLearningRate():
             return (
@@ -198,17 +245,17 @@ def _caveat(finding: SameLearningRate | SeveralMachines | FewSeeds) -> str:
         case SeveralMachines():
             machines = "; ".join(finding.machines)
             return f"The seconds were measured on several machines: {machines}."
+        case TunedWithOneSeed():
+            return (
+                f"The learning rates were chosen with seed {finding.seed} alone; the tests take "
+                "them as given, so they do not cover the chance in that choice."
+            )
         case FewSeeds(seeds=1):
-            return "With one seed a difference cannot be told from chance: add --seeds 3."
+            return "With one seed a difference cannot be told from chance: add --seeds 5."
         case FewSeeds():
-            return "Two seeds can show large differences only: add --seeds 3 or more."
+            return "Two seeds can show large differences only: add --seeds 5 or more."
         case _:
             assert_never(finding)
-
-
-def batch_name(size: int | str) -> str:
-    """Return the name of a batch size in a sentence."""
-    return "batch mode" if size == FULL else f"batches of {size:,}"
 
 
 def and_(names: list[str]) -> str:

@@ -1,4 +1,4 @@
-"""The table of a comparison: a row for each batch size, as tab-separated values and as cells."""
+"""The table of a comparison: a row for each variant, as tab-separated values and as cells."""
 
 from collections.abc import Callable, Sequence
 
@@ -31,7 +31,7 @@ _HEADINGS = {
 
 
 def table(results: Results, columns: Sequence[str] = COLUMNS) -> str:
-    """Return a tab-separated table with a heading and a row for each batch size."""
+    """Return a tab-separated table with a heading and a row for each variant."""
     lines = ["\t".join(columns)]
     for summary in results.summaries():
         values: dict[str, object] = {name: getattr(summary, name, None) for name in COLUMNS}
@@ -46,7 +46,10 @@ def table(results: Results, columns: Sequence[str] = COLUMNS) -> str:
 def cells(summary: Summary) -> dict[str, str]:
     """Return the cells of a summary by their headings: mean ± standard deviation."""
     rate = f"{summary.lr:g}"
-    row = {"batch size": str(summary.batch_size), "learning rate": rate}
+    row = {"batch size": str(summary.batch_size)}
+    if summary.setting is not None:
+        row["setting"] = summary.setting
+    row["learning rate"] = rate
     if summary.reached is not None:
         row["reached"] = f"{summary.reached} of {summary.seeds}"
     if summary.diverged:

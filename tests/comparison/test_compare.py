@@ -322,7 +322,8 @@ def test_probes_of_a_run_that_diverged_are_not_those_of_an_end(asked: CompareCon
     (summary,) = results.summaries()
     assert summary.noise_scale == mean_and_deviation([first.noise[-1].noise_scale])
     assert summary.sharpness == mean_and_deviation([first.sharpness[-1].sharpness])
-    assert results.noise_scales() == (first.noise[0].noise_scale, first.noise[-1].noise_scale)
+    measured = (first.noise[0].noise_scale, first.noise[-1].noise_scale)
+    assert results.noise_scales() == {first.variant: measured}
     found = conclusions(0.0, resolve(replace(asked, batch_sizes="100", **probes)), results)
     (sharpness,) = (f for f in found.findings if isinstance(f, Sharpness))
     assert sharpness.last == mean_and_deviation([first.sharpness[-1].sharpness])

@@ -9,6 +9,7 @@ import pytest
 from mnist_cli.comparison.events import CompareEnd, RunEnd, Tuned
 from mnist_cli.comparison.lr_search import STABLE_LOSS, Search, nearest_index, rate_at
 from mnist_cli.comparison.run import learning_rate_of, plan_run
+from mnist_cli.comparison.variants import Variant
 from mnist_cli.config.compare import CompareConfig, resolve
 from tests.helpers.comparisons import of, run
 
@@ -52,7 +53,7 @@ def test_the_grid_has_three_rates_a_decade() -> None:
 
 def climb(loss: Callable[[float], float], start: float, asked: CompareConfig) -> tuple[float, int]:
     """Return the rate that a search finds on a made-up curve, and how many it tried."""
-    search = Search(plan_run(resolve(asked), 30, 0, start, samples=300, purpose="trial"))
+    search = Search(plan_run(resolve(asked), Variant(30), 0, start, samples=300, purpose="trial"))
     while (trial := search.next_trial()) is not None:
         value = loss(trial.config.lr)
         diverged = math.isinf(value)
@@ -86,5 +87,5 @@ def test_the_search_comes_away_from_where_everything_diverges(
 )
 def test_the_rules_scale_the_rate_by_batch_size(rule: str, ratio: float) -> None:
     config = CompareConfig(lr_rule=rule, lr=0.1)
-    assert learning_rate_of(config, 64, 60000) == pytest.approx(0.1)
-    assert learning_rate_of(config, 1024, 60000) == pytest.approx(0.1 * ratio)
+    assert learning_rate_of(config, Variant(64), 60000) == pytest.approx(0.1)
+    assert learning_rate_of(config, Variant(1024), 60000) == pytest.approx(0.1 * ratio)

@@ -16,6 +16,7 @@ from mnist_cli.comparison.events import PathPlane, RunEnd, RunProgress
 from mnist_cli.comparison.path import MAX_SNAPSHOTS, RunPath, plane_of
 from mnist_cli.comparison.path import Path as WeightPath
 from mnist_cli.comparison.records import RunFolder
+from mnist_cli.comparison.variants import Variant
 from mnist_cli.config.compare import CompareConfig
 from mnist_cli.data.datasets import Dataset, Split
 from mnist_cli.errors import MnistError
@@ -34,7 +35,7 @@ def test_the_plane_of_paths_that_lie_in_one_holds_all_of_the_way(mnist: Dataset)
     steps = [(4.0, 0.0), (8.0, 1.0), (8.0, 3.0)], [(2.0, 1.0), (2.0, 3.0), (0.0, 6.0)]
     paths = [
         RunPath(
-            size,
+            Variant(size),
             {0: start} | {n: start + torch.tensor(at) @ ways for n, at in enumerate(each, start=1)},
         )
         for size, each in zip((16, "full"), steps, strict=True)

@@ -33,6 +33,7 @@ from mnist_cli.comparison.records import RunFolder, event_from_json
 from mnist_cli.comparison.results import Results
 from mnist_cli.comparison.run import plan_run
 from mnist_cli.comparison.run_training import SharedData
+from mnist_cli.comparison.variants import Variant
 from mnist_cli.config.compare import CompareConfig, resolve
 from mnist_cli.errors import MnistError, TerminatedRunError, ThresholdNotMetError
 from mnist_cli.events import Event
@@ -76,7 +77,7 @@ def test_a_run_keeps_the_name_that_it_had_before_there_was_the_option(
     config = CompareConfig(dataset="kmnist", epochs=1, threads=1, device="cpu")
 
     def name(**changes: Any) -> str:
-        return plan_run(resolve(replace(config, **changes)), 64, 0, 0.1, samples=8000).name
+        return plan_run(resolve(replace(config, **changes)), Variant(64), 0, 0.1, samples=8000).name
 
     assert name() == "64-seed0-lr0.1-ce03bbd63e"
     assert len({name(), name(sort_by_class=True), name(shuffle=False)}) == 3
@@ -105,7 +106,7 @@ def test_what_is_not_a_record_is_not_read(
 ) -> None:
     list(compare.compare(resolve(replace(asked, seeds=1))))
     config = resolve(replace(asked, seeds=1))
-    planned = plan_run(config, 100, 0, 0.02, samples=300)
+    planned = plan_run(config, Variant(100), 0, 0.02, samples=300)
     path = Path(asked.output) / f"{planned.name}.jsonl"
     record = path.read_text()
     assert len(record) < 20_000
@@ -130,11 +131,13 @@ def test_no_value_in_a_record_breaks_a_comparison(asked: CompareConfig) -> None:
     results = Results()
     list(compare.compare(config, results))
     folder, draw = Path(asked.output), Random(0)
-    planned = plan_run(config, 100, 0, 0.02, samples=300)
+    planned = plan_run(config, Variant(100), 0, 0.02, samples=300)
     path = folder / f"{planned.name}.jsonl"
     sound = path.read_text()
     lines = [json.loads(line) for line in sound.splitlines()]
-    others = RunFolder(str(folder)).finished(plan_run(config, None, 0, 0.02, samples=300))
+    others = RunFolder(str(folder)).finished(
+        plan_run(config, Variant("full"), 0, 0.02, samples=300)
+    )
     places = [(n, key, wrong) for n, line in enumerate(lines) for key in line for wrong in WRONG]
     refused = 0
     for number, key, wrong in draw.sample(places, min(count(150, 5000), len(places))):
@@ -146,9 +149,9 @@ def test_no_value_in_a_record_breaks_a_comparison(asked: CompareConfig) -> None:
         if record is not None:
             again = Results()
             again.start = results.start
-            for each in (record, others):
+            for size, each in ((100, record), ("full", others)):
                 assert each is not None
-                again.add_run(each)
+                again.add_run(Variant(size), each)
             again.conclusions = conclusions(0.0, config, again)
             assert compare_table.table(again)
             assert page.render(again)
@@ -194,7 +197,7 @@ def test_a_number_that_is_not_finite_is_kept_as_it_was(
     asked: CompareConfig, tmp_path: Path
 ) -> None:
     folder = RunFolder(str(tmp_path))
-    planned = plan_run(resolve(asked), 30, 0, 0.05, samples=300, purpose="trial")
+    planned = plan_run(resolve(asked), Variant(30), 0, 0.05, samples=300, purpose="trial")
     end = RunEnd(
         *(1.0, planned.name, 30, 0, 0.05, "diverged", 1, 30, 1.0),
         *(None, None, None, None, 0, 0, None, None),
@@ -274,7 +277,7 @@ def test_a_run_that_was_interrupted_anywhere_ends_as_if_it_was_not(
 ) -> None:
     config = resolve(replace(asked, val_size=100, **{"lr": None, **changes}))
     for size in (30, None):
-        planned = plan_run(config, size, 0, config.lr or 0.05, samples=300)
+        planned = plan_run(config, Variant(size or "full"), 0, config.lr or 0.05, samples=300)
         whole = RunFolder(str(tmp_path / "whole")).open(planned, data)
         list(whole.events(StopAfter(10**9)))  # type: ignore[arg-type]
         assert isinstance(whole.record[-1], RunEnd)
@@ -300,7 +303,7 @@ def test_a_run_that_was_interrupted_has_the_path_of_one_that_was_not(
     asked: CompareConfig, data: SharedData, tmp_path: Path
 ) -> None:
     shared = replace(data, records_path=True)
-    planned = plan_run(resolve(replace(asked, epochs=9)), 30, 0, 0.05, samples=300)
+    planned = plan_run(resolve(replace(asked, epochs=9)), Variant(30), 0, 0.05, samples=300)
     stores = [RunFolder(str(tmp_path / name)) for name in ("whole", "cut")]
     for store, looks in zip(stores, (10**9, 70), strict=True):
         training = store.open(planned, shared)
@@ -324,7 +327,7 @@ def losses_of(record: list[Event]) -> tuple[list[int], list[float]]:
 def test_a_run_keeps_the_losses_of_its_batches_or_of_evenly_spread_ones(
     asked: CompareConfig, data: SharedData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    planned = plan_run(resolve(replace(asked, epochs=3)), 30, 0, 0.05, samples=300)
+    planned = plan_run(resolve(replace(asked, epochs=3)), Variant(30), 0, 0.05, samples=300)
     whole = RunFolder(str(tmp_path)).open(planned, data)
     steps = [e for e in whole.events(StopAfter(10**9)) if isinstance(e, RunProgress)]  # type: ignore[arg-type]
     updates, losses = losses_of(whole.record)
@@ -354,7 +357,7 @@ def test_a_record_without_the_losses_of_batches_is_read(asked: CompareConfig) ->
 def test_a_run_that_is_killed_while_it_is_saved_continues_where_it_was_saved_before(
     asked: CompareConfig, data: SharedData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    planned = plan_run(resolve(replace(asked, val_size=100)), 30, 0, 0.05, samples=300)
+    planned = plan_run(resolve(replace(asked, val_size=100)), Variant(30), 0, 0.05, samples=300)
     store = RunFolder(str(tmp_path))
     run = store.open(planned, data)
     list(run.events(StopAfter(8)))  # type: ignore[arg-type]
@@ -384,7 +387,7 @@ def test_a_run_that_is_killed_while_it_is_saved_continues_where_it_was_saved_bef
 def test_a_run_whose_checkpoint_does_not_fit_its_record_begins_again(
     asked: CompareConfig, data: SharedData, tmp_path: Path
 ) -> None:
-    planned = plan_run(resolve(replace(asked, val_size=100)), 30, 0, 0.05, samples=300)
+    planned = plan_run(resolve(replace(asked, val_size=100)), Variant(30), 0, 0.05, samples=300)
     (tmp_path / "store").mkdir()
     store = RunFolder(str(tmp_path / "store"))
     run = store.open(planned, data)
@@ -402,17 +405,17 @@ def test_a_record_that_another_process_removes_meanwhile_is_no_error(tmp_path: P
 
 def test_another_run_has_another_name_and_folders_do_not_matter(asked: CompareConfig) -> None:
     config = resolve(asked)
-    planned = plan_run(config, 30, 0, 0.05, samples=300)
+    planned = plan_run(config, Variant(30), 0, 0.05, samples=300)
     assert planned.name.startswith("30-seed0-lr0.05-")
     elsewhere = replace(config, data_dir="elsewhere", output="elsewhere")
-    assert plan_run(elsewhere, 30, 0, 0.05, samples=300).name == planned.name
+    assert plan_run(elsewhere, Variant(30), 0, 0.05, samples=300).name == planned.name
     others = [
-        plan_run(config, None, 0, 0.05, samples=300),
-        plan_run(config, 30, 1, 0.05, samples=300),
-        plan_run(config, 30, 0, 0.06, samples=300),
-        plan_run(config, 30, 0, 0.05, samples=300, purpose="trial"),
-        plan_run(replace(config, epochs=3), 30, 0, 0.05, samples=300),
-        plan_run(replace(config, probe="noise"), 30, 0, 0.05, samples=300),
+        plan_run(config, Variant("full"), 0, 0.05, samples=300),
+        plan_run(config, Variant(30), 1, 0.05, samples=300),
+        plan_run(config, Variant(30), 0, 0.06, samples=300),
+        plan_run(config, Variant(30), 0, 0.05, samples=300, purpose="trial"),
+        plan_run(replace(config, epochs=3), Variant(30), 0, 0.05, samples=300),
+        plan_run(replace(config, probe="noise"), Variant(30), 0, 0.05, samples=300),
     ]
     assert len({planned.name, *(other.name for other in others)}) == 7
 

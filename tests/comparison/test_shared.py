@@ -13,6 +13,8 @@ from filelock import FileLock
 from mnist_cli.comparison.compare import Runner, compare
 from mnist_cli.comparison.events import CompareEnd, RunEnd, RunStart, Waiting
 from mnist_cli.comparison.records import RunFolder
+from mnist_cli.comparison.run import plan_run
+from mnist_cli.comparison.variants import Variant
 from mnist_cli.config.compare import CompareConfig, resolve
 from mnist_cli.runtime.signals import StopSignals
 from tests.helpers.comparisons import of, run, timeless
@@ -113,7 +115,7 @@ def test_while_another_process_trains_a_run_this_one_trains_the_others(
 ) -> None:
     alone = timeless(run(replace(asked, output=f"{asked.output}-alone")))
     runner = Runner(resolve(asked), StopSignals(), float)
-    first = runner.plan_run(30, 0, 0.02)
+    first = plan_run(resolve(asked), Variant(30), 0, 0.02, samples=runner.samples)
     folder = RunFolder(asked.output)
     comparison, together = compare(asked), []
     with folder.lock(first) as locked:

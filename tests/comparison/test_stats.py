@@ -3,15 +3,16 @@
 import math
 
 import pytest
-from scipy.stats import ttest_ind
+from scipy.stats import ttest_rel
 
 from mnist_cli.comparison.stats import (
+    Difference,
     MeanAndDeviation,
     fit_critical_batch_size,
     holm,
     interpolate,
     mean_and_deviation,
-    welch_test,
+    paired_difference,
 )
 
 
@@ -20,37 +21,49 @@ def test_a_sample_has_its_mean_and_the_deviation_of_count_less_one() -> None:
     assert mean_and_deviation([5.0]) == MeanAndDeviation(5.0, 0.0, 1)
 
 
-def test_welchs_test_is_scipys() -> None:
-    a = [27.5, 21.0, 19.0, 23.6, 17.0, 17.9, 16.9, 20.1]
-    b = [27.1, 22.0, 20.8, 23.4, 23.4]
-    expected = ttest_ind(a, b, equal_var=False).pvalue
-    assert welch_test(mean_and_deviation(a), mean_and_deviation(b)) == pytest.approx(
-        expected, rel=1e-9
-    )
-    assert welch_test(mean_and_deviation(b), mean_and_deviation(a)) == pytest.approx(
-        0.103282, rel=1e-4
-    )
+# Sleep gained with two drugs, hours, by ten patients (Student 1908).
+FIRST = [0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0]
+SECOND = [1.9, 0.8, 1.1, 0.1, -0.1, 4.4, 5.5, 1.6, 4.6, 3.4]
 
 
-def test_nothing_can_be_said_of_single_values_and_ones_that_do_not_vary() -> None:
-    assert welch_test(MeanAndDeviation(1, 0, 1), MeanAndDeviation(2, 0, 1)) is None
-    assert welch_test(MeanAndDeviation(1, 0.1, 1), MeanAndDeviation(2, 0.1, 3)) is None
-    assert welch_test(MeanAndDeviation(1, 0, 3), MeanAndDeviation(2, 0, 3)) is None
-    same = [MeanAndDeviation(mean, 1e-17, 3) for mean in (0.3, 0.3 + 1e-16)]
-    assert welch_test(*same) is None
+def test_the_paired_test_is_students_and_scipys() -> None:
+    found = paired_difference(SECOND, FIRST)
+    expected = ttest_rel(SECOND, FIRST)
+    interval = expected.confidence_interval()
+    assert found.mean == pytest.approx(1.58)
+    assert found.p == pytest.approx(expected.pvalue, rel=1e-12)
+    assert found.p == pytest.approx(0.002833, abs=1e-6)
+    assert [found.low, found.high] == pytest.approx([interval.low, interval.high], rel=1e-12)
+    assert found.count == 10
+
+
+def test_as_many_pairs_are_needed_as_in_the_tables_of_power() -> None:
+    for effect, expected in ((0.5, 34), (0.8, 15), (1.0, 10)):  # Cohen 1988, at 0.05
+        differences = [effect - math.sqrt(0.5), effect + math.sqrt(0.5)]  # std 1
+        assert paired_difference(differences, [0.0, 0.0]).needed == expected
+    assert paired_difference([0.9, -1.1], [0.0, 0.0]).needed is None  # an effect of 0.07
+    assert paired_difference([1.0, 1.00001], [0.0, 0.0]).needed == 2
+
+
+def test_a_single_pair_tells_nothing_and_equal_differences_tell_all() -> None:
+    assert paired_difference([0.9], [0.8]) == Difference(
+        pytest.approx(0.1), None, None, None, 1, None
+    )
+    found = paired_difference([0.9, 0.9, 0.9], [0.8, 0.8, 0.8])
+    assert (found.p, found.needed) == (0.0, None)
+    assert found.low == found.high == pytest.approx(0.1)
+    assert paired_difference([0.3, 0.3], [0.3, 0.3 + 1e-16]).p == 1.0
 
 
 def test_values_read_off_a_coarse_grid_differ_only_beyond_its_steps() -> None:
-    a = MeanAndDeviation(40, 0, 3)
-    assert (welch_test(a, MeanAndDeviation(42, 0, 3), resolution=2) or 0) > 0.01
-    assert (welch_test(a, MeanAndDeviation(60, 0, 3), resolution=2) or 1) < 0.001
+    assert (paired_difference([40] * 3, [42] * 3, resolution=2).p or 0) > 0.05
+    assert (paired_difference([40] * 3, [60] * 3, resolution=2).p or 1) < 0.002
 
 
 def test_holms_correction_multiplies_the_least_by_their_number_and_never_falls() -> None:
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     assert holm([0.9, 0.9]) == [1.0, 1.0]
     assert holm([]) == []
-    assert holm([0.01, 0.02], tests=3) == pytest.approx([0.03, 0.04])
 
 
 def test_a_curve_is_read_between_its_points_and_not_outside() -> None:

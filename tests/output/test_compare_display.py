@@ -7,13 +7,17 @@ import pytest
 
 from mnist_cli.comparison.events import CompareStart, Estimate, RunEnd, RunProgress, RunStart
 from mnist_cli.comparison.results import Results
+from mnist_cli.comparison.variants import Variant
 from mnist_cli.config.compare import CompareConfig, resolve
 from mnist_cli.events import Event
 from mnist_cli.output import compare_display
 from mnist_cli.output.compare_display import Forecast
 
 CONFIG = resolve(CompareConfig(batch_sizes="50,full", seeds=2, epochs=1, subset=100))
-START = CompareStart(0.0, "1", 100, 0, 10, 7_850, 4, 1, "machine", "command", asdict(CONFIG))
+VARIANTS = [Variant(50), Variant("full")]
+START = CompareStart(
+    0.0, "1", 100, 0, 10, 7_850, 4, 1, "machine", "command", asdict(CONFIG), VARIANTS
+)
 ENDED = RunEnd(0.0, "a", 50, 0, 0.1, "completed", 2, 100, 1.0, 0.5, 0.9, 0.5, 0.9, 0, 0, None, None)
 
 

@@ -2,13 +2,15 @@
 
 import math
 from collections.abc import Callable
+from statistics import median
 from typing import Any
 
 from mnist_cli.comparison.events import Point
+from mnist_cli.comparison.findings import fit_of_updates
 from mnist_cli.comparison.lr_search import STABLE_LOSS
 from mnist_cli.comparison.results import AXES, Results
-from mnist_cli.comparison.stats import MeanAndDeviation, fit_critical_batch_size, mean_and_deviation
-from mnist_cli.config.compare import FULL
+from mnist_cli.comparison.stats import MeanAndDeviation, mean_and_deviation
+from mnist_cli.comparison.variants import Variant
 from mnist_cli.data.catalogue import CLASSES
 from mnist_cli.errors import UsageError
 from mnist_cli.output.figures import colour, ordered_colours
@@ -55,8 +57,8 @@ def _curves(results: Results, figure: Figure) -> bool:
     grid: Any = figure.subplots(2, 3, sharey="row", sharex="col")
     for row, (label, value) in zip(grid, rows, strict=True):
         for axes, (axis, at) in zip(row, AXES.items(), strict=True):
-            for size, shade in _shades(results).items():
-                for number, run in enumerate(results.runs_of(size)):
+            for variant, shade in _shades(results).items():
+                for number, run in enumerate(results.runs_of(variant)):
                     points = [p for p in run.points if at(p) > 0 and value(p) > 0]
                     axes.plot(
                         [at(p) for p in points],
@@ -64,7 +66,7 @@ def _curves(results: Results, figure: Figure) -> bool:
                         color=shade,
                         linewidth=1.2,
                         alpha=0.8,
-                        label=None if number else str(size),
+                        label=None if number else variant.label,
                     )
             axes.set(xscale="log", yscale="log")
             _plain_ticks(axes.yaxis)
@@ -91,7 +93,7 @@ def _target(results: Results, figure: Figure) -> bool:
         sizes,
         [mean_and_deviation(v) for v in results.target_costs("train_seconds").values()],
     )
-    fit = fit_critical_batch_size(sizes, [u.mean for u in updates])
+    fit = fit_of_updates(results, [*reached]) if results.start.config["vary"] is None else None
     if fit:
         minimum, critical = fit
         dense = [min(sizes) * (max(sizes) / min(sizes)) ** (k / 100) for k in range(101)]
@@ -101,13 +103,13 @@ def _target(results: Results, figure: Figure) -> bool:
         )
         text = f"critical batch size {critical:,.0f}"
         left.axvline(critical, color=colour(0), linestyle=":", label=text)
-    for when, scale in zip(("start", "end"), results.noise_scales() or (), strict=False):
-        text = f"noise scale at the {when} {scale:,.0f}"
-        style = "--" if when == "end" else "-."
-        left.axvline(scale, color=colour(1), linestyle=style, label=text)
+    if scales := results.noise_scales():
+        first = median(first for first, _ in scales.values())
+        label = f"noise scale at the start {first:,.0f}"
+        left.axvline(first, color=colour(1), linestyle="-.", label=label)
     for axes, what in ((left, "updates"), (right, "seconds")):
         axes.set(xscale="log", yscale="log", xlabel="batch size", ylabel=f"{what} to the target")
-        axes.set_xticks(sizes, [str(size) for size in reached])
+        axes.set_xticks(sizes, [str(variant.batch_size) for variant in reached])
         axes.xaxis.set_minor_formatter(NullFormatter())
         _plain_ticks(axes.yaxis)
     if left.get_legend_handles_labels()[0]:
@@ -122,7 +124,7 @@ def _noise(results: Results, figure: Figure) -> bool:
     groups: dict[str, list[Any]] = {}
     for run in results.runs:
         for probe in run.alignment:
-            after = f"after {probe.update:,} updates of {run.end.batch_size}"
+            after = f"after {probe.update:,} updates of {run.variant.label}"
             if probe.gradient_norm:
                 groups.setdefault(after if probe.update else "at the start", []).append(probe)
     for index, (label, probes) in enumerate(groups.items()):
@@ -163,8 +165,9 @@ def _path(results: Results, figure: Figure) -> bool:
     )
     axes.clabel(lines, levels=list(lines.levels)[::3], fontsize=6, fmt="%.2g")
     shades = _shades(results)
-    for size, xs, ys in zip(plane.batch_sizes, plane.across, plane.up, strict=True):
-        axes.plot(xs, ys, ".-", ms=4, lw=1.2, color=shades[size], label=str(size))
+    for key, xs, ys in zip(plane.runs, plane.across, plane.up, strict=True):
+        variant = results.variant(*key)
+        axes.plot(xs, ys, ".-", ms=4, lw=1.2, color=shades[variant], label=variant.label)
     axes.plot(plane.across[0][0], plane.up[0][0], "o", color="0.2", mfc="white", label="start")
     axes.set(aspect="equal", xlabel=f"the plane holds {100 * plane.share:.0f} % of the way")
     axes.legend(title="batch size", fontsize=7)
@@ -176,13 +179,13 @@ def _sharpness(results: Results, figure: Figure) -> bool:
     figure.set_size_inches(8, 3.4)
     left, right = figure.subplots(1, 2)
     drawn = labelled = False
-    for size, shade in _shades(results).items():
-        for number, run in enumerate(results.runs_of(size)):
+    for variant, shade in _shades(results).items():
+        for number, run in enumerate(results.runs_of(variant)):
             probes = run.sharpness
             if not probes:
                 continue
             drawn = True
-            text = None if number else "full batch" if size == FULL else f"batch size {size}"
+            text = None if number else variant.phrase
             xs = [p.update for p in probes]
             left.plot(xs, [p.sharpness for p in probes], color=shade, lw=1, label=text)
             edges = [(p.update, p.stable_up_to) for p in probes if p.stable_up_to is not None]
@@ -209,12 +212,12 @@ def _rates(results: Results, figure: Figure) -> bool:
     left, right = figure.subplots(1, 2)
     shades = _shades(results)
     for tuned in results.tuned:
-        shade, size = shades[tuned.batch_size], results.update_size(tuned.batch_size)
+        variant = results.variant(tuned.batch_size, tuned.setting)
+        shade, size = shades[variant], results.update_size(variant)
         trials = [(t.lr, t.train_loss) for t in tuned.tried if t.train_loss is not None]
         if not trials:
             continue
-        label = str(tuned.batch_size)
-        left.plot(*zip(*trials, strict=True), "o-", ms=3, lw=1, color=shade, label=label)
+        left.plot(*zip(*trials, strict=True), "o-", ms=3, lw=1, color=shade, label=variant.label)
         if tuned.stable_from is not None and tuned.stable_to is not None:
             ends = [tuned.stable_from, tuned.stable_to]
             right.plot([size, size], ends, "o-", ms=4, lw=3, color=shade)
@@ -228,11 +231,9 @@ def _rates(results: Results, figure: Figure) -> bool:
     return bool(results.tuned)
 
 
-def _shades(results: Results) -> dict[int | str, str]:
-    """Return the colour of each batch size."""
-    sizes = results.batch_sizes
-    colours = ordered_colours([results.update_size(size) for size in sizes])
-    return dict(zip(sizes, colours, strict=True))
+def _shades(results: Results) -> dict[Variant, str]:
+    """Return the colour of each variant."""
+    return dict(zip(results.variants, ordered_colours(results.places()), strict=True))
 
 
 def _plain_ticks(axis: Any) -> None:  # noqa: ANN401

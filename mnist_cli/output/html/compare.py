@@ -6,13 +6,14 @@ from typing import Any
 
 from mnist_cli.comparison.events import PathPlane, Point
 from mnist_cli.comparison.results import Results
+from mnist_cli.comparison.variants import Variant
 from mnist_cli.output.compare_answers import Answer
 from mnist_cli.output.compare_findings import sentence
 from mnist_cli.output.compare_table import cells, format_seeds
 from mnist_cli.output.figures import ordered_colours
 from mnist_cli.runtime.html_templates import render_page
 
-_MAX_DOTS = 1500  # losses of single updates that are drawn for a batch size
+_MAX_DOTS = 1500  # losses of single updates that are drawn for a variant
 # What a reader may ask about: the headings of the table, and words in the sentences.
 _HEADINGS = {
     "batch size": "The number of images in an update; full is batch mode, all of them.",
@@ -35,10 +36,13 @@ _HEADINGS = {
 _WORDS = {
     "±": "The mean over the seeds ± their standard deviation: how far single runs lie from it.",
     "p =": "How often chance alone would make a difference as large as this one: 0.05 is once in "
-    "twenty. Below that it counts as clear (Welch's t-test, corrected after Holm).",
-    "not certain": "With so few seeds, chance could have made this difference. There may be one: "
+    "twenty. Below that it counts as clear (t-test of the differences within each seed, corrected "
+    "after Holm for the number of pairs).",
+    "95 %": "The confidence interval of the difference: in 95 of 100 such comparisons it has the "
+    "true one.",
+    "cannot tell": "With so few seeds, chance could have made this difference. There may be one: "
     "more seeds would tell.",
-    "clearly ahead": "A difference so large would come by chance in less than one case of twenty.",
+    "Clearly ahead": "A difference so large would come by chance in less than one case of twenty.",
     "critical batch size": "Far smaller batches: twice the batch, half the updates. Far larger "
     "ones: hardly fewer updates.",
     "sharpness": _HEADINGS["sharpness"],
@@ -55,7 +59,10 @@ def render(results: Results, answer: Answer | None = None) -> str:
     An experiment's page is headed by its question, and begins with its `answer`.
     """
     start, config = results.start, results.start.config
-    title = f"Batch sizes {config['batch_sizes'].replace(',', ', ')}: {config['model']}"
+    compared = f"Batch sizes {config['batch_sizes'].replace(',', ', ')}"
+    if config["vary"]:
+        compared += f" and {config['vary'].replace(',', ', ')}"
+    title = f"{compared}: {config['model']}"
     facts = [
         *([title] if answer else []),
         f"{config['model']}, {start.parameters:,} parameters",
@@ -70,6 +77,7 @@ def render(results: Results, answer: Answer | None = None) -> str:
         _TEMPLATE,
         title=answer.question if answer else title,
         command=start.command,
+        varied=config["vary"] is not None,
         facts=facts,
         shades=_shades(results),
         path=_about_path(results.plane) if results.plane else "",
@@ -78,14 +86,14 @@ def render(results: Results, answer: Answer | None = None) -> str:
 
 
 def _shades(results: Results) -> list[tuple[str, str]]:
-    """Return the colours of each batch size on a light and on a dark background."""
-    sizes = [results.update_size(size) for size in results.batch_sizes]
-    return list(zip(ordered_colours(sizes), ordered_colours(sizes, dark=True), strict=True))
+    """Return the colours of each variant on a light and on a dark background."""
+    places = results.places()
+    return list(zip(ordered_colours(places), ordered_colours(places, dark=True), strict=True))
 
 
 def _data(results: Results, answer: Answer | None) -> dict[str, Any]:
     """Return the data that the page's script draws."""
-    sizes = results.batch_sizes
+    variants = results.variants
     rows = [cells(summary) for summary in results.summaries()]
     headings = list(dict.fromkeys(heading for row in rows for heading in row))
     conclusions = results.conclusions.findings if results.conclusions else ()
@@ -94,16 +102,20 @@ def _data(results: Results, answer: Answer | None) -> dict[str, Any]:
         "lead": answer.text if answer else findings[0]["text"] if findings else "",
         "terms": {"headings": _HEADINGS, "words": _WORDS},
         "sizes": [
-            {"name": str(size), "samples": results.update_size(size), "colour": f"var(--size-{n})"}
-            for n, size in enumerate(sizes)
+            {
+                "name": variant.label,
+                "samples": results.update_size(variant),
+                "colour": f"var(--size-{n})",
+            }
+            for n, variant in enumerate(variants)
         ],
         "runs": [
             {
-                "size": sizes.index(run.end.batch_size),
+                "size": variants.index(run.variant),
                 "seed": run.end.seed,
                 "diverged": run.end.reason == "diverged",
                 "points": [_point(point) for point in run.points],
-                "batches": run.batch_losses[:: _stride(results, run.end.batch_size)],
+                "batches": run.batch_losses[:: _stride(results, run.variant)],
                 "sharpness": [
                     [p.update, p.sharpness, p.stable_up_to]
                     for p in run.sharpness
@@ -121,16 +133,16 @@ def _data(results: Results, answer: Answer | None) -> dict[str, Any]:
         "headings": headings,
         "rows": [[row.get(heading, "") for heading in headings] for row in rows],
         "findings": findings,
-        "plane": _plane(results.plane, sizes) if results.plane else None,
+        "plane": _plane(results.plane, results) if results.plane else None,
     }
 
 
-def _plane(plane: PathPlane, sizes: list[int | str]) -> dict[str, Any]:
+def _plane(plane: PathPlane, results: Results) -> dict[str, Any]:
     def rounded(rows: list[list[float]]) -> list[list[float]]:
         return [[float(f"{value:.4g}") for value in row] for row in rows]
 
     return {
-        "sizes": [sizes.index(size) for size in plane.batch_sizes],
+        "sizes": [results.variants.index(results.variant(*run)) for run in plane.runs],
         "updates": plane.updates,
         "across": rounded(plane.across),
         "up": rounded(plane.up),
@@ -151,9 +163,9 @@ def _about_path(plane: PathPlane) -> str:
     )
 
 
-def _stride(results: Results, batch_size: int | str) -> int:
+def _stride(results: Results, variant: Variant) -> int:
     """Return of how many losses of single updates one is drawn."""
-    count = sum(len(run.batch_losses) for run in results.runs_of(batch_size))
+    count = sum(len(run.batch_losses) for run in results.runs_of(variant))
     return max(1, math.ceil(count / _MAX_DOTS))
 
 

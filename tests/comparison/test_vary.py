@@ -1,0 +1,78 @@
+"""`mnist-compare --vary`: the values of any option beside the batch sizes."""
+
+from dataclasses import replace
+
+import pytest
+
+from mnist_cli.comparison.compare import compare
+from mnist_cli.comparison.events import RunEnd, RunStart, Summary
+from mnist_cli.comparison.results import Results
+from mnist_cli.config.compare import CompareConfig, resolve
+from mnist_cli.errors import UsageError
+from mnist_cli.output.compare_table import table
+from mnist_cli.output.html.compare import render
+from tests.helpers.comparisons import of, run
+
+
+def test_each_value_is_trained_with_each_size_as_by_itself(asked: CompareConfig) -> None:
+    sizes = replace(asked, batch_sizes="30,full", seeds=1)
+    events = run(replace(sizes, vary="momentum=0,0.9", output=f"{asked.output}-varied"))
+    settings = {start.arm: start.setting for start in of(RunStart, events)}
+    ends = of(RunEnd, events)
+    assert [(end.batch_size, settings[end.arm]) for end in ends] == [
+        (size, setting) for size in (30, "full") for setting in ("momentum 0", "momentum 0.9")
+    ]
+    for momentum in (0.0, 0.9):
+        alone = of(RunEnd, run(replace(sizes, momentum=momentum)))
+        own = [end for end in ends if settings[end.arm] == f"momentum {momentum:g}"]
+        assert [end.weights_sha256 for end in own] == [end.weights_sha256 for end in alone]
+        assert [end.arm for end in own] == [end.arm for end in alone]  # the record serves both
+
+
+def test_the_settings_are_told_everywhere(asked: CompareConfig) -> None:
+    results = Results()
+    config = replace(asked, batch_sizes="30", vary="shuffle=on,off", seeds=2)
+    events = list(compare(config, results))
+    assert [each.setting for each in of(Summary, events)] == ["shuffle on", "shuffle off"]
+    assert [line.split("\t")[-1] for line in table(results).splitlines()] == [
+        *("setting", "shuffle on", "shuffle off")
+    ]
+    page = render(results)
+    assert "shuffle off" in page
+    assert "batches of 30" not in page  # there is one size: it does not tell them apart
+
+
+def test_networks_are_compared_each_with_its_own_start(asked: CompareConfig) -> None:
+    config = replace(asked, vary="model=linear,mlp", batch_sizes="100", seeds=1, probe="alignment")
+    ends = of(RunEnd, run(replace(config, epochs=1, probe_samples=20)))
+    assert len({end.weights_sha256 for end in ends}) == 2
+
+
+@pytest.mark.parametrize(
+    ("vary", "message"),
+    [
+        ("x=1,2", "'x' is not one of model"),
+        ("lr", "give values to compare: --vary lr=A,B"),
+        ("lr=0.1", "give values to compare"),
+        ("lr=0.1,0.10", "a value is repeated"),
+        ("lr=0.1,y", "--vary lr: 'y' is not a number"),
+        ("momentum=0,2", "--vary momentum: must be at most"),
+        ("seeds=1,2", "'seeds' is not one of"),
+        ("data-dir=/a,/b", "'data-dir' is not one of"),
+    ],
+)
+def test_a_wrong_value_is_told_before_any_work(vary: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        resolve(CompareConfig(vary=vary))
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        CompareConfig(vary="lr=0.1,0.2", lr_rule="tuned"),
+        CompareConfig(vary="model=linear,mlp", probe="path"),
+    ],
+)
+def test_what_contradicts_the_values_is_told(config: CompareConfig) -> None:
+    with pytest.raises(UsageError, match="contradicts"):
+        resolve(config)
