@@ -5,6 +5,8 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
+from torch import Tensor
+
 from mnist_cli.config.train import ResolvedConfig
 from mnist_cli.data.batches import ShiftAugmented, epoch_shape, epoch_updates, full_batch
 from mnist_cli.data.datasets import Split
@@ -14,11 +16,13 @@ from mnist_cli.evaluation.metrics import EvaluationResult
 from mnist_cli.events import Event, ProbeEvent, Progress, Step
 from mnist_cli.runtime.device import ThreadPool, check_torch_modes
 from mnist_cli.runtime.distributed.group import ProcessGroup
-from mnist_cli.training.loop import EpochPlan, fit
+from mnist_cli.training.loop import EpochPlan, Update, fit, target_probabilities
 from mnist_cli.training.optim import learning_rate
 from mnist_cli.training.probes.probes import Probes
 from mnist_cli.training.state import TrainingState
 from mnist_cli.training.stop_rule import StopReason, StopRule
+
+_WARM_UPS, _WARM_UP_SAMPLES = 3, 256  # gradients, and the most samples of each
 
 
 class Callback:
@@ -56,7 +60,8 @@ class Trainer:
 
     `planned` is the number of updates that the learning rate's schedule runs over: those of all
     epochs, if it is not given. `train_seconds` is the time that earlier runs spent on updates.
-    `initial_probes` is what `Probes` calls `initial`.
+    `initial_probes` is what `Probes` calls `initial`. With `warms_up`, the seconds of updates do
+    not depend on what was measured in between: see `_warm_up`.
     """
 
     def __init__(
@@ -71,6 +76,7 @@ class Trainer:
         planned: int | None = None,
         train_seconds: float = 0.0,
         initial_probes: dict[str, Any] | None = None,
+        warms_up: bool = False,
     ) -> None:
         self.config = config
         self.state = state
@@ -81,6 +87,7 @@ class Trainer:
         self.clock = clock
         self.group = group or ProcessGroup()
         self.pool = pool
+        self._warms_up = self._is_cold = warms_up
         self._dataset = ShiftAugmented(train_split) if config.augment else train_split
         self._probes = Probes(config, train_split, pool, clock, initial_probes)
 
@@ -177,6 +184,8 @@ class Trainer:
         )
         spent = 0.0  # on the current update, which may yet be abandoned
         while True:
+            if self._is_cold:
+                self._warm_up()
             began = time.perf_counter()
             event = next(events, None)
             spent += time.perf_counter() - began
@@ -188,6 +197,23 @@ class Trainer:
                 spent = 0.0
             yield event
 
+    def _warm_up(self) -> None:
+        """Compute gradients that nothing uses, of the samples of an update at most.
+
+        After an evaluation, or at the start, an update finds nothing that it needs in the
+        processor's caches, and takes up to twice as long; so do a little the two after it. With
+        more than about a thousand samples that is no longer noticed.
+        """
+        samples = slice(0, min(_WARM_UP_SAMPLES, self.shape.update_size))
+        parameters: list[Tensor] = list(self.state.model.parameters())
+        targets = target_probabilities(self.config.label_smoothing).to(parameters[0])
+        images, labels = self.train_split[samples]
+        update = Update(self.state.model, parameters, images, labels, len(labels), targets)
+        micro_batch = slice(0, min(len(labels), self.config.micro_batch_size))
+        for _ in range(_WARM_UPS):
+            update.gradient_of(micro_batch)
+        self._is_cold = False
+
     def evaluate(self, split: Split, name: str) -> EvaluationResult:
         """Evaluate the network, as it is now, on the split that errors call `name`.
 
@@ -196,6 +222,7 @@ class Trainer:
             StopRequested, PeerError: see `ProcessGroup.all_reduce`.
 
         """
+        self._is_cold = self._warms_up
         score = evaluate(self.state.model, split, pool=self.pool, group=self.group)
         if not math.isfinite(score.loss):
             what = f"the {name} loss after update {self.state.update} is {score.loss}"
@@ -217,6 +244,7 @@ class Trainer:
         if not self.config.probe:
             return
         self.check_finite()
+        self._is_cold = self._warms_up
         with self.group.defer_stop():
             if self.group.is_main:
                 try:

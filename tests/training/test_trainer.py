@@ -1,11 +1,17 @@
 """The trainer: learning rates, and the time that updates take."""
 
+import time
+from collections.abc import Callable
+
 import pytest
 import torch
 
+from mnist_cli.config.train import ResolvedConfig
 from mnist_cli.data.datasets import Dataset, Split
 from mnist_cli.errors import DivergedError
+from mnist_cli.models.networks import weights_sha256
 from mnist_cli.runtime.device import ThreadPool
+from mnist_cli.training.loop import Gradient, RunningSums, Update
 from mnist_cli.training.optim import learning_rate
 from mnist_cli.training.state import TrainingState
 from mnist_cli.training.trainer import Trainer
@@ -15,10 +21,18 @@ from tests.helpers.trainings import Configure
 @pytest.fixture
 def trainer(small: Configure, mnist: Dataset) -> Trainer:
     config = small(model="linear", schedule="cosine").resolve(200)
-    samples = Split(*mnist.train[:200])
-    state = TrainingState(config, torch.device("cpu"))
+    return make_trainer(config, mnist)
+
+
+def make_trainer(config: ResolvedConfig, mnist: Dataset, *, warms_up: bool = False) -> Trainer:
     return Trainer(
-        config, state, samples, pool=ThreadPool(), clock=lambda: 0.0, train_seconds=1000.0
+        config,
+        TrainingState(config, torch.device("cpu")),
+        Split(*mnist.train[:200]),
+        pool=ThreadPool(),
+        clock=lambda: 0.0,
+        train_seconds=1000.0,
+        warms_up=warms_up,
     )
 
 
@@ -36,6 +50,39 @@ def test_the_seconds_of_updates_are_added_to_those_of_earlier_runs(trainer: Trai
     assert 1000.0 < trainer.train_seconds < 1100.0
     assert (trainer.state.update, trainer.samples_seen) == (4, 200)
     assert trainer.is_at_epoch_end
+
+
+def test_what_an_evaluation_leaves_behind_counts_as_no_second_of_updates(
+    small: Configure, mnist: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first gradient after each evaluation is made to take 0.1 s longer."""
+    config = small(model="linear").resolve(200)
+    seconds, digests = {}, set()
+    is_cold = True
+
+    def slow_if_cold(
+        compute: Callable[[Update, slice], tuple[Gradient, RunningSums]],
+    ) -> Callable[[Update, slice], tuple[Gradient, RunningSums]]:
+        def gradient_of(update: Update, micro_batch: slice) -> tuple[Gradient, RunningSums]:
+            nonlocal is_cold
+            time.sleep(0.1 if is_cold else 0.0)
+            is_cold = False
+            return compute(update, micro_batch)
+
+        return gradient_of
+
+    monkeypatch.setattr(Update, "gradient_of", slow_if_cold(Update.gradient_of))
+    for warms_up in (False, True):
+        trainer = make_trainer(config, mnist, warms_up=warms_up)
+        is_cold = True
+        for _ in trainer.train_epoch():
+            trainer.evaluate(trainer.train_split, "train")
+            is_cold = True
+        seconds[warms_up] = trainer.train_seconds - 1000
+        digests.add(weights_sha256(trainer.state.model.state_dict()))
+    assert seconds[False] >= 0.4  # 4 updates
+    assert seconds[True] < 0.1
+    assert len(digests) == 1
 
 
 def test_an_evaluation_whose_loss_overflows_is_divergence(trainer: Trainer) -> None:
