@@ -3,10 +3,11 @@
 A probe is a class in a module of this package, and an entry of the registry.
 """
 
+import copy
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from importlib import import_module
 from typing import Any, Self, TypeVar
 
@@ -68,27 +69,75 @@ class Objective:
 
     def square_norms(self, split: Split) -> Tensor:
         """Return the squared norm of each sample's gradient, `float64 [N]`, in bounded memory."""
-        parameters = {name: p.detach() for name, p in self.model.named_parameters()}
-        buffers = dict(self.model.named_buffers())
+        dense, rest = self._by_layer()
+        norms = torch.zeros(len(split), dtype=torch.float64)
+        if dense:
+            parts = micro_batches(len(split), _MICRO_BATCH)
+            of_part = partial(self._dense_square_norms, split, dense)
+            norms += torch.cat(list(self.pool.map(of_part, parts)))
+        if rest:
+            size = sum(p.numel() for p in rest.values())
+            each = vmap(grad(self._loss_of_sample), in_dims=(None, 0, 0))
+            for part in micro_batches(len(split), max(1, _MAX_VALUES // size)):
+                self.pool.check_stop()
+                images, labels = split[part]
+                gradients = each(rest, images.to(next(iter(rest.values())).dtype), labels.long())
+                for gradient in gradients.values():
+                    norms[part] += _square_norms(gradient.flatten(1))
+        return norms
 
-        def loss(values: Mapping[str, Tensor], image: Tensor, label: Tensor) -> Tensor:
-            state = (dict(values), buffers)
-            logits = functional_call(self.model, state, (image.unsqueeze(0),))
-            return F.cross_entropy(logits, label.unsqueeze(0), label_smoothing=self.label_smoothing)
+    def _by_layer(self) -> tuple[list[str], dict[str, Tensor]]:
+        """Return the names of the dense layers, and the parameters of all other layers."""
+        dense = [name for name, layer in self.model.named_modules() if type(layer) is nn.Linear]
+        rest = {
+            name: parameter.detach()
+            for name, parameter in self.model.named_parameters()
+            if name.rpartition(".")[0] not in dense
+        }
+        return dense, rest
 
-        each = vmap(grad(loss), in_dims=(None, 0, 0))
-        size = sum(p.numel() for p in parameters.values())
-        dtype = next(iter(parameters.values())).dtype
-        norms = []
-        for part in micro_batches(len(split), max(1, _MAX_VALUES // size)):
-            self.pool.check_stop()
-            images, labels = split[part]
-            gradients = each(parameters, images.to(dtype), labels.long())
-            squares = [
-                g.flatten(1).square().sum(1, dtype=torch.float64) for g in gradients.values()
-            ]
-            norms.append(torch.stack(squares).sum(0).cpu())
-        return torch.cat(norms)
+    def _dense_square_norms(self, split: Split, layers: list[str], part: slice) -> Tensor:
+        """Return what dense layers add to the squared norms of the samples' gradients.
+
+        Each is called once, on a row a sample. The gradient by its weights is the outer product of
+        the sample's output gradient δ and input a, so its squared norm is |δ|² |a|², and that by
+        its bias |δ|² (Goodfellow 2015, arXiv:1510.01799): no gradient of a sample is made.
+        """
+        model = copy.deepcopy(self.model)  # another thread may compute with its own hooks
+        factors: list[Tensor] = []
+        outputs: list[Tensor] = []
+
+        def keep(layer: nn.Module, inputs: tuple[Tensor], output: Tensor) -> Tensor:
+            factors.append(_square_norms(inputs[0].detach()) + (layer.bias is not None))
+            outputs.append(output)
+            return output.clone()  # what follows may write to its input
+
+        for name in layers:
+            model.get_submodule(name).register_forward_hook(keep)
+        images, labels = split[part]
+        loss = F.cross_entropy(
+            *(model(images), labels.long()),
+            reduction="sum",
+            label_smoothing=self.label_smoothing,
+        )
+        gradients = torch.autograd.grad(loss, outputs)
+        terms = [f * _square_norms(g) for f, g in zip(factors, gradients, strict=True)]
+        return torch.stack(terms).sum(0)
+
+    def _loss_of_sample(
+        self, parameters: Mapping[str, Tensor], image: Tensor, label: Tensor
+    ) -> Tensor:
+        """Return the loss of a sample as a function of some parameters."""
+        others = {n: p.detach() for n, p in self.model.named_parameters() if n not in parameters}
+        state = ({**others, **parameters}, dict(self.model.named_buffers()))
+        logits = functional_call(self.model, state, (image.unsqueeze(0),))
+        return F.cross_entropy(logits, label.unsqueeze(0), label_smoothing=self.label_smoothing)
+
+
+def _square_norms(rows: Tensor) -> Tensor:
+    """Return the squared norm of each row, `[N, D]` → `float64 [N]`, on the CPU."""
+    norms: Tensor = torch.linalg.vector_norm(rows, dim=1, dtype=torch.float64)
+    return norms.square().cpu()
 
 
 def flat(tensors: Sequence[Tensor]) -> Tensor:

@@ -24,6 +24,7 @@ from mnist_cli.runtime.distributed.group import ProcessGroup
 from mnist_cli.runtime.seeding import stream
 from mnist_cli.runtime.signals import StopRequested
 from mnist_cli.training.probes import alignment as alignment_module
+from mnist_cli.training.probes import probes as probes_module
 from mnist_cli.training.probes.alignment import alignment
 from mnist_cli.training.probes.noise import (
     Noise,
@@ -187,6 +188,27 @@ def test_square_norms_are_those_of_one_backward_pass_a_sample(
         expected.append(float(gradient.square().sum()))
     found = Objective(model, smoothing).square_norms(some)
     assert found.tolist() == pytest.approx(expected, rel=1e-4)
+
+
+def test_square_norms_of_dense_layers_are_exact_though_layers_write_to_their_input(
+    few: Split, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Linear layers, with and without bias, and others beside them; in float64."""
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        *(Normalize(), nn.Conv2d(1, 2, 5, stride=4), nn.ReLU(inplace=True), Flatten()),
+        *(nn.Linear(72, 8, bias=False), nn.ReLU(inplace=True), nn.Linear(8, 10)),
+    ).double()
+    expected = []
+    for image, label in zip(few.images, few.labels, strict=True):
+        loss = F.cross_entropy(model(image.unsqueeze(0)), label.unsqueeze(0).long())
+        gradient = flat(torch.autograd.grad(loss, list(model.parameters())))
+        expected.append(float(gradient.square().sum()))
+    monkeypatch.setattr(probes_module, "_MICRO_BATCH", 33)
+    for pool in (ThreadPool(), ThreadPool(2)):
+        found = Objective(model, pool=pool).square_norms(few)
+        assert found.tolist() == pytest.approx(expected, rel=1e-12)
+    assert not any(layer._forward_hooks for layer in model.modules())
 
 
 def test_the_mean_gradient_is_that_of_one_backward_pass(few: Split) -> None:
