@@ -185,7 +185,9 @@ class RunEnd(Event):
 
     `reason` is one of `REASONS`. `change_deviation` is the standard deviation of the changes of
     the full training loss, the large ones at the beginning included. The seconds were measured on
-    `machine`.
+    `machine`, while other programs took the share `busy_share` of the time of the cores that the
+    run uses. `update_seconds` is the median time of an update, and `update_seconds_iqr` the
+    interquartile range. They are `None` where they are unknown.
     """
 
     name: ClassVar[str] = "arm-end"
@@ -208,6 +210,9 @@ class RunEnd(Event):
     val_loss: float | None = None
     val_accuracy: float | None = None
     machine: str = ""
+    busy_share: float | None = None
+    update_seconds: float | None = None
+    update_seconds_iqr: float | None = None
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ from mnist_cli.training.probes.alignment import AlignmentProbe
 
 TINY = 1e-30  # a loss of zero has no logarithm
 FEWEST_UPDATES = 10  # with fewer of them, losses at equal updates say nothing of the batch size
+BUSY_SHARE = 0.1  # of the cores' time; if other programs take more, seconds are not comparable
 EDGE_TOLERANCE = 0.15  # of 2 / learning rate: what counts as being at the edge of stability
 
 
@@ -216,6 +217,15 @@ class SeveralMachines:
 
 
 @dataclass(frozen=True)
+class BusyMachine:
+    """A caveat: during `busy` of the runs other programs took up to `share` of the cores' time."""
+
+    busy: int
+    runs: int
+    share: float
+
+
+@dataclass(frozen=True)
 class TunedWithOneSeed:
     """A caveat: the learning rates were chosen with one seed, which the tests take as given."""
 
@@ -241,6 +251,7 @@ Finding = (
     | PathShare
     | SameLearningRate
     | SeveralMachines
+    | BusyMachine
     | TunedWithOneSeed
     | FewSeeds
 )
@@ -441,6 +452,9 @@ def _caveats(config: CompareConfig, results: Results) -> Iterator[Finding]:
     machines = sorted({end.machine for end in results.ends})
     if len(machines) > 1:
         yield SeveralMachines(machines)
+    shares = [end.busy_share or 0.0 for end in results.ends]
+    if busy := [share for share in shares if share > BUSY_SHARE]:
+        yield BusyMachine(len(busy), len(shares), max(busy))
     if config.seeds < 3:
         yield FewSeeds(config.seeds)
 

@@ -50,7 +50,9 @@ _NOT_FINITE = ("inf", "-inf", "nan")  # written as strings, since JSON has no su
 _RANGES: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("train_accuracy", "test_accuracy", "val_accuracy"), (0.0, 1.0)),
     **dict.fromkeys(("seconds", "train_seconds"), (0.0, 1e12)),
+    **dict.fromkeys(("update_seconds", "update_seconds_iqr"), (0.0, 1e12)),
     "share": (0.0, 1.001),  # with rounding errors
+    "busy_share": (0.0, 1.0),
     **dict.fromkeys(("batch_size", "samples", "population", "draws"), (1, 2**63 - 1)),
     "lr": (0.0, sys.float_info.max),
     **dict.fromkeys(("stable_up_to", "two_over_lr"), (sys.float_info.min, sys.float_info.max)),

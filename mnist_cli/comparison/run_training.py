@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from statistics import median, quantiles
 from typing import Any, TypeVar
 
 from torch import Tensor
@@ -17,6 +18,7 @@ from mnist_cli.errors import DivergedError
 from mnist_cli.evaluation.metrics import EvaluationResult
 from mnist_cli.events import Event, ProbeEvent, Progress, Step
 from mnist_cli.models.networks import weights_sha256
+from mnist_cli.runtime.cores import BusyCores
 from mnist_cli.runtime.device import ThreadPool
 from mnist_cli.runtime.distributed.group import ProcessGroup
 from mnist_cli.runtime.signals import StopRequested, StopSignals
@@ -28,6 +30,7 @@ from mnist_cli.training.trainer import Callback, Trainer
 E = TypeVar("E", bound=Event)
 
 MAX_BATCH_LOSSES = 500  # of a run
+_MAX_UPDATE_TIMES = 500  # likewise
 SPREAD = 12  # points, evenly spread over a run whose end is known; closer at its start
 _GROWTH = 1.5  # from the update of a point to that of the next, if the end is unknown
 CHECK_GROWTH = 1.05  # likewise, from one check of the target accuracy to the next
@@ -99,6 +102,9 @@ class RunTraining(Callback):
         kept = [event for event in record if isinstance(event, BatchLosses)]
         losses = dict(zip(kept[-1].updates, kept[-1].losses, strict=True)) if kept else {}
         self._batch_losses = Thinned(MAX_BATCH_LOSSES, losses)
+        self._update_seconds = Thinned[float](_MAX_UPDATE_TIMES, {})
+        self._seconds_before = train_seconds
+        self._busy_cores = BusyCores()
         self._growing_steps = _GeometricSteps(_GROWTH)
         self._target_checks = _GeometricSteps(CHECK_GROWTH)
         end = run.end_updates
@@ -153,6 +159,8 @@ class RunTraining(Callback):
 
     def after_update(self, step: Step) -> Iterator[Event]:
         """Measure what is due, and the loss before the next update."""
+        self._update_seconds.add(step.update, self.train_seconds - self._seconds_before)
+        self._seconds_before = self.train_seconds
         self._batch_losses.add(step.update, float(f"{step.loss:.5g}"))
         self._add_to_path()
         yield from self._measure()
@@ -254,6 +262,8 @@ class RunTraining(Callback):
 
     def _end(self, reason: str, point: Point | None = None) -> RunEnd:
         changes = [c.after - c.before for c in self.record if isinstance(c, Change)]
+        times = [*self._update_seconds.values.values()]
+        quartiles = quantiles(times, n=4) if times[1:] else None
         return RunEnd(
             seconds=self.clock(),
             arm=self.run.name,
@@ -275,6 +285,9 @@ class RunTraining(Callback):
             change_deviation=mean_and_deviation(changes).deviation if changes[1:] else None,
             weights_sha256=weights_sha256(self.state.model.state_dict()) if point else None,
             machine=self._data.machine,
+            busy_share=self._busy_cores.share_taken(self._data.pool.size),
+            update_seconds=median(times) if times else None,
+            update_seconds_iqr=quartiles[2] - quartiles[0] if quartiles else None,
         )
 
     def _progress(self, event: Progress) -> RunProgress:

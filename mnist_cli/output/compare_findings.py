@@ -8,6 +8,7 @@ from typing import assert_never
 from mnist_cli.comparison.events import Sentence, Verdict
 from mnist_cli.comparison.findings import (
     EDGE_TOLERANCE,
+    BusyMachine,
     Conclusions,
     CriticalBatchSize,
     Diverged,
@@ -58,7 +59,9 @@ def sentence(finding: Finding) -> Sentence:  # noqa: PLR0911 (one for each kind)
             return Sentence("exponent", _gradient_exponent(finding))
         case PathShare():
             return Sentence("path", _path_share(finding))
-        case SameLearningRate() | SeveralMachines() | TunedWithOneSeed() | FewSeeds():
+        case (
+            SameLearningRate() | SeveralMachines() | BusyMachine() | TunedWithOneSeed() | FewSeeds()
+        ):
             return Sentence("caveat", _caveat(finding))
         case _:
             assert_never(finding)
@@ -235,7 +238,9 @@ def _path_share(finding: PathShare) -> str:
     )
 
 
-def _caveat(finding: SameLearningRate | SeveralMachines | TunedWithOneSeed | FewSeeds) -> str:
+def _caveat(
+    finding: SameLearningRate | SeveralMachines | BusyMachine | TunedWithOneSeed | FewSeeds,
+) -> str:
     match finding:
         case SameLearningRate():
             return (
@@ -245,6 +250,12 @@ def _caveat(finding: SameLearningRate | SeveralMachines | TunedWithOneSeed | Few
         case SeveralMachines():
             machines = "; ".join(finding.machines)
             return f"The seconds were measured on several machines: {machines}."
+        case BusyMachine():
+            runs = "the run" if finding.runs == 1 else f"{finding.busy} of {finding.runs} runs"
+            return (
+                f"Seconds are not comparable: during {runs} other programs kept the machine busy, "
+                f"with up to {100 * finding.share:.0f} % of the time of the cores that a run uses."
+            )
         case TunedWithOneSeed():
             return (
                 f"The learning rates were chosen with seed {finding.seed} alone; the tests take "

@@ -78,10 +78,18 @@ class BusyCores:
         busy = sum(times) - times[3] - times[4] - own.user - own.system
         return time.monotonic(), busy, sum(line.startswith("cpu") for line in lines) - 1
 
-    def leave_too_few(self, wanted: int) -> bool:
-        """Return True if other programs left less than three quarters of the cores wanted."""
+    def share_taken(self, wanted: int) -> float | None:
+        """Return the share of the time of the `wanted` cores that other programs took.
+
+        It is None where the system does not say, and for a time that is too short.
+        """
         now = self._sample()
         if self._began is None or now is None or now[0] - self._began[0] < _SHORTEST_SAMPLE:
-            return False
+            return None
         busy = (now[1] - self._began[1]) / (now[0] - self._began[0])
-        return now[2] - busy < 0.75 * min(wanted, now[2])
+        wanted = min(wanted, now[2])
+        return min(max((wanted - now[2] + busy) / wanted, 0.0), 1.0)
+
+    def leave_too_few(self, wanted: int) -> bool:
+        """Return True if other programs left less than three quarters of the cores wanted."""
+        return (self.share_taken(wanted) or 0.0) > 0.25

@@ -22,6 +22,7 @@ from mnist_cli.output import compare_table
 from mnist_cli.output.compare_findings import sentence
 from mnist_cli.output.figures import compare as compare_figure
 from mnist_cli.output.html import compare as compare_page
+from mnist_cli.runtime.cores import BusyCores
 from mnist_cli.training.probes import alignment, noise, sharpness
 from mnist_cli.training.train import train
 from tests.helpers.comparisons import of, run
@@ -31,6 +32,27 @@ pytestmark = pytest.mark.slow
 
 def sentences(found: Conclusions | None) -> list[str]:
     return [sentence(finding).text for finding in found.findings] if found else []
+
+
+@pytest.mark.parametrize(("share", "is_told"), [(None, False), (0.05, False), (0.4, True)])
+def test_seconds_on_a_busy_machine_are_said_not_to_be_comparable(
+    share: float | None,
+    is_told: bool,
+    asked: CompareConfig,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(BusyCores, "share_taken", lambda *_: share)
+    results = Results()
+    list(compare(replace(asked, seeds=1, epochs=1), results))
+    for end in results.ends:
+        assert end.busy_share == share
+        assert end.update_seconds
+        assert end.update_seconds * 0.5 < end.train_seconds / end.update
+    told = [text for text in sentences(results.conclusions) if "Seconds are not comparable" in text]
+    runs = len(results.ends)
+    assert [f"{runs} of {runs} runs other" in t and "up to 40 %" in t for t in told] == [True] * (
+        is_told
+    )
 
 
 def test_probes_at_the_start_are_measured_once_a_seed_and_are_those_of_a_run_alone(

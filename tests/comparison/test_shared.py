@@ -30,6 +30,7 @@ SMALL = {
 }
 LONG = ("-q", "--json", "--epochs", "20000")  # minutes a run
 CLOCKS = {"seconds", "time", "train_seconds", "tuning_seconds"}
+CLOCKS |= {"busy_share", "update_seconds", "update_seconds_iqr"}
 CLOCKS |= {"machine", "jobs", "output", "command"}
 
 
@@ -38,7 +39,7 @@ def timeless_json(value: Any) -> Any:
     if isinstance(value, dict):
         return {k: timeless_json(v) for k, v in value.items() if k not in CLOCKS}
     if isinstance(value, list):
-        return [timeless_json(v) for v in value if "seconds" not in str(v)[:40]]
+        return [timeless_json(v) for v in value if "seconds" not in str(v)[:40].lower()]
     return re.sub(r"[\d.]+ s\b", "", value) if isinstance(value, str) else value
 
 

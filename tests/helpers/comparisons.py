@@ -17,7 +17,8 @@ def of(kind: type, events: list[Event]) -> list[Any]:
 
 def timeless(events: list[Event]) -> list[dict[str, Any]]:
     """Return the lasting events without what a clock says."""
-    clocks = ("seconds", "train_seconds", "time")
+    clocks = ("seconds", "train_seconds", "time", "busy_share")
+    clocks += ("update_seconds", "update_seconds_iqr")
     return [
         {k: v for k, v in to_dict(event).items() if k not in clocks}
         for event in events

@@ -37,15 +37,15 @@ def test_the_least_quota_around_a_process_counts(
 
 
 @pytest.mark.parametrize(
-    ("busy", "wanted", "too_few"),
-    [(0.0, 2, False), (0.4, 2, False), (0.6, 2, True), (2.0, 2, True), (1.2, 1, False)],
+    ("busy", "wanted", "share"),
+    [(0.0, 2, 0.0), (0.4, 2, 0.2), (0.6, 2, 0.3), (2.0, 2, 1.0), (0.9, 1, 0.0), (1.2, 1, 0.2)],
 )
 def test_cores_that_others_keep_busy_are_noticed(
-    busy: float, wanted: int, too_few: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    busy: float, wanted: int, share: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of two cores, others keep `busy` busy for ten seconds; this process used three of its own."""
-    clocks = iter([100.0, 110.0])
-    own = iter([1.0, 4.0])
+    clocks = iter([100.0, 110.0, 110.0])
+    own = iter([1.0, 4.0, 4.0])
     monkeypatch.setattr("time.monotonic", lambda: next(clocks))
     monkeypatch.setattr("os.times", lambda: SimpleNamespace(user=next(own), system=0.5))
     ticks = os.sysconf("SC_CLK_TCK")
@@ -58,8 +58,10 @@ def test_cores_that_others_keep_busy_are_noticed(
     write(50.0)
     cores = BusyCores(stat)
     write(50.0 + 3.0 + 10 * busy)
-    assert cores.leave_too_few(wanted) == too_few
+    assert cores.share_taken(wanted) == pytest.approx(share)
+    assert cores.leave_too_few(wanted) == (share > 0.25)
 
 
 def test_nothing_is_noticed_where_the_system_does_not_say(tmp_path: Path) -> None:
+    assert BusyCores(tmp_path / "missing").share_taken(2) is None
     assert not BusyCores(tmp_path / "missing").leave_too_few(2)
