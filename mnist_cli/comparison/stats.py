@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+import numpy as np
 from scipy.special import nctdtr, stdtr, stdtrit  # a third of the import time of scipy.stats
 
 SIGNIFICANCE_LEVEL = 0.05
@@ -84,11 +85,10 @@ def _pairs_needed(effect: float, level: float) -> int | None:
     `effect` is the mean of the differences divided by their standard deviation. The power is that
     of the noncentral t-distribution (Cohen 1988).
     """
-    for count in range(2, MOST_PAIRS + 1):
-        critical = float(stdtrit(count - 1, 1 - level / 2))
-        if 1 - float(nctdtr(count - 1, effect * math.sqrt(count), critical)) >= POWER:
-            return count
-    return None
+    counts = np.arange(2, MOST_PAIRS + 1)
+    critical = stdtrit(counts - 1, 1 - level / 2)
+    is_enough = 1 - nctdtr(counts - 1, effect * np.sqrt(counts), critical) >= POWER
+    return int(counts[is_enough.argmax()]) if is_enough.any() else None
 
 
 def holm(probabilities: Sequence[float]) -> list[float]:
