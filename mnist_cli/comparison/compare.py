@@ -273,9 +273,14 @@ class _Comparison:
         return rates
 
     def _search(self, variant: Variant) -> Search:
-        """Return the search for the learning rate of a variant, with the first seed."""
+        """Return the search for the learning rate of a variant."""
         trial = self._plan_run(variant, self.config.seed, self.rates[variant], TRIAL)
-        return Search(trial, find_range=self.config.lr_range)
+        return Search(
+            trial,
+            self.seeds[: self.config.tune_seeds],
+            refine=self.config.lr_rule == "tuned",
+            find_range=self.config.lr_range,
+        )
 
     def _next_trials(self, variants: list[Variant]) -> Iterator[Run]:
         """Yield the trial that the search of each variant needs next."""

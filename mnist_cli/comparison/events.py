@@ -217,11 +217,13 @@ class RunEnd(Event):
 
 @dataclass(frozen=True)
 class Tuned(Event):
-    """The search of a batch size's learning rate ended.
+    """The search of a variant's learning rate ended.
 
-    `stable_from` to `stable_to` is the range that trained stably, if it was searched: in it
-    every rate of the grid got the training loss below half of ln 10 by the end of the budget.
-    `at_edge`: no larger or no smaller rate was left to try.
+    The best rate was chosen with `seeds` seeds, of which `seed` is the first. With that seed, the
+    tried rates from `flat_from` to `flat_to` took at most 10 % more than the best. `stable_from`
+    to `stable_to` is the range that trained stably, if it was searched: in it every rate of the
+    coarse grid got the training loss below half of ln 10 by the end of the budget. `at_edge`: no
+    larger or no smaller rate was left to try.
     """
 
     name: ClassVar[str] = "tuned"
@@ -234,6 +236,9 @@ class Tuned(Event):
     stable_to: float | None
     at_edge: bool
     setting: str | None = None
+    seeds: int = 1
+    flat_from: float | None = None
+    flat_to: float | None = None
 
 
 @dataclass(frozen=True)
@@ -248,6 +253,7 @@ class Trial:
     val_loss: float | None
     val_accuracy: float | None
     stable: bool
+    seed: int | None = None
 
 
 @dataclass(frozen=True)

@@ -226,10 +226,10 @@ class BusyMachine:
 
 
 @dataclass(frozen=True)
-class TunedWithOneSeed:
-    """A caveat: the learning rates were chosen with one seed, which the tests take as given."""
+class TunedWithFewSeeds:
+    """A caveat: the learning rates were chosen with some seeds, which the tests take as given."""
 
-    seed: int
+    seeds: int
 
 
 @dataclass(frozen=True)
@@ -252,7 +252,7 @@ Finding = (
     | SameLearningRate
     | SeveralMachines
     | BusyMachine
-    | TunedWithOneSeed
+    | TunedWithFewSeeds
     | FewSeeds
 )
 
@@ -448,7 +448,7 @@ def _caveats(config: CompareConfig, results: Results) -> Iterator[Finding]:
     if config.lr_rule == "fixed" and len(results.variants) > 1 and len(rates) == 1:
         yield SameLearningRate(results.ends[0].lr)
     if config.lr_rule == "tuned" and config.seeds > 1:
-        yield TunedWithOneSeed(config.seed)
+        yield TunedWithFewSeeds(min(config.tune_seeds, config.seeds))
     machines = sorted({end.machine for end in results.ends})
     if len(machines) > 1:
         yield SeveralMachines(machines)

@@ -77,6 +77,13 @@ class CompareConfig:
         choices=LR_RULES,
         panel=_WHAT,
     )
+    tune_seeds: int = option(
+        2,
+        "Seeds with which --lr-rule tuned chooses among the best rates, at most --seeds.",
+        metavar="N",
+        minimum=1,
+        panel=_WHAT,
+    )
     lr_range: bool = option(
         False, "Also search the range of learning rates that train stably.", panel=_WHAT
     )

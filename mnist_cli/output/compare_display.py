@@ -201,7 +201,7 @@ def _estimate(event: Estimate) -> str:
 
 
 def _tuned(event: Tuned) -> str:
-    tried = ", ".join(f"{trial.lr:g}" for trial in event.tried)
+    tried = ", ".join(f"{rate:g}" for rate in sorted({trial.lr for trial in event.tried}))
     return f"Tried rates {tried}: best {event.lr:g} ({event.train_seconds:.1f} s)"
 
 

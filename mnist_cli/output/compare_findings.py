@@ -24,7 +24,7 @@ from mnist_cli.comparison.findings import (
     SeveralMachines,
     Sharpness,
     TargetsMissed,
-    TunedWithOneSeed,
+    TunedWithFewSeeds,
 )
 from mnist_cli.comparison.stats import MOST_PAIRS, MeanAndDeviation
 from mnist_cli.output.compare_table import format_mean, format_seeds
@@ -60,7 +60,11 @@ def sentence(finding: Finding) -> Sentence:  # noqa: PLR0911 (one for each kind)
         case PathShare():
             return Sentence("path", _path_share(finding))
         case (
-            SameLearningRate() | SeveralMachines() | BusyMachine() | TunedWithOneSeed() | FewSeeds()
+            SameLearningRate()
+            | SeveralMachines()
+            | BusyMachine()
+            | TunedWithFewSeeds()
+            | FewSeeds()
         ):
             return Sentence("caveat", _caveat(finding))
         case _:
@@ -187,15 +191,20 @@ def _loss_increases(finding: LossIncreases) -> str:
 
 def _learning_rates(finding: LearningRates) -> str:
     tuned = finding.tuned
-    tried = ", ".join(f"{trial.lr:g}" for trial in tuned.tried)
+    first = [trial for trial in tuned.tried if trial.seed in (None, tuned.seed)]
+    tried = ", ".join(f"{trial.lr:g}" for trial in first)
     text = f"For {finding.variant.phrase} the rates {tried} were tried"
-    best = next(trial for trial in tuned.tried if trial.lr == tuned.lr)
+    best = next(trial for trial in first if trial.lr == tuned.lr)
     if best.reason == "diverged":
         text += "; all diverged"
     elif finding.is_used:
         by = "updates to the target" if best.reason == "until-accuracy" else "held-out samples"
         text += f"; {tuned.lr:g} was best by {by}"
+        text += f" over {format_seeds(tuned.seeds)}" if tuned.seeds > 1 else ""
         text += ", at the edge of the search" if tuned.at_edge else ""
+        if tuned.flat_from is not None and tuned.flat_to is not None:
+            flat = f"{tuned.flat_from:g} to {tuned.flat_to:g} are"
+            text += f" ({'no other is' if tuned.flat_from == tuned.flat_to else flat} within 10 %)"
     if tuned.stable_from is not None and tuned.stable_to is not None:
         text += (
             f"; {tuned.stable_from:g} to {tuned.stable_to:g} trained stably within the budget "
@@ -203,7 +212,7 @@ def _learning_rates(finding: LearningRates) -> str:
         )
     elif finding.has_range:
         text += "; none trained stably within the budget"
-    return f"{text}. It took {tuned.train_seconds:.1f} s with one seed, counted apart."
+    return f"{text}. It took {tuned.train_seconds:.1f} s, counted apart."
 
 
 def _sharpness(finding: Sharpness) -> str:
@@ -239,7 +248,7 @@ def _path_share(finding: PathShare) -> str:
 
 
 def _caveat(
-    finding: SameLearningRate | SeveralMachines | BusyMachine | TunedWithOneSeed | FewSeeds,
+    finding: SameLearningRate | SeveralMachines | BusyMachine | TunedWithFewSeeds | FewSeeds,
 ) -> str:
     match finding:
         case SameLearningRate():
@@ -256,10 +265,10 @@ def _caveat(
                 f"Seconds are not comparable: during {runs} other programs kept the machine busy, "
                 f"with up to {100 * finding.share:.0f} % of the time of the cores that a run uses."
             )
-        case TunedWithOneSeed():
+        case TunedWithFewSeeds():
             return (
-                f"The learning rates were chosen with seed {finding.seed} alone; the tests take "
-                "them as given, so they do not cover the chance in that choice."
+                f"The learning rates were chosen with {format_seeds(finding.seeds)}; the tests "
+                "take them as given, so they do not cover the chance in that choice."
             )
         case FewSeeds(seeds=1):
             return "With one seed a difference cannot be told from chance: add --seeds 5."

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -40,31 +41,66 @@ def test_the_stable_range_ends_where_the_next_rate_does_not_train(
     assert len(inside) >= 2
     assert all(t.stable and t.train_loss <= STABLE_LOSS for t in inside)
     tried = {trial.lr: trial for trial in tuned.tried}
-    assert not tried[rate_at(nearest_index(tuned.stable_from) - 1)].stable
-    assert not tried[rate_at(nearest_index(tuned.stable_to) + 1)].stable
+    assert not tried[rate_at(nearest_index(tuned.stable_from) - 2)].stable
+    assert not tried[rate_at(nearest_index(tuned.stable_to) + 2)].stable
 
 
-def test_the_grid_has_three_rates_a_decade() -> None:
-    assert [rate_at(place) for place in range(-4, 4)] == [0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10]
-    assert all(nearest_index(rate_at(place)) == place for place in range(-18, 9))
-    assert rate_at(nearest_index(0.03)) == 0.02
-    assert rate_at(nearest_index(0.04)) == 0.05
+def test_the_grid_has_six_rates_a_decade_of_which_every_other_is_coarse() -> None:
+    assert [rate_at(place) for place in range(-8, 2)] == [
+        *(0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5, 0.7, 1, 1.5)
+    ]
+    assert all(nearest_index(rate_at(place)) == place for place in range(-36, 19))
+    assert rate_at(nearest_index(0.03, 2)) == 0.02
+    assert rate_at(nearest_index(0.04, 2)) == 0.05
 
 
 def climb(loss: Callable[[float], float], start: float, asked: CompareConfig) -> tuple[float, int]:
     """Return the rate that a search finds on a made-up curve, and how many it tried."""
-    search = Search(plan_run(resolve(asked), Variant(30), 0, start, samples=300, purpose="trial"))
+    tuned = search(lambda lr, _: loss(lr), start, asked)
+    return tuned.lr, len(tuned.tried)
+
+
+def search(
+    loss: Callable[[float, int], float],
+    start: float,
+    asked: CompareConfig,
+    seeds: range = range(1),
+    **options: Any,
+) -> Tuned:
+    """Return what a search finds on a made-up curve for each seed."""
+    trial = plan_run(resolve(asked), Variant(30), 0, start, samples=300, purpose="trial")
+    search = Search(trial, seeds, **options)
     while (trial := search.next_trial()) is not None:
-        value = loss(trial.config.lr)
+        value = loss(trial.config.lr, trial.config.seed)
         diverged = math.isinf(value)
         results = (None,) * 4 if diverged else (value, 0.5, value, 0.5)
         end = RunEnd(
-            *(0.0, "x", 30, 0, trial.config.lr),
+            *(0.0, "x", 30, trial.config.seed, trial.config.lr),
             *("diverged" if diverged else "completed", 1, 1, 1.0),
             *(*results, 0, 0, None, None, results[0], results[1]),
         )
         search.add(end)
-    return search.result().lr, len(search.ends)
+    return search.result()
+
+
+def test_the_best_is_looked_for_between_the_coarse_rates_too(asked: CompareConfig) -> None:
+    tuned = search(lambda lr, _: 1 + abs(math.log(lr / 0.14)), 0.5, asked, refine=True)
+    assert tuned.lr == 0.15
+    assert (tuned.flat_from, tuned.flat_to) == (0.15, 0.15)
+    flat = search(lambda lr, _: 1 + 0.1 * math.log(lr / 0.14) ** 2, 0.5, asked, refine=True)
+    assert (flat.flat_from, flat.flat_to) == (0.07, 0.2)  # 1.05 and 1.01; 0.05 costs 1.11
+
+
+def test_what_is_best_on_average_over_the_seeds_wins(asked: CompareConfig) -> None:
+    # Seed 0 alone would choose 0.2; with 1 and 2, for which it diverges, 0.15 is the best.
+    def loss(lr: float, seed: int) -> float:
+        return math.inf if seed and lr > 0.16 else 1 + abs(math.log(lr / 0.2))
+
+    assert search(loss, 0.2, asked, refine=True).lr == 0.2
+    tuned = search(loss, 0.2, asked, range(3), refine=True)
+    assert (tuned.lr, tuned.seeds) == (0.15, 3)
+    assert len(tuned.tried) == 3 + 2 + 2 * 3  # the climb, the rates between, and the other seeds
+    assert {trial.lr for trial in tuned.tried if trial.seed} == {0.15, 0.2, 0.3}
 
 
 @pytest.mark.parametrize("start", [1e-5, 0.01, 0.2, 50])

@@ -214,7 +214,8 @@ def _rates(results: Results, figure: Figure) -> bool:
     for tuned in results.tuned:
         variant = results.variant(tuned.batch_size, tuned.setting)
         shade, size = shades[variant], results.update_size(variant)
-        trials = [(t.lr, t.train_loss) for t in tuned.tried if t.train_loss is not None]
+        first = [t for t in tuned.tried if t.seed in (None, tuned.seed)]
+        trials = [(t.lr, t.train_loss) for t in first if t.train_loss is not None]
         if not trials:
             continue
         left.plot(*zip(*trials, strict=True), "o-", ms=3, lw=1, color=shade, label=variant.label)
