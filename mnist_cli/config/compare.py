@@ -1,6 +1,8 @@
 """Options of `mnist-compare`, before and after their defaults are resolved."""
 
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from itertools import product
 from typing import Any, ClassVar
 
 from mnist_cli.config.options import Effect, names_in, option, options_of
@@ -57,7 +59,8 @@ class CompareConfig:
     )
     vary: str | None = option(
         None,
-        "Also compare the values of an option, such as momentum=0,0.9, with each batch size.",
+        "Also compare the values of an option, such as momentum=0,0.9, with each batch size; with "
+        "a space between several options, all their combinations.",
         metavar="OPTION=VALUES",
         panel=_WHAT,
     )
@@ -293,39 +296,55 @@ def resolve(config: CompareConfig) -> ResolvedComparison:
 
 
 def settings_of(config: CompareConfig) -> list[tuple[str | None, ResolvedComparison]]:
-    """Return the settings of the option that `--vary` names, each with the options resolved.
+    """Return the settings of the options that `--vary` names, each with the options resolved.
 
-    A setting is written as in a sentence: `momentum 0.9`, `shuffle off`. Without `--vary` there is
-    one, `None`.
+    A setting is written as in a sentence: `momentum 0.9`, `shuffle off`. Those of several options
+    are combined. Without `--vary` there is one, `None`.
 
     Raises:
-        UsageError: the option cannot be varied, or does not take one of the values.
+        UsageError: an option cannot be varied, or does not take one of the values.
 
     """
     if config.vary is None:
         return [(None, resolve(config))]
-    name, values = _varied(config.vary)
-    each = dict.fromkeys(_setting(name, value) for value in values)
-    if len(each) < len(values):
-        raise UsageError(f"--vary {quote(config.vary)}: a value is repeated")
     alone = replace(config, vary=None)
-    return [
-        (setting, resolve(replace(alone, **{name: value})))
-        for setting, value in zip(each, values, strict=True)
-    ]
+    found: dict[str, ResolvedComparison] = {}
+    options = varied(config.vary)
+    for values in product(*options.values()):
+        chosen = dict(zip(options, values, strict=True))
+        setting = ", ".join(_setting(name, value) for name, value in chosen.items())
+        if setting in found:
+            raise UsageError(f"--vary {quote(config.vary)}: a value is repeated")
+        found[setting] = resolve(replace(alone, **chosen))
+    return [*found.items()]
 
 
-def _varied(text: str) -> tuple[str, list[Any]]:
-    """Return the option in the value of `--vary`, and its values."""
-    written, _, listed = text.partition("=")
-    name, values = written.strip().replace("-", "_"), names_in(listed)
-    if name not in VARIED:
-        options = [each.replace("_", "-") for each in VARIED]
-        raise UsageError(f"--vary: {not_one_of(written, options)}")
-    if len(values) < 2:
-        raise UsageError(f"--vary {quote(text)}: give values to compare: --vary {written}=A,B")
-    source = [Source({name: value}, lambda _: f"--vary {written}") for value in values]
-    return name, [getattr(build_config(CompareConfig, [each]), name) for each in source]
+def varied(text: str) -> dict[str, list[Any]]:
+    """Return the options in the value of `--vary`, each with its values.
+
+    Raises:
+        UsageError: see `settings_of`.
+
+    """
+    options: dict[str, list[Any]] = {}
+    for part in text.split() or [text]:
+        written, _, listed = part.partition("=")
+        name, values = written.replace("-", "_"), names_in(listed)
+        if name not in VARIED:
+            known = [each.replace("_", "-") for each in VARIED]
+            raise UsageError(f"--vary: {not_one_of(written, known)}")
+        if name in options:
+            raise UsageError(f"--vary {quote(text)}: {written} is repeated")
+        if len(values) < 2:
+            raise UsageError(f"--vary {quote(part)}: give values to compare: --vary {written}=A,B")
+        label = f"--vary {written}"
+        sources = [Source({name: value}, partial(_named, label)) for value in values]
+        options[name] = [getattr(build_config(CompareConfig, [each]), name) for each in sources]
+    return options
+
+
+def _named(label: str, _: str) -> str:
+    return label
 
 
 def _setting(name: str, value: object) -> str:
@@ -350,10 +369,10 @@ def _problems_of_varying(config: CompareConfig) -> list[str]:
     if config.vary is None:
         return []
     settings_of(config)
-    name, _ = _varied(config.vary)
+    options = varied(config.vary)
     problems = []
-    if name == "lr" and config.lr_rule == "tuned":
+    if "lr" in options and config.lr_rule == "tuned":
         problems.append("--vary lr contradicts --lr-rule tuned, which chooses it; leave one out")
-    if name == "model" and "path" in names_in(config.probe):
+    if "model" in options and "path" in names_in(config.probe):
         problems.append("--vary model contradicts --probe path: their weights have no common plane")
     return problems

@@ -7,7 +7,7 @@ import pytest
 from mnist_cli.comparison.compare import compare
 from mnist_cli.comparison.events import RunEnd, RunStart, Summary
 from mnist_cli.comparison.results import Results
-from mnist_cli.config.compare import CompareConfig, resolve
+from mnist_cli.config.compare import CompareConfig, resolve, settings_of
 from mnist_cli.errors import UsageError
 from mnist_cli.output.compare_table import table
 from mnist_cli.output.html.compare import render
@@ -48,6 +48,22 @@ def test_networks_are_compared_each_with_its_own_start(asked: CompareConfig) -> 
     assert len({end.weights_sha256 for end in ends}) == 2
 
 
+def test_values_of_several_options_are_combined() -> None:
+    config = CompareConfig(vary="shuffle=on,off sort-by-class=off,on")
+    found = [(setting, each.shuffle, each.sort_by_class) for setting, each in settings_of(config)]
+    assert found == [
+        ("shuffle on, sort by class off", True, False),
+        ("shuffle on, sort by class on", True, True),
+        ("shuffle off, sort by class off", False, False),
+        ("shuffle off, sort by class on", False, True),
+    ]
+
+
+def test_an_optimizer_has_the_momentum_that_is_its_default() -> None:
+    config = CompareConfig(vary="optimizer=sgd,adamw")
+    assert [each.momentum for _, each in settings_of(config)] == [0.0, 0.9]
+
+
 @pytest.mark.parametrize(
     ("vary", "message"),
     [
@@ -55,6 +71,8 @@ def test_networks_are_compared_each_with_its_own_start(asked: CompareConfig) -> 
         ("lr", "give values to compare: --vary lr=A,B"),
         ("lr=0.1", "give values to compare"),
         ("lr=0.1,0.10", "a value is repeated"),
+        ("momentum=0,0.5 momentum=0,0.9", "momentum is repeated"),
+        (" ", "' ' is not one of"),
         ("lr=0.1,y", "--vary lr: 'y' is not a number"),
         ("momentum=0,2", "--vary momentum: must be at most"),
         ("seeds=1,2", "'seeds' is not one of"),
