@@ -2,15 +2,20 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Self
 
 import torch
 
 from mnist_cli.data.datasets import Split
+from mnist_cli.errors import DivergedError
+from mnist_cli.runtime.device import ThreadPool
 from mnist_cli.training.probes.probes import Objective, Probe, ProbeContext
+from mnist_cli.training.probes.sharpness import hessian_product
 
 _BATCH_SIZES, _DRAWS = (64, 1024), 20  # of the two-batch estimate
+_CURVATURE_BATCH_SIZE, _CURVATURE_DRAWS = 64, 64
 _CLEARLY = 3  # standard errors above zero
 
 
@@ -21,11 +26,12 @@ class NoiseProbe(Probe):
     `trace` and `gradient_square` are tr Σ and |G|². They are exact for the training set if `exact`,
     and otherwise tr Σ is estimated from the per-sample gradients of `samples` out of `population`.
     The two-batch results are estimates, means over draws; the noise scale among them is None where
-    |G|² is not clearly positive. An `error` is the standard error of what its name begins with, 0
-    if that is exact. Networks are probed in evaluation mode.
+    |G|² is not clearly positive. So are the curvature-weighted ones, `curvature_noise_scale` =
+    tr(HΣ) / GᵀHG with the Hessian H: see `curvature_noise`. An `error` is the standard error of
+    what its name begins with, 0 if that is exact. Networks are probed in evaluation mode.
     """
 
-    curves = ("noise_scale", "two_batch_noise_scale")
+    curves = ("noise_scale", "two_batch_noise_scale", "curvature_noise_scale")
     noise_scale: float
     trace: float
     gradient_square: float
@@ -43,10 +49,17 @@ class NoiseProbe(Probe):
     two_batch_noise_scale_error: float | None = None
     two_batch_trace_error: float | None = None
     two_batch_gradient_square_error: float | None = None
+    curvature_noise_scale: float | None = None
+    curvature_noise_scale_error: float | None = None
+    curvature_trace: float | None = None
+    curvature_trace_error: float | None = None
+    gradient_curvature: float | None = None
+    gradient_curvature_error: float | None = None
+    curvature_draws: int | None = None
 
     @classmethod
     def measure(cls, context: ProbeContext) -> Iterator[Self]:
-        """Measure the noise scale in two ways."""
+        """Measure the noise scale in two ways, and the curvature-weighted one."""
         objective, population = context.objective, context.train_split
         measured = context.measure_once(
             "noise scale",
@@ -62,6 +75,11 @@ class NoiseProbe(Probe):
             lambda: [two_batches(objective, population, sizes, generator) for _ in range(_DRAWS)],
         )
         estimate = ratio_of_means(draws)
+        generator = context.generator("curvature")
+        weighted = context.measure_once(
+            "curvature noise",
+            lambda: curvature_noise(objective, population, context.full_gradient, generator),
+        )
         yield cls(
             **context.common(),
             noise_scale=measured.scale,
@@ -80,15 +98,23 @@ class NoiseProbe(Probe):
             two_batch_noise_scale_error=estimate.error,
             two_batch_trace_error=estimate.numerator_error,
             two_batch_gradient_square_error=estimate.denominator_error,
+            curvature_noise_scale=weighted.value,
+            curvature_noise_scale_error=weighted.error,
+            curvature_trace=weighted.numerator,
+            curvature_trace_error=weighted.numerator_error,
+            gradient_curvature=weighted.denominator,
+            gradient_curvature_error=weighted.denominator_error,
+            curvature_draws=_CURVATURE_DRAWS,
         )
 
     def summary(self) -> str:
-        """Return the noise scale, the number of samples, and the two-batch estimate."""
+        """Return the noise scale, the number of samples, and the estimates."""
         error = None if self.exact else self.noise_scale_error
         sampled = f"from {self.samples:,} of {self.population:,} samples"
         return (
             f"noise scale: {with_error(self.noise_scale, error, ',.1f')} samples "
             f"({'exact' if self.exact else sampled}); {self._two_batch_summary()}"
+            f"{self._curvature_summary()}"
         )
 
     def _two_batch_summary(self) -> str:
@@ -102,6 +128,25 @@ class NoiseProbe(Probe):
         return (
             "no two-batch estimate, because its squared gradient norm is not clearly above zero "
             f"({with_error(square, error, '.2g')})"
+        )
+
+    def _curvature_summary(self) -> str:
+        if self.curvature_noise_scale is not None:
+            error = self.curvature_noise_scale_error
+            return (
+                f"; weighted by curvature {with_error(self.curvature_noise_scale, error, ',.1f')}"
+            )
+        if self.gradient_curvature is None or self.curvature_trace is None:  # an old record
+            return ""
+        if self.curvature_trace < 0:
+            curvature, error = self.curvature_trace, self.curvature_trace_error
+            which = "along the noise is negative"
+        else:
+            curvature, error = self.gradient_curvature, self.gradient_curvature_error
+            which = "along the gradient is not clearly above zero"
+        return (
+            f"; none weighted by curvature, because that {which} "
+            f"({with_error(curvature, error, '.2g')})"
         )
 
 
@@ -217,3 +262,41 @@ def two_batches(
     gradient_square = (big * squares[1] - small * squares[0]) / (big - small)
     trace = (squares[0] - squares[1]) / (1 / small - 1 / big)
     return trace, gradient_square
+
+
+def curvature_noise(
+    objective: Objective,
+    population: Split,
+    full: torch.Tensor,
+    generator: torch.Generator,
+    draws: int = _CURVATURE_DRAWS,
+) -> Ratio:
+    """Return B_H = tr(HΣ) / GᵀHG, in samples (McCandlish et al. 2018, equation 2.8).
+
+    With updates of B samples at the best learning rate, a quadratic loss is expected to fall by
+    1 / (1 + B_H / B) of what it would without noise. Each draw takes two independent batches of B =
+    64 samples with replacement: d = g_B - `full` of the one and the Hessian H_B of the other. Then
+    B dᵀ H_B d and Gᵀ H_B G have the expectations tr(HΣ) and GᵀHG over the population, and their
+    standard errors are those of all that was drawn.
+
+    Raises:
+        DivergedError: a gradient or a curvature is not finite.
+
+    """
+    shape = (draws, 2, _CURVATURE_BATCH_SIZE)
+    chosen = torch.randint(len(population), shape, generator=generator).to(population.device)
+    draw = partial(_curvatures, replace(objective, pool=ThreadPool()), population, full)
+    return ratio_of_means(list(objective.pool.map(draw, list(chosen))))
+
+
+def _curvatures(
+    objective: Objective, population: Split, full: torch.Tensor, chosen: torch.Tensor
+) -> tuple[float, float]:
+    """Return one draw of tr(HΣ) and GᵀHG, from the indices of two batches, `[2, B]`."""
+    batch, sample = Split(*population[chosen[0]]), Split(*population[chosen[1]])
+    noise = objective.gradient(batch) - full
+    along_noise = float(noise.dot(hessian_product(objective, sample, noise)))
+    along_gradient = float(full.dot(hessian_product(objective, sample, full)))
+    if not (math.isfinite(along_noise) and math.isfinite(along_gradient)):
+        raise DivergedError("training diverged: the curvature of the loss is not finite")
+    return len(batch) * along_noise, along_gradient
