@@ -1,5 +1,6 @@
 """The command `mnist-compare`."""
 
+import logging
 import sys
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -43,6 +44,7 @@ from mnist_cli.runtime.files import (
 if TYPE_CHECKING:
     from mnist_cli.comparison.results import Results
 
+_log = logging.getLogger(__name__)
 app = typer.Typer(pretty_exceptions_enable=False)
 
 
@@ -89,6 +91,9 @@ def compare(given: dict[str, Any], config: str | None) -> None:
             "mnist-compare has no ranks: start it without torchrun, with --jobs 2, or start the "
             "same command several times on one --output"
         )
+    if options.profile:
+        _profile(options, display)
+        return
     file = config_file(config)
     _run(options, display, None if file is None else Path(file).stem)
 
@@ -134,6 +139,46 @@ def _run(config: CompareConfig, display: Display, preset: str | None) -> None:
     finally:
         if failure is not None:
             raise failure
+
+
+def _profile(config: CompareConfig, display: Display) -> None:
+    """Measure the speed and the memory of batch sizes, and write the results."""
+    prefetch(config.dataset, config.data_dir)
+    with quick_imports(quiet=display.quiet):
+        from mnist_cli.comparison.events import (  # noqa: PLC0415 (torch)
+            ProfileEnd,
+            ProfileRound,
+            Throughput,
+        )
+        from mnist_cli.comparison.profiling import profile  # noqa: PLC0415 (torch)
+        from mnist_cli.output import profile_display  # noqa: PLC0415 (--help is quick)
+        from mnist_cli.output.renderers import JsonLines, Renderer  # noqa: PLC0415 (--help is quick)
+
+        if config.plot is not None:  # fails now, not after the measurements, without matplotlib
+            import mnist_cli.output.figures.profile  # noqa: F401, PLC0415
+    data = JsonLines() if display.json else Renderer()
+    found: list[Throughput] = []
+    streamed = display.json or config.plot == "-"
+    with log_to_stderr(quiet=display.quiet):
+        for event in profile(config):
+            data.show(event)
+            match event:
+                case ProfileRound():
+                    _log.info("Round [%d/%d], %.0f s", event.number, event.rounds, event.seconds)
+                case Throughput():
+                    found.append(event)
+                case ProfileEnd() if not streamed and sys.stdout.isatty():
+                    profile_display.print_profile(found, event, sys.stdout)
+                case ProfileEnd():
+                    if not streamed:
+                        write_standard_output(profile_display.table(found))
+                    if not display.quiet:
+                        with suppress(OSError):
+                            profile_display.print_sentences(event, sys.stderr)
+        if config.plot is not None:
+            from mnist_cli.output.figures import profile as figure  # noqa: PLC0415 (matplotlib)
+
+            write_file(config.plot, figure.draw(found, config.plot))
 
 
 def _show_results(

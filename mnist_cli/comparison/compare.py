@@ -1,7 +1,6 @@
 """A comparison, from its options to its conclusions, trained by one or several processes."""
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -10,8 +9,6 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, replace
 from functools import partial
 from math import fsum
-
-import torch
 
 from mnist_cli import __version__
 from mnist_cli.comparison.estimate import estimated_seconds
@@ -53,8 +50,8 @@ from mnist_cli.runtime.cores import usable_cores
 from mnist_cli.runtime.device import (
     ThreadPool,
     check_torch_modes,
+    machine,
     pick_device,
-    processor,
     threads_for,
     threads_set,
 )
@@ -311,11 +308,7 @@ class Runner:
         self._signals = signals
         self._device = pick_device(config.device)
         self.pool = ThreadPool(threads_for(self._device), signals.check_stop)
-        each = f" in each of {config.jobs} processes" if config.jobs > 1 else ""
-        self.machine = (
-            f"{processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads{each}, "
-            f"on {self._device.type}, PyTorch {torch.__version__}"
-        )
+        self.machine = machine(self._device, config.jobs)
         self._dataset = load_dataset(config.dataset, config.data_dir)
         self._cached_data: dict[tuple[int, str, bool], SharedData] = {}
         self.samples = len(self.shared_data(config, config.seed).train)

@@ -309,6 +309,53 @@ class Sentence:
 
 
 @dataclass(frozen=True)
+class ProfileRound(Event):
+    """Every batch size of a profile was measured once more."""
+
+    name: ClassVar[str] = "profile-round"
+    lasting: ClassVar[bool] = False
+    number: int
+    rounds: int
+
+
+@dataclass(frozen=True)
+class Throughput(Event):
+    """The speed and the memory of training with a batch size, in `passes` micro-batches an update.
+
+    `samples_per_second` is the median of the rounds, `lowest` and `highest` are their range, and
+    `peak_bytes` is the median of the most memory of a process that trains with this size alone.
+    They are `None` if it failed, or where the system does not say.
+    """
+
+    name: ClassVar[str] = "throughput"
+    batch_size: int | str
+    samples: int
+    passes: int
+    samples_per_second: float | None
+    lowest: float | None
+    highest: float | None
+    peak_bytes: int | None
+
+
+@dataclass(frozen=True)
+class ProfileEnd(Event):
+    """The profile ended. From `enough` samples on, the throughput is within 5 % of the highest.
+
+    `enough` is `None` if the largest size was the first. The time of an update is fitted by
+    `update_seconds` + `sample_seconds` · B. Other programs took the share `busy_share` of the time
+    of the cores.
+    """
+
+    name: ClassVar[str] = "profile-end"
+    enough: int | str | None
+    update_seconds: float | None
+    sample_seconds: float | None
+    busy_share: float | None
+    machine: str
+    command: str
+
+
+@dataclass(frozen=True)
 class CompareEnd(Event):
     """The comparison ended."""
 

@@ -1,6 +1,6 @@
 """Options of `mnist-compare`, before and after their defaults are resolved."""
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
 from itertools import product
 from typing import Any, ClassVar
@@ -32,6 +32,11 @@ VARIED = (
     *("model", "optimizer", "lr", "momentum", "weight_decay", "schedule", "micro_batch_size"),
     *("shuffle", "sort_by_class"),
 )
+# What --profile takes: options of which speed and memory depend, and the figure.
+PROFILED = (
+    *("profile", "batch_sizes", "model", "optimizer", "momentum", "weight_decay", "shuffle"),
+    *("micro_batch_size", "subset", "dataset", "data_dir", "device", "threads", "plot"),
+)
 _WHAT, _HOW, _SHOW = "What is compared", "How it is trained", "What is shown"
 _BUDGET = "Budget (one of these; --epochs 3 if none)"
 
@@ -56,6 +61,12 @@ class CompareConfig:
         metavar="SIZES",
         listed=True,
         panel=_WHAT,
+    )
+    profile: bool = option(
+        False,
+        "Compare nothing: measure samples per second and peak memory of each batch size.",
+        panel=_WHAT,
+        effect=Effect.RECORD,
     )
     vary: str | None = option(
         None,
@@ -285,6 +296,7 @@ def resolve(config: CompareConfig) -> ResolvedComparison:
     if config.output in ("", "-"):
         problems.append(f"--output '{config.output}': the runs are kept in a folder; name one")
     problems += _problems_of_varying(config)
+    problems += _problems_of_profiling(config)
     raise_if_any(problems)
     sizes_in(config.batch_sizes)
     momentum = config.momentum
@@ -357,6 +369,19 @@ def _setting(name: str, value: object) -> str:
         else value
     )
     return f"{name.replace('_', ' ')} {shown}"
+
+
+def _problems_of_profiling(config: CompareConfig) -> list[str]:
+    """Return what contradicts `--profile`: options of what it does not do."""
+    others = [
+        field.name
+        for field in fields(CompareConfig)
+        if field.name not in PROFILED and getattr(config, field.name) != field.default
+    ]
+    if not config.profile or not others:
+        return []
+    names = ", ".join(map(flag, others))
+    return [f"{names}: --profile only measures speed and memory; leave what is not needed out"]
 
 
 def _problems_of_varying(config: CompareConfig) -> list[str]:

@@ -4,6 +4,7 @@ import ctypes
 import logging
 import os
 import platform
+import re
 import sys
 import threading
 from collections import deque
@@ -114,6 +115,15 @@ def processor() -> str:
     return platform.processor() or platform.machine()
 
 
+def machine(device: torch.device, jobs: int = 1) -> str:
+    """Return what the speed of each of `jobs` processes depends on, besides what they compute."""
+    each = f" in each of {jobs} processes" if jobs > 1 else ""
+    return (
+        f"{processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads{each}, "
+        f"on {device.type}, PyTorch {torch.__version__}"
+    )
+
+
 def threads_for(device: torch.device) -> int:
     """Return the size of the thread pool for a device: PyTorch's threads on a CPU, else 1."""
     return torch.get_num_threads() if device.type == "cpu" else 1
@@ -133,6 +143,21 @@ def keep_freed_memory() -> bool:
         _ARENA_MAX: 1,  # or each thread would keep its own memory
     }
     return mallopt is not None and all(mallopt(*setting) for setting in settings.items())
+
+
+def peak_memory(device: torch.device) -> int | None:
+    """Return the most bytes that this process has had, or PyTorch on a GPU; None if unknown.
+
+    `ru_maxrss` would also count what the parent of the process had.
+    """
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        return None
+    found = re.search(r"^VmHWM:\s+(\d+) kB$", status, re.MULTILINE)
+    return int(found[1]) * 1024 if found and device.type == "cpu" else None
 
 
 T = TypeVar("T")
