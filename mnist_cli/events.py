@@ -88,6 +88,15 @@ class Step(Event):
 
 
 @dataclass(frozen=True)
+class ProbeStart(Event):
+    """A probe begins to measure, which may take a while; `probe` is its name."""
+
+    name: ClassVar[str] = "probe-start"
+    lasting: ClassVar[bool] = False
+    probe: str
+
+
+@dataclass(frozen=True)
 class ProbeEvent(Event, ABC):
     """What a probe measured after `update` updates, with the network in `network_mode`.
 

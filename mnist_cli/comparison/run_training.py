@@ -16,7 +16,7 @@ from mnist_cli.comparison.thinned import Thinned
 from mnist_cli.data.datasets import Split
 from mnist_cli.errors import DivergedError
 from mnist_cli.evaluation.metrics import EvaluationResult
-from mnist_cli.events import Event, ProbeEvent, Progress, Step
+from mnist_cli.events import Event, ProbeEvent, ProbeStart, Progress, Step
 from mnist_cli.models.networks import weights_sha256
 from mnist_cli.runtime.cores import BusyCores
 from mnist_cli.runtime.device import ThreadPool
@@ -222,10 +222,13 @@ class RunTraining(Callback):
     def _probe(self) -> Iterator[Event]:
         yield from self._named(self._trainer.probe())
 
-    def _named(self, probes: Iterator[ProbeEvent]) -> Iterator[Event]:
-        """Add the run's name to the probes' events, and keep them."""
+    def _named(self, probes: Iterator[ProbeStart | ProbeEvent]) -> Iterator[Event]:
+        """Add the run's name to the probes' events, and keep those."""
         for event in probes:
-            yield self._keep(replace(event, arm=self.run.name))
+            if isinstance(event, ProbeStart):
+                yield event
+            else:
+                yield self._keep(replace(event, arm=self.run.name))
 
     def _score(self, split: str) -> EvaluationResult:
         """Evaluate the network on a whole split, once for every update.

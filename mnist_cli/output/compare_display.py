@@ -23,7 +23,7 @@ from mnist_cli.comparison.events import (
 from mnist_cli.comparison.results import Results
 from mnist_cli.comparison.variants import Variant
 from mnist_cli.config.compare import FULL
-from mnist_cli.events import Event, ProbeEvent
+from mnist_cli.events import Event, ProbeEvent, ProbeStart
 from mnist_cli.output.compare_answers import Answer
 from mnist_cli.output.compare_findings import sentence
 from mnist_cli.output.compare_table import cells, format_seeds
@@ -107,6 +107,8 @@ class _Terminal(Renderer):
             self._bar.update(
                 self._task, completed=self._forecast.share, status=_left(self._forecast.left)
             )
+        elif isinstance(event, ProbeStart):
+            self._bar.update(self._task, status=f"probe: {event.probe}")
         elif isinstance(event, Waiting):
             title = f"Waiting for {event.arm}, which another process trains; meanwhile a later one"
             self._bar.update(self._task, description=title, status="")

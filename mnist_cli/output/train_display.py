@@ -16,7 +16,7 @@ from rich.progress_bar import ProgressBar as Bar
 from rich.table import Column
 from rich.text import Text
 
-from mnist_cli.events import End, Epoch, Event, ProbeEvent, Progress, Start, Step
+from mnist_cli.events import End, Epoch, Event, ProbeEvent, ProbeStart, Progress, Start, Step
 from mnist_cli.output.messages import format_event
 from mnist_cli.output.renderers import PlainLines, Renderer
 from mnist_cli.runtime.terminals import can_animate
@@ -182,6 +182,9 @@ class Terminal(Renderer):
                 if summary := format_event(event, self._start):
                     # The terminal folds it, so that the suggested commands can be copied whole.
                     self._console.print(summary, style="green", soft_wrap=True)
+            case ProbeStart():
+                self._bar.update(self._task, description=f"Probe: {event.probe}")
+                self._bar.refresh()
             case Step() if not self._shows_steps:
                 pass
             case _:

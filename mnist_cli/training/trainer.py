@@ -13,7 +13,7 @@ from mnist_cli.data.datasets import Split
 from mnist_cli.errors import DivergedError
 from mnist_cli.evaluation.evaluate import evaluate
 from mnist_cli.evaluation.metrics import EvaluationResult
-from mnist_cli.events import Event, ProbeEvent, Progress, Step
+from mnist_cli.events import Event, ProbeEvent, ProbeStart, Progress, Step
 from mnist_cli.runtime.device import ThreadPool, check_torch_modes
 from mnist_cli.runtime.distributed.group import ProcessGroup
 from mnist_cli.training.loop import EpochPlan, Update, fit, target_probabilities
@@ -233,7 +233,7 @@ class Trainer:
         """Raise DivergedError if a value of the state is not finite."""
         self.state.check_finite(self.last_lr)
 
-    def probe(self) -> Iterator[ProbeEvent]:
+    def probe(self) -> Iterator[ProbeStart | ProbeEvent]:
         """Run the probes that the config asks for; rank 0 does.
 
         Raises:
@@ -259,7 +259,7 @@ class Trainer:
                     raise
             self.state.probed_update = self.state.update  # unless a signal interrupted it
 
-    def probe_if_due(self) -> Iterator[ProbeEvent]:
+    def probe_if_due(self) -> Iterator[ProbeStart | ProbeEvent]:
         """Run the probes after every `probe_every` updates, unless they were run already."""
         update = self.state.update
         if update % self.config.probe_every == 0 and update != self.state.probed_update:

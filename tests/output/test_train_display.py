@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import pyte
 import pytest
 
-from mnist_cli.events import End, Epoch, Event, Progress, Start, Step
+from mnist_cli.events import End, Epoch, Event, ProbeStart, Progress, Start, Step
 from mnist_cli.output.train_display import LossCurve, human_renderer, sparkline
 from tests.helpers.shell import SMALL, Shell
 
@@ -138,6 +138,8 @@ def events(start: Start = START) -> Iterator[Event]:
     for update in range(start.first_update + 1, start.updates + 1):
         now, seen = float(update - start.first_update), update * start.batch_size
         epoch, step = -(-update // 10), (update - 1) % 10 + 1
+        if update == 25:
+            yield ProbeStart(now, "noise")
         yield Step(now, epoch, step, update, seen, 1 / update, 0.05)
         yield Progress(now, seen, 1 / update, 0.5, 0.05, update, 2 / update)
         if step == 10:
@@ -217,6 +219,14 @@ def test_a_wide_terminal_shows_every_metric_and_the_loss_curve(show: Callable[..
     ):
         assert any(re.search(pattern, screen) for screen in screens), pattern
     assert any("batch loss 0.1000  average 0.0500" in screen for screen in screens)  # update 20
+
+
+def test_a_probe_under_way_is_named_in_place_of_the_epoch(show: Callable[..., Shown]) -> None:
+    screens = ["\n".join(screen) for screen in show(80).screens]
+    probing = [k for k, screen in enumerate(screens) if "Probe: noise" in screen]
+    assert probing
+    assert "Epoch 3/3" in screens[probing[-1] + 1]
+    assert not any("Epoch 3/3" in screens[k] for k in probing)
 
 
 def test_the_time_left_is_at_most_what_max_seconds_leaves(show: Callable[..., Shown]) -> None:

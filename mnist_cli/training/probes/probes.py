@@ -22,7 +22,7 @@ from mnist_cli.config.suggestions import not_one_of
 from mnist_cli.config.train import ResolvedConfig
 from mnist_cli.data.datasets import Split
 from mnist_cli.errors import DivergedError, UsageError
-from mnist_cli.events import ProbeEvent
+from mnist_cli.events import ProbeEvent, ProbeStart
 from mnist_cli.runtime.device import ThreadPool
 from mnist_cli.runtime.seeding import stream
 from mnist_cli.training.loop import Update, micro_batches, target_probabilities
@@ -256,10 +256,10 @@ class Probes:
 
     def measure(
         self, model: nn.Module, *, update: int, samples_seen: int, lr: float
-    ) -> Iterator[ProbeEvent]:
+    ) -> Iterator[ProbeStart | ProbeEvent]:
         """Run the probes in the order of the registry; `lr` is that of the next update.
 
-        The network is in evaluation mode meanwhile.
+        A `ProbeStart` precedes the events of each. The network is in evaluation mode meanwhile.
         """
         context = ProbeContext(
             config=self._config,
@@ -275,6 +275,7 @@ class Probes:
         model.eval()
         try:
             for name in sorted(self._probes, key=[*PROBES].index):
+                yield ProbeStart(self._clock(), name)
                 for event in self._probes[name].measure(context):
                     yield replace(event, probe=name)
         finally:
