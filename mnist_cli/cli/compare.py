@@ -105,7 +105,10 @@ def _run(config: CompareConfig, display: Display, preset: str | None) -> None:
         from mnist_cli.comparison.compare import compare as run  # noqa: PLC0415 (torch)
         from mnist_cli.comparison.findings import Conclusions  # noqa: PLC0415 (torch)
         from mnist_cli.comparison.results import Results  # noqa: PLC0415 (torch)
-        from mnist_cli.output import compare_display  # noqa: PLC0415 (--help is quick)
+        from mnist_cli.output import (  # noqa: PLC0415 (--help is quick)
+            compare_answers,
+            compare_display,
+        )
         from mnist_cli.output.compare_findings import verdict  # noqa: PLC0415 (--help is quick)
         from mnist_cli.output.renderers import JsonLines, Renderer  # noqa: PLC0415 (--help is quick)
         from mnist_cli.runtime.device import keep_freed_memory  # noqa: PLC0415 (torch)
@@ -128,7 +131,10 @@ def _run(config: CompareConfig, display: Display, preset: str | None) -> None:
             for event in run(config, results, estimating=not display.quiet):
                 with suppress(OSError):  # stderr is closed: no reason to stop
                     progress.show(event)
-                data.show(verdict(event) if isinstance(event, Conclusions) else event)
+                if isinstance(event, Conclusions):
+                    data.show(verdict(event, compare_answers.answer(preset, results)))
+                else:
+                    data.show(event)
         except MnistError as error:
             if results.conclusions is None:
                 raise

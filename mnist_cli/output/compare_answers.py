@@ -1,7 +1,6 @@
 """The questions of the experiments among the presets, and their answers from the results."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import TypeVar
 
 from mnist_cli.comparison.findings import (
@@ -18,19 +17,11 @@ from mnist_cli.comparison.results import Results
 from mnist_cli.comparison.stats import SIGNIFICANCE_LEVEL, paired_difference
 from mnist_cli.comparison.variants import Variant
 from mnist_cli.config.compare import FULL
-from mnist_cli.output.compare_findings import and_, difference
+from mnist_cli.output.compare_findings import Answer, and_, difference
 from mnist_cli.output.compare_table import format_mean, format_seeds
 
 _Kind = TypeVar("_Kind", bound=Finding)
 _TOLERANCE = 0.01  # of the accuracy: what a larger batch may lose and still do as well
-
-
-@dataclass(frozen=True)
-class Answer:
-    """The question of an experiment, and the answer in a sentence."""
-
-    question: str
-    text: str
 
 
 def answer(preset: str | None, results: Results) -> Answer | None:
@@ -184,6 +175,51 @@ def _scaling(results: Results) -> str | None:
     return f"{verdict}: {and_(values)}.{limit}"
 
 
+def _does_it_matter(results: Results) -> str | None:
+    """Return whether the test accuracy of another setting clearly differs from the first one's."""
+    ranking = _ranking(results, "test accuracy")
+    if ranking is None or ranking.seeds < 2:
+        return None
+    first = results.variants[0]
+    by_variant = {each.variant: each for each in ranking.ranked}
+    if first not in by_variant:
+        return None
+    clear: list[str] = []
+    unclear: list[str] = []
+    for variant, each in by_variant.items():
+        if variant == first:
+            continue
+        pair = ranking.pair(first, variant)
+        text = f"{_accuracy(each)} ({difference(ranking, pair)})"
+        (clear if pair.is_significant else unclear).append(text)
+    texts = [f"{_accuracy(by_variant[first])}"]
+    if clear:
+        texts.append(f"clearly different from {and_(clear)}")
+    if unclear:
+        texts.append(f"{format_seeds(ranking.seeds)} cannot tell it from {and_(unclear)}")
+    verdict = "Yes" if clear else "Not that it could be seen"
+    return f"{verdict}: {'; '.join(texts)}."
+
+
+def _accuracy(ranked: Ranked) -> str:
+    value = format_mean(ranked.estimate, lambda number: f"{100 * number:.2f} %")
+    return f"{ranked.variant.phrase} {value}"
+
+
+def _critical_batch_sizes(results: Results) -> str | None:
+    """Return the critical batch size with each setting."""
+    found = [each for each in _findings(results, CriticalBatchSize) if each.setting]
+    if len(found) < 2:
+        return None
+    sizes = [
+        f"none among these with {each.setting}"
+        if each.batch_size is None or each.updates is None
+        else f"{each.batch_size:,.0f} with {each.setting} (at least {each.updates:,.0f} updates)"
+        for each in found
+    ]
+    return f"The critical batch size is {and_(sizes)}."
+
+
 def _by_size(results: Results, ranking: Ranking) -> list[Ranked]:
     return sorted(ranking.ranked, key=lambda each: results.update_size(each.variant))
 
@@ -207,4 +243,7 @@ _EXPERIMENTS: dict[str, tuple[str, Callable[[Results], str | None]]] = {
     "edge-of-stability": ("Does batch mode sharpen the loss up to its limit?", _edge),
     "steps-to-target": ("How many updates does a larger batch save?", _steps),
     "linear-scaling": ("Should the learning rate grow with the batch?", _scaling),
+    "shuffling": ("Does the order of the samples matter?", _does_it_matter),
+    "momentum": ("Does momentum change how far larger batches help?", _critical_batch_sizes),
+    "optimizers": ("Do larger batches help AdamW further than SGD?", _critical_batch_sizes),
 }

@@ -24,8 +24,7 @@ from mnist_cli.comparison.results import Results
 from mnist_cli.comparison.variants import Variant
 from mnist_cli.config.compare import FULL
 from mnist_cli.events import Event, ProbeEvent, ProbeStart
-from mnist_cli.output.compare_answers import Answer
-from mnist_cli.output.compare_findings import sentence
+from mnist_cli.output.compare_findings import Answer, sentence
 from mnist_cli.output.compare_table import cells, format_seeds
 from mnist_cli.output.messages import format_probe
 from mnist_cli.output.renderers import Renderer

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from typing import assert_never
 
 from mnist_cli.comparison.events import Sentence, Verdict
@@ -30,12 +30,24 @@ from mnist_cli.comparison.stats import MOST_PAIRS, MeanAndDeviation
 from mnist_cli.output.compare_table import format_mean, format_seeds
 
 
-def verdict(conclusions: Conclusions) -> Verdict:
-    """Return the conclusions as JSON has them: sentences, each with its numbers."""
+@dataclass(frozen=True)
+class Answer:
+    """The question of an experiment, and the answer in a sentence."""
+
+    question: str
+    text: str
+
+
+def verdict(conclusions: Conclusions, answer: Answer | None = None) -> Verdict:
+    """Return the conclusions as JSON has them: sentences, each with its numbers.
+
+    The answer to the question of an experiment is the first, if there is one.
+    """
+    first = [] if answer is None else [Sentence("answer", f"{answer.question} {answer.text}")]
     sentences = [
         replace(sentence(finding), numbers=asdict(finding)) for finding in conclusions.findings
     ]
-    return Verdict(conclusions.seconds, sentences)
+    return Verdict(conclusions.seconds, first + sentences)
 
 
 def sentence(finding: Finding) -> Sentence:  # noqa: PLR0911 (one for each kind)

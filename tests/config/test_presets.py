@@ -41,6 +41,7 @@ def test_the_promised_experiments_are_there() -> None:
         "edge-of-stability",
         "steps-to-target",
         "linear-scaling",
+        "shuffling",
     }
 
 
@@ -76,7 +77,8 @@ def test_an_experiment_says_its_claim_its_source_its_command_and_what_was_measur
     name: str,
 ) -> None:
     comment = [line for line in CONTENTS[name].splitlines() if line.startswith("# ")]
-    for heading in ("Claim: ", "Source: ", "Command: ", "Measured: "):
+    assert comment[0].startswith(("# Claim: ", "# Question: "))
+    for heading in ("Source: ", "Command: ", "Measured: "):
         assert any(line.startswith(f"# {heading}") for line in comment), heading
     assert any(f"mnist-compare --config {name}" in line for line in comment)
 

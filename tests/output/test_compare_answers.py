@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from mnist_cli.comparison.events import CompareStart, Tuned
+from mnist_cli.comparison.events import CompareStart, RunEnd, Tuned
 from mnist_cli.comparison.findings import (
     Conclusions,
     CriticalBatchSize,
@@ -14,13 +14,20 @@ from mnist_cli.comparison.findings import (
     Ranking,
     rank,
 )
-from mnist_cli.comparison.results import Results
+from mnist_cli.comparison.results import Results, RunMeasurements
 from mnist_cli.comparison.variants import Variant
 from mnist_cli.output.compare_answers import answer
 
 
-def answered(preset: str, *findings: Finding) -> str | None:
-    found = Results()
+def measured(variant: Variant) -> RunMeasurements:
+    """Return a run of which nothing but the variant matters."""
+    values = (0.0, "a", variant.batch_size, 0, 0.1, "completed", 2, 100, 1.0)
+    end = RunEnd(*values, 0.5, 0.9, 0.5, 0.9, 0, 0, None, None)
+    return RunMeasurements(variant, [], [], [], [], [], end)
+
+
+def answered(preset: str, *findings: Finding, results: Results | None = None) -> str | None:
+    found = results or Results()
     config: dict[str, Any] = {"lr_rule": "linear"}
     found.start = CompareStart(0.0, "1", 60000, 0, 10000, 1, 1, 1, "", "", config)
     found.conclusions = Conclusions(0.0, [*findings])
@@ -104,4 +111,32 @@ def test_the_updates_to_the_target_are_a_sentence() -> None:
     assert text == (
         "In proportion well below batches of 300, hardly any beyond: the target took 905 updates "
         "with batches of 16 and 20 updates with batches of 1,024."
+    )
+
+
+def test_the_settings_that_clearly_differ_from_the_first_are_named() -> None:
+    names = ("shuffle on", "shuffle off", "sorted")
+    on, off, by_class = (Variant(64, name, names_size=False) for name in names)
+    values = {on: [0.93, 0.94, 0.935], off: [0.94, 0.93, 0.93], by_class: [0.11, 0.12, 0.11]}
+    found = Results()
+    found.runs = [measured(on), measured(off), measured(by_class)]
+    text = answered("shuffling", rank("test accuracy", values, higher=True), results=found)
+    assert text is not None
+    assert text.startswith("Yes: shuffle on 93.50 ± 0.50 %; clearly different from sorted 11.33")
+    assert "3 seeds cannot tell it from shuffle off 93.33 ± 0.58 % (0.17 points; 95 %: " in text
+    values[by_class] = [0.94, 0.92, 0.95]
+    text = answered("shuffling", rank("test accuracy", values, higher=True), results=found)
+    assert text is not None
+    assert text.startswith("Not that it could be seen: shuffle on 93.50")
+
+
+def test_the_critical_batch_size_is_told_for_each_setting() -> None:
+    text = answered(
+        "momentum",
+        CriticalBatchSize(67.0, 124.0, setting="momentum 0"),
+        CriticalBatchSize(setting="momentum 0.9"),
+    )
+    assert text == (
+        "The critical batch size is 124 with momentum 0 (at least 67 updates) and none among these "
+        "with momentum 0.9."
     )

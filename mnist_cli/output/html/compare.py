@@ -7,8 +7,7 @@ from typing import Any
 from mnist_cli.comparison.events import PathPlane, Point
 from mnist_cli.comparison.results import Results
 from mnist_cli.comparison.variants import Variant
-from mnist_cli.output.compare_answers import Answer
-from mnist_cli.output.compare_findings import sentence
+from mnist_cli.output.compare_findings import Answer, sentence
 from mnist_cli.output.compare_table import cells, format_seeds
 from mnist_cli.output.figures import ordered_colours
 from mnist_cli.runtime.html_templates import render_page
