@@ -16,6 +16,7 @@ from mnist_cli.training.probes.sharpness import hessian_product
 
 _BATCH_SIZES, _DRAWS = (64, 1024), 20  # of the two-batch estimate
 _CURVATURE_BATCH_SIZE, _CURVATURE_DRAWS = 64, 64
+_THETA = 0.5  # of the norm test
 _CLEARLY = 3  # standard errors above zero
 
 
@@ -28,7 +29,12 @@ class NoiseProbe(Probe):
     The two-batch results are estimates, means over draws; the noise scale among them is None where
     |G|² is not clearly positive. So are the curvature-weighted ones, `curvature_noise_scale` =
     tr(HΣ) / GᵀHG with the Hessian H: see `curvature_noise`. An `error` is the standard error of
-    what its name begins with, 0 if that is exact. Networks are probed in evaluation mode.
+    what its name begins with, 0 if that is exact.
+
+    Two rules for batch sizes use the same sums. `norm_test_batch_size` = tr Σ / (θ² |G|²), with θ =
+    1/2: the deviation of the gradient is half its norm (Byrd et al. 2012). `cabs_batch_size` = η tr
+    Σ / L, with the next learning rate η and the mean training loss L (Balles et al. 2017); it holds
+    for plain SGD. Networks are probed in evaluation mode.
     """
 
     curves = ("noise_scale", "two_batch_noise_scale", "curvature_noise_scale")
@@ -56,6 +62,8 @@ class NoiseProbe(Probe):
     gradient_curvature: float | None = None
     gradient_curvature_error: float | None = None
     curvature_draws: int | None = None
+    norm_test_batch_size: float | None = None
+    cabs_batch_size: float | None = None
 
     @classmethod
     def measure(cls, context: ProbeContext) -> Iterator[Self]:
@@ -80,6 +88,7 @@ class NoiseProbe(Probe):
             "curvature noise",
             lambda: curvature_noise(objective, population, context.full_gradient, generator),
         )
+        loss = context.full_loss
         yield cls(
             **context.common(),
             noise_scale=measured.scale,
@@ -105,6 +114,8 @@ class NoiseProbe(Probe):
             gradient_curvature=weighted.denominator,
             gradient_curvature_error=weighted.denominator_error,
             curvature_draws=_CURVATURE_DRAWS,
+            norm_test_batch_size=measured.scale / _THETA**2 if measured.gradient_square else None,
+            cabs_batch_size=context.lr * max(measured.trace, 0.0) / loss if loss else None,
         )
 
     def summary(self) -> str:

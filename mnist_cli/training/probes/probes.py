@@ -56,16 +56,27 @@ class Objective:
             DivergedError: it is not finite.
 
         """
+        return self.gradient_and_loss(split)[0]
+
+    def gradient_and_loss(self, split: Split) -> tuple[Tensor, float]:
+        """Return the gradient of the mean loss over a split, and the loss without smoothing.
+
+        Raises:
+            DivergedError: it is not finite.
+
+        """
         parameters = self.parameters
         targets = target_probabilities(self.label_smoothing).to(parameters[0])
         update = Update(self.model, parameters, split.images, split.labels, len(split), targets)
         total = torch.zeros(sum(p.numel() for p in parameters), dtype=torch.float64)
         parts = micro_batches(len(split), _MICRO_BATCH)
-        for part, _ in self.pool.map(update.gradient_of, parts):
+        loss_sum = 0.0
+        for part, sums in self.pool.map(update.gradient_of, parts):
             total += flat(part)
+            loss_sum += sums.loss_sum
         if not bool(total.isfinite().all()):
             raise DivergedError("training diverged: the gradient is not finite")
-        return total
+        return total, loss_sum / len(split)
 
     def square_norms(self, split: Split) -> Tensor:
         """Return the squared norm of each sample's gradient, `float64 [N]`, in bounded memory."""
@@ -180,7 +191,18 @@ class ProbeContext:
     @property
     def full_gradient(self) -> Tensor:
         """The gradient of the mean loss over all samples, `float64 [P]`."""
-        return self.measure_once("full gradient", lambda: self.objective.gradient(self.train_split))
+        return self._full[0]
+
+    @property
+    def full_loss(self) -> float:
+        """The mean loss over all samples, without label smoothing."""
+        return self._full[1]
+
+    @property
+    def _full(self) -> tuple[Tensor, float]:
+        return self.measure_once(
+            "full gradient", lambda: self.objective.gradient_and_loss(self.train_split)
+        )
 
     @cached_property
     def probe_split(self) -> Split:
