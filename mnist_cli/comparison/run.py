@@ -101,6 +101,7 @@ def plan_run(
         label_smoothing=0.0,
         augment=False,
         shuffle=config.shuffle,
+        replacement=config.replacement,
         sort_by_class=config.sort_by_class,
         subset=config.subset,
         val_size=config.val_size,

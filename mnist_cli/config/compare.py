@@ -8,7 +8,14 @@ from typing import Any, ClassVar
 from mnist_cli.config.options import Effect, names_in, option, options_of
 from mnist_cli.config.quoting import quote
 from mnist_cli.config.registry import OPTIMIZERS
-from mnist_cli.config.sources import Source, build_config, flag, raise_if_any, validate
+from mnist_cli.config.sources import (
+    Source,
+    build_config,
+    contradictions,
+    flag,
+    raise_if_any,
+    validate,
+)
 from mnist_cli.config.suggestions import not_one_of
 from mnist_cli.config.train import TrainConfig
 from mnist_cli.errors import UsageError
@@ -30,7 +37,7 @@ COLUMNS = (
 # What --vary takes: options of training that leave the data and the machine as they are.
 VARIED = (
     *("model", "optimizer", "lr", "momentum", "weight_decay", "schedule", "micro_batch_size"),
-    *("shuffle", "sort_by_class"),
+    *("shuffle", "replacement", "sort_by_class"),
 )
 # What --profile takes: options of which speed and memory depend, and the figure.
 PROFILED = (
@@ -133,6 +140,7 @@ class CompareConfig:
     schedule: str = _as_in_training("schedule", "constant")
     micro_batch_size: int = _as_in_training("micro_batch_size", TrainConfig.micro_batch_size)
     shuffle: bool = _as_in_training("shuffle", True)
+    replacement: bool = _as_in_training("replacement", False)
     sort_by_class: bool = _as_in_training("sort_by_class", False)
     subset: int | None = _as_in_training("subset", shown_default="all")
     val_size: int | None = _as_in_training(
@@ -295,6 +303,7 @@ def resolve(config: CompareConfig) -> ResolvedComparison:
         )
     if config.output in ("", "-"):
         problems.append(f"--output '{config.output}': the runs are kept in a folder; name one")
+    problems += [*contradictions(config), *_problems_of_batch_mode(config)]
     problems += _problems_of_varying(config)
     problems += _problems_of_profiling(config)
     raise_if_any(problems)
@@ -382,6 +391,16 @@ def _problems_of_profiling(config: CompareConfig) -> list[str]:
         return []
     names = ", ".join(map(flag, others))
     return [f"{names}: --profile only measures speed and memory; leave what is not needed out"]
+
+
+def _problems_of_batch_mode(config: CompareConfig) -> list[str]:
+    """Return what contradicts the batch size `full`."""
+    if config.replacement and None in sizes_in(config.batch_sizes):
+        return [
+            f"--replacement contradicts the size {FULL} of --batch-sizes {config.batch_sizes}: an "
+            f"update of batch mode takes each training sample once; leave {FULL} out"
+        ]
+    return []
 
 
 def _problems_of_varying(config: CompareConfig) -> list[str]:

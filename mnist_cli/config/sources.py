@@ -22,6 +22,8 @@ from mnist_cli.errors import UsageError
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
+    from mnist_cli.config.compare import CompareConfig
+
 TRAIN, COMPARE = "mnist-train", "mnist-compare"
 _ROOT = Path(__file__).parents[1]
 # In an installed package the presets lie inside it; in a checkout, beside it.
@@ -182,7 +184,23 @@ def check_consistency(config: TrainConfig) -> None:
             f"--until-accuracy {config.until_accuracy} needs validation samples, since the test "
             "set is not used for decisions: add --val-size 5000"
         )
-    raise_if_any(problems)
+    if config.mode == "batch" and config.replacement:
+        problems.append(
+            "--replacement contradicts --mode batch, whose update takes each training sample once; "
+            "leave one of them out"
+        )
+    raise_if_any([*problems, *contradictions(config)])
+
+
+def contradictions(config: "TrainConfig | CompareConfig") -> list[str]:
+    """Return what contradicts each other in both a training and a comparison."""
+    problems = []
+    if config.replacement and not config.shuffle:
+        problems.append(
+            "--replacement contradicts --no-shuffle: samples that are drawn have no order; "
+            "leave one of them out"
+        )
+    return problems
 
 
 def raise_if_any(problems: list[str], *, more: int = 0) -> None:

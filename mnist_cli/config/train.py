@@ -138,6 +138,12 @@ class TrainConfig:
         panel=_NET,
     )
     shuffle: bool = option(True, "A new order every epoch.", panel=_DATA)
+    replacement: bool = option(
+        False,
+        "Draw each batch from all training samples with replacement; contradicts --no-shuffle.",
+        panel=_DATA,
+        named_if_set=True,
+    )
     sort_by_class: bool = option(
         False,
         "Sort the training samples by class; with --no-shuffle nearly every batch has one class.",

@@ -128,18 +128,24 @@ def epoch_updates(
     seed: int,
     epoch: int,
     shuffle: bool = True,
+    replacement: bool = False,
     first: int = 0,
     shard: Shard = full_batch,
 ) -> Iterator[Batch]:
     """Yield the images and labels of each update of an epoch, starting with update `first`.
 
     Each rank gets only its `shard` of an update, possibly empty. The order depends on (seed, epoch)
-    alone; an update of all samples is not shuffled.
+    alone; an update of all samples is not shuffled. With `replacement` as many samples are drawn as
+    there are, each from all of them, whatever was drawn before.
     """
     shape = EpochShape(len(dataset), size)
     order = None
-    if shuffle and size < shape.samples:
+    if replacement:
+        generator = stream(seed, "draws", epoch)
+        order = torch.randint(shape.samples, (shape.samples,), generator=generator)
+    elif shuffle and size < shape.samples:
         order = torch.randperm(shape.samples, generator=stream(seed, "order", epoch))
+    if order is not None:
         order = order.to(dataset.device)
     shift = epoch if isinstance(dataset, ShiftAugmented) else None
     sampler = FetchSampler(shape, order, first=first, shift=shift, shard=shard)

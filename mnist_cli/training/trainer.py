@@ -161,6 +161,7 @@ class Trainer:
             seed=config.seed,
             epoch=epochs + 1,
             shuffle=config.shuffle,
+            replacement=config.replacement,
             first=first,
             shard=self.group.shard if self.group.size > 1 else full_batch,
         )

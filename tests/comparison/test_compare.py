@@ -276,6 +276,8 @@ def test_an_invalid_batch_size_is_a_usage_error(sizes: str) -> None:
         ({"probe_every": 3}, "--probe-every 3 needs --probe"),
         ({"panel": "noise"}, "add --probe alignment"),
         ({"panel": "target"}, "add --until-accuracy"),
+        ({"replacement": True, "shuffle": False}, "--replacement contradicts --no-shuffle"),
+        ({"replacement": True}, "leave full out"),
     ],
 )
 def test_contradictions_are_usage_errors(wrong: dict[str, Any], words: str) -> None:

@@ -42,6 +42,13 @@ def test_the_settings_are_told_everywhere(asked: CompareConfig) -> None:
     assert "batches of 30" not in page  # there is one size: it does not tell them apart
 
 
+def test_samples_are_drawn_with_replacement(asked: CompareConfig) -> None:
+    config = replace(asked, batch_sizes="30", seeds=1, vary="replacement=on,off")
+    ends = of(RunEnd, run(config))
+    assert [end.update for end in ends] == [20, 20]
+    assert ends[0].weights_sha256 != ends[1].weights_sha256
+
+
 def test_networks_are_compared_each_with_its_own_start(asked: CompareConfig) -> None:
     config = replace(asked, vary="model=linear,mlp", batch_sizes="100", seeds=1, probe="alignment")
     ends = of(RunEnd, run(replace(config, epochs=1, probe_samples=20)))

@@ -151,6 +151,18 @@ def test_batch_mode_contradicts_a_batch_size() -> None:
         check_consistency(from_flags(mode="batch", batch_size="64"))
 
 
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ({"replacement": "true", "shuffle": "false"}, "--replacement contradicts --no-shuffle"),
+        ({"replacement": "true", "mode": "batch"}, "--replacement contradicts --mode batch"),
+    ],
+)
+def test_contradictions_of_sampling_are_told(flags: dict[str, str], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        check_consistency(from_flags(**flags))
+
+
 def test_an_accuracy_to_reach_needs_validation_samples() -> None:
     with pytest.raises(UsageError, match="add --val-size"):
         check_consistency(from_flags(until_accuracy="0.9"))

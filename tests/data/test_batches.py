@@ -1,4 +1,7 @@
+from collections.abc import Callable
+
 import pytest
+import scipy.stats
 import torch
 from torch import Tensor
 
@@ -52,6 +55,44 @@ def test_the_global_random_stream_is_left_alone() -> None:
     before = torch.get_rng_state()
     order_of()
     assert torch.equal(before, torch.get_rng_state())
+
+
+def test_with_replacement_all_draws_are_equally_likely() -> None:
+    """The two draws of an update, of three samples, are each of the nine pairs equally often."""
+    pairs = [
+        tuple(labels.tolist())
+        for epoch in range(3000)
+        for _, labels in epoch_updates(
+            numbered(3), size=2, seed=0, epoch=epoch, replacement=True, first=0
+        )
+        if len(labels) == 2
+    ]
+    counts = [pairs.count((a, b)) for a in range(3) for b in range(3)]
+    assert sum(counts) == 3000
+    assert scipy.stats.chisquare(counts).pvalue > 0.001
+
+
+def test_with_replacement_an_epoch_has_as_many_updates_whatever_their_size() -> None:
+    drawn = order_of(replacement=True)
+    assert [order_of(replacement=True, size=size) for size in (1, 7, 999, 1000)] == [drawn] * 4
+    assert len(drawn) == 1000
+    assert 600 < len(set(drawn)) < 665  # 1 - 1/e of them: 632 ± 10
+    assert order_of(replacement=True, first=5) == drawn[5 * 64 :]
+    assert order_of(replacement=True, epoch=2) != drawn
+    assert order_of(replacement=True, seed=1) != drawn
+
+
+@pytest.mark.parametrize("size", [7, 300, 1000])
+def test_ranks_share_what_is_drawn_with_replacement(size: int) -> None:
+    def third(rank: int) -> Callable[[int], slice]:
+        return lambda count: slice(rank * count // 3, (rank + 1) * count // 3)
+
+    ranks = [
+        epoch_updates(numbered(1000), size=size, seed=0, epoch=1, replacement=True, shard=third(r))
+        for r in range(3)
+    ]
+    drawn = [torch.cat([labels for _, labels in shards]) for shards in zip(*ranks, strict=True)]
+    assert torch.cat(drawn).tolist() == order_of(replacement=True)
 
 
 def test_without_shuffling_the_order_is_that_of_the_data() -> None:

@@ -41,6 +41,18 @@ QUICK = [
     replace(case, config=replace(case.config, **less))  # type: ignore[arg-type]
     for case, less in zip(CASES, LESS, strict=True)
 ]
+SAMPLED = TrainConfig(
+    model="mlp",
+    optimizer="sgd",
+    momentum=0.0,
+    schedule="constant",
+    lr=0.01,
+    batch_size=65,
+    subset=1000,
+    epochs=4,
+    replacement=True,
+)
+QUICK.append(Case(SAMPLED.resolve(1000), "drawn with replacement"))
 
 
 def all_losses(group: ProcessGroup, *dtypes: str) -> dict[str, list[list[float]]]:

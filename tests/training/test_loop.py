@@ -16,7 +16,14 @@ from mnist_cli.errors import DivergedError
 from mnist_cli.events import Progress, Step
 from mnist_cli.models.networks import build_model, weights_sha256
 from mnist_cli.runtime.device import ThreadPool
-from mnist_cli.training.loop import EpochPlan, RunningSums, fit, micro_batches
+from mnist_cli.training.loop import (
+    EpochPlan,
+    RunningSums,
+    Update,
+    fit,
+    micro_batches,
+    target_probabilities,
+)
 from mnist_cli.training.optim import SGD, AdamW
 
 
@@ -109,6 +116,40 @@ def test_an_epoch_tallies_every_sample_once(few: Split) -> None:
     losses = [e.loss for e in events if isinstance(e, Step)]
     weighted = sum(size * loss for size, loss in zip(sizes, losses, strict=True))
     assert sums.loss_sum == pytest.approx(weighted)
+
+
+@pytest.mark.parametrize("size", [4, 16, 64])
+@pytest.mark.parametrize("replacement", [True, False])
+def test_the_noise_of_a_batch_falls_with_its_size(replacement: bool, size: int, few: Split) -> None:
+    """By 1/√B with replacement, and by 1/√B √((N-B)/(N-1)) without, here within 3 %.
+
+    The gradients of softmax regression at zero are known: the outer products of (p - y), where
+    every p is 0.1, and (x, 1).
+    """
+    samples = Split(*few[:64])
+    pixels = samples.images.flatten(1).double() / 255
+    inputs = torch.cat([(pixels - 0.1307) / 0.3081, torch.ones(64, 1)], 1)
+    excess = 0.1 - F.one_hot(samples.labels.long(), 10).double()
+    each = torch.einsum("no,ni->noi", excess, inputs).flatten(1)
+    deviation = (each - each.mean(0)).square().sum(1).mean().sqrt().item()
+
+    model, targets = build_model("linear").double(), target_probabilities(0.0)
+    parameters: list[torch.Tensor] = list(model.parameters())
+
+    def gradient(images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        update = Update(model, parameters, images, labels, len(labels), targets)
+        return torch.cat([each.flatten() for each in update.gradient_of(slice(None))[0]])
+
+    full = gradient(samples.images, samples.labels)
+    squares = [
+        (gradient(*batch) - full).square().sum().item()
+        for epoch in range(8 * size + 60)
+        for batch in epoch_updates(samples, size=size, seed=0, epoch=epoch, replacement=replacement)
+    ]
+    factor = 1.0 if replacement else math.sqrt((64 - size) / 63)
+    expected = deviation / math.sqrt(size) * factor
+    found = math.sqrt(sum(squares) / len(squares))
+    assert found == pytest.approx(expected, rel=0.03, abs=1e-12)
 
 
 def test_an_update_abandoned_halfway_changes_nothing(few: Split) -> None:

@@ -38,6 +38,7 @@ from tests.torture.amount import count
         {"model": "lenet", "optimizer": "sgd", "schedule": "cosine"},
         {"model": "mlp", "mode": "batch", "epochs": 8},
         {"model": "linear", "shuffle": False, "schedule": "constant", "sort_by_class": True},
+        {"model": "linear", "replacement": True},
     ],
     ids=str,
 )
@@ -111,6 +112,7 @@ ANOTHER_TRAINING: dict[str, Any] = {
     "label_smoothing": 0.5,
     "augment": True,
     "shuffle": False,
+    "replacement": True,
     "sort_by_class": True,
     "subset": 300,
     "val_size": 100,
