@@ -76,9 +76,10 @@ def compare(given: dict[str, Any], config: str | None) -> None:
     if options.open:
         check_open(options.report, "--report report.html")
     resolved = resolve(options)
-    outputs = {"--report": options.report, "--plot": options.plot}
+    outputs = {"--report": options.report, "--plot": options.plot, "--export": options.export}
     check_distinct(outputs, {"--config": config_file(config)})
-    check_distinct({"--plot": options.plot}, {"--report": options.report})
+    for name, path in outputs.items():
+        check_distinct({name: path}, {k: v for k, v in outputs.items() if k != name})
     for path in outputs.values():
         if path is not None and path != "-":
             check_writable(Path(path))
@@ -115,6 +116,10 @@ def _run(config: CompareConfig, display: Display, preset: str | None) -> None:
 
         if config.plot is not None:  # fails now, not after the training, without matplotlib
             import mnist_cli.output.figures.compare  # noqa: F401, PLC0415
+        if config.export is not None and config.export.lower().endswith(".parquet"):
+            from mnist_cli.output.measurements import import_pyarrow  # noqa: PLC0415 (an extra)
+
+            import_pyarrow()
 
     keep_freed_memory()
     results = Results()
@@ -215,6 +220,10 @@ def _show_results(
         from mnist_cli.output.figures import compare as figure  # noqa: PLC0415 (matplotlib)
 
         write_file(config.plot, figure.draw(results, config.plot, config.panel))
+    if config.export is not None:
+        from mnist_cli.output.measurements import encode  # noqa: PLC0415 (--help is quick)
+
+        write_file(config.export, encode(results, config.export))
 
 
 add_command(

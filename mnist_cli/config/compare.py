@@ -199,6 +199,15 @@ class CompareConfig:
         effect=Effect.PLACE,
         per_rank=True,
     )
+    export: str | None = option(
+        None,
+        "Write all measurements, a row each.",
+        metavar="FILE.csv|json|parquet",
+        is_path=True,
+        panel=_SHOW,
+        effect=Effect.PLACE,
+        per_rank=True,
+    )
     columns: str | None = option(
         None,
         "Columns of the tab-separated table on stdout, such as batch_size,test_accuracy.",
@@ -278,10 +287,16 @@ def resolve(config: CompareConfig) -> ResolvedComparison:
             "--val-size 0: tuning the learning rate and stopping at an accuracy need validation "
             "samples; add --val-size 5000"
         )
-    for name, ending in (("report", (".html", ".htm")), ("plot", (".svg", ".png", ".pdf"))):
+    for name, ending in (
+        ("report", (".html", ".htm")),
+        ("plot", (".svg", ".png", ".pdf")),
+        ("export", (".csv", ".json", ".parquet")),
+    ):
         path = getattr(config, name)
-        if path is not None and path != "-" and not path.lower().endswith(ending):
-            problems.append(f"{flag(name)} {path}: the file's name has to end in {ending[0]}")
+        is_stream = path == "-" and name != "export"
+        if path is not None and not is_stream and not path.lower().endswith(ending):
+            endings = " or ".join(ending)
+            problems.append(f"{flag(name)} {path}: the file's name has to end in {endings}")
     needed_by = {
         "target": (config.until_accuracy is not None, "--until-accuracy"),
         "noise": ("alignment" in names_in(config.probe), "--probe alignment"),
@@ -319,7 +334,7 @@ def resolve(config: CompareConfig) -> ResolvedComparison:
 def settings_of(config: CompareConfig) -> list[tuple[str | None, ResolvedComparison]]:
     """Return the settings of the options that `--vary` names, each with the options resolved.
 
-    A setting is written as in a sentence: `momentum 0.9`, `shuffle off`. Those of several options
+    A setting is written as in a sentence: `momentum 0.9`, `no shuffle`. Those of several options
     are combined. Without `--vary` there is one, `None`.
 
     Raises:
@@ -369,15 +384,10 @@ def _named(label: str, _: str) -> str:
 
 
 def _setting(name: str, value: object) -> str:
-    words = {True: "on", False: "off"}
-    shown = (
-        words[value]
-        if isinstance(value, bool)
-        else f"{value:g}"
-        if isinstance(value, float)
-        else value
-    )
-    return f"{name.replace('_', ' ')} {shown}"
+    words = name.replace("_", " ")
+    if isinstance(value, bool):
+        return words if value else f"no {words}"
+    return f"{words} {value:g}" if isinstance(value, float) else f"{words} {value}"
 
 
 def _problems_of_profiling(config: CompareConfig) -> list[str]:

@@ -135,7 +135,7 @@ def test_an_interrupted_comparison_goes_on_by_the_same_command_to_the_same_resul
     shell: Shell, tmp_path: Path
 ) -> None:
     def kept(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        clocks = ("seconds", "train_seconds")
+        clocks = ("seconds", "train_seconds", "busy_share", "update_seconds", "update_seconds_iqr")
         names = ("point", "change", "arm-end")
         return [
             {k: v for k, v in event.items() if k not in clocks}

@@ -115,19 +115,19 @@ def test_the_updates_to_the_target_are_a_sentence() -> None:
 
 
 def test_the_settings_that_clearly_differ_from_the_first_are_named() -> None:
-    names = ("shuffle on", "shuffle off", "sorted")
+    names = ("shuffle", "no shuffle", "sorted")
     on, off, by_class = (Variant(64, name, names_size=False) for name in names)
     values = {on: [0.93, 0.94, 0.935], off: [0.94, 0.93, 0.93], by_class: [0.11, 0.12, 0.11]}
     found = Results()
     found.runs = [measured(on), measured(off), measured(by_class)]
     text = answered("shuffling", rank("test accuracy", values, higher=True), results=found)
     assert text is not None
-    assert text.startswith("Yes: shuffle on 93.50 ± 0.50 %; clearly different from sorted 11.33")
-    assert "3 seeds cannot tell it from shuffle off 93.33 ± 0.58 % (0.17 points; 95 %: " in text
+    assert text.startswith("Yes: shuffle 93.50 ± 0.50 %; clearly different from sorted 11.33")
+    assert "3 seeds cannot tell it from no shuffle 93.33 ± 0.58 % (0.17 points; 95 %: " in text
     values[by_class] = [0.94, 0.92, 0.95]
     text = answered("shuffling", rank("test accuracy", values, higher=True), results=found)
     assert text is not None
-    assert text.startswith("Not that it could be seen: shuffle on 93.50")
+    assert text.startswith("Not that it could be seen: shuffle 93.50")
 
 
 def test_the_critical_batch_size_is_told_for_each_setting() -> None:

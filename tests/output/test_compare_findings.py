@@ -53,7 +53,7 @@ def test_one_seed_is_not_tested() -> None:
         (Variant(1024), "1024", "batches of 1,024"),
         (Variant("full"), "full", "batch mode"),
         (Variant(64, "momentum 0.9"), "64, momentum 0.9", "batches of 64, momentum 0.9"),
-        (Variant("full", "shuffle off", names_size=False), "shuffle off", "shuffle off"),
+        (Variant("full", "no shuffle", names_size=False), "no shuffle", "no shuffle"),
     ],
 )
 def test_a_variant_is_named_by_what_it_differs_in(

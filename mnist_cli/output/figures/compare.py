@@ -74,7 +74,7 @@ def _curves(results: Results, figure: Figure) -> bool:
                 axes.set_xlabel(_UNITS[axis])
         row[0].set_ylabel(label)
     grid[0][0].set_ylim(top=results.highest_loss())
-    grid[0][0].legend(title="batch size", fontsize=8)
+    grid[0][0].legend(title=_legend_title(results), fontsize=8)
     return True
 
 
@@ -170,7 +170,7 @@ def _path(results: Results, figure: Figure) -> bool:
         axes.plot(xs, ys, ".-", ms=4, lw=1.2, color=shades[variant], label=variant.label)
     axes.plot(plane.across[0][0], plane.up[0][0], "o", color="0.2", mfc="white", label="start")
     axes.set(aspect="equal", xlabel=f"the plane holds {100 * plane.share:.0f} % of the way")
-    axes.legend(title="batch size", fontsize=7)
+    axes.legend(title=_legend_title(results), fontsize=7)
     return True
 
 
@@ -228,8 +228,12 @@ def _rates(results: Results, figure: Figure) -> bool:
     left.axhline(STABLE_LOSS, color="0.5", lw=0.8, ls=":", label="half of guessing")
     right.set(xscale="log", yscale="log", xlabel="batch size", ylabel="rates that train stably")
     if left.get_legend_handles_labels()[0]:
-        left.legend(title="batch size", fontsize=7)
+        left.legend(title=_legend_title(results), fontsize=7)
     return bool(results.tuned)
+
+
+def _legend_title(results: Results) -> str | None:
+    return "batch size" if all(each.setting is None for each in results.variants) else None
 
 
 def _shades(results: Results) -> dict[Variant, str]:
