@@ -33,6 +33,7 @@ class Event:
 class Start(Event):
     """A run begins. `batch_size` is the number of samples in an update.
 
+    `samples_per_epoch` is less than `samples` where the last batch is dropped.
     `world_size` is the number of ranks, and `threads` the CPU threads of each. `first_update` and
     `samples_seen` are 0, or in a resumed training the counts at which it continues.
     """
@@ -51,6 +52,7 @@ class Start(Event):
     config: dict[str, Any]
     first_update: int
     samples_seen: int
+    samples_per_epoch: int
     time: str = field(default_factory=wall_clock)
     schema: int = SCHEMA
 

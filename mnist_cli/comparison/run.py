@@ -102,6 +102,7 @@ def plan_run(
         augment=False,
         shuffle=config.shuffle,
         replacement=config.replacement,
+        last_batch=config.last_batch,
         sort_by_class=config.sort_by_class,
         subset=config.subset,
         val_size=config.val_size,

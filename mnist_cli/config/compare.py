@@ -37,7 +37,7 @@ COLUMNS = (
 # What --vary takes: options of training that leave the data and the machine as they are.
 VARIED = (
     *("model", "optimizer", "lr", "momentum", "weight_decay", "schedule", "micro_batch_size"),
-    *("shuffle", "replacement", "sort_by_class"),
+    *("shuffle", "replacement", "last_batch", "sort_by_class"),
 )
 # What --profile takes: options of which speed and memory depend, and the figure.
 PROFILED = (
@@ -141,6 +141,7 @@ class CompareConfig:
     micro_batch_size: int = _as_in_training("micro_batch_size", TrainConfig.micro_batch_size)
     shuffle: bool = _as_in_training("shuffle", True)
     replacement: bool = _as_in_training("replacement", False)
+    last_batch: str = _as_in_training("last_batch", "keep")
     sort_by_class: bool = _as_in_training("sort_by_class", False)
     subset: int | None = _as_in_training("subset", shown_default="all")
     val_size: int | None = _as_in_training(

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 MODES = ("mini-batch", "batch")
 SCHEDULES = ("constant", "one-cycle", "cosine")
+LAST_BATCHES = ("keep", "drop", "scale")
 DATASETS = ("mnist", "fashion-mnist", "kmnist", "qmnist")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 

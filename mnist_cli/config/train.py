@@ -7,6 +7,7 @@ from mnist_cli.config.options import (
     DATASETS,
     DEFAULT_BATCH_SIZE,
     DEVICES,
+    LAST_BATCHES,
     MODES,
     SCHEDULES,
     Effect,
@@ -141,6 +142,15 @@ class TrainConfig:
     replacement: bool = option(
         False,
         "Draw each batch from all training samples with replacement; contradicts --no-shuffle.",
+        panel=_DATA,
+        named_if_set=True,
+    )
+    last_batch: str = option(
+        "keep",
+        "What becomes of an epoch's last samples if they are fewer than a batch. keep: an update "
+        "with their mean gradient. drop: none. scale: their summed gradient divided by the full "
+        "batch size.",
+        choices=LAST_BATCHES,
         panel=_DATA,
         named_if_set=True,
     )

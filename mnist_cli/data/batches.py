@@ -59,10 +59,21 @@ FETCH = 1024  # samples fetched by one operation, unless an update has more
 
 @dataclass(frozen=True)
 class EpochShape:
-    """The division of an epoch into updates of `update_size` samples; the last may be smaller."""
+    """The division of an epoch into updates of `update_size` samples; the last may be smaller.
 
-    samples: int
+    With a `last_batch` of `drop` there is no smaller one; with `scale` its summed gradient is
+    divided by `update_size`, as those of the others are.
+    """
+
+    training_samples: int
     update_size: int
+    last_batch: str = "keep"
+
+    @property
+    def samples(self) -> int:
+        """The number of samples in the updates of an epoch."""
+        dropped = self.training_samples % self.update_size if self.last_batch == "drop" else 0
+        return self.training_samples - dropped
 
     @property
     def updates(self) -> int:
@@ -72,6 +83,10 @@ class EpochShape:
     def size_of(self, step: int) -> int:
         """Return the number of samples in update `step` of the epoch, counted from 0."""
         return min(self.update_size, self.samples - step * self.update_size)
+
+    def divisor_of(self, step: int) -> int:
+        """Return the number by which the summed gradient of update `step` is divided."""
+        return self.update_size if self.last_batch == "scale" else self.size_of(step)
 
     def samples_seen(self, update: int) -> int:
         """Return the number of samples in the first `update` updates of a training."""
@@ -129,6 +144,7 @@ def epoch_updates(
     epoch: int,
     shuffle: bool = True,
     replacement: bool = False,
+    last_batch: str = "keep",
     first: int = 0,
     shard: Shard = full_batch,
 ) -> Iterator[Batch]:
@@ -138,13 +154,13 @@ def epoch_updates(
     alone; an update of all samples is not shuffled. With `replacement` as many samples are drawn as
     there are, each from all of them, whatever was drawn before.
     """
-    shape = EpochShape(len(dataset), size)
+    shape = EpochShape(len(dataset), size, last_batch)
     order = None
     if replacement:
         generator = stream(seed, "draws", epoch)
-        order = torch.randint(shape.samples, (shape.samples,), generator=generator)
-    elif shuffle and size < shape.samples:
-        order = torch.randperm(shape.samples, generator=stream(seed, "order", epoch))
+        order = torch.randint(len(dataset), (len(dataset),), generator=generator)
+    elif shuffle and size < len(dataset):
+        order = torch.randperm(len(dataset), generator=stream(seed, "order", epoch))
     if order is not None:
         order = order.to(dataset.device)
     shift = epoch if isinstance(dataset, ShiftAugmented) else None
@@ -185,4 +201,4 @@ def epoch_shape(config: TrainConfig, samples: int) -> EpochShape:
             f"--batch-size {size} is more than the {samples:,} training samples; "
             "use a smaller one, or --mode batch for one update from all of them"
         )
-    return EpochShape(samples, size)
+    return EpochShape(samples, size, config.last_batch)

@@ -202,15 +202,15 @@ class Terminal(Renderer):
         self._seconds = start.seconds
         self._console.print(format_event(start, start))
         epochs, steps = divmod(start.updates, start.updates_per_epoch)
-        total = max(epochs * start.samples + steps * start.batch_size, 1)
-        self._previous = (start.samples_seen % start.samples, 0.0)
+        total = max(epochs * start.samples_per_epoch + steps * start.batch_size, 1)
+        self._previous = (start.samples_seen % start.samples_per_epoch, 0.0)
         self._bar.update(self._task, total=total, completed=start.samples_seen)
         self._bar.start_task(self._task)
         self._bar.start()
 
     def _advance(self, event: Progress) -> None:
         self._batch_loss = self._batch_loss if event.update is None else event.update_loss
-        samples = self._start.samples
+        samples = self._start.samples_per_epoch
         at_end = event.samples_seen % samples == 0
         if event.seconds - self._seconds < _REFRESH and not at_end:
             return

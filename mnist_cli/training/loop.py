@@ -88,7 +88,8 @@ def fit(
         size = plan.shape.size_of(step)
         number = (plan.epoch - 1) * plan.shape.updates + step
         lr = plan.learning_rate(number)
-        update = Update(model, parameters, images, labels, size, targets)
+        divisor = plan.shape.divisor_of(step)
+        update = Update(model, parameters, images, labels, divisor, targets)
         gradient: Gradient = []
         sums = RunningSums()
         with group.defer_stop():
@@ -123,22 +124,24 @@ def fit(
 
 @dataclass(frozen=True)
 class Update:
-    """One update of `size` samples in all; `images` and `labels` may be a rank's shard of them.
+    """One update; `images` and `labels` may be a rank's shard of its samples.
 
-    `targets` has the target probabilities of each class, `[10, 10]`.
+    `divisor` is the number by which the summed gradient is divided: that of all its samples, unless
+    `EpochShape.divisor_of` says otherwise. `targets` has the target probabilities of each class,
+    `[10, 10]`.
     """
 
     model: nn.Module
     parameters: list[Tensor]
     images: Tensor
     labels: Tensor
-    size: int
+    divisor: int
     targets: Tensor
 
     def gradient_of(self, micro_batch: slice) -> tuple[Gradient, RunningSums]:
         """Return what a micro-batch adds to the gradient of the update's mean loss, and its sums.
 
-        This is the gradient of the micro-batch's summed loss divided by the size of the update. So
+        This is the gradient of the micro-batch's summed loss divided by the update's divisor. So
         the gradients of all micro-batches add up to that of the mean, however the samples are
         divided among micro-batches and ranks. Label smoothing changes the target probabilities, but
         not the loss that is reported.
@@ -149,7 +152,7 @@ class Update:
         loss_sum = F.nll_loss(log_likelihood, labels, reduction="sum")
         correct = log_likelihood.argmax(1).eq_(labels).sum()
         # The gradient of the cross-entropy by the logits: predicted less target probabilities.
-        logit_gradient = log_likelihood.exp_().sub_(self.targets[labels]).div_(self.size)
+        logit_gradient = log_likelihood.exp_().sub_(self.targets[labels]).div_(self.divisor)
         # The gradient of this product with respect to the logits is `logit_gradient`. Passing that
         # as `grad_outputs` makes PyTorch import its symbolic shapes: a third of a second.
         product = torch.dot(logits.view(-1), logit_gradient.view(-1))

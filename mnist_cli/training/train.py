@@ -145,7 +145,7 @@ def _prepare(
 def _restore(trainer: Trainer, before: Checkpoint, versions: dict[str, str]) -> Resumed:
     """Restore the state of a checkpoint; return the event with what differs from then."""
     config, state = trainer.config, trainer.state
-    state.restore(before, epoch_shape(before.config, trainer.shape.samples))
+    state.restore(before, epoch_shape(before.config, trainer.shape.training_samples))
     if before.config.probe != config.probe:
         state.probed_update = None
     if state.update > trainer.planned:
@@ -287,6 +287,7 @@ class _Run(Callback):
             version=__version__,
             mode=config.mode,
             samples=len(trainer.train_split),
+            samples_per_epoch=trainer.shape.samples,
             batch_size=trainer.shape.update_size,
             updates_per_epoch=trainer.shape.updates,
             updates=min(trainer.planned, config.max_updates or trainer.planned),

@@ -162,6 +162,7 @@ class Trainer:
             epoch=epochs + 1,
             shuffle=config.shuffle,
             replacement=config.replacement,
+            last_batch=config.last_batch,
             first=first,
             shard=self.group.shard if self.group.size > 1 else full_batch,
         )

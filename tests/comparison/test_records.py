@@ -80,7 +80,12 @@ def test_a_run_keeps_the_name_that_it_had_before_there_was_the_option(
         return plan_run(resolve(replace(config, **changes)), Variant(64), 0, 0.1, samples=8000).name
 
     assert name() == "64-seed0-lr0.1-ce03bbd63e"
-    others = [{"sort_by_class": True}, {"shuffle": False}, {"replacement": True}]
+    others = [
+        {"sort_by_class": True},
+        {"shuffle": False},
+        {"replacement": True},
+        {"last_batch": "drop"},
+    ]
     others = [{"batch_sizes": "64", **other} for other in others]
     assert len({name(), *(name(**other) for other in others)}) == 1 + len(others)
 

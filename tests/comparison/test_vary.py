@@ -49,6 +49,13 @@ def test_samples_are_drawn_with_replacement(asked: CompareConfig) -> None:
     assert ends[0].weights_sha256 != ends[1].weights_sha256
 
 
+def test_the_last_batch_is_kept_dropped_and_scaled(asked: CompareConfig) -> None:
+    config = replace(asked, batch_sizes="70", seeds=1, vary="last-batch=keep,drop,scale")
+    ends = of(RunEnd, run(config))
+    assert [(end.update, end.samples_seen) for end in ends] == [(10, 600), (8, 560), (10, 600)]
+    assert len({end.weights_sha256 for end in ends}) == 3
+
+
 def test_networks_are_compared_each_with_its_own_start(asked: CompareConfig) -> None:
     config = replace(asked, vary="model=linear,mlp", batch_sizes="100", seeds=1, probe="alignment")
     ends = of(RunEnd, run(replace(config, epochs=1, probe_samples=20)))

@@ -5,6 +5,7 @@ import scipy.stats
 import torch
 from torch import Tensor
 
+from mnist_cli.config.options import LAST_BATCHES
 from mnist_cli.data.batches import SHIFTS, EpochShape, ShiftAugmented, epoch_updates
 from mnist_cli.data.datasets import Split
 
@@ -40,6 +41,26 @@ def test_1000_samples_in_batches_of_100_are_ten_updates() -> None:
 def test_samples_seen_counts_the_ragged_update_once() -> None:
     shape = EpochShape(100, 30)
     assert [shape.samples_seen(u) for u in range(6)] == [0, 30, 60, 90, 100, 130]
+
+
+def test_a_ragged_batch_is_kept_dropped_or_scaled() -> None:
+    keep, drop, scale = (EpochShape(100, 30, last) for last in ("keep", "drop", "scale"))
+    assert [(shape.updates, shape.samples) for shape in (keep, drop, scale)] == [
+        *((4, 100), (3, 90), (4, 100))
+    ]
+    assert [drop.samples_seen(u) for u in range(6)] == [0, 30, 60, 90, 120, 150]
+    assert [scale.samples_seen(u) for u in range(6)] == [keep.samples_seen(u) for u in range(6)]
+    assert [keep.divisor_of(step) for step in range(4)] == [30, 30, 30, 10]
+    assert [scale.divisor_of(step) for step in range(4)] == [30, 30, 30, 30]
+    assert {EpochShape(90, 30, last).samples for last in LAST_BATCHES} == {90}
+
+
+@pytest.mark.parametrize("size", [7, 30, 64, 600])
+def test_what_is_dropped_is_the_end_of_each_epochs_order(size: int) -> None:
+    for options in ({"shuffle": False}, {}, {"replacement": True}):
+        whole = order_of(size=size, **options)
+        assert order_of(size=size, last_batch="drop", **options) == whole[: 1000 // size * size]
+        assert order_of(size=size, last_batch="scale", **options) == whole
 
 
 def test_the_order_comes_from_seed_and_epoch_alone() -> None:

@@ -51,8 +51,9 @@ SAMPLED = TrainConfig(
     subset=1000,
     epochs=4,
     replacement=True,
+    last_batch="scale",
 )
-QUICK.append(Case(SAMPLED.resolve(1000), "drawn with replacement"))
+QUICK.append(Case(SAMPLED.resolve(1000), "drawn with replacement, last batch scaled"))
 
 
 def all_losses(group: ProcessGroup, *dtypes: str) -> dict[str, list[list[float]]]:

@@ -129,6 +129,7 @@ START = Start(
     config={"epochs": 3, "model": "linear", "dataset": "mnist", "max_seconds": None},
     first_update=0,
     samples_seen=0,
+    samples_per_epoch=1000,
 )
 
 

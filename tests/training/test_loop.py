@@ -3,6 +3,7 @@
 import copy
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import torch
@@ -118,6 +119,37 @@ def test_an_epoch_tallies_every_sample_once(few: Split) -> None:
     assert sums.loss_sum == pytest.approx(weighted)
 
 
+@pytest.mark.parametrize("micro", [1, 2])
+@pytest.mark.parametrize(
+    ("last", "weights"),
+    [("keep", (0.5, 0.5, 1.0)), ("drop", (0.5, 0.5, 0.0)), ("scale", (0.5, 0.5, 0.5))],
+)
+def test_the_last_of_three_samples_weighs_what_is_asked(
+    last: str, weights: tuple[float, ...], micro: int, few: Split
+) -> None:
+    """Two updates, of two samples and of one; the steps are too small to change the gradients.
+
+    At zero, where every p is 0.1, a sample's gradient by the bias is p - y.
+    """
+    samples = Split(*few[:3])
+    plan = replace(make_plan(micro, lr=1e-9), shape=EpochShape(3, 2, last))
+    model, sums = build_model("linear").double(), RunningSums()
+    batches = epoch_updates(samples, size=2, seed=0, epoch=1, shuffle=False, last_batch=last)
+    events = list(fit(model, SGD(model), batches, plan, sums, pool=ThreadPool()))
+    *_, bias = model.parameters()
+    each = 0.1 - F.one_hot(samples.labels.long(), 10).double()
+    expected = torch.tensor(weights).double() @ each
+    torch.testing.assert_close(-bias.detach() / 1e-9, expected, rtol=0, atol=1e-6)
+
+    sizes = [2] if last == "drop" else [2, 1]
+    steps = [event for event in events if isinstance(event, Step)]
+    assert [step.samples_seen for step in steps] == [sum(sizes[: k + 1]) for k in range(len(sizes))]
+    for step in steps:  # the loss is the mean, whatever the gradient is divided by
+        assert step.loss == pytest.approx(math.log(10), rel=1e-6)
+    assert sums.samples == sum(sizes)
+    assert sums.loss_sum == pytest.approx(sum(sizes) * math.log(10), rel=1e-6)
+
+
 @pytest.mark.parametrize("size", [4, 16, 64])
 @pytest.mark.parametrize("replacement", [True, False])
 def test_the_noise_of_a_batch_falls_with_its_size(replacement: bool, size: int, few: Split) -> None:
@@ -143,7 +175,7 @@ def test_the_noise_of_a_batch_falls_with_its_size(replacement: bool, size: int, 
     full = gradient(samples.images, samples.labels)
     squares = [
         (gradient(*batch) - full).square().sum().item()
-        for epoch in range(8 * size + 60)
+        for epoch in range(8 * size + 10)
         for batch in epoch_updates(samples, size=size, seed=0, epoch=epoch, replacement=replacement)
     ]
     factor = 1.0 if replacement else math.sqrt((64 - size) / 63)

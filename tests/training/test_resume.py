@@ -38,7 +38,8 @@ from tests.torture.amount import count
         {"model": "lenet", "optimizer": "sgd", "schedule": "cosine"},
         {"model": "mlp", "mode": "batch", "epochs": 8},
         {"model": "linear", "shuffle": False, "schedule": "constant", "sort_by_class": True},
-        {"model": "linear", "replacement": True},
+        {"model": "linear", "replacement": True, "batch_size": 60, "last_batch": "scale"},
+        {"model": "linear", "batch_size": 45, "last_batch": "drop"},
     ],
     ids=str,
 )
@@ -113,6 +114,7 @@ ANOTHER_TRAINING: dict[str, Any] = {
     "augment": True,
     "shuffle": False,
     "replacement": True,
+    "last_batch": "drop",
     "sort_by_class": True,
     "subset": 300,
     "val_size": 100,
