@@ -98,6 +98,7 @@ def plan_run(
         momentum=config.momentum,
         weight_decay=config.weight_decay,
         schedule=config.schedule,
+        warm_up=config.warm_up,
         label_smoothing=0.0,
         augment=False,
         shuffle=config.shuffle,

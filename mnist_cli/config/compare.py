@@ -36,8 +36,8 @@ COLUMNS = (
 )
 # What --vary takes: options of training that leave the data and the machine as they are.
 VARIED = (
-    *("model", "optimizer", "lr", "momentum", "weight_decay", "schedule", "micro_batch_size"),
-    *("shuffle", "replacement", "last_batch", "sort_by_class"),
+    *("model", "optimizer", "lr", "momentum", "weight_decay", "schedule", "warm_up"),
+    *("micro_batch_size", "shuffle", "replacement", "last_batch", "sort_by_class"),
 )
 # What --profile takes: options of which speed and memory depend, and the figure.
 PROFILED = (
@@ -138,6 +138,7 @@ class CompareConfig:
     momentum: float | None = _as_in_training("momentum", shown_default="0 with sgd, 0.9 with adamw")
     weight_decay: float = _as_in_training("weight_decay", 0.0)
     schedule: str = _as_in_training("schedule", "constant")
+    warm_up: int = _as_in_training("warm_up", 0)
     micro_batch_size: int = _as_in_training("micro_batch_size", TrainConfig.micro_batch_size)
     shuffle: bool = _as_in_training("shuffle", True)
     replacement: bool = _as_in_training("replacement", False)

@@ -200,6 +200,11 @@ def contradictions(config: "TrainConfig | CompareConfig") -> list[str]:
             "--replacement contradicts --no-shuffle: samples that are drawn have no order; "
             "leave one of them out"
         )
+    if config.warm_up and config.schedule == "one-cycle":
+        problems.append(
+            f"--warm-up {config.warm_up} contradicts --schedule one-cycle, which begins with its "
+            "own; use --schedule constant or cosine"
+        )
     return problems
 
 

@@ -121,6 +121,15 @@ class TrainConfig:
         choices=SCHEDULES,
         panel=_NET,
     )
+    warm_up: int = option(
+        0,
+        "Updates over which the learning rate first rises linearly, from --lr / N to --lr; "
+        "contradicts --schedule one-cycle.",
+        metavar="N",
+        minimum=0,
+        panel=_NET,
+        named_if_set=True,
+    )
     label_smoothing: float | None = option(
         None,
         "Fraction of the target that is spread over all classes; not in the reported losses.",

@@ -172,17 +172,25 @@ def build_optimizer(model: nn.Module, config: ResolvedConfig) -> Optimizer:
     return optimizer(model, momentum=config.momentum, weight_decay=config.weight_decay)
 
 
-def learning_rate(schedule: str, peak: float, update: int, updates: int) -> float:
+def learning_rate(
+    schedule: str, peak: float, update: int, updates: int, *, warm_up: int = 0
+) -> float:
     """Return the learning rate of update number `update` (from 0) of `updates` planned ones.
 
     - constant: the peak.
     - one-cycle: linear up to the peak over the first 15 %, then linear down to nearly 0.
     - cosine: half a cosine from the peak to nearly 0 (Loshchilov & Hutter 2017, no restarts).
 
+    Over the first `warm_up` updates it rises linearly from peak / warm_up to the peak (Goyal et al.
+    2017); the schedule runs over those that follow.
+
     Raises:
         UsageError: there is no such schedule.
 
     """
+    if update < warm_up:
+        return peak * ((update + 1) / warm_up)
+    update, updates = update - warm_up, max(updates - warm_up, 1)
     done = min((update + 0.5) / updates, 1.0)  # the middle of the update
     match schedule:
         case "constant":

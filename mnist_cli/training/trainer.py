@@ -268,4 +268,7 @@ class Trainer:
             yield from self.probe()
 
     def _learning_rate(self, update: int) -> float:
-        return learning_rate(self.config.schedule, self.config.lr, update, self.planned)
+        config = self.config
+        return learning_rate(
+            config.schedule, config.lr, update, self.planned, warm_up=config.warm_up
+        )

@@ -278,6 +278,7 @@ def test_an_invalid_batch_size_is_a_usage_error(sizes: str) -> None:
         ({"panel": "target"}, "add --until-accuracy"),
         ({"replacement": True, "shuffle": False}, "--replacement contradicts --no-shuffle"),
         ({"replacement": True}, "leave full out"),
+        ({"warm_up": 9, "schedule": "one-cycle"}, "--warm-up 9 contradicts"),
     ],
 )
 def test_contradictions_are_usage_errors(wrong: dict[str, Any], words: str) -> None:

@@ -56,6 +56,14 @@ def test_the_last_batch_is_kept_dropped_and_scaled(asked: CompareConfig) -> None
     assert len({end.weights_sha256 for end in ends}) == 3
 
 
+def test_a_warm_up_is_that_of_the_training(asked: CompareConfig) -> None:
+    config = replace(asked, batch_sizes="100", seeds=1, vary="warm-up=0,3")
+    cold, warm = of(RunEnd, run(config))
+    alone = replace(asked, batch_sizes="100", seeds=1, warm_up=3, output=f"{asked.output}-alone")
+    [again] = of(RunEnd, run(alone))
+    assert warm.weights_sha256 == again.weights_sha256 != cold.weights_sha256
+
+
 def test_networks_are_compared_each_with_its_own_start(asked: CompareConfig) -> None:
     config = replace(asked, vary="model=linear,mlp", batch_sizes="100", seeds=1, probe="alignment")
     ends = of(RunEnd, run(replace(config, epochs=1, probe_samples=20)))

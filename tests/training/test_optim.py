@@ -47,6 +47,16 @@ def test_cosine_is_half_a_wave() -> None:
     assert sum(values) / 100 == pytest.approx(0.25)  # the mean of half a wave
 
 
+def test_a_warm_up_rises_linearly_to_the_peak_and_then_the_schedule_begins() -> None:
+    def warmed(schedule: str) -> list[float]:
+        return [learning_rate(schedule, 0.5, update, 12, warm_up=4) for update in range(12)]
+
+    assert warmed("constant") == [0.125, 0.25, 0.375, *[0.5] * 9]
+    assert warmed("cosine") == [0.125, 0.25, 0.375, 0.5, *rates("cosine", updates=8)]
+    # A run that is shorter than its warm-up does not reach the peak.
+    assert learning_rate("cosine", 0.5, 2, 3, warm_up=4) == 0.375
+
+
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_a_rate_depends_on_the_update_and_the_plan_alone(schedule: str) -> None:
     forward = [learning_rate(schedule, 0.1, u, 50) for u in range(50)]
