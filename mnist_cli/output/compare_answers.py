@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
+from mnist_cli.comparison.events import RunEnd
 from mnist_cli.comparison.findings import (
     EDGE_TOLERANCE,
     CriticalBatchSize,
@@ -21,6 +22,7 @@ from mnist_cli.output.compare_findings import Answer, and_, difference
 from mnist_cli.output.compare_table import format_mean, format_seeds
 
 _Kind = TypeVar("_Kind", bound=Finding)
+_ROUNDING = 1e-4  # of a loss: what the order of sums may change in a short training
 _TOLERANCE = 0.01  # of the accuracy: what a larger batch may lose and still do as well
 
 
@@ -201,6 +203,30 @@ def _does_it_matter(results: Results) -> str | None:
     return f"{verdict}: {'; '.join(texts)}."
 
 
+def _same_but_rounding(results: Results) -> str | None:
+    """Return by how much the runs of a seed differ that should be the same."""
+    by_seed: dict[int, list[RunEnd]] = {}
+    for end in results.ends:
+        by_seed.setdefault(end.seed, []).append(end)
+    losses = [[end.train_loss for end in ends if end.train_loss] for ends in by_seed.values()]
+    if len(results.variants) < 2 or any(len(each) < len(results.variants) for each in losses):
+        return None
+    apart = max((max(each) - min(each)) / min(each) for each in losses)
+    digests = {
+        variant: str(results.runs_of(variant)[0].end.weights_sha256)[:8]
+        for variant in results.variants
+    }
+    named = and_([f"{digest} ({variant.phrase})" for variant, digest in digests.items()])
+    first = f"seed {results.ends[0].seed}"
+    if apart > _ROUNDING:
+        return f"No: the training losses at the end differ by {100 * apart:.2g} %."
+    same = "the same" if len(set(digests.values())) == 1 else "not the same, to the last bit"
+    return (
+        f"Yes, up to rounding: at the end the training losses of a seed differ by {apart:.1g} of "
+        f"their value at most; the digests of the weights are {same}: {named}, {first}."
+    )
+
+
 def _accuracy(ranked: Ranked) -> str:
     value = format_mean(ranked.estimate, lambda number: f"{100 * number:.2f} %")
     return f"{ranked.variant.phrase} {value}"
@@ -244,6 +270,7 @@ _EXPERIMENTS: dict[str, tuple[str, Callable[[Results], str | None]]] = {
     "steps-to-target": ("How many updates does a larger batch save?", _steps),
     "linear-scaling": ("Should the learning rate grow with the batch?", _scaling),
     "shuffling": ("Does the order of the samples matter?", _does_it_matter),
+    "accumulation": ("Is gradient accumulation the same as a large batch?", _same_but_rounding),
     "momentum": ("Does momentum change how far larger batches help?", _critical_batch_sizes),
     "optimizers": ("Do larger batches help AdamW further than SGD?", _critical_batch_sizes),
 }

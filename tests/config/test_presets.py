@@ -42,6 +42,7 @@ def test_the_promised_experiments_are_there() -> None:
         "steps-to-target",
         "linear-scaling",
         "shuffling",
+        "accumulation",
     }
 
 

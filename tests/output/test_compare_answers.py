@@ -140,3 +140,23 @@ def test_the_critical_batch_size_is_told_for_each_setting() -> None:
         "The critical batch size is 124 with momentum 0 (at least 67 updates) and none among these "
         "with momentum 0.9."
     )
+
+
+def test_accumulated_runs_are_the_same_up_to_rounding() -> None:
+    whole, pieces = Variant(512, "at once", names_size=False), Variant(512, "8", names_size=False)
+    found = Results()
+    runs = [measured(whole), measured(pieces)]
+    ends = [
+        replace(run.end, train_loss=loss, weights_sha256=digest)
+        for run, loss, digest in zip(runs, (0.25, 0.25 + 5e-9), ("ab" * 32, "cd" * 32), strict=True)
+    ]
+    found.runs = [replace(run, end=end) for run, end in zip(runs, ends, strict=True)]
+    text = answered("accumulation", results=found)
+    assert text is not None
+    assert text.startswith("Yes, up to rounding: at the end the training losses of a seed differ")
+    assert "by 2e-08 of their value" in text
+    assert "abababab (at once) and cdcdcdcd (8), seed 0" in text
+    wrong = replace(ends[1], train_loss=0.3)
+    found.runs[1] = replace(runs[1], end=wrong)
+    text = answered("accumulation", results=found)
+    assert text == "No: the training losses at the end differ by 20 %."
