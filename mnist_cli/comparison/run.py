@@ -102,6 +102,7 @@ def plan_run(
         label_smoothing=0.0,
         augment=False,
         shuffle=config.shuffle,
+        order_seed=None if config.order_seed is None else config.order_seed + seed - config.seed,
         replacement=config.replacement,
         last_batch=config.last_batch,
         sort_by_class=config.sort_by_class,

@@ -37,7 +37,8 @@ COLUMNS = (
 # What --vary takes: options of training that leave the data and the machine as they are.
 VARIED = (
     *("model", "optimizer", "lr", "momentum", "weight_decay", "schedule", "warm_up"),
-    *("micro_batch_size", "shuffle", "replacement", "last_batch", "sort_by_class"),
+    *("micro_batch_size", "shuffle", "order_seed", "replacement", "last_batch"),
+    "sort_by_class",
 )
 # What --profile takes: options of which speed and memory depend, and the figure.
 PROFILED = (
@@ -141,6 +142,11 @@ class CompareConfig:
     warm_up: int = _as_in_training("warm_up", 0)
     micro_batch_size: int = _as_in_training("micro_batch_size", TrainConfig.micro_batch_size)
     shuffle: bool = _as_in_training("shuffle", True)
+    order_seed: int | None = _as_in_training(
+        "order_seed",
+        help="The first of the seeds of the samples' order alone.",
+        shown_default="--seed",
+    )
     replacement: bool = _as_in_training("replacement", False)
     last_batch: str = _as_in_training("last_batch", "keep")
     sort_by_class: bool = _as_in_training("sort_by_class", False)
@@ -313,14 +319,10 @@ def resolve(config: CompareConfig) -> ResolvedComparison:
         problems.append(f"--max-epochs {config.max_epochs} needs --until-accuracy; leave it out")
     if config.probe_every is not None and not config.probe:
         problems.append(f"--probe-every {config.probe_every} needs --probe; leave it out")
-    if config.seed + config.seeds > 2**63:
-        problems.append(
-            f"--seed {config.seed}: with {config.seeds} seeds the last one is more than 2^63 - 1; "
-            "choose a smaller one"
-        )
     if config.output in ("", "-"):
         problems.append(f"--output '{config.output}': the runs are kept in a folder; name one")
-    problems += [*contradictions(config), *_problems_of_batch_mode(config)]
+    problems += [*_problems_of_seeds(config), *contradictions(config)]
+    problems += _problems_of_batch_mode(config)
     problems += _problems_of_varying(config)
     problems += _problems_of_profiling(config)
     raise_if_any(problems)
@@ -387,6 +389,8 @@ def _named(label: str, _: str) -> str:
 
 def _setting(name: str, value: object) -> str:
     words = name.replace("_", " ")
+    if value is None:
+        return f"{words} auto"
     if isinstance(value, bool):
         return words if value else f"no {words}"
     return f"{words} {value:g}" if isinstance(value, float) else f"{words} {value}"
@@ -403,6 +407,16 @@ def _problems_of_profiling(config: CompareConfig) -> list[str]:
         return []
     names = ", ".join(map(flag, others))
     return [f"{names}: --profile only measures speed and memory; leave what is not needed out"]
+
+
+def _problems_of_seeds(config: CompareConfig) -> list[str]:
+    """Return what is wrong with the first of the seeds, or of those of the order."""
+    return [
+        f"{flag(name)} {first}: with {config.seeds} seeds the last one is more than 2^63 - 1; "
+        "choose a smaller one"
+        for name in ("seed", "order_seed")
+        if (first := getattr(config, name)) is not None and first + config.seeds > 2**63
+    ]
 
 
 def _problems_of_batch_mode(config: CompareConfig) -> list[str]:

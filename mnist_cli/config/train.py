@@ -148,6 +148,18 @@ class TrainConfig:
         panel=_NET,
     )
     shuffle: bool = option(True, "A new order every epoch.", panel=_DATA)
+    order_seed: int | None = option(
+        None,
+        "Seed of the samples' order alone.",
+        metavar="N",
+        minimum=0,
+        maximum=2**63 - 1,
+        shown_default="--seed",
+        if_absent="--seed",
+        panel=_DATA,
+        effect=Effect.CHANCE,
+        named_if_set=True,
+    )
     replacement: bool = option(
         False,
         "Draw each batch from all training samples with replacement; contradicts --no-shuffle.",

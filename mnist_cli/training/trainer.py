@@ -158,7 +158,7 @@ class Trainer:
         batches = epoch_updates(
             self._dataset,
             size=self.shape.update_size,
-            seed=config.seed,
+            seed=config.seed if config.order_seed is None else config.order_seed,
             epoch=epochs + 1,
             shuffle=config.shuffle,
             replacement=config.replacement,

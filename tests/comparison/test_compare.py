@@ -278,6 +278,7 @@ def test_an_invalid_batch_size_is_a_usage_error(sizes: str) -> None:
         ({"panel": "target"}, "add --until-accuracy"),
         ({"replacement": True, "shuffle": False}, "--replacement contradicts --no-shuffle"),
         ({"replacement": True}, "leave full out"),
+        ({"order_seed": 2**63 - 1}, "--order-seed .*: with 5 seeds the last one is more than"),
         ({"warm_up": 9, "schedule": "one-cycle"}, "--warm-up 9 contradicts"),
     ],
 )

@@ -86,6 +86,7 @@ def test_a_run_keeps_the_name_that_it_had_before_there_was_the_option(
         {"replacement": True},
         {"last_batch": "drop"},
         {"warm_up": 9},
+        {"order_seed": 0},
     ]
     others = [{"batch_sizes": "64", **other} for other in others]
     assert len({name(), *(name(**other) for other in others)}) == 1 + len(others)

@@ -64,6 +64,25 @@ def test_a_warm_up_is_that_of_the_training(asked: CompareConfig) -> None:
     assert warm.weights_sha256 == again.weights_sha256 != cold.weights_sha256
 
 
+def test_the_control_is_one_variant_twice_with_another_order(asked: CompareConfig) -> None:
+    """The orders of a comparison's seeds follow its first one, as its seeds do."""
+    own = {
+        end.seed: end.weights_sha256 for end in of(RunEnd, run(replace(asked, batch_sizes="30")))
+    }
+    config = replace(asked, batch_sizes="30,full", vary="order-seed=0,10")
+    events = run(replace(config, output=f"{asked.output}-varied"))
+    settings = {start.arm: start.setting for start in of(RunStart, events)}
+    found = {
+        (end.batch_size, settings[end.arm], end.seed): end.weights_sha256
+        for end in of(RunEnd, events)
+    }
+    for seed in (0, 1):
+        assert found[30, "order seed 0", seed] == own[seed]
+        assert found[30, "order seed 10", seed] != own[seed]
+        # One update an epoch has no order: the initial weights are the same.
+        assert found["full", "order seed 0", seed] == found["full", "order seed 10", seed]
+
+
 def test_networks_are_compared_each_with_its_own_start(asked: CompareConfig) -> None:
     config = replace(asked, vary="model=linear,mlp", batch_sizes="100", seeds=1, probe="alignment")
     ends = of(RunEnd, run(replace(config, epochs=1, probe_samples=20)))

@@ -40,7 +40,7 @@ from tests.torture.amount import count
         {"model": "linear", "shuffle": False, "schedule": "constant", "sort_by_class": True},
         {"model": "linear", "schedule": "cosine", "warm_up": 5},
         {"model": "linear", "replacement": True, "batch_size": 60, "last_batch": "scale"},
-        {"model": "linear", "batch_size": 45, "last_batch": "drop"},
+        {"model": "linear", "batch_size": 45, "last_batch": "drop", "order_seed": 9},
     ],
     ids=str,
 )
@@ -115,6 +115,7 @@ ANOTHER_TRAINING: dict[str, Any] = {
     "label_smoothing": 0.5,
     "augment": True,
     "shuffle": False,
+    "order_seed": 1,
     "replacement": True,
     "last_batch": "drop",
     "sort_by_class": True,

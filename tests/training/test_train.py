@@ -238,3 +238,13 @@ def test_time_that_others_take_is_not_training(small: Configure) -> None:
     assert isinstance(event, End)
     assert event.seconds > 0.8  # four updates
     assert event.train_seconds < 0.8
+
+
+def test_the_seed_of_the_order_changes_the_order_alone(small: Configure) -> None:
+    def digest(**options: Any) -> str | None:
+        return end_of(small(model="mlp", **options)).weights_sha256
+
+    assert digest(order_seed=0) == digest()
+    assert digest(order_seed=1) != digest()
+    # In batch mode there is no order, and what is left of the seed is the same.
+    assert digest(mode="batch", order_seed=1) == digest(mode="batch")
