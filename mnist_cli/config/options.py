@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 MODES = ("mini-batch", "batch")
-SCHEDULES = ("constant", "one-cycle", "cosine")
 LAST_BATCHES = ("keep", "drop", "scale")
+SCHEDULES = ("constant", "one-cycle", "cosine")
 DATASETS = ("mnist", "fashion-mnist", "kmnist", "qmnist")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
