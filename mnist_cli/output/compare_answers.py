@@ -15,7 +15,7 @@ from mnist_cli.comparison.findings import (
     Sharpness,
 )
 from mnist_cli.comparison.results import Results
-from mnist_cli.comparison.stats import SIGNIFICANCE_LEVEL, paired_difference
+from mnist_cli.comparison.stats import SIGNIFICANCE_LEVEL, MeanAndDeviation, paired_difference
 from mnist_cli.comparison.variants import Variant
 from mnist_cli.config.compare import FULL
 from mnist_cli.output.compare_findings import Answer, and_, difference
@@ -177,9 +177,9 @@ def _scaling(results: Results) -> str | None:
     return f"{verdict}: {and_(values)}.{limit}"
 
 
-def _does_it_matter(results: Results) -> str | None:
-    """Return whether the test accuracy of another setting clearly differs from the first one's."""
-    ranking = _ranking(results, "test accuracy")
+def _does_it_matter(results: Results, quantity: str = "test accuracy") -> str | None:
+    """Return whether another setting clearly differs from the first one in a quantity."""
+    ranking = _ranking(results, quantity)
     if ranking is None or ranking.seeds < 2:
         return None
     first = results.variants[0]
@@ -192,9 +192,9 @@ def _does_it_matter(results: Results) -> str | None:
         if variant == first:
             continue
         pair = ranking.pair(first, variant)
-        text = f"{_accuracy(each)} ({difference(ranking, pair)})"
+        text = f"{_valued(ranking, each)} ({difference(ranking, pair)})"
         (clear if pair.is_significant else unclear).append(text)
-    texts = [f"{_accuracy(by_variant[first])}"]
+    texts = [_valued(ranking, by_variant[first])]
     if clear:
         texts.append(f"clearly different from {and_(clear)}")
     if unclear:
@@ -227,9 +227,49 @@ def _same_but_rounding(results: Results) -> str | None:
     )
 
 
-def _accuracy(ranked: Ranked) -> str:
-    value = format_mean(ranked.estimate, lambda number: f"{100 * number:.2f} %")
+def _does_the_loss_differ(results: Results) -> str | None:
+    return _does_it_matter(results, "equal samples")
+
+
+def _valued(ranking: Ranking, ranked: Ranked) -> str:
+    value = _percent(ranked.estimate)
+    if not ranking.higher:
+        value = "a training loss of " + format_mean(ranked.estimate, lambda loss: f"{loss:.4f}")
     return f"{ranked.variant.phrase} {value}"
+
+
+def _does_it_help(results: Results) -> str | None:
+    """Return for each batch size whether the second setting is ahead of the first."""
+    ranking = _ranking(results, "test accuracy")
+    if ranking is None:
+        return None
+    accuracies = {each.variant: each for each in ranking.ranked}
+    by_size: dict[int | str, list[Variant]] = {}
+    for variant in results.variants:
+        by_size.setdefault(variant.batch_size, []).append(variant)
+    texts, helped = [], False
+    for size, variants in by_size.items():
+        if len(variants) != 2:
+            return None
+        reached = [variant for variant in variants if variant in accuracies]
+        if not reached:
+            texts.append(f"{size}: diverges with both")
+            continue
+        if len(reached) == 1:
+            helped = helped or reached[0] == variants[1]
+            value = f"{_percent(accuracies[reached[0]].estimate)} with {reached[0].setting}"
+            other = next(variant for variant in variants if variant not in accuracies)
+            texts.append(f"{size}: {value}, diverges with {other.setting}")
+            continue
+        pair = ranking.pair(*variants)
+        helped = helped or (pair.is_significant and pair.ahead == variants[1])
+        values = [f"{_percent(accuracies[v].estimate)} with {v.setting}" for v in variants]
+        texts.append(f"{size}: {and_(values)} ({difference(ranking, pair)})")
+    return f"{'Yes' if helped else 'Not that it could be seen'}: {'; '.join(texts)}."
+
+
+def _percent(value: MeanAndDeviation) -> str:
+    return format_mean(value, lambda number: f"{100 * number:.2f} %")
 
 
 def _critical_batch_sizes(results: Results) -> str | None:
@@ -270,6 +310,9 @@ _EXPERIMENTS: dict[str, tuple[str, Callable[[Results], str | None]]] = {
     "steps-to-target": ("How many updates does a larger batch save?", _steps),
     "linear-scaling": ("Should the learning rate grow with the batch?", _scaling),
     "shuffling": ("Does the order of the samples matter?", _does_it_matter),
+    "last-batch": ("Does it matter what becomes of the last batch?", _does_the_loss_differ),
+    "replacement": ("Does drawing with replacement make a difference?", _does_it_matter),
+    "warm-up": ("Does a warm-up let the learning rate grow further with the batch?", _does_it_help),
     "accumulation": ("Is gradient accumulation the same as a large batch?", _same_but_rounding),
     "momentum": ("Does momentum change how far larger batches help?", _critical_batch_sizes),
     "optimizers": ("Do larger batches help AdamW further than SGD?", _critical_batch_sizes),

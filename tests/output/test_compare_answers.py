@@ -160,3 +160,42 @@ def test_accumulated_runs_are_the_same_up_to_rounding() -> None:
     found.runs[1] = replace(runs[1], end=wrong)
     text = answered("accumulation", results=found)
     assert text == "No: the training losses at the end differ by 20 %."
+
+
+def test_a_setting_helps_where_it_is_ahead_or_does_not_diverge() -> None:
+    variants = [
+        Variant(size, name) for size in (64, 1024, 4096) for name in ("warm up 0", "warm up 9")
+    ]
+    found = Results()
+    found.runs = [measured(variant) for variant in variants]
+    values = {
+        variants[0]: [0.963, 0.962, 0.964],
+        variants[1]: [0.962, 0.963, 0.964],
+        variants[2]: [0.958, 0.957, 0.959],
+        variants[3]: [0.960, 0.959, 0.961],
+        variants[5]: [0.94, 0.95, 0.93],
+    }
+    text = answered("warm-up", rank("test accuracy", values, higher=True), results=found)
+    assert text is not None
+    assert text.startswith(
+        "Yes: 64: 96.30 ± 0.10 % with warm up 0 and 96.30 ± 0.10 % with warm up 9"
+    )
+    assert "; 1024: 95.80 ± 0.10 % with warm up 0 and 96.00 ± 0.10 % with warm up 9 (0.20" in text
+    assert text.endswith("; 4096: 94.00 ± 1.00 % with warm up 9, diverges with warm up 0.")
+    del values[variants[5]]
+    values[variants[3]] = values[variants[2]]
+    text = answered("warm-up", rank("test accuracy", values, higher=True), results=found)
+    assert text is not None
+    assert text.startswith("Not that it could be seen")
+    assert text.endswith("; 4096: diverges with both.")
+
+
+def test_the_last_batch_matters_if_the_losses_differ() -> None:
+    keep, drop = (Variant(333, name, names_size=False) for name in ("last batch keep", "drop"))
+    found = Results()
+    found.runs = [measured(keep), measured(drop)]
+    values = {keep: [0.3, 0.9, 0.4], drop: [0.04, 0.041, 0.039]}
+    text = answered("last-batch", rank("equal samples", values, higher=False), results=found)
+    assert text is not None
+    assert text.startswith("Yes: last batch keep a training loss of 0.5333 ± 0.3215; clearly")
+    assert "drop a training loss of 0.0400 ± 0.0010 (a factor of " in text
