@@ -116,6 +116,21 @@ def _ranking(finding: Ranking) -> str:
     )
 
 
+def headline(finding: Ranking) -> str:
+    """Return the first of a ranking, and how many of the others it is clearly ahead of."""
+    title, form = _title(finding)
+    best = f"{finding.best.variant.phrase}, {form(finding.best.estimate)}"
+    if finding.seeds < 2:
+        return f"{title} (one seed, no test): {best}."
+    pairs = [pair for pair in finding.pairs if pair.ahead == finding.best.variant]
+    clear = sum(pair.is_significant for pair in pairs)
+    if not clear:
+        return f"{title}: {format_seeds(finding.seeds)} cannot tell."
+    others = f"{clear} of the {len(pairs)} others" if clear < len(pairs) else "all others"
+    behind = pairs[0].behind.phrase if len(pairs) == 1 else others
+    return f"{title}: {best}. Clearly ahead of {behind}."
+
+
 def _behind(finding: Ranking, pair: Pair) -> str:
     """Return the variant that is behind the best, and by how much."""
     return f"{pair.behind.phrase} ({difference(finding, pair)})"

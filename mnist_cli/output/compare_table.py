@@ -24,7 +24,6 @@ _HEADINGS = {
     "test_loss": "test loss",
     "test_accuracy": "test accuracy",
     "rise_share": "loss rose",
-    "change_deviation": "std of a step",
     "noise_scale": "noise scale",
     "sharpness": "sharpness",
 }

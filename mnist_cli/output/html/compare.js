@@ -9,7 +9,7 @@ function draw() {
   chart($("loss"), curves(column, 3, log), { label, logX: log, logY: log });
   chart($("accuracy"), curves(column, 4, log), { label, logX: log, logY: false, percent: true, form: percents });
   const finding = data.findings.find((f) => f.about === "equal " + axis || f.about === axis);
-  $("finding").replaceChildren(...(finding ? explained(finding.text, new Set()) : []));
+  $("finding").replaceChildren(...(finding ? explained(finding.short, new Set()) : []));
   drawProbes(shown);
 }
 
@@ -24,8 +24,8 @@ function curves(column, value, logX) {
     const whole = runs.filter((run) => !run.diverged && shown(run).length), named = { colour: size.colour, name: size.name };
     const dots = value === 3 ? runs.flatMap((run) => run.batches.map(([update, loss]) => [height_at(run.points.map((p) => [p[0], p[column]]), update), loss])) : [];
     return [
-      ...runs.filter((run) => run.diverged).map((run, n) => ({ ...named, seed: true, points: curve(run), end: n || whole.length ? "" : size.name })),
-      ...(whole.length ? [{ ...named, ...meanOf(whole.map(shown), column, value, logX), dots: dots.filter(([x]) => x !== undefined), end: size.name }] : []),
+      ...runs.filter((run) => run.diverged).map((run, n) => ({ ...named, seed: true, points: curve(run), end: n || whole.length ? "" : size.mark })),
+      ...(whole.length ? [{ ...named, ...meanOf(whole.map(shown), column, value, logX), dots: dots.filter(([x]) => x !== undefined), end: size.mark }] : []),
     ];
   });
 }
@@ -90,13 +90,33 @@ function drawProbes(shown) {
   }
 }
 
+const isLong = (size) => size.mark !== size.name;
+
+function bold(text) {
+  const made = document.createElement("b");
+  made.textContent = text;
+  return made;
+}
+
+/* Returns the name of a variant, after the letter that stands at its curves. */
+function named(size) {
+  return isLong(size) ? [bold(size.mark), " ", size.name] : [size.name];
+}
+
 function build() {
-  $("lead").append(...explained(data.lead, new Set()));
+  const [verdict = "", numbers = ""] = data.lead, told = new Set();
+  $("lead").append(...explained(verdict, told));
+  for (const part of numbers.split(/; (?![^(]*\))/)) { /* not in parentheses */
+    const line = document.createElement("li");
+    line.append(...explained(part, told));
+    $("numbers").append(line);
+  }
+  $("numbers").hidden = !numbers;
   $("about-dots").hidden = !data.runs.some((run) => run.batches.length);
   data.sizes.forEach((size, number) => {
     const button = document.createElement("button"), mark = document.createElement("i");
     button.type = "button"; button.setAttribute("aria-pressed", "true"); mark.style.setProperty("--key", size.colour);
-    button.append(mark, size.name);
+    button.append(mark, ...named(size));
     button.addEventListener("click", () => {
       hidden.has(number) ? hidden.delete(number) : hidden.add(number);
       button.setAttribute("aria-pressed", String(!hidden.has(number)));
@@ -105,11 +125,17 @@ function build() {
     $("keys").append(button);
   });
   const head = document.createElement("tr");
-  for (const heading of data.headings) { const cell = document.createElement("th"); cell.scope = "col"; cell.append(heading in data.terms.headings ? term(heading, data.terms.headings[heading]) : heading); head.append(cell); }
+  for (const heading of data.headings) { const cell = document.createElement("th"); cell.scope = "col"; cell.className = heading; cell.append(heading in data.terms.headings ? term(heading, data.terms.headings[heading]) : heading); head.append(cell); }
   $("table").append(head);
   data.rows.forEach((row, number) => {
     const line = document.createElement("tr");
-    for (const text of row) { const cell = document.createElement("td"); cell.textContent = text; line.append(cell); }
+    row.forEach((text, column) => {
+      const cell = document.createElement("td");
+      if (!column && isLong(data.sizes[number])) cell.append(bold(data.sizes[number].mark), " ");
+      cell.append(text);
+      cell.className = data.headings[column];
+      line.append(cell);
+    });
     line.style.setProperty("--key", data.sizes[number].colour);
     $("table").append(line);
   });
@@ -134,6 +160,7 @@ function build() {
   let last = innerWidth;
   addEventListener("resize", () => { if (innerWidth !== last) { last = innerWidth; dispatchEvent(new Event("redraw")); } });
   addEventListener("redraw", draw);
-  draw();
+  addEventListener("redraw", () => { $("scrolls").hidden = $("table").scrollWidth <= $("table").parentElement.clientWidth; });
+  dispatchEvent(new Event("redraw"));
 }
 build();

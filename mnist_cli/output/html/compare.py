@@ -2,16 +2,19 @@
 
 import math
 from pathlib import Path
+from string import ascii_uppercase
 from typing import Any
 
 from mnist_cli.comparison.events import PathPlane, Point
+from mnist_cli.comparison.findings import Ranking
 from mnist_cli.comparison.results import Results
 from mnist_cli.comparison.variants import Variant
-from mnist_cli.output.compare_findings import Answer, sentence
+from mnist_cli.output.compare_findings import Answer, headline, sentence
 from mnist_cli.output.compare_table import cells, format_seeds
 from mnist_cli.output.figures import ordered_colours
 from mnist_cli.runtime.html_templates import render_page
 
+_LONGEST_MARK = 8  # of a label that stands at the end of a curve
 _MAX_DOTS = 1500  # losses of single updates that are drawn for a variant
 # What a reader may ask about: the headings of the table, and words in the sentences.
 _HEADINGS = {
@@ -25,8 +28,6 @@ _HEADINGS = {
     "test accuracy": "The share of the test images that are read right at the end.",
     "loss rose": "The share of the monitored updates, up to twelve a run, after which the loss "
     "over the whole training set was higher than before. A steady step never raises it.",
-    "std of a step": "The standard deviation of the change of the loss over the whole training "
-    "set in one update, over the monitored updates of a run: large where steps differ much.",
     "noise scale": "The batch size at which the noise of a batch's gradient is as large as the "
     "gradient itself. Far larger batches gain little.",
     "sharpness": "The largest curvature of the loss: the largest eigenvalue of its Hessian.",
@@ -96,17 +97,26 @@ def _data(results: Results, answer: Answer | None) -> dict[str, Any]:
     rows = [cells(summary) for summary in results.summaries()]
     headings = list(dict.fromkeys(heading for row in rows for heading in row))
     conclusions = results.conclusions.findings if results.conclusions else ()
-    findings = [{"about": found.about, "text": found.text} for found in map(sentence, conclusions)]
+    findings = [
+        {
+            "about": sentence(found).about,
+            "text": sentence(found).text,
+            "short": headline(found) if isinstance(found, Ranking) else sentence(found).text,
+        }
+        for found in conclusions
+    ]
+    lead = _verdict_first(answer.text) if answer else [findings[0]["short"]] if findings else []
     return {
-        "lead": answer.text if answer else findings[0]["text"] if findings else "",
+        "lead": lead,
         "terms": {"headings": _HEADINGS, "words": _WORDS},
         "sizes": [
             {
                 "name": variant.label,
+                "mark": mark,
                 "samples": results.update_size(variant),
                 "colour": f"var(--size-{n})",
             }
-            for n, variant in enumerate(variants)
+            for n, (variant, mark) in enumerate(zip(variants, _marks(variants), strict=True))
         ],
         "runs": [
             {
@@ -134,6 +144,21 @@ def _data(results: Results, answer: Answer | None) -> dict[str, Any]:
         "findings": findings,
         "plane": _plane(results.plane, results) if results.plane else None,
     }
+
+
+def _marks(variants: list[Variant]) -> list[str]:
+    """Return what stands at the curve of each variant: its label, or a letter if one is long."""
+    labels = [variant.label for variant in variants]
+    if max(map(len, labels), default=0) <= _LONGEST_MARK:
+        return labels
+    turns = [""] + [str(n) for n in range(2, 2 + len(labels) // len(ascii_uppercase))]
+    return [letter + turn for turn in turns for letter in ascii_uppercase][: len(labels)]
+
+
+def _verdict_first(text: str) -> list[str]:
+    """Return the verdict of an answer, such as “Yes”, and its numbers, if it is so divided."""
+    verdict, colon, numbers = text.partition(": ")
+    return [f"{verdict}:", numbers] if colon and "(" not in verdict else [text]
 
 
 def _plane(plane: PathPlane, results: Results) -> dict[str, Any]:

@@ -48,11 +48,11 @@ function drawPlane() {
     const size = data.sizes[number], points = across[n].map((x, k) => `${X(x).toFixed(1)} ${Y(up[n][k]).toFixed(1)}`);
     svg.append(element("path", { class: "walk", d: "M" + points.join("L"), stroke: size.colour }));
     svg.append(element("path", { class: "stops", d: points.map((point) => `M${point}h0`).join(""), stroke: size.colour }));
-    const end = { x: Math.min(X(across[n].at(-1)) + 9, width - 8 * size.name.length), y: Math.min(Math.max(Y(up[n].at(-1)) + 5, 14), height - 6) };
+    const end = { x: Math.min(X(across[n].at(-1)) + 9, width - 8 * size.mark.length), y: Math.min(Math.max(Y(up[n].at(-1)) + 5, 14), height - 6) };
     while (ends.some((other) => Math.abs(other.x - end.x) < 50 && Math.abs(other.y - end.y) < 15)) end.y += 5;
     ends.push(end);
     svg.append(element("circle", { cx: X(across[n].at(-1)), cy: Y(up[n].at(-1)), r: 5.5, fill: size.colour }));
-    svg.append(element("text", { class: "end", ...end, style: `fill: ${size.colour}` }, size.name));
+    svg.append(element("text", { class: "end", ...end, style: `fill: ${size.colour}` }, size.mark));
   });
   const start = [X(across[0][0]), Y(up[0][0])];
   svg.append(element("circle", { class: "start", cx: start[0], cy: start[1], r: 5 }));

@@ -6,7 +6,8 @@ let moment = raceEnd, speed = pace, playing = 0, reveal = () => {};
 
 const lanes = data.sizes.map((size, number) => {
   const line = document.createElement("li"), name = document.createElement("span"), bar = document.createElement("i"), share = document.createElement("b"), detail = document.createElement("small");
-  name.textContent = size.name;
+  name.append(...named(size));
+  line.classList.toggle("long", isLong(size));
   line.style.setProperty("--key", size.colour);
   line.append(name, bar, share, detail);
   $("lanes").append(line);

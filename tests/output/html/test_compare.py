@@ -13,11 +13,13 @@ import pytest
 
 from mnist_cli.cli import program
 from mnist_cli.comparison.compare import compare
-from mnist_cli.comparison.findings import Conclusions, SeveralMachines
+from mnist_cli.comparison.findings import Conclusions, SeveralMachines, rank
 from mnist_cli.comparison.results import Results
+from mnist_cli.comparison.variants import Variant
 from mnist_cli.config.compare import COLUMNS, CompareConfig
 from mnist_cli.errors import UsageError
 from mnist_cli.output import compare_answers, compare_display, compare_table
+from mnist_cli.output.compare_findings import headline
 from mnist_cli.output.figures import compare as compare_figure
 from mnist_cli.output.figures import ordered_colours
 from mnist_cli.output.html import compare as compare_page
@@ -126,6 +128,94 @@ def open_report(results: Results, browser: Any, tmp_path: Path, **options: Any) 
     return OpenPage(browser, path, **options)
 
 
+SETTINGS = [f"shuffle {a}, sort by class {b}" for a in ("on", "off") for b in ("on", "off")]
+
+
+def with_settings(results: Results) -> Results:
+    """Return the results as if their variants had long names, as with --vary."""
+    variants = dict(zip(results.variants, SETTINGS, strict=False))
+    changed = copy(results)
+    changed.runs = [
+        replace(run, variant=Variant(64, variants[run.variant], names_size=False))
+        for run in results.runs
+    ]
+    changed.tuned, changed.plane = [], None
+    if results.plane:
+        settings: list[str | None] = [*variants.values()]
+        changed.plane = replace(results.plane, batch_sizes=[64] * 3, settings=settings)
+    return changed
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_variants_with_long_names_have_letters_that_are_explained(
+    results: Results, browser: Any, tmp_path: Path, width: int
+) -> None:
+    long = with_settings(results)
+    opened = open_report(long, browser, tmp_path, width=width)
+    view = opened.view
+    named = [f"{letter} {name}" for letter, name in zip("ABC", SETTINGS, strict=False)]
+    for place in ("#loss .end", "#accuracy .end"):
+        assert sorted(view.locator(place).all_text_contents()) == ["A", "B", "C"]
+    assert sorted(view.locator("#plane .end").all_text_contents()) == ["A", "B", "C", "start"]
+    names = [text.replace("\n", " ") for text in view.locator("#keys button").all_inner_texts()]
+    assert names == named
+    lanes = view.locator("#lanes span")
+    assert [" ".join(text.split()) for text in lanes.all_inner_texts()] == named
+    rows = view.locator("#table tr").all_inner_texts()[1:]
+    assert [row.split("\t")[:2] for row in rows] == [
+        [f"{letter} 64", name] for letter, name in zip("ABC", SETTINGS, strict=False)
+    ]
+    # The curves are as wide as with short names.
+    axis = "e => e.getBBox().width / e.ownerSVGElement.viewBox.baseVal.width"
+    wide = view.locator("#loss .axis").last.evaluate(axis)
+    assert wide > 0.7
+    # Names are read across, not down.
+    line = "e => e.getBoundingClientRect().height / parseFloat(getComputedStyle(e).lineHeight)"
+    assert max(lanes.nth(n).evaluate(line) for n in range(3)) < 1.1
+    opened.check(width, "light")
+
+
+def test_there_are_letters_for_any_number_of_variants() -> None:
+    variants = [Variant(64, f"momentum {n / 100:g}") for n in range(60)]
+    marks = compare_page._marks(variants)
+    assert len({*marks}) == 60
+    assert [marks[n] for n in (0, 25, 26, 59)] == ["A", "Z", "A2", "H3"]
+    assert compare_page._marks([Variant(4), Variant("full")]) == ["4", "full"]
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_table_fits_or_says_that_it_scrolls(
+    results: Results, browser: Any, tmp_path: Path, width: int
+) -> None:
+    plain = copy(results)  # of the measurements that every comparison has
+    plain.runs = [replace(run, sharpness=[]) for run in results.runs]
+    plain.tuned = []
+    for each, fits in ((with_settings(plain), width == 1280), (results, None)):
+        opened = open_report(each, browser, tmp_path, width=width)
+        table = opened.view.locator("#table")
+        is_cut = table.evaluate("e => e.scrollWidth > e.parentElement.clientWidth")
+        assert fits is None or is_cut != fits
+        assert opened.view.locator("#scrolls").is_visible() == is_cut
+        opened.view.get_by_role("region", name="Table").evaluate("e => e.scrollTo(9999, 0)")
+        assert table.locator("td").first.evaluate("e => e.getBoundingClientRect().left") >= 0
+        opened.close()
+
+
+def test_a_headline_says_how_many_are_clearly_behind() -> None:
+    def ranked(*values: list[float]) -> str:
+        named = {Variant(2**n): each for n, each in enumerate(values)}
+        return headline(rank("test accuracy", named, higher=True))
+
+    title = "Highest test accuracy at the end of the budget"
+    best, near, far = [0.90, 0.91, 0.92], [0.92, 0.90, 0.90], [0.50, 0.51, 0.521]
+    first = f"{title}: batches of 1, 91.00 ± 1.00 %."
+    assert ranked(best, far) == f"{first} Clearly ahead of batches of 2."
+    assert ranked(best, far, far) == f"{first} Clearly ahead of all others."
+    assert ranked(best, far, near) == f"{first} Clearly ahead of 1 of the 2 others."
+    assert ranked(best, near) == f"{title}: 3 seeds cannot tell."
+    assert ranked([0.9], [0.8]) == f"{title} (one seed, no test): batches of 1, 90.00 %."
+
+
 def test_dots_are_the_losses_of_single_updates(
     results: Results, browser: Any, tmp_path: Path
 ) -> None:
@@ -170,9 +260,9 @@ def test_terms_are_explained_by_keyboard_and_by_touch(
 ) -> None:
     opened = open_report(results, browser, tmp_path, has_touch=True)
     tip = opened.view.get_by_role("status")
-    term = opened.view.get_by_role("button", name="std of a step")
+    term = opened.view.get_by_role("button", name="loss rose")
     term.focus()
-    assert tip.inner_text().startswith("The standard deviation of the change")
+    assert tip.inner_text().startswith("The share of the monitored updates")
     opened.view.keyboard.press("Escape")
     assert not tip.is_visible()
     opened.view.locator("#verdict").get_by_role("button", name="±").first.tap()
@@ -205,7 +295,12 @@ def test_an_experiments_page_is_headed_by_its_question_and_begins_with_the_answe
     assert answer.question == "Are batch steps steadier?"
     opened = open_report(results, browser, tmp_path, answer=answer)
     assert opened.view.get_by_role("heading", level=1).inner_text() == answer.question
-    assert opened.view.locator("#lead").inner_text() == answer.text
+    verdict, _, numbers = answer.text.partition(": ")
+    assert opened.view.locator("#lead").inner_text() == f"{verdict}:"
+    assert opened.view.locator("#numbers li").all_inner_texts() == [numbers]
+    sizes = "[$('lead'), $('numbers')].map((e) => parseFloat(getComputedStyle(e).fontSize))"
+    large, small = opened.view.evaluate(sizes)
+    assert large > small
     opened.close()
     assert compare_answers.answer("default", results) is None
     assert compare_answers.answer("steps-to-target", results) is None  # no target was asked for
