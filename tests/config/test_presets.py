@@ -43,6 +43,8 @@ def test_the_promised_experiments_are_there() -> None:
         "linear-scaling",
         "shuffling",
         "accumulation",
+        "last-batch",
+        "replacement",
     }
 
 
@@ -55,7 +57,7 @@ def test_an_experiment_is_a_valid_config(name: str) -> None:
     assert {key: getattr(config, key) for key in wanted} == wanted | listed
 
 
-SHORT = "--model linear --batch-sizes full --subset 300 --seeds 1 --updates 2".split()
+SHORT = "--model linear --batch-sizes 100 --subset 300 --seeds 1 --updates 2".split()
 
 
 @pytest.mark.slow
