@@ -40,23 +40,27 @@ function ticks(low, high, log, most, least = 0) {
 }
 
 /* series: [{ colour, name, points: [[x, y]], ... }], and where there are any:
-   band: [[x, low, high]], dots: [[x, y]], edge: a limit, seed: one of several runs, end: a label at the end of the curve.
-   `whole`: x is counted. Fills `place`, and returns a function that shows the curves up to an x. */
-function chart(place, series, { label, logX, logY, form = short, percent = false, whole = false }) {
+   band: [[x, low, high]], dots: [[x, y]], edge: a limit, seed: one of several runs, end: a label at the end of the curve,
+   joined: the points are joined by a dotted line, marks: [[x, y]], ring: [x, y], wide: [[x, y]] of the curve that are
+   shaded, failed: [x] of those without a value. `whole`: x is counted, `at`: where x is labelled, `unit`: that of y,
+   `most`: the highest y, lines: [{ x, colour }] and spans: [{ from, to, colour }] across the height. Fills `place`, and returns a function that shows the curves up to an x. */
+function chart(place, series, { label, logX, logY, form = short, percent = false, whole = false, at = null, unit = "", most = Infinity, lines = [], spans = [] }) {
   const wide = place.clientWidth || 560;
   const width = Math.max(300, Math.min(wide, place.closest(".projector") ? 860 : 720)), height = Math.round(Math.min(340, Math.max(230, width * 0.58)));
+  const rows = series.filter((s) => s.failed?.length);
   const ends = series.filter((s) => s.end).map((s) => s.end.length);
-  const box = { left: 58, right: width - 10 - (ends.length ? 8 * Math.max(...ends) + 6 : 0), top: 10, bottom: height - 42 };
+  const box = { left: 58, right: width - (at ? 22 : 10) - (ends.length ? 8 * Math.max(...ends) + 6 : 0), top: (unit ? 26 : 10) + 11 * rows.length, bottom: height - 42 };
   const shown = ([x, ...ys]) => (!logX || x > 0) && (!logY || ys.every((y) => y > 0));
-  const usable = series.map((s) => ({ ...s, points: s.points.filter(shown), band: (s.band || []).filter(shown), dots: (s.dots || []).filter(shown) })).filter((s) => s.points.length);
+  const usable = series.map((s) => ({ ...s, points: s.points.filter(shown), band: (s.band || []).filter(shown), dots: (s.dots || []).filter(shown), marks: (s.marks || []).filter(shown) })).filter((s) => s.points.length);
   place.replaceChildren();
   if (!usable.length) { place.textContent = "Nothing to show."; return; }
-  const all = usable.flatMap((s) => [...s.points, ...s.band.map(([x, low]) => [x, low]), ...s.band.map(([x, , high]) => [x, high]), ...middle(s.dots)]);
+  const all = usable.flatMap((s) => [...s.points, ...s.band.map(([x, low]) => [x, low]), ...s.band.map(([x, , high]) => [x, high]), ...middle(s.dots), ...s.marks]);
   const range = (values) => [values.reduce((a, b) => Math.min(a, b)), values.reduce((a, b) => Math.max(a, b))];
-  let [x0, x1] = range(all.map((p) => p[0]));
+  let [x0, x1] = range([...all.map((p) => p[0]), ...usable.flatMap((s) => s.failed || [])]);
   let [y0, y1] = range(all.map((p) => p[1]));
   if (x0 === x1) [x0, x1] = logX ? [x0, x0 * 2] : [x0 - 0.5, x0 + 0.5];
   if (logY) { y0 *= 0.85; y1 *= 1.15; } else { const room = (y1 - y0 || 1) * 0.05; y0 = Math.max(0, y0 - room); y1 += room; if (percent) y1 = Math.min(1, y1); }
+  if (y0 < most) y1 = Math.min(y1, most);
   const along = (v, a, b, log) => (log ? Math.log(v / a) / Math.log(b / a) : (v - a) / (b - a));
   const X = (v) => box.left + along(v, x0, x1, logX) * (box.right - box.left);
   const Y = (v) => box.bottom - along(v, y0, y1, logY) * (box.bottom - box.top);
@@ -67,9 +71,13 @@ function chart(place, series, { label, logX, logY, form = short, percent = false
     svg.append(element("line", { class: "grid", x1: box.left, x2: box.right, y1: Y(tick), y2: Y(tick) }));
     svg.append(element("text", { x: box.left - 8, y: Y(tick) + 4, "text-anchor": "end" }, form(tick)));
   }
-  for (const tick of ticks(x0, x1, logX, width < 420 ? 4 : 7, whole ? 1 : 0)) {
+  if (unit) svg.append(element("text", { class: "unit", x: box.left - 8, y: 12, "text-anchor": "end" }, unit));
+  let previous = -Infinity;
+  for (const tick of at ?? ticks(x0, x1, logX, width < 420 ? 4 : 7, whole ? 1 : 0)) {
+    if (at && X(tick) < previous + 36) continue;
+    previous = X(tick);
     svg.append(element("line", { class: "axis", x1: X(tick), x2: X(tick), y1: box.bottom, y2: box.bottom + 5 }));
-    svg.append(element("text", { x: X(tick), y: box.bottom + 19, "text-anchor": "middle" }, short(tick)));
+    svg.append(element("text", { x: X(tick), y: box.bottom + 19, "text-anchor": "middle" }, at ? tick : short(tick)));
   }
   svg.append(element("line", { class: "axis", x1: box.left, x2: box.right, y1: box.bottom, y2: box.bottom }));
   svg.append(element("text", { x: (box.left + box.right) / 2, y: height - 4, "text-anchor": "middle" }, label));
@@ -82,6 +90,12 @@ function chart(place, series, { label, logX, logY, form = short, percent = false
   reveal(box.right);
   svg.append(drawing);
   const point = (x, y) => `${X(x).toFixed(1)} ${Y(y).toFixed(1)}`;
+  for (const { from, to, colour } of spans) {
+    const [left, right] = [from, to].map((x) => Math.min(Math.max(X(x), box.left), box.right));
+    drawing.append(element("rect", { class: "span", x: left, width: Math.max(right - left, 1), y: box.top, height: box.bottom - box.top, fill: colour }));
+  }
+  for (const { x, colour } of lines) drawing.append(element("line", { class: "line", x1: X(x), x2: X(x), y1: box.top, y2: box.bottom, stroke: colour }));
+  for (const s of usable) if (s.wide?.length) drawing.append(element("path", { class: "wide", d: "M" + s.wide.map(([x, y]) => point(x, y)).join("L") + "h0", stroke: s.colour }));
   for (const s of usable) if (s.dots.length) drawing.append(element("path", { class: "dots", d: s.dots.map(([x, y]) => `M${point(x, y)}h0`).join(""), stroke: s.colour }));
   for (const s of usable) if (s.band.length > 1) {
     const outline = [...s.band.map(([x, low]) => point(x, low)), ...s.band.toReversed().map(([x, , high]) => point(x, high))];
@@ -89,12 +103,15 @@ function chart(place, series, { label, logX, logY, form = short, percent = false
   }
   for (const s of usable) {
     const path = "M" + s.points.map(([x, y]) => point(x, y)).join("L");
-    drawing.append(element("path", s.edge ? { class: "edge", d: path } : { class: s.seed ? "seed" : "curve", d: path, stroke: s.colour }));
+    drawing.append(element("path", s.edge ? { class: "edge", d: path } : { class: s.seed ? "seed" : s.joined ? "joined" : "curve", d: path, stroke: s.colour }));
+    for (const [x, y] of s.marks) drawing.append(element("circle", { class: "mark", cx: X(x), cy: Y(y), r: 4, fill: s.colour }));
+    if (s.ring) drawing.append(element("circle", { class: "ring", cx: X(s.ring[0]), cy: Y(s.ring[1]), r: 6, stroke: s.colour }));
     if (s.points.length === 1) drawing.append(element("circle", { cx: X(s.points[0][0]), cy: Y(s.points[0][1]), r: 4, fill: s.colour }));
   }
+  rows.forEach((s, n) => { for (const x of s.failed) svg.append(element("path", { class: "failed", d: `M${X(x) - 4} ${box.top - 11 * (n + 1)}l8 8m0 -8l-8 8`, stroke: s.colour })); });
   const placed = [];
   for (const s of usable.filter((s) => s.end).sort((a, b) => Y(a.points.at(-1)[1]) - Y(b.points.at(-1)[1]))) {
-    const [x, y] = s.points.at(-1), label = { x: X(x) + 7, y: Math.min(Math.max(Y(y) + 4, box.top + 8), box.bottom), wide: 8 * s.end.length + 4 };
+    const [x, y] = s.points.at(-1), label = { x: X(x) + (s.ring ? 11 : 7), y: Math.min(Math.max(Y(y) + 4, box.top + 8), box.bottom), wide: 8 * s.end.length + 4 };
     for (const other of placed) /* sorted from the top: each makes room below itself */
       if (label.x < other.x + other.wide && other.x < label.x + label.wide) label.y = Math.max(label.y, other.y + 14);
     placed.push(label);

@@ -66,7 +66,7 @@ function explained(text, known) {
 }
 
 function drawProbes(shown) {
-  const charts = $("probe-charts"), found = [];
+  const found = [];
   const add = (id, caption, series, options) => {
     if (series.length) found.push([id, caption, series, options]);
   };
@@ -82,12 +82,7 @@ function drawProbes(shown) {
   }
   add("deviation", "Deviation of a batch’s gradient, relative to the full one", [...states.values()], { label: "samples in the batch", logX: true, logY: true });
   $("probes").hidden = !found.length;
-  charts.replaceChildren();
-  for (const [id, caption, series, options] of found) {
-    const figure = document.createElement("figure"), text = document.createElement("figcaption"), place = document.createElement("div");
-    text.textContent = caption; place.id = id; figure.append(text, place); charts.append(figure);
-    chart(place, series, options);
-  }
+  drawCharts($("probe-charts"), found);
 }
 
 const isLong = (size) => size.mark !== size.name;

@@ -5,13 +5,15 @@ from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
 
-from mnist_cli.comparison.events import PathPlane, Point
-from mnist_cli.comparison.findings import Ranking
-from mnist_cli.comparison.results import Results
+from mnist_cli.comparison.events import PathPlane, Point, Trial, Tuned
+from mnist_cli.comparison.findings import CriticalBatchSize, Ranking
+from mnist_cli.comparison.lr_search import FLAT, STABLE_LOSS
+from mnist_cli.comparison.results import Results, Values
 from mnist_cli.comparison.variants import Variant
+from mnist_cli.data.catalogue import CLASSES
 from mnist_cli.output.compare_findings import Answer, headline, sentence
 from mnist_cli.output.compare_table import cells, format_seeds
-from mnist_cli.output.figures import ordered_colours
+from mnist_cli.output.figures import colour, ordered_colours
 from mnist_cli.runtime.html_templates import render_page
 
 _LONGEST_MARK = 8  # of a label that stands at the end of a curve
@@ -81,6 +83,7 @@ def render(results: Results, answer: Answer | None = None) -> str:
         facts=facts,
         shades=_shades(results),
         path=_about_path(results.plane) if results.plane else "",
+        about_rates=_about_rates(results),
         data=_data(results, answer),
     )
 
@@ -143,6 +146,8 @@ def _data(results: Results, answer: Answer | None) -> dict[str, Any]:
         "rows": [[row.get(heading, "") for heading in headings] for row in rows],
         "findings": findings,
         "plane": _plane(results.plane, results) if results.plane else None,
+        "target": _target(results),
+        "rates": _rates(results),
     }
 
 
@@ -174,6 +179,121 @@ def _plane(plane: PathPlane, results: Results) -> dict[str, Any]:
         "gridUp": plane.grid_up,
         "losses": rounded(plane.losses),
     }
+
+
+def _target(results: Results) -> dict[str, Any] | None:
+    """Return what the target cost, by setting and batch size, or None with fewer than two sizes."""
+    updates, seconds = (results.target_costs(name) for name in ("update", "train_seconds"))
+    sizes = sorted({results.update_size(variant) for variant in updates})
+    if len(sizes) < 2:
+        return None
+    found = results.conclusions.findings if results.conclusions else ()
+    fits = {fit.setting: fit for fit in found if isinstance(fit, CriticalBatchSize)}
+    settings = dict.fromkeys(variant.setting for variant in updates)
+
+    def costs(values: Values, setting: str | None) -> list[tuple[int, list[float]]]:
+        own = [variant for variant in values if variant.setting == setting]
+        return sorted((results.update_size(variant), values[variant]) for variant in own)
+
+    return {
+        "sizes": sizes,
+        "settings": [
+            {
+                "name": setting or "all",
+                "colour": colour(n) if n else "var(--accent)",
+                "updates": costs(updates, setting),
+                "seconds": costs(seconds, setting),
+                **_fit(setting, fits.get(setting)),
+            }
+            for n, setting in enumerate(settings)
+        ],
+    }
+
+
+def _fit(setting: str | None, fit: CriticalBatchSize | None) -> dict[str, Any]:
+    """Return the curve of a critical batch size, and what is said of it."""
+    of = f"{setting}: " if setting else ""
+    if fit is None or fit.batch_size is None or fit.updates is None:
+        return {"fit": None, "about": f"{of}no critical batch size among these"}
+    seeds = ", ".join(f"{size:,.0f}" for size in fit.by_seed)
+    by_seed = f" (by seed: {seeds})" if seeds else ""
+    return {
+        "fit": {"updates": fit.updates, "size": fit.batch_size, "bySeed": fit.by_seed},
+        "about": f"{of}critical batch size {fit.batch_size:,.0f}{by_seed}, "
+        f"at least {fit.updates:,.0f} updates",
+    }
+
+
+def _rates(results: Results) -> dict[str, Any] | None:
+    """Return the trials of the learning rates, or None if none were tried."""
+    if not results.tuned:
+        return None
+    cost, unit = _cost_of_a_trial(results)
+    return {
+        "cost": cost,
+        "unit": unit,
+        "most": 2 * math.log(CLASSES) if unit else None,
+        "trials": [_trials(results, tuned) for tuned in results.tuned],
+    }
+
+
+def _cost_of_a_trial(results: Results) -> tuple[str, str]:
+    """Return by what the trials of learning rates are compared, and its unit."""
+    config = results.start.config
+    if config["lr_rule"] != "tuned":
+        return "Training loss at the end", "nats"
+    if config["until_accuracy"] is not None:
+        return "Updates to the target", ""
+    return "Validation loss at the end", "nats"
+
+
+def _trials(results: Results, tuned: Tuned) -> dict[str, Any]:
+    cost, _ = _cost_of_a_trial(results)
+
+    def value(trial: Trial) -> float | None:
+        if cost.startswith("Updates"):
+            return trial.update if trial.reason == "until-accuracy" else None
+        return trial.val_loss if cost.startswith("Validation") else trial.train_loss
+
+    is_used = results.start.config["lr_rule"] == "tuned"
+    ends = (tuned.flat_from, tuned.flat_to) if is_used else (tuned.stable_from, tuned.stable_to)
+    points: list[tuple[float, float]] = []
+    others: list[tuple[float, float]] = []
+    failed: list[float] = []
+    for trial in tuned.tried:
+        number, is_first = value(trial), trial.seed in (None, tuned.seed)
+        if number is not None:
+            (points if is_first else others).append((trial.lr, number))
+        elif is_first:
+            failed.append(trial.lr)
+    return {
+        "size": results.variants.index(results.variant(tuned.batch_size, tuned.setting)),
+        "points": points,
+        "others": others,
+        "failed": failed,
+        "chosen": tuned.lr if is_used else None,
+        "flat": None if None in ends else ends,
+    }
+
+
+def _about_rates(results: Results) -> str:
+    if not results.tuned:
+        return ""
+    line = "A line joins the trials of one seed"
+    if results.start.config["lr_rule"] != "tuned":
+        return (
+            f"{line}, each with the budget of a run; shaded: a training loss below "
+            f"{STABLE_LOSS:.2f}, half of guessing. Cross at the top: diverged."
+        )
+    shaded = f"shaded: at most {100 * (FLAT - 1):.0f} % more than the best"
+    if results.start.config["until_accuracy"] is not None:
+        failed = "diverged, or missed the target in the updates that the best trial had taken"
+    else:
+        failed = "diverged"
+    return (
+        f"{line}, dots are other seeds; ring: the rate that was chosen; {shaded}. "
+        f"Cross at the top: {failed}."
+    )
 
 
 def _about_path(plane: PathPlane) -> str:

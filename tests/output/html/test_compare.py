@@ -13,7 +13,7 @@ import pytest
 
 from mnist_cli.cli import program
 from mnist_cli.comparison.compare import compare
-from mnist_cli.comparison.findings import Conclusions, SeveralMachines, rank
+from mnist_cli.comparison.findings import Conclusions, SeveralMachines, conclusions, rank
 from mnist_cli.comparison.results import Results
 from mnist_cli.comparison.variants import Variant
 from mnist_cli.config.compare import COLUMNS, CompareConfig
@@ -214,6 +214,126 @@ def test_a_headline_says_how_many_are_clearly_behind() -> None:
     assert ranked(best, far, near) == f"{first} Clearly ahead of 1 of the 2 others."
     assert ranked(best, near) == f"{title}: 3 seeds cannot tell."
     assert ranked([0.9], [0.8]) == f"{title} (one seed, no test): batches of 1, 90.00 %."
+
+
+CRITICAL = {"momentum 0": (50.0, 60.0), "momentum 0.9": (90.0, 110.0)}  # by seed
+
+
+def with_target(results: Results, *, vary: bool = True) -> Results:
+    """Return the results as if the runs took S (1 + C / B) updates to a target, with known C."""
+    changed = copy(results)
+    changed.plane = None
+    config = results.start.config | {"until_accuracy": 0.5, "lr_rule": "tuned"}
+    varied = {"vary": "momentum=0,0.9"} if vary else {}
+    changed.start = replace(results.start, config=config | varied)
+    changed.runs = [
+        replace(
+            run,
+            variant=replace(run.variant, setting=setting if vary else None),
+            end=replace(
+                run.end,
+                reason="until-accuracy",
+                update=round(1e5 * (1 + critical[run.end.seed] / results.update_size(run.variant))),
+            ),
+        )
+        for setting, critical in list(CRITICAL.items())[: 2 if vary else 1]
+        for run in results.runs
+    ]
+    first = results.tuned[0]
+    costs = {0.01: None, 0.02: 90, 0.05: 84, 0.1: 80, 0.2: 200, 0.5: None}
+    trial = replace(first.tried[0], seed=0)
+    tried = [
+        replace(trial, lr=lr, update=cost or 1, reason="until-accuracy" if cost else "gave-up")
+        for lr, cost in costs.items()
+    ]
+    other = replace(trial, lr=0.1, update=120, reason="until-accuracy", seed=1)
+    setting = "momentum 0" if vary else None
+    changed.tuned = [
+        replace(first, lr=0.1, tried=[*tried, other], flat_from=0.05, flat_to=0.1, setting=setting)
+    ]
+    options = CompareConfig(until_accuracy=0.5, lr_rule="tuned", seeds=2, val_size=100)
+    changed.conclusions = conclusions(0.0, options, changed)
+    return changed
+
+
+def place_on_axis(chart: Any, x: float) -> float:
+    """Return what is at a place of a logarithmic axis, from its first two labels."""
+    ticks = chart.locator("text[text-anchor=middle]")
+    (a, left), (b, right) = (
+        (float(ticks.nth(n).text_content()), float(ticks.nth(n).get_attribute("x"))) for n in (0, 1)
+    )
+    return float(a * (b / a) ** ((x - left) / (right - left)))
+
+
+def test_the_target_has_its_costs_and_critical_batch_size_for_each_setting(
+    results: Results, browser: Any, tmp_path: Path
+) -> None:
+    opened = open_report(with_target(results), browser, tmp_path, width=390)
+    chart = opened.view.locator("#target-updates")
+    assert chart.locator(".mark").count() == 3 * 2 * 2  # sizes, seeds, settings
+    assert chart.locator(".curve").count() == 2
+    for n, critical in enumerate(CRITICAL.values()):
+        place = place_on_axis(chart, float(chart.locator(".line").nth(n).get_attribute("x1")))
+        assert critical[0] < place < critical[1]
+        band = chart.locator(".span").nth(n)
+        left, wide = (float(band.get_attribute(name)) for name in ("x", "width"))
+        assert place_on_axis(chart, left) == pytest.approx(critical[0], rel=0.02)
+        assert place_on_axis(chart, left + wide) == pytest.approx(critical[1], rel=0.02)
+    said = opened.view.locator("#target-fits li").all_inner_texts()
+    form = r"(.*): critical batch size \d+ \((.*)\), at least 100,\d{3} updates"
+    assert [re.sub(form, r"\1, \2", text) for text in said] == [
+        "momentum 0, by seed: 50, 60",
+        "momentum 0.9, by seed: 90, 110",
+    ]
+    assert opened.view.locator("#target-seconds .joined").count() == 2
+    opened.check(390, "light")
+
+
+def test_sizes_without_a_critical_one_have_no_fit_in_the_chart(
+    results: Results, browser: Any, tmp_path: Path
+) -> None:
+    equal = with_target(results, vary=False)
+    equal.runs = [replace(run, end=replace(run.end, update=100)) for run in equal.runs]
+    equal.conclusions = conclusions(0.0, CompareConfig(until_accuracy=0.5, val_size=100), equal)
+    opened = open_report(equal, browser, tmp_path)
+    chart = opened.view.locator("#target-updates")
+    assert chart.locator(".curve, .line, .span").count() == 0
+    assert chart.locator(".joined").count() == 1
+    said = opened.view.locator("#target-fits").inner_text()
+    assert said == "no critical batch size among these"
+    opened.close()
+    opened = open_report(results, browser, tmp_path)  # without a target
+    assert not opened.view.locator("#target").is_visible()
+    opened.close()
+
+
+def test_the_trials_of_learning_rates_show_the_chosen_one_and_those_as_good(
+    results: Results, browser: Any, tmp_path: Path
+) -> None:
+    opened = open_report(with_target(results), browser, tmp_path)
+    chart = opened.view.locator("#trials")
+    assert chart.locator(".failed").count() == 2
+    assert chart.locator(".mark").count() == 1  # the other seed's
+    ring = float(chart.locator(".ring").get_attribute("cx"))
+    assert place_on_axis(chart, ring) == pytest.approx(0.1, rel=0.01)
+    wide = re.findall(r"[ML]([\d.]+)", chart.locator(".wide").get_attribute("d"))
+    assert [place_on_axis(chart, float(x)) for x in wide] == pytest.approx([0.05, 0.1], rel=0.01)
+    opened.view.get_by_role("button", name="30, momentum 0", exact=False).first.click()
+    assert chart.inner_text() == "Nothing to show."
+    opened.close()
+
+
+def test_a_search_for_stable_rates_shows_the_losses_and_the_stable_ones(
+    results: Results, browser: Any, tmp_path: Path
+) -> None:
+    opened = open_report(results, browser, tmp_path)
+    chart = opened.view.locator("#trials")
+    assert chart.locator(".curve").count() == 3
+    stable = [tuned for tuned in results.tuned if tuned.stable_from is not None]
+    assert chart.locator(".wide").count() == len(stable) > 0
+    assert chart.locator(".ring").count() == 0
+    assert chart.locator(".unit").text_content() == "nats"
+    opened.close()
 
 
 def test_dots_are_the_losses_of_single_updates(
