@@ -54,16 +54,18 @@ function chart(place, series, { label, logX, logY, form = short, percent = false
   const usable = series.map((s) => ({ ...s, points: s.points.filter(shown), band: (s.band || []).filter(shown), dots: (s.dots || []).filter(shown), marks: (s.marks || []).filter(shown) })).filter((s) => s.points.length);
   place.replaceChildren();
   if (!usable.length) { place.textContent = "Nothing to show."; return; }
-  const all = usable.flatMap((s) => [...s.points, ...s.band.map(([x, low]) => [x, low]), ...s.band.map(([x, , high]) => [x, high]), ...middle(s.dots), ...s.marks]);
+  const all = usable.flatMap((s) => [...s.points, ...s.band.map(([x, low]) => [x, low]), ...s.band.map(([x, , high]) => [x, high]), ...s.marks]);
   const range = (values) => [values.reduce((a, b) => Math.min(a, b)), values.reduce((a, b) => Math.max(a, b))];
   let [x0, x1] = range([...all.map((p) => p[0]), ...usable.flatMap((s) => s.failed || [])]);
-  let [y0, y1] = range(all.map((p) => p[1]));
+  const [low, high] = range(all.map((p) => p[1])), dotted = usable.flatMap((s) => middle(s.dots)).map(([, y]) => y);
+  /* Dots may make the curves smaller, but not small. */
+  let [y0, y1] = range([low, high, ...dotted.map((y) => (logY ? Math.min(Math.max(y, low / 3), 3 * high) : Math.min(y, 2 * high)))]);
   if (x0 === x1) [x0, x1] = logX ? [x0, x0 * 2] : [x0 - 0.5, x0 + 0.5];
   if (logY) { y0 *= 0.85; y1 *= 1.15; } else { const room = (y1 - y0 || 1) * 0.05; y0 = Math.max(0, y0 - room); y1 += room; if (percent) y1 = Math.min(1, y1); }
   if (y0 < most) y1 = Math.min(y1, most);
   const along = (v, a, b, log) => (log ? Math.log(v / a) / Math.log(b / a) : (v - a) / (b - a));
   const X = (v) => box.left + along(v, x0, x1, logX) * (box.right - box.left);
-  const Y = (v) => box.bottom - along(v, y0, y1, logY) * (box.bottom - box.top);
+  const Y = (v) => Math.max(-9999, box.bottom - along(v, y0, y1, logY) * (box.bottom - box.top)); /* nothing draws 1e30 */
   const svg = element("svg", { viewBox: `0 0 ${width} ${height}`, role: "img" });
   const names = [...new Set(usable.map((s) => s.name))].join(", ");
   svg.append(element("title", {}, `${place.id} against ${label}, for ${names}`));
@@ -128,10 +130,10 @@ function chart(place, series, { label, logX, logY, form = short, percent = false
     hair.setAttribute("x1", at); hair.setAttribute("x2", at); hair.setAttribute("visibility", "visible");
     const groups = new Map();
     for (const s of usable.filter((s) => !s.seed)) {
-      const y = height_at(s.points, x);
-      if (y !== undefined) groups.set(s.name, [...(groups.get(s.name) || []), y]);
+      groups.set(s.name, [...(groups.get(s.name) || []), height_at(s.points, x, logX, logY)]);
     }
-    const lines = [...groups].map(([name, ys]) => [name, ys.reduce((a, b) => a + b) / ys.length]);
+    const whole = [...groups].filter(([, ys]) => ys.every((y) => y !== undefined)); /* no mean of some runs */
+    const lines = whole.map(([name, ys]) => [name, ys.reduce((a, b) => a + b) / ys.length]);
     showTip(event.clientX, event.clientY, `${short(x)} ${label}`, ...lines.map(([name, y]) => {
       const row = document.createElement("div"), bold = document.createElement("b");
       bold.textContent = name; row.append(bold, " ", percent ? (100 * y).toFixed(2) + " %" : String(+y.toPrecision(4)));
@@ -164,9 +166,12 @@ function hideTip() {
   $("tip").style.display = "none";
 }
 
-function height_at(points, x) {
+/* Returns the height of a curve, interpolated on the scales of its axes. */
+function height_at(points, x, logX = false, logY = false) {
   for (let n = 1; n < points.length; n++) {
     const [[a, b], [c, d]] = [points[n - 1], points[n]];
-    if (a <= x && x <= c) return a === c ? b : b + ((d - b) * (x - a)) / (c - a);
+    if (a > x || x > c) continue;
+    const share = a === c ? 0 : logX ? Math.log(x / a) / Math.log(c / a) : (x - a) / (c - a);
+    return logY ? b * (d / b) ** share : b + share * (d - b);
   }
 }

@@ -4,10 +4,11 @@ const hidden = new Set();
 let axis = "updates", scale = "log";
 
 function draw() {
-  const [column, label] = AXES[axis], log = scale === "log";
+  const [column, label] = AXES[axis], log = scale !== "linear", isError = scale === "error";
   const shown = data.runs.filter((run) => !hidden.has(run.size));
-  chart($("loss"), curves(column, 3, log), { label, logX: log, logY: log });
-  chart($("accuracy"), curves(column, 4, log), { label, logX: log, logY: false, percent: true, form: percents });
+  chart($("loss"), curves(column, (p) => p[3], log, true), { label, logX: log, logY: log, unit: "nats", most: data.highestLoss });
+  $("accuracy-caption").textContent = isError ? "Test error" : "Test accuracy";
+  chart($("accuracy"), curves(column, (p) => (isError ? 1 - p[4] : p[4]), log), { label, logX: log, logY: isError, percent: true, form: percents });
   const finding = data.findings.find((f) => f.about === "equal " + axis || f.about === axis);
   $("finding").replaceChildren(...(finding ? explained(finding.short, new Set()) : []));
   drawProbes(shown);
@@ -15,18 +16,17 @@ function draw() {
 
 const percents = (v) => +(100 * v).toPrecision(4) + " %";
 
-/* Returns the mean curve of each batch size with its band and dots, and the curves of diverged runs. */
-function curves(column, value, logX) {
+/* Returns the mean curve of each batch size with its band and, of losses, dots. Where a run diverged
+   it has the curve of every run instead: the mean of the others would be better than they are. */
+function curves(column, value, logX, areLosses = false) {
   return data.sizes.flatMap((size, number) => {
     const runs = hidden.has(number) ? [] : data.runs.filter((run) => run.size === number);
-    const shown = (run) => run.points.filter((p) => p[3] <= data.highestLoss && (!logX || p[column] > 0));
-    const curve = (run) => shown(run).map((p) => [p[column], p[value]]);
-    const whole = runs.filter((run) => !run.diverged && shown(run).length), named = { colour: size.colour, name: size.name };
-    const dots = value === 3 ? runs.flatMap((run) => run.batches.map(([update, loss]) => [height_at(run.points.map((p) => [p[0], p[column]]), update), loss])) : [];
-    return [
-      ...runs.filter((run) => run.diverged).map((run, n) => ({ ...named, seed: true, points: curve(run), end: n || whole.length ? "" : size.mark })),
-      ...(whole.length ? [{ ...named, ...meanOf(whole.map(shown), column, value, logX), dots: dots.filter(([x]) => x !== undefined), end: size.mark }] : []),
-    ];
+    const shown = (run) => run.points.filter((p) => !logX || p[column] > 0);
+    const curve = (run) => shown(run).map((p) => [p[column], value(p)]);
+    const hasMean = runs.length && runs.every((run) => !run.diverged && shown(run).length), named = { colour: size.colour, name: size.name };
+    const dots = areLosses ? runs.flatMap((run) => run.batches.map(([update, loss]) => [height_at(run.points.map((p) => [p[0], p[column]]), update), loss])) : [];
+    if (!hasMean) return runs.map((run, n) => ({ ...named, seed: true, points: curve(run), end: n ? "" : size.mark }));
+    return [{ ...named, ...meanOf(runs.map(shown), column, value, logX), dots: dots.filter(([x]) => x !== undefined), end: size.mark }];
   });
 }
 
@@ -36,10 +36,10 @@ function curves(column, value, logX) {
 function meanOf(runs, column, value, logX) {
   const first = Math.max(...runs.map((points) => points[0][0])), last = Math.min(...runs.map((points) => points.at(-1)[0]));
   const updates = [...new Set(runs.flatMap((points) => points.map((p) => p[0])))].filter((n) => n >= first && n <= last).sort((a, b) => a - b);
-  const at = (points, of, n) => (points.length > 1 ? height_at(points.map((p) => [p[0], p[of]]), n) : points[0][of]);
+  const at = (points, of, n) => (points.length > 1 ? height_at(points.map((p) => [p[0], of(p)]), n) : of(points[0]));
   const mean = (values) => values.reduce((a, b) => a + b) / values.length;
   const found = updates.map((n) => {
-    const xs = runs.map((points) => at(points, column, n)), ys = runs.map((points) => at(points, value, n));
+    const xs = runs.map((points) => at(points, (p) => p[column], n)), ys = runs.map((points) => at(points, value, n));
     return [logX ? Math.exp(mean(xs.map(Math.log))) : mean(xs), mean(ys), Math.min(...ys), Math.max(...ys)];
   });
   return { points: found.map(([x, y]) => [x, y]), band: runs.length > 1 ? found.map(([x, , low, high]) => [x, low, high]) : [] };
@@ -107,6 +107,7 @@ function build() {
     $("numbers").append(line);
   }
   $("numbers").hidden = !numbers;
+  $("about-diverged").hidden = !data.runs.some((run) => run.diverged);
   $("about-dots").hidden = !data.runs.some((run) => run.batches.length);
   data.sizes.forEach((size, number) => {
     const button = document.createElement("button"), mark = document.createElement("i");

@@ -25,9 +25,10 @@ function showMoment() {
     if (!runs.length) continue;
     const mean = (column) => runs.reduce((sum, run) => sum + valueAt(run, column, moment), 0) / runs.length;
     const done = runs.every((run) => moment >= run.points.at(-1)[2]);
+    const diverged = runs.filter((run) => run.diverged).length;
     bar.style.setProperty("--share", mean(4));
     share.textContent = (100 * mean(4)).toFixed(1) + " %";
-    detail.textContent = `${Math.round(mean(0)).toLocaleString("en")} updates` + (done ? `, done after ${seconds(mean(2))}` : "");
+    detail.textContent = `${Math.round(mean(0)).toLocaleString("en")} updates` + (done ? `, done after ${seconds(mean(2))}${diverged ? `, ${diverged} of ${runs.length} diverged` : ""}` : "");
   }
   const text = seconds(moment);
   $("time").textContent = text;

@@ -15,6 +15,7 @@ from mnist_cli.cli import program
 from mnist_cli.comparison.compare import compare
 from mnist_cli.comparison.findings import Conclusions, SeveralMachines, conclusions, rank
 from mnist_cli.comparison.results import Results
+from mnist_cli.comparison.stats import mean_and_deviation
 from mnist_cli.comparison.variants import Variant
 from mnist_cli.config.compare import COLUMNS, CompareConfig
 from mnist_cli.errors import UsageError
@@ -333,6 +334,124 @@ def test_a_search_for_stable_rates_shows_the_losses_and_the_stable_ones(
     assert chart.locator(".wide").count() == len(stable) > 0
     assert chart.locator(".ring").count() == 0
     assert chart.locator(".unit").text_content() == "nats"
+    opened.close()
+
+
+def hover(view: Any, chart: str, share: float) -> str:
+    """Return what is shown over a chart, where `share` of its axis is to the left."""
+    axis = view.locator(f"{chart} line.axis").last
+    axis.scroll_into_view_if_needed()
+    box = axis.bounding_box()
+    view.mouse.move(box["x"] + share * box["width"], box["y"] - 60)
+    return str(view.get_by_role("status").inner_text())
+
+
+def test_what_is_shown_between_points_is_interpolated_on_the_scales_of_the_axes(
+    results: Results, browser: Any, tmp_path: Path
+) -> None:
+    line = copy(results)
+    line.plane, line.tuned = None, []
+    ends = [(1, 1.0, 0.5), (100, 0.01, 0.9)]
+    points = [replace(results.runs[0].points[0], update=u, train_loss=x) for u, x, _ in ends]
+    points = [replace(p, test_accuracy=y) for p, (_, _, y) in zip(points, ends, strict=True)]
+    line.runs = [replace(run, points=points, batch_losses=[]) for run in results.runs[:1]]
+    opened = open_report(line, browser, tmp_path)
+    view = opened.view
+
+    def shown(chart: str) -> list[float]:
+        return [float(number) for number in re.findall(r"[\d.]+", hover(view, chart, 0.5))]
+
+    assert shown("#loss") == pytest.approx([10, 30, 0.1], rel=0.05)  # updates, size, loss
+    assert shown("#accuracy") == pytest.approx([10, 30, 70], rel=0.05)
+    view.get_by_role("radio", name="log, of errors").check()
+    assert shown("#accuracy") == pytest.approx([10, 30, 100 * (0.5 * 0.1) ** 0.5], rel=0.05)
+    view.get_by_role("radio", name="linear").check()
+    assert shown("#loss") == pytest.approx([50.5, 30, 0.505], rel=0.05)
+    opened.close()
+
+
+def test_losses_have_a_unit_and_accuracies_a_scale_of_errors(
+    results: Results, browser: Any, tmp_path: Path
+) -> None:
+    opened = open_report(results, browser, tmp_path)
+    view = opened.view
+    assert view.locator("#loss .unit").text_content() == "nats"
+    assert view.locator("#accuracy-caption").inner_text() == "Test accuracy"
+    view.get_by_role("radio", name="log, of errors").check()
+    assert view.locator("#accuracy-caption").inner_text() == "Test error"
+    heights = []
+    for mark in view.locator("#accuracy .curve").all():
+        heights.append(float(mark.get_attribute("d").split()[-1]))
+    labels = view.locator("#accuracy text[text-anchor=end]")
+    (a, low), (b, high) = (
+        (float(labels.nth(n).text_content().split()[0]), float(labels.nth(n).get_attribute("y")))
+        for n in (0, 1)
+    )
+    drawn = [a * (b / a) ** ((y + 4 - low) / (high - low)) for y in heights]
+    errors = [
+        mean_and_deviation([100 * (1 - run.points[-1].test_accuracy) for run in runs]).mean
+        for runs in map(results.runs_of, results.variants)
+    ]
+    assert drawn == pytest.approx(errors, rel=0.01)
+    opened.close()
+
+
+def test_the_seeds_that_did_not_diverge_are_never_averaged_alone(
+    results: Results, browser: Any, tmp_path: Path
+) -> None:
+    changed = copy(results)
+    first, *others = results.runs
+    diverged = replace(first, end=replace(first.end, reason="diverged"), points=first.points[:-2])
+    changed.runs = [diverged, *others]
+    opened = open_report(changed, browser, tmp_path)
+    view = opened.view
+    for chart in ("#loss", "#accuracy"):
+        assert view.locator(f"{chart} .curve").count() == 2
+        assert view.locator(f"{chart} .band").count() == 2
+        assert view.locator(f"{chart} .seed").count() == 2
+    assert view.locator("#about-diverged").is_visible()
+    assert "1 of 2 diverged" in view.locator("#lanes small").first.inner_text()
+    opened.close()
+    opened = open_report(results, browser, tmp_path)
+    assert not opened.view.locator("#about-diverged").is_visible()
+    opened.close()
+
+
+def test_where_some_runs_have_ended_the_others_are_not_averaged(
+    results: Results, browser: Any, tmp_path: Path
+) -> None:
+    changed = copy(results)
+    changed.runs = []
+    for run in results.runs:  # of each size, one run takes 10 seconds and the other 5
+        last = run.points[-1].train_seconds / (5 if run.end.seed else 10)
+        points = [replace(p, train_seconds=p.train_seconds / last) for p in run.points]
+        changed.runs.append(replace(run, points=points))
+    opened = open_report(changed, browser, tmp_path)
+    assert "full" in hover(opened.view, "#race-chart", 0.45)
+    assert "full" not in hover(opened.view, "#race-chart", 0.55)
+    opened.close()
+
+
+def test_a_loss_beyond_the_axis_leaves_it_and_comes_back(
+    results: Results, browser: Any, tmp_path: Path
+) -> None:
+    changed = copy(results)
+    losses = [1e30 if n == 3 else 1.0 for n in range(len(results.runs[0].points))]
+    changed.runs = [
+        replace(
+            run,
+            points=[replace(p, train_loss=x) for p, x in zip(run.points, losses, strict=False)],
+        )
+        for run in results.runs
+    ]
+    opened = open_report(changed, browser, tmp_path)
+    for scale in ("linear", "log, of errors"):
+        opened.view.get_by_role("radio", name=scale).check()
+        heights = opened.view.locator("#loss .curve").first.get_attribute("d").split("L")
+        tops = [float(each.split()[-1]) < 0 for each in heights]
+        assert tops.count(True) == 1
+        highest = opened.view.locator("#loss text[text-anchor=end]").all_text_contents()
+        assert "M" not in "".join(highest)  # millions
     opened.close()
 
 
