@@ -200,6 +200,11 @@ def contradictions(config: "TrainConfig | CompareConfig") -> list[str]:
             "--replacement contradicts --no-shuffle: samples that are drawn have no order; "
             "leave one of them out"
         )
+    if config.order_seed is not None and not config.shuffle:
+        problems.append(
+            f"--order-seed {config.order_seed} contradicts --no-shuffle: there is no order to "
+            "draw; leave one of them out"
+        )
     if config.warm_up and config.schedule == "one-cycle":
         problems.append(
             f"--warm-up {config.warm_up} contradicts --schedule one-cycle, which begins with its "

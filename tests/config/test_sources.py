@@ -155,6 +155,7 @@ def test_batch_mode_contradicts_a_batch_size() -> None:
     ("flags", "words"),
     [
         ({"replacement": "true", "shuffle": "false"}, "--replacement contradicts --no-shuffle"),
+        ({"order_seed": "5", "shuffle": "false"}, "--order-seed 5 contradicts --no-shuffle"),
         ({"warm_up": "5"}, "--warm-up 5 contradicts --schedule one-cycle"),
         ({"replacement": "true", "mode": "batch"}, "--replacement contradicts --mode batch"),
     ],
