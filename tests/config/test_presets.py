@@ -45,6 +45,7 @@ def test_the_promised_experiments_are_there() -> None:
         "accumulation",
         "last-batch",
         "replacement",
+        "warm-up",
     }
 
 
