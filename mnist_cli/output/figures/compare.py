@@ -16,6 +16,8 @@ from mnist_cli.errors import UsageError
 from mnist_cli.output.figures import colour, ordered_colours
 from mnist_cli.output.figures.style import Figure, LogLocator, NullFormatter, drawn
 
+_LEGEND_LETTERS = 14  # of its size that fit on an inch
+_LEGEND_HANDLE = 7  # letters that the line before a label is as wide as
 _UNITS = {"updates": "updates", "samples": "samples seen", "seconds": "seconds of training"}
 
 
@@ -51,7 +53,7 @@ def _curves(results: Results, figure: Figure) -> bool:
     """Draw loss and accuracy against updates, samples and seconds."""
     figure.set_size_inches(9, 5)
     rows: list[tuple[str, Callable[[Point], float]]] = [
-        ("training loss", lambda p: p.train_loss),
+        ("training loss (nats)", lambda p: p.train_loss),
         ("test error (%)", lambda p: 100 * (1 - p.test_accuracy)),
     ]
     grid: Any = figure.subplots(2, 3, sharey="row", sharex="col")
@@ -74,7 +76,7 @@ def _curves(results: Results, figure: Figure) -> bool:
                 axes.set_xlabel(_UNITS[axis])
         row[0].set_ylabel(label)
     grid[0][0].set_ylim(top=results.highest_loss())
-    grid[0][0].legend(title=_legend_title(results), fontsize=8)
+    _legend(figure, grid[0][0], _legend_title(results))
     return True
 
 
@@ -85,36 +87,35 @@ def _target(results: Results, figure: Figure) -> bool:
     reached = results.target_costs("update")
     if not reached:
         return False
-    sizes = [results.update_size(size) for size in reached]
-    updates = [mean_and_deviation(values) for values in reached.values()]
-    _bars(left, sizes, updates)
-    _bars(
-        right,
-        sizes,
-        [mean_and_deviation(v) for v in results.target_costs("train_seconds").values()],
-    )
-    fit = fit_of_updates(results, [*reached]) if results.start.config["vary"] is None else None
-    if fit:
-        minimum, critical = fit
-        dense = [min(sizes) * (max(sizes) / min(sizes)) ** (k / 100) for k in range(101)]
-        label = f"{minimum:,.0f} · (1 + {critical:,.0f} / B)"
-        left.plot(
-            dense, [minimum * (1 + critical / b) for b in dense], color=colour(0), label=label
-        )
-        text = f"critical batch size {critical:,.0f}"
-        left.axvline(critical, color=colour(0), linestyle=":", label=text)
+    seconds = results.target_costs("train_seconds")
+    for index, setting in enumerate(dict.fromkeys(variant.setting for variant in reached)):
+        own = [variant for variant in reached if variant.setting == setting]
+        sizes = [results.update_size(variant) for variant in own]
+        _bars(left, sizes, [mean_and_deviation(reached[v]) for v in own], index, setting)
+        _bars(right, sizes, [mean_and_deviation(seconds[v]) for v in own], index)
+        if fit := fit_of_updates(results, own):
+            _draw_fit(left, fit, sizes, colour(index))
     if scales := results.noise_scales():
         first = median(first for first, _ in scales.values())
         label = f"noise scale at the start {first:,.0f}"
-        left.axvline(first, color=colour(1), linestyle="-.", label=label)
+        left.axvline(first, color="0.4", linestyle="-.", label=label)
+    names = {results.update_size(variant): str(variant.batch_size) for variant in reached}
     for axes, what in ((left, "updates"), (right, "seconds")):
         axes.set(xscale="log", yscale="log", xlabel="batch size", ylabel=f"{what} to the target")
-        axes.set_xticks(sizes, [str(variant.batch_size) for variant in reached])
+        axes.set_xticks([*names], [*names.values()])
         axes.xaxis.set_minor_formatter(NullFormatter())
         _plain_ticks(axes.yaxis)
-    if left.get_legend_handles_labels()[0]:
-        left.legend(fontsize=8)
+    _legend(figure, left)
     return True
+
+
+def _draw_fit(axes: Any, fit: tuple[float, float], sizes: list[int], shade: str) -> None:  # noqa: ANN401
+    """Draw the curve of the updates to a target, and its critical batch size."""
+    minimum, critical = fit
+    dense = [min(sizes) * (max(sizes) / min(sizes)) ** (k / 100) for k in range(101)]
+    label = f"{minimum:,.0f} · (1 + {critical:,.0f} / B)"
+    axes.plot(dense, [minimum * (1 + critical / b) for b in dense], color=shade, label=label)
+    axes.axvline(critical, color=shade, ls=":", label=f"critical batch size {critical:,.0f}")
 
 
 def _noise(results: Results, figure: Figure) -> bool:
@@ -144,8 +145,7 @@ def _noise(results: Results, figure: Figure) -> bool:
     left.set(xscale="log", yscale="log", xlabel="batch size B")
     left.set_ylabel("deviation from the full gradient\nrelative to it; grey: B to the power -1/2")
     right.set(xscale="log", xlabel="batch size B", ylabel="cosine with the full gradient")
-    if groups:
-        figure.legend(fontsize=7, loc="outside right center")
+    _legend(figure, left)
     return bool(groups)
 
 
@@ -170,7 +170,7 @@ def _path(results: Results, figure: Figure) -> bool:
         axes.plot(xs, ys, ".-", ms=4, lw=1.2, color=shades[variant], label=variant.label)
     axes.plot(plane.across[0][0], plane.up[0][0], "o", color="0.2", mfc="white", label="start")
     axes.set(aspect="equal", xlabel=f"the plane holds {100 * plane.share:.0f} % of the way")
-    axes.legend(title=_legend_title(results), fontsize=7)
+    _legend(figure, axes, _legend_title(results))
     return True
 
 
@@ -200,9 +200,8 @@ def _sharpness(results: Results, figure: Figure) -> bool:
                 lw=1,
             )
     left.set(xlabel="updates", ylabel="sharpness", ylim=(0, None))
-    right.set(xlabel="updates", ylabel="training loss", yscale="log")
-    if drawn:
-        left.legend(fontsize=8)
+    right.set(xlabel="updates", ylabel="training loss (nats)", yscale="log")
+    _legend(figure, left)
     return drawn
 
 
@@ -211,6 +210,7 @@ def _rates(results: Results, figure: Figure) -> bool:
     figure.set_size_inches(8, 3.4)
     left, right = figure.subplots(1, 2)
     shades = _shades(results)
+    is_range = results.start.config["lr_range"]
     for tuned in results.tuned:
         variant = results.variant(tuned.batch_size, tuned.setting)
         shade, size = shades[variant], results.update_size(variant)
@@ -219,16 +219,24 @@ def _rates(results: Results, figure: Figure) -> bool:
         if not trials:
             continue
         left.plot(*zip(*trials, strict=True), "o-", ms=3, lw=1, color=shade, label=variant.label)
-        if tuned.stable_from is not None and tuned.stable_to is not None:
-            ends = [tuned.stable_from, tuned.stable_to]
+        flat, stable = (tuned.flat_from, tuned.flat_to), (tuned.stable_from, tuned.stable_to)
+        ends = stable if is_range else flat
+        if None not in ends:
             right.plot([size, size], ends, "o-", ms=4, lw=3, color=shade)
-    left.set(xscale="log", yscale="log", xlabel="learning rate", ylabel="training loss at the end")
-    _plain_ticks(left.yaxis)
+    left.set(
+        xscale="log", yscale="log", xlabel="learning rate", ylabel="training loss at the end (nats)"
+    )
     left.set_ylim(top=2 * math.log(CLASSES))
     left.axhline(STABLE_LOSS, color="0.5", lw=0.8, ls=":", label="half of guessing")
-    right.set(xscale="log", yscale="log", xlabel="batch size", ylabel="rates that train stably")
-    if left.get_legend_handles_labels()[0]:
-        left.legend(title=_legend_title(results), fontsize=7)
+    right.set(
+        xscale="log",
+        yscale="log",
+        xlabel="batch size",
+        ylabel="rates that train stably" if is_range else "rates within 10 % of the best",
+    )
+    for axis in (left.xaxis, left.yaxis, right.yaxis):
+        _plain_ticks(axis)
+    _legend(figure, left, _legend_title(results))
     return bool(results.tuned)
 
 
@@ -239,6 +247,26 @@ def _legend_title(results: Results) -> str | None:
 def _shades(results: Results) -> dict[Variant, str]:
     """Return the colour of each variant."""
     return dict(zip(results.variants, ordered_colours(results.places()), strict=True))
+
+
+def _legend(figure: Figure, axes: Any, title: str | None = None) -> None:  # noqa: ANN401
+    """Draw the legend of some axes below the figure, which becomes higher by as much."""
+    handles, labels = axes.get_legend_handles_labels()
+    if not handles:
+        return
+    width = figure.get_figwidth()
+    columns = int(_LEGEND_LETTERS * width) // (max(map(len, labels)) + _LEGEND_HANDLE)
+    columns = min(max(columns, 1), len(labels))
+    rows = math.ceil(len(labels) / columns) + (title is not None)
+    figure.set_figheight(figure.get_figheight() + 0.17 * rows)
+    figure.legend(
+        handles,
+        labels,
+        title=title,
+        fontsize=8,
+        loc="outside lower center",
+        ncols=columns,
+    )
 
 
 def _plain_ticks(axis: Any) -> None:  # noqa: ANN401

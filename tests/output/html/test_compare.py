@@ -563,6 +563,37 @@ def test_a_figure_is_of_its_endings_format_and_always_the_same(
     assert not same or drawn == compare_figure.draw(results, f"a.{ending}", same)
 
 
+@pytest.mark.parametrize("panel", ["curves", "target", "noise", "path", "sharpness", "rates"])
+def test_a_legend_stands_outside_the_data(panel: str, results: Results) -> None:
+    if panel == "target":
+        shown = with_target(results)
+    else:
+        shown = results if panel in ("rates", "noise") else with_settings(results)
+    figure = compare_figure.Figure(layout="constrained")
+    assert compare_figure._PANELS[panel](shown, figure)
+    figure.draw_without_rendering()
+    (legend,) = figure.legends
+    below = legend.get_window_extent()
+    assert below.x0 >= 0
+    assert below.x1 <= figure.bbox.x1
+    for axes in figure.axes:
+        assert axes.get_legend() is None
+        assert below.y1 <= axes.get_tightbbox().y0
+        assert axes.bbox.height > 0.3 * figure.bbox.height / len({a.bbox.y0 for a in figure.axes})
+
+
+def test_the_figure_of_a_target_has_the_fit_of_each_setting(results: Results) -> None:
+    figure = compare_figure.Figure(layout="constrained")
+    assert compare_figure._target(with_target(results), figure)
+    left, right = figure.axes
+    assert len(left.containers) == len(right.containers) == 2
+    labels = left.get_legend_handles_labels()[1]
+    assert {*CRITICAL} < {*labels}
+    sizes = [float(text.split()[-1]) for text in labels if text.startswith("critical")]
+    for size, (low, high) in zip(sizes, CRITICAL.values(), strict=True):
+        assert low < size < high
+
+
 def test_a_panel_of_what_was_not_measured_is_a_usage_error(results: Results) -> None:
     with pytest.raises(UsageError, match="--panel target"):
         compare_figure.draw(results, "a.svg", "target")
