@@ -131,10 +131,16 @@ def size_in_update(variant: Variant) -> int | None:
 
 
 def learning_rate_of(config: CompareConfig, variant: Variant, samples: int) -> float:
-    """Return the learning rate for a variant, or the start of its search if it is tuned."""
+    """Return the learning rate for a variant, or the start of its search if it is tuned.
+
+    Momentum m makes each step of SGD 1 / (1 - m) times as long in the end, so the default rate is
+    shorter by as much.
+    """
     base = config.lr
     if base is None:
         base = entry_for(NETWORKS[config.model].comparison_lr, config.optimizer, scaled=True)
+        if config.optimizer == "sgd":
+            base *= 1 - (config.momentum or 0.0)
     ratio = (size_in_update(variant) or samples) / DEFAULT_BATCH_SIZE
     power = {"fixed": 0.0, "sqrt": 0.5, "linear": 1.0, "tuned": 0.5}[config.lr_rule]
     if config.lr_rule == "tuned":
