@@ -78,8 +78,10 @@ def compare(given: dict[str, Any], config: str | None) -> None:
     resolved = resolve(options)
     outputs = {"--report": options.report, "--plot": options.plot, "--export": options.export}
     check_distinct(outputs, {"--config": config_file(config)})
+    earlier: dict[str, str | None] = {}
     for name, path in outputs.items():
-        check_distinct({name: path}, {k: v for k, v in outputs.items() if k != name})
+        check_distinct({name: path}, earlier)
+        earlier[name] = path
     for path in outputs.values():
         if path is not None and path != "-":
             check_writable(Path(path))

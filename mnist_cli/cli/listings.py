@@ -90,14 +90,17 @@ def _measurement(entry: dict[str, Any]) -> Measurement:
 def options_digest(config: TrainConfig) -> str:
     """Return a digest of the options that affect the result, random numbers and rounding aside.
 
-    Options that are not set are left out, so adding an option does not change the digest.
+    Options that are not set, and later ones at their default, are left out, so adding an option
+    does not change the digest.
     """
     decisive = names_where(TrainConfig, lambda about: about.effect is Effect.RESULT)
+    added = names_where(TrainConfig, lambda about: about.named_if_set)
     values = asdict(config.resolve(TRAINING_SAMPLES))
     used = {
         name: value
         for name, value in sorted(values.items())
         if name in decisive and value not in (None, False, 0)
+        if name not in added or value != getattr(TrainConfig, name)
     }
     return hashlib.sha256(json.dumps(used).encode()).hexdigest()[:16]
 
