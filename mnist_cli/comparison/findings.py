@@ -13,7 +13,7 @@ from typing import ClassVar
 from mnist_cli.comparison.events import Tuned
 from mnist_cli.comparison.lr_search import STABLE_LOSS
 from mnist_cli.comparison.results import Results, Values
-from mnist_cli.comparison.run_training import CHECK_GROWTH
+from mnist_cli.comparison.run_training import next_check
 from mnist_cli.comparison.stats import (
     SIGNIFICANCE_LEVEL,
     Difference,
@@ -24,7 +24,7 @@ from mnist_cli.comparison.stats import (
     paired_difference,
 )
 from mnist_cli.comparison.variants import Variant
-from mnist_cli.config.compare import CompareConfig
+from mnist_cli.config.compare import CompareConfig, settings_of
 from mnist_cli.events import Event
 from mnist_cli.training.probes.alignment import AlignmentProbe
 
@@ -128,13 +128,15 @@ class Ranking:
 class CriticalBatchSize:
     """The fit of updates to the target, `updates` · (1 + `batch_size` / B); `None` without a fit.
 
-    `by_seed` are the critical batch sizes that fit single seeds. `noise_scales` are those measured
-    first and last in the runs of each variant. With `--vary` there is a fit for each `setting`.
+    `by_seed` are the critical batch sizes of those of `seeds` seeds that have a fit of their own.
+    `noise_scales` are those measured first and last in the runs of each variant. With `--vary`
+    there is a fit for each `setting`.
     """
 
     updates: float | None = None
     batch_size: float | None = None
     by_seed: list[float] = field(default_factory=list)
+    seeds: int = 0
     noise_scales: list[tuple[Variant, float, float]] = field(default_factory=list)
     setting: str | None = None
 
@@ -318,6 +320,8 @@ def _target(results: Results) -> Iterator[Finding]:
             missed.append(TargetMissed(variant, len(short), len(ends), accuracy))
     if missed:
         yield TargetsMissed(missed)
+    reached = [update for updates in results.target_costs("update").values() for update in updates]
+    step = max((math.log(next_check(round(each)) / each) for each in reached if each), default=0.0)
     for quantity, name in (
         ("updates", "update"),
         ("samples", "samples_seen"),
@@ -325,7 +329,7 @@ def _target(results: Results) -> Iterator[Finding]:
     ):
         costs = results.target_costs(name)
         if len(costs) > 1:
-            yield rank(quantity, costs, higher=False, resolution=CHECK_GROWTH - 1)
+            yield rank(quantity, costs, higher=False, resolution=step)
     yield from _critical_batch_size(results)
 
 
@@ -346,7 +350,7 @@ def _critical_batch_size(results: Results) -> Iterator[CriticalBatchSize]:
         seeds = range(len(costs[variants[0]]))
         each = [fit_of_updates(results, variants, seed) for seed in seeds if len(seeds) > 1]
         by_seed = [found[1] for found in each if found]
-        yield CriticalBatchSize(*fit, by_seed, noise, setting)
+        yield CriticalBatchSize(*fit, by_seed, len(seeds), noise, setting)
 
 
 def fit_of_updates(
@@ -394,6 +398,7 @@ def _loss_increases(config: CompareConfig, results: Results) -> Iterator[LossInc
 
 
 def _sharpness(config: CompareConfig, results: Results) -> Iterator[Sharpness]:
+    settings = dict(settings_of(config))
     for variant in results.variants:
         completed = [run for run in results.runs_of(variant) if run.end.reason != "diverged"]
         runs = [run.sharpness for run in completed if run.sharpness]
@@ -408,7 +413,7 @@ def _sharpness(config: CompareConfig, results: Results) -> Iterator[Sharpness]:
             edge=edges[-1][1] if edges else None,
             near_edge=sum(abs(value / edge - 1) <= EDGE_TOLERANCE for value, edge in edges),
             probes=len(edges),
-            momentum=config.momentum or 0.0,
+            momentum=settings[variant.setting].momentum,
         )
 
 

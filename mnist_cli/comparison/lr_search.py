@@ -14,7 +14,7 @@ FLAT = 1.1  # rates are as good as the best if they cost up to this factor more
 _DECADE = (1, 1.5, 2, 3, 5, 7)  # the grid; its coarse half is 1, 2, 5
 _COARSE = 2
 _LOWEST, _HIGHEST = -36, 18  # indices on the grid: rates from 1e-6 to 1000
-_PATIENCE = 3  # times the updates of the best trial, after which one with another seed gives up
+_PATIENCE = 3  # times the updates of the best trial, after which one in the final choice gives up
 
 
 def rate_at(index: int) -> float:
@@ -41,8 +41,8 @@ class Search:
     do not train stably.
 
     Trials are compared by the validation loss, or by the updates to the target accuracy. In the
-    latter case a trial ends after as many updates as the best trial took to the target, unless
-    `find_range` is set.
+    latter case a trial of the climb ends after 10 % more updates than the best trial took to the
+    target, unless `find_range` is set.
     """
 
     run: Run
@@ -149,13 +149,16 @@ class Search:
 
     def _trial(self, index: int, seed: int) -> Run:
         config = replace(self.run.config, lr=rate_at(index), seed=seed)
+        if config.order_seed is not None:
+            config = replace(config, order_seed=config.order_seed + seed - self.seeds[0])
         run = replace(self.run, config=config)
         if config.until_accuracy is not None and not self.find_range:
             first = [end for (_, own), end in self.ends.items() if own == self.seeds[0]]
             reached = [end.update for end in first if end.reason == "until-accuracy"]
-            patience = 1 if seed == self.seeds[0] else _PATIENCE
+            is_final = seed != self.seeds[0] or index % _COARSE
             if reached:
-                run = replace(run, end_updates=patience * min(reached))
+                most = math.ceil((_PATIENCE if is_final else FLAT) * min(reached))
+                run = replace(run, end_updates=most)
         return run
 
     def _rank(self, index: int, seeds: Sequence[int] | None = None) -> tuple[float, float]:

@@ -7,6 +7,7 @@ what else happens on the machine meets all of them.
 
 import json
 import logging
+import math
 import subprocess
 import sys
 import time
@@ -210,11 +211,12 @@ def _end(config: CompareConfig, found: list[Throughput], measured: list[Measured
 def enough(rates: dict[int | str, float]) -> int | str | None:
     """Return the first batch size whose throughput is within 5 % of the highest of all.
 
-    `rates` are ordered by size. It is None if that is the largest size: still larger ones may be
+    `rates` are by batch size. It is None if that is the largest size: still larger ones may be
     faster, unless the largest is batch mode.
     """
-    sizes = [size for size, rate in rates.items() if rate and rate >= NEARLY * max(rates.values())]
-    if not sizes or (sizes[0] == [*rates][-1] != FULL):
+    ordered = sorted(rates, key=lambda size: math.inf if size == FULL else int(size))
+    sizes = [size for size in ordered if rates[size] >= NEARLY * max(rates.values()) > 0]
+    if not sizes or (sizes[0] == ordered[-1] != FULL):
         return None
     return sizes[0]
 

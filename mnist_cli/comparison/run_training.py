@@ -313,6 +313,11 @@ class RunTraining(Callback):
         return event
 
 
+def next_check(update: int) -> int:
+    """Return the update after which the target is checked next."""
+    return max(update + 1, math.ceil(update * CHECK_GROWTH))
+
+
 def scored_updates(end: int) -> tuple[int, int]:
     """Return how often a run of `end` updates is scored on the training set, and on other splits.
 

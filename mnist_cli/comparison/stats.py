@@ -11,6 +11,7 @@ from scipy.special import nctdtr, stdtr, stdtrit  # a third of the import time o
 SIGNIFICANCE_LEVEL = 0.05
 POWER = 0.8
 MOST_PAIRS = 100
+_LARGEST_EFFECT = 100.0  # two pairs show it; with far larger ones SciPy takes seconds
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ def _pairs_needed(effect: float, level: float) -> int | None:
     `effect` is the mean of the differences divided by their standard deviation. The power is that
     of the noncentral t-distribution (Cohen 1988).
     """
-    counts = np.arange(2, MOST_PAIRS + 1)
+    counts, effect = np.arange(2, MOST_PAIRS + 1), min(effect, _LARGEST_EFFECT)
     critical = stdtrit(counts - 1, 1 - level / 2)
     is_enough = 1 - nctdtr(counts - 1, effect * np.sqrt(counts), critical) >= POWER
     return int(counts[is_enough.argmax()]) if is_enough.any() else None

@@ -17,7 +17,7 @@ from mnist_cli.comparison.findings import (
 from mnist_cli.comparison.results import Results
 from mnist_cli.comparison.stats import SIGNIFICANCE_LEVEL, MeanAndDeviation, paired_difference
 from mnist_cli.comparison.variants import Variant
-from mnist_cli.config.compare import FULL
+from mnist_cli.config.compare import FULL, varied
 from mnist_cli.output.compare_findings import Answer, and_, difference
 from mnist_cli.output.compare_table import format_mean, format_seeds
 
@@ -30,9 +30,12 @@ def answer(preset: str | None, results: Results) -> Answer | None:
     """Return the answer to the question of a preset.
 
     It is None for a preset that asks nothing, or if the runs cannot answer, such as with other
-    batch sizes than those of the preset.
+    batch sizes or other varied options than those of the preset.
     """
     if preset not in _EXPERIMENTS:
+        return None
+    vary = results.start.config.get("vary")
+    if (tuple(varied(vary)) if vary else ()) != _VARIED.get(preset, ()):
         return None
     question, find = _EXPERIMENTS[preset]
     text = find(results)
@@ -46,17 +49,18 @@ def _steady(results: Results) -> str | None:
     if len(found) < max(2, len(results.variants)):
         return None
     ends = sorted(found, key=lambda each: results.update_size(each.variant))
-    small, large = (
-        [run.end.rises / run.end.watched for run in results.runs_of(each.variant)]
-        for each in (ends[0], ends[-1])
-    )
+    runs = [results.runs_of(each.variant) for each in (ends[0], ends[-1])]
+    watched = [run.end.watched for each in runs for run in each]
+    if not all(watched) or any(run.end.reason == "diverged" for each in runs for run in each):
+        return None
+    small, large = ([run.end.rises / run.end.watched for run in each] for each in runs)
     rises = [
         f"on {each.increased} of {each.monitored} updates {_where(each.variant)}"
         for each in (ends[-1], ends[0])
     ]
     rates = " at equal rates" if results.start.config["lr_rule"] == "fixed" else ""
     text = f"the loss over the whole training set rose {and_(rises)}."
-    tested = paired_difference(small, large)
+    tested = paired_difference(small, large, 1 / min(watched))
     if not tested.mean:
         return f"No difference{rates}: {text}"
     if tested.p is None or tested.p >= SIGNIFICANCE_LEVEL:
@@ -162,15 +166,12 @@ def _scaling(results: Results) -> str | None:
     if diverged:
         named = and_(diverged)
         limit = f" {named[0].upper()}{named[1:]} diverged."
-    smallest = ranked[0]
-    behind = [
-        pair
-        for pair in ranking.pairs
-        if pair.ahead == smallest.variant and pair.difference.mean > _TOLERANCE
-    ]
-    if diverged or any(pair.is_significant for pair in behind):
+    pairs = [pair for pair in ranking.pairs if pair.ahead == ranked[0].variant]
+    losses = [pair.difference for pair in pairs if pair.difference.mean > _TOLERANCE]
+    possible = [each.high for pair in pairs if (each := pair.difference).high is not None]
+    if diverged or any(pair.is_significant and pair.difference in losses for pair in pairs):
         verdict = "Only so far"
-    elif behind:
+    elif losses or any(high > _TOLERANCE for high in possible):
         verdict = f"{format_seeds(ranking.seeds)} cannot tell"
     else:
         verdict = "Yes, in this range"
@@ -184,7 +185,7 @@ def _does_it_matter(results: Results, quantity: str = "test accuracy") -> str | 
         return None
     first = results.variants[0]
     by_variant = {each.variant: each for each in ranking.ranked}
-    if first not in by_variant:
+    if first not in by_variant or len({each.batch_size for each in results.variants}) > 1:
         return None
     clear: list[str] = []
     unclear: list[str] = []
@@ -199,8 +200,20 @@ def _does_it_matter(results: Results, quantity: str = "test accuracy") -> str | 
         texts.append(f"clearly different from {and_(clear)}")
     if unclear:
         texts.append(f"{format_seeds(ranking.seeds)} cannot tell it from {and_(unclear)}")
-    verdict = "Yes" if clear else "Not that it could be seen"
-    return f"{verdict}: {'; '.join(texts)}."
+    lost = [_diverged(results, each) for each in results.variants if each not in by_variant]
+    texts += [text for text, _ in lost]
+    if clear or any(every for _, every in lost):
+        return f"Yes: {'; '.join(texts)}."
+    doubt = f"{format_seeds(ranking.seeds)} cannot tell" if lost else "Not that it could be seen"
+    return f"{doubt}: {'; '.join(texts)}."
+
+
+def _diverged(results: Results, variant: Variant) -> tuple[str, bool]:
+    """Return how many seeds of a variant diverged, and whether all did."""
+    ends = [run.end for run in results.runs_of(variant)]
+    count = sum(end.reason == "diverged" for end in ends)
+    name = variant.setting or variant.phrase
+    return f"{name} diverged with {count} of {format_seeds(len(ends))}", count == len(ends)
 
 
 def _same_but_rounding(results: Results) -> str | None:
@@ -209,7 +222,10 @@ def _same_but_rounding(results: Results) -> str | None:
     for end in results.ends:
         by_seed.setdefault(end.seed, []).append(end)
     losses = [[end.train_loss for end in ends if end.train_loss] for ends in by_seed.values()]
-    if len(results.variants) < 2 or any(len(each) < len(results.variants) for each in losses):
+    variants = results.variants
+    if len(variants) < 2 or len({each.batch_size for each in variants}) > 1:
+        return None
+    if any(len(each) < len(variants) for each in losses):
         return None
     apart = max((max(each) - min(each)) / min(each) for each in losses)
     digests = {
@@ -225,6 +241,10 @@ def _same_but_rounding(results: Results) -> str | None:
         f"Yes, up to rounding: at the end the training losses of a seed differ by {apart:.1g} of "
         f"their value at most; the digests of the weights are {same}: {named}, {first}."
     )
+
+
+def _valued_alone(ranked: Ranked) -> str:
+    return f"{_percent(ranked.estimate)} with {ranked.variant.setting}"
 
 
 def _does_the_loss_differ(results: Results) -> str | None:
@@ -251,39 +271,21 @@ def _does_it_help(results: Results) -> str | None:
     for size, variants in by_size.items():
         if len(variants) != 2:
             return None
-        reached = [variant for variant in variants if variant in accuracies]
-        if not reached:
-            texts.append(f"{size}: diverges with both")
-            continue
-        if len(reached) == 1:
-            helped = helped or reached[0] == variants[1]
-            value = f"{_percent(accuracies[reached[0]].estimate)} with {reached[0].setting}"
-            other = next(variant for variant in variants if variant not in accuracies)
-            texts.append(f"{size}: {value}, diverges with {other.setting}")
+        lost = [_diverged(results, each) for each in variants if each not in accuracies]
+        if lost:  # it helps if all seeds diverge without it, and none does with it
+            helped = helped or (variants[1] in accuracies and lost[0][1])
+            kept = [_valued_alone(accuracies[each]) for each in variants if each in accuracies]
+            texts.append(f"{size}: {and_(kept + [text for text, _ in lost])}")
             continue
         pair = ranking.pair(*variants)
         helped = helped or (pair.is_significant and pair.ahead == variants[1])
-        values = [f"{_percent(accuracies[v].estimate)} with {v.setting}" for v in variants]
+        values = [_valued_alone(accuracies[each]) for each in variants]
         texts.append(f"{size}: {and_(values)} ({difference(ranking, pair)})")
     return f"{'Yes' if helped else 'Not that it could be seen'}: {'; '.join(texts)}."
 
 
 def _percent(value: MeanAndDeviation) -> str:
     return format_mean(value, lambda number: f"{100 * number:.2f} %")
-
-
-def _critical_batch_sizes(results: Results) -> str | None:
-    """Return the critical batch size with each setting."""
-    found = [each for each in _findings(results, CriticalBatchSize) if each.setting]
-    if len(found) < 2:
-        return None
-    sizes = [
-        f"none among these with {each.setting}"
-        if each.batch_size is None or each.updates is None
-        else f"{each.batch_size:,.0f} with {each.setting} (at least {each.updates:,.0f} updates)"
-        for each in found
-    ]
-    return f"The critical batch size is {and_(sizes)}."
 
 
 def _by_size(results: Results, ranking: Ranking) -> list[Ranked]:
@@ -300,6 +302,14 @@ def _ranking(results: Results, quantity: str) -> Ranking | None:
     return next((ranking for ranking in rankings if ranking.quantity == quantity), None)
 
 
+# The options that the presets vary.
+_VARIED: dict[str, tuple[str, ...]] = {
+    "shuffling": ("shuffle", "sort_by_class"),
+    "last-batch": ("last_batch",),
+    "replacement": ("replacement",),
+    "warm-up": ("warm_up",),
+    "accumulation": ("micro_batch_size",),
+}
 # By the name of the preset. A question may name options of the comparison.
 _EXPERIMENTS: dict[str, tuple[str, Callable[[Results], str | None]]] = {
     "claim-steady": ("Are batch steps steadier?", _steady),
@@ -314,6 +324,4 @@ _EXPERIMENTS: dict[str, tuple[str, Callable[[Results], str | None]]] = {
     "replacement": ("Does drawing with replacement make a difference?", _does_it_matter),
     "warm-up": ("Does a warm-up let the learning rate grow further with the batch?", _does_it_help),
     "accumulation": ("Is gradient accumulation the same as a large batch?", _same_but_rounding),
-    "momentum": ("Does momentum change how far larger batches help?", _critical_batch_sizes),
-    "optimizers": ("Do larger batches help AdamW further than SGD?", _critical_batch_sizes),
 }

@@ -165,8 +165,8 @@ def difference(finding: Ranking, pair: Pair) -> str:
 
 def _seeds_needed(needed: int | None) -> str:
     if needed is None:
-        return f"{MOST_PAIRS} seeds would hardly tell"
-    return f"about {needed} seeds would tell"
+        return f"if it is real, {MOST_PAIRS} seeds would hardly tell"
+    return f"if it is real, about {needed} seeds would tell"
 
 
 def _title(finding: Ranking) -> tuple[str, Callable[[MeanAndDeviation], str]]:
@@ -189,10 +189,11 @@ def _critical_batch_size(finding: CriticalBatchSize) -> str:
         return f"Updates to the target{of} show no critical batch size among these."
     critical = f"{finding.batch_size:,.0f}"
     seeds = ", ".join(f"{each:,.0f}" for each in finding.by_seed)
+    fitted = f" (by {len(finding.by_seed)} of {finding.seeds} seeds: {seeds})" if seeds else ""
     text = (
         f"Fitted to all, updates to the target{of} are {finding.updates:,.0f} · (1 + {critical} / "
         f"B): doubling the batch halves them well below the critical batch size, {critical} samples"
-        f"{f' (fitted to each seed: {seeds})' if seeds else ''}, and saves next to none well above."
+        f"{fitted}, and saves next to none well above."
     )
     if finding.noise_scales:
         firsts = {f"{first:,.0f}" for _, first, _ in finding.noise_scales}

@@ -133,3 +133,22 @@ def test_momentum_shortens_the_default_rate_of_sgd_and_no_rate_that_is_given() -
     assert rates[1] == pytest.approx(rates[0] / 10)
     given = replace(other, lr=0.1)
     assert learning_rate_of(given, Variant(64), 60000) == pytest.approx(0.1)
+
+
+def test_a_slower_rate_of_the_first_seed_may_win_over_all_seeds(asked: CompareConfig) -> None:
+    config = resolve(replace(asked, epochs=None, until_accuracy=0.9, val_size=100))
+    trial = plan_run(config, Variant(30), 0, 0.1, samples=300, purpose="trial")
+    needed = {(0.1, 0): 100, (0.15, 0): 104, (0.1, 1): 400, (0.15, 1): 105}
+    search = Search(trial, range(2), refine=True)
+    while (trial := search.next_trial()) is not None:
+        lr, seed = trial.config.lr, trial.config.seed
+        updates, most = needed.get((lr, seed), 500), trial.end_updates
+        is_reached = most is None or updates <= most
+        end = RunEnd(
+            *(0.0, "x", 30, seed, lr, "until-accuracy" if is_reached else "gave-up"),
+            *(updates if is_reached else most, 1, 1.0, 0.5, 0.9, 0.5, 0.9, 0, 0, None, None),
+            val_accuracy=0.9 if is_reached else 0.8,
+        )
+        search.add(end)
+    tuned = search.result()
+    assert (tuned.lr, tuned.flat_from, tuned.flat_to) == (0.15, 0.1, 0.15)

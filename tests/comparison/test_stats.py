@@ -42,7 +42,7 @@ def test_as_many_pairs_are_needed_as_in_the_tables_of_power() -> None:
         differences = [effect - math.sqrt(0.5), effect + math.sqrt(0.5)]  # std 1
         assert paired_difference(differences, [0.0, 0.0]).needed == expected
     assert paired_difference([0.9, -1.1], [0.0, 0.0]).needed is None  # an effect of 0.07
-    assert paired_difference([1.0, 1.00001], [0.0, 0.0]).needed == 2
+    assert paired_difference([1.0, 1.00001], [0.0, 0.0]).needed == 2  # an effect of 140,000
 
 
 def test_a_single_pair_tells_nothing_and_equal_differences_tell_all() -> None:
