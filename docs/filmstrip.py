@@ -12,7 +12,7 @@ from xml.sax.saxutils import escape
 WIDTH, HEIGHT, MARGIN = 8.4, 18, 14  # pixels: of a cell, and around all
 SIZE = 14  # pixels of the font
 LONGEST = 14  # seconds; what took longer is shown faster
-MOST = 80  # frames
+MOST = 50  # frames
 SHORTEST = 0.12  # seconds from one frame to the next
 REST = 10.0  # seconds that the last frame stays: it has most to read
 COLOURS = {
