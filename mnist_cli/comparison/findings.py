@@ -398,7 +398,6 @@ def _loss_increases(config: CompareConfig, results: Results) -> Iterator[LossInc
 
 
 def _sharpness(config: CompareConfig, results: Results) -> Iterator[Sharpness]:
-    settings = dict(settings_of(config))
     for variant in results.variants:
         completed = [run for run in results.runs_of(variant) if run.end.reason != "diverged"]
         runs = [run.sharpness for run in completed if run.sharpness]
@@ -413,7 +412,7 @@ def _sharpness(config: CompareConfig, results: Results) -> Iterator[Sharpness]:
             edge=edges[-1][1] if edges else None,
             near_edge=sum(abs(value / edge - 1) <= EDGE_TOLERANCE for value, edge in edges),
             probes=len(edges),
-            momentum=settings[variant.setting].momentum,
+            momentum=dict(settings_of(config))[variant.setting].momentum,
         )
 
 

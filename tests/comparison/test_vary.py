@@ -6,6 +6,7 @@ import pytest
 
 from mnist_cli.comparison.compare import compare
 from mnist_cli.comparison.events import RunEnd, RunStart, Summary
+from mnist_cli.comparison.findings import Sharpness
 from mnist_cli.comparison.results import Results
 from mnist_cli.config.compare import CompareConfig, resolve, settings_of
 from mnist_cli.errors import UsageError
@@ -81,6 +82,16 @@ def test_the_control_is_one_variant_twice_with_another_order(asked: CompareConfi
         assert found[30, "order seed 10", seed] != own[seed]
         # One update an epoch has no order: the initial weights are the same.
         assert found["full", "order seed 0", seed] == found["full", "order seed 10", seed]
+
+
+def test_the_edge_of_stability_is_that_of_each_momentum(asked: CompareConfig) -> None:
+    results = Results()
+    probes = {"probe": "sharpness", "probe_samples": 20}
+    config = replace(asked, vary="momentum=0,0.9", batch_sizes="100", seeds=1, epochs=1, **probes)
+    list(compare(config, results))
+    assert results.conclusions
+    found = [f.momentum for f in results.conclusions.findings if isinstance(f, Sharpness)]
+    assert found == [0.0, 0.9]
 
 
 def test_networks_are_compared_each_with_its_own_start(asked: CompareConfig) -> None:

@@ -252,7 +252,9 @@ def with_target(results: Results, *, vary: bool = True) -> Results:
     changed.tuned = [
         replace(first, lr=0.1, tried=[*tried, other], flat_from=0.05, flat_to=0.1, setting=setting)
     ]
-    options = CompareConfig(until_accuracy=0.5, lr_rule="tuned", seeds=2, val_size=100)
+    options = CompareConfig(
+        until_accuracy=0.5, lr_rule="tuned", seeds=2, val_size=100, vary=varied.get("vary")
+    )
     changed.conclusions = conclusions(0.0, options, changed)
     return changed
 
