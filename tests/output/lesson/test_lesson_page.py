@@ -288,7 +288,7 @@ def test_the_address_holds_the_settings_and_back_works(lesson: Lesson) -> None:
     view.go_back()
     lesson.wait("lesson.state().settings.runs.length === 2 && !lesson.state().isStale")
     view.go_back()
-    lesson.wait("lesson.state().settings.runs[0].shuffle")
+    lesson.wait("lesson.state().settings.runs[0].shuffle && !lesson.state().isStale")
     assert lesson.runs()[0]["options"]["batchSize"] == 32
     lesson.go("#" + shared.partition("#")[2])
     assert [run["options"]["batchSize"] for run in lesson.runs()] == [32, 2000, 64]
