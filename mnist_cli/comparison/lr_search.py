@@ -15,6 +15,7 @@ _DECADE = (1, 1.5, 2, 3, 5, 7)  # the grid; its coarse half is 1, 2, 5
 _COARSE = 2
 _LOWEST, _HIGHEST = -36, 18  # indices on the grid: rates from 1e-6 to 1000
 _PATIENCE = 3  # times the updates of the best trial, after which one in the final choice gives up
+_MISSED, _DIVERGED = 1, 2  # what is worse than any cost of a trial: see `Search._cost`
 
 
 def rate_at(index: int) -> float:
@@ -179,9 +180,6 @@ class Search:
         if self.run.config.until_accuracy is not None:
             return (_MISSED, -(end.val_accuracy or 0.0))
         return (0, math.inf if end.val_loss is None else math.log(max(end.val_loss, 1e-30)))
-
-
-_MISSED, _DIVERGED = 1, 2  # the target; see `Search._cost`
 
 
 def is_stable(end: RunEnd) -> bool:

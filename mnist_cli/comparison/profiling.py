@@ -147,7 +147,7 @@ def measure(batch_size: int | str, config: CompareConfig) -> Measured:
                 train.to(device),
                 pool=pool,
                 clock=time.perf_counter,
-                warms_up=True,
+                fills_caches=True,
             )
             samples, seconds = _train(trainer)
             share = busy.share_taken(pool.size)

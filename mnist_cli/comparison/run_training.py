@@ -85,7 +85,7 @@ class RunTraining(Callback):
             planned=run.end_updates,  # the schedule runs over the run's own updates
             train_seconds=train_seconds,
             initial_probes=data.initial_probes,
-            warms_up=True,
+            fills_caches=True,
         )
         self._stop = StopRule(
             planned=self._trainer.planned,

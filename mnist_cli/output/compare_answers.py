@@ -1,6 +1,7 @@
 """The questions of the experiments among the presets, and their answers from the results."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TypeVar
 
 from mnist_cli.comparison.events import RunEnd
@@ -247,10 +248,6 @@ def _valued_alone(ranked: Ranked) -> str:
     return f"{_percent(ranked.estimate)} with {ranked.variant.setting}"
 
 
-def _does_the_loss_differ(results: Results) -> str | None:
-    return _does_it_matter(results, "equal samples")
-
-
 def _valued(ranking: Ranking, ranked: Ranked) -> str:
     value = _percent(ranked.estimate)
     if not ranking.higher:
@@ -320,7 +317,10 @@ _EXPERIMENTS: dict[str, tuple[str, Callable[[Results], str | None]]] = {
     "steps-to-target": ("How many updates does a larger batch save?", _steps),
     "linear-scaling": ("Should the learning rate grow with the batch?", _scaling),
     "shuffling": ("Does the order of the samples matter?", _does_it_matter),
-    "last-batch": ("Does it matter what becomes of the last batch?", _does_the_loss_differ),
+    "last-batch": (
+        "Does it matter what becomes of the last batch?",
+        partial(_does_it_matter, quantity="equal samples"),
+    ),
     "replacement": ("Does drawing with replacement make a difference?", _does_it_matter),
     "warm-up": ("Does a warm-up let the learning rate grow further with the batch?", _does_it_help),
     "accumulation": ("Is gradient accumulation the same as a large batch?", _same_but_rounding),

@@ -22,7 +22,7 @@ from mnist_cli.training.probes.probes import Probes
 from mnist_cli.training.state import TrainingState
 from mnist_cli.training.stop_rule import StopReason, StopRule
 
-_WARM_UPS, _WARM_UP_SAMPLES = 3, 256  # gradients, and the most samples of each
+_FILLS, _FILL_SAMPLES = 3, 256  # gradients that fill the caches, and the most samples of each
 
 
 class Callback:
@@ -60,8 +60,8 @@ class Trainer:
 
     `planned` is the number of updates that the learning rate's schedule runs over: those of all
     epochs, if it is not given. `train_seconds` is the time that earlier runs spent on updates.
-    `initial_probes` is what `Probes` calls `initial`. With `warms_up`, the seconds of updates do
-    not depend on what was measured in between: see `_warm_up`.
+    `initial_probes` is what `Probes` calls `initial`. With `fills_caches`, the seconds of updates
+    do not depend on what was measured in between: see `_fill_caches`.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Trainer:
         planned: int | None = None,
         train_seconds: float = 0.0,
         initial_probes: dict[str, Any] | None = None,
-        warms_up: bool = False,
+        fills_caches: bool = False,
     ) -> None:
         self.config = config
         self.state = state
@@ -87,7 +87,7 @@ class Trainer:
         self.clock = clock
         self.group = group or ProcessGroup()
         self.pool = pool
-        self._warms_up = self._is_cold = warms_up
+        self._fills_caches = self._is_cold = fills_caches
         self._dataset = ShiftAugmented(train_split) if config.augment else train_split
         self._probes = Probes(config, train_split, pool, clock, initial_probes)
 
@@ -187,7 +187,7 @@ class Trainer:
         spent = 0.0  # on the current update, which may yet be abandoned
         while True:
             if self._is_cold:
-                self._warm_up()
+                self._fill_caches()
             began = time.perf_counter()
             event = next(events, None)
             spent += time.perf_counter() - began
@@ -199,20 +199,20 @@ class Trainer:
                 spent = 0.0
             yield event
 
-    def _warm_up(self) -> None:
+    def _fill_caches(self) -> None:
         """Compute gradients that nothing uses, of the samples of an update at most.
 
-        After an evaluation, or at the start, an update finds nothing that it needs in the
-        processor's caches, and takes up to twice as long; so do a little the two after it. With
-        more than about a thousand samples that is no longer noticed.
+        After an evaluation, or at the start, the processor's caches hold nothing that an update
+        needs: it takes up to twice as long, and the next two take somewhat longer. Updates of more
+        than about a thousand samples do not depend on it.
         """
-        samples = slice(0, min(_WARM_UP_SAMPLES, self.shape.update_size))
+        samples = slice(0, min(_FILL_SAMPLES, self.shape.update_size))
         parameters: list[Tensor] = list(self.state.model.parameters())
         targets = target_probabilities(self.config.label_smoothing).to(parameters[0])
         images, labels = self.train_split[samples]
         update = Update(self.state.model, parameters, images, labels, len(labels), targets)
         micro_batch = slice(0, min(len(labels), self.config.micro_batch_size))
-        for _ in range(_WARM_UPS):
+        for _ in range(_FILLS):
             update.gradient_of(micro_batch)
         self._is_cold = False
 
@@ -224,7 +224,7 @@ class Trainer:
             StopRequested, PeerError: see `ProcessGroup.all_reduce`.
 
         """
-        self._is_cold = self._warms_up
+        self._is_cold = self._fills_caches
         score = evaluate(self.state.model, split, pool=self.pool, group=self.group)
         if not math.isfinite(score.loss):
             what = f"the {name} loss after update {self.state.update} is {score.loss}"
@@ -246,7 +246,7 @@ class Trainer:
         if not self.config.probe:
             return
         self.check_finite()
-        self._is_cold = self._warms_up
+        self._is_cold = self._fills_caches
         with self.group.defer_stop():
             if self.group.is_main:
                 try:

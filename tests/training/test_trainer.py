@@ -24,7 +24,7 @@ def trainer(small: Configure, mnist: Dataset) -> Trainer:
     return make_trainer(config, mnist)
 
 
-def make_trainer(config: ResolvedConfig, mnist: Dataset, *, warms_up: bool = False) -> Trainer:
+def make_trainer(config: ResolvedConfig, mnist: Dataset, *, fills_caches: bool = False) -> Trainer:
     return Trainer(
         config,
         TrainingState(config, torch.device("cpu")),
@@ -32,7 +32,7 @@ def make_trainer(config: ResolvedConfig, mnist: Dataset, *, warms_up: bool = Fal
         pool=ThreadPool(),
         clock=lambda: 0.0,
         train_seconds=1000.0,
-        warms_up=warms_up,
+        fills_caches=fills_caches,
     )
 
 
@@ -72,13 +72,13 @@ def test_what_an_evaluation_leaves_behind_counts_as_no_second_of_updates(
         return gradient_of
 
     monkeypatch.setattr(Update, "gradient_of", slow_if_cold(Update.gradient_of))
-    for warms_up in (False, True):
-        trainer = make_trainer(config, mnist, warms_up=warms_up)
+    for fills_caches in (False, True):
+        trainer = make_trainer(config, mnist, fills_caches=fills_caches)
         is_cold = True
         for _ in trainer.train_epoch():
             trainer.evaluate(trainer.train_split, "train")
             is_cold = True
-        seconds[warms_up] = trainer.train_seconds - 1000
+        seconds[fills_caches] = trainer.train_seconds - 1000
         digests.add(weights_sha256(trainer.state.model.state_dict()))
     assert seconds[False] >= 0.4  # 4 updates
     assert seconds[True] < 0.1

@@ -287,7 +287,7 @@ def _about_rates(results: Results) -> str:
         )
     shaded = f"shaded: at most {100 * (FLAT - 1):.0f} % more than the best"
     if results.start.config["until_accuracy"] is not None:
-        failed = "diverged, or missed the target in the updates that the best trial had taken"
+        failed = "diverged, or missed the target in the updates that it was given"
     else:
         failed = "diverged"
     return (
