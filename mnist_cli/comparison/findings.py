@@ -19,6 +19,7 @@ from mnist_cli.comparison.stats import (
     Difference,
     MeanAndDeviation,
     fit_critical_batch_size,
+    fit_power,
     holm,
     mean_and_deviation,
     paired_difference,
@@ -31,6 +32,7 @@ from mnist_cli.training.probes.alignment import AlignmentProbe
 TINY = 1e-30  # a loss of zero has no logarithm
 FEWEST_UPDATES = 10  # with fewer of them, losses at equal updates say nothing of the batch size
 BUSY_SHARE = 0.1  # of the cores' time; if other programs take more, seconds are not comparable
+FEWEST_RATES = 4  # batch sizes with a tuned rate; a line through fewer says little
 EDGE_TOLERANCE = 0.15  # of 2 / learning rate: what counts as being at the edge of stability
 
 
@@ -169,6 +171,21 @@ class LearningRates:
 
 
 @dataclass(frozen=True)
+class RateExponent:
+    """The power of the batch size with which the tuned learning rates of a setting grow.
+
+    It is that of the line through the logarithms, by least squares, over batches of `smallest` to
+    `largest` samples; `error` is its standard error.
+    """
+
+    exponent: float
+    error: float
+    smallest: int
+    largest: int
+    setting: str | None = None
+
+
+@dataclass(frozen=True)
 class Sharpness:
     """The sharpness at the end of the runs of a variant, measured on `samples` samples.
 
@@ -248,6 +265,7 @@ Finding = (
     | CriticalBatchSize
     | LossIncreases
     | LearningRates
+    | RateExponent
     | Sharpness
     | GradientExponent
     | PathShare
@@ -285,6 +303,7 @@ def conclusions(seconds: float, config: CompareConfig, results: Results) -> Conc
             )
             for tuned in results.tuned
         ),
+        *(_rate_exponents(results) if config.lr_rule == "tuned" else ()),
         *_gradient_exponent(results),
         *_sharpness(config, results),
         *([PathShare(results.plane.share, results.plane.seed)] if results.plane else []),
@@ -414,6 +433,25 @@ def _sharpness(config: CompareConfig, results: Results) -> Iterator[Sharpness]:
             probes=len(edges),
             momentum=dict(settings_of(config))[variant.setting].momentum,
         )
+
+
+def _rate_exponents(results: Results) -> Iterator[RateExponent]:
+    """Fit the tuned rates by batch size, for each setting that was tuned with four sizes or more.
+
+    Searches that ended at their edge, and rates with which all seeds diverged, are left out.
+    """
+    for setting in dict.fromkeys(variant.setting for variant in results.variants):
+        points = {}
+        for tuned in results.tuned:
+            variant = results.variant(tuned.batch_size, tuned.setting)
+            ends = [run.end for run in results.runs_of(variant)]
+            works = any(end.reason != "diverged" for end in ends)
+            if variant.setting == setting and works and not tuned.at_edge:
+                points[results.update_size(variant)] = tuned.lr
+        if len(points) < FEWEST_RATES:
+            continue
+        slope, error = fit_power(list(points), list(points.values()))
+        yield RateExponent(slope, error, min(points), max(points), setting)
 
 
 def _gradient_exponent(results: Results) -> Iterator[GradientExponent]:

@@ -1,5 +1,6 @@
 """The questions of the experiments among the presets, and their answers from the results."""
 
+import math
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TypeVar
@@ -281,6 +282,33 @@ def _does_it_help(results: Results) -> str | None:
     return f"{'Yes' if helped else 'Not that it could be seen'}: {'; '.join(texts)}."
 
 
+def _critical_batch_sizes(results: Results) -> str | None:
+    """Compare the critical batch size of the second setting with that of the first, by seed."""
+    found = [each for each in _findings(results, CriticalBatchSize) if each.setting]
+    if len(found) != 2:
+        return None
+    sizes = [
+        f"none among these with {each.setting}"
+        if each.batch_size is None
+        else f"{each.batch_size:,.0f} with {each.setting}"
+        for each in found
+    ]
+    text = f"the critical batch size is {and_(sizes)}"
+    first, second = found
+    seeds = first.seeds
+    if seeds < 2 or not seeds == len(first.by_seed) == len(second.by_seed):
+        return f"{format_seeds(max(seeds, 1))} cannot tell: {text}."
+    second_logs, first_logs = (
+        [math.log(size) for size in each.by_seed] for each in (second, first)
+    )
+    tested = paired_difference(second_logs, first_logs)
+    low, mean, high = (math.exp(each or 0.0) for each in (tested.low, tested.mean, tested.high))
+    text = f"{text}; by seed a factor of {mean:.2f} (95 %: {low:.2f} to {high:.2f})"
+    if tested.p is None or tested.p >= SIGNIFICANCE_LEVEL:
+        return f"{format_seeds(seeds)} cannot tell: {text}."
+    return f"{'Yes' if tested.mean > 0 else 'No'}: {text}."
+
+
 def _percent(value: MeanAndDeviation) -> str:
     return format_mean(value, lambda number: f"{100 * number:.2f} %")
 
@@ -306,6 +334,8 @@ _VARIED: dict[str, tuple[str, ...]] = {
     "replacement": ("replacement",),
     "warm-up": ("warm_up",),
     "accumulation": ("micro_batch_size",),
+    "momentum": ("momentum",),
+    "optimizers": ("optimizer",),
 }
 # By the name of the preset. A question may name options of the comparison.
 _EXPERIMENTS: dict[str, tuple[str, Callable[[Results], str | None]]] = {
@@ -323,5 +353,10 @@ _EXPERIMENTS: dict[str, tuple[str, Callable[[Results], str | None]]] = {
     ),
     "replacement": ("Does drawing with replacement make a difference?", _does_it_matter),
     "warm-up": ("Does a warm-up let the learning rate grow further with the batch?", _does_it_help),
+    "momentum": ("Does momentum carry the gain further to larger batches?", _critical_batch_sizes),
+    "optimizers": (
+        "Does AdamW carry the gain further to larger batches than SGD?",
+        _critical_batch_sizes,
+    ),
     "accumulation": ("Is gradient accumulation the same as a large batch?", _same_but_rounding),
 }

@@ -20,6 +20,7 @@ from mnist_cli.comparison.findings import (
     Pair,
     PathShare,
     Ranking,
+    RateExponent,
     SameLearningRate,
     SeveralMachines,
     Sharpness,
@@ -65,6 +66,8 @@ def sentence(finding: Finding) -> Sentence:  # noqa: PLR0911 (one for each kind)
             return Sentence("steadiness", _loss_increases(finding))
         case LearningRates():
             return Sentence("rates", _learning_rates(finding))
+        case RateExponent():
+            return Sentence("rates", _rate_exponent(finding))
         case Sharpness():
             return Sentence("sharpness", _sharpness(finding))
         case GradientExponent():
@@ -241,6 +244,15 @@ def _learning_rates(finding: LearningRates) -> str:
     elif finding.has_range:
         text += "; none trained stably within the budget"
     return f"{text}. It took {tuned.train_seconds:.1f} s, counted apart."
+
+
+def _rate_exponent(finding: RateExponent) -> str:
+    of = f" with {finding.setting}" if finding.setting else ""
+    return (
+        f"From batches of {finding.smallest:,} to {finding.largest:,} the best learning rate{of} "
+        f"grows as B to the power {finding.exponent:.2f} ± {finding.error:.2f} (standard error of "
+        "the fit); in proportion would be 1, with the square root 0.5."
+    )
 
 
 def _sharpness(finding: Sharpness) -> str:

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from mnist_cli.comparison.compare import compare
-from mnist_cli.comparison.events import Change, Estimate, Point, RunEnd, RunStart
-from mnist_cli.comparison.findings import Conclusions, Ranking, Sharpness, conclusions
+from mnist_cli.comparison.events import Change, Estimate, Point, RunEnd, RunStart, Trial, Tuned
+from mnist_cli.comparison.findings import Conclusions, Ranking, RateExponent, Sharpness, conclusions
 from mnist_cli.comparison.results import Results
 from mnist_cli.comparison.run_training import scored_updates
 from mnist_cli.comparison.stats import mean_and_deviation
@@ -353,3 +353,30 @@ def test_probes_of_a_run_that_diverged_are_not_those_of_an_end(asked: CompareCon
     found = conclusions(0.0, resolve(replace(asked, batch_sizes="100", **probes)), results)
     (sharpness,) = (f for f in found.findings if isinstance(f, Sharpness))
     assert sharpness.last == mean_and_deviation([first.sharpness[-1].sharpness])
+
+
+def test_the_power_of_the_tuned_rates_leaves_out_searches_that_ended_at_their_edge(
+    asked: CompareConfig,
+) -> None:
+    results = Results()
+    sizes = "10,20,40,80,full"
+    config = resolve(replace(asked, batch_sizes=sizes, lr_rule="tuned", val_size=50, seeds=1))
+    list(compare(replace(asked, batch_sizes=sizes, seeds=1), results))
+    rates = zip([10, 20, 40, 80, "full"], [0.01, 0.02, 0.04, 0.08, 9.0], strict=True)
+    results.tuned = [
+        Tuned(
+            *(0.0, size, 0, lr),
+            [Trial(lr, "completed", 1, 1.0, 0.5, 0.5, 0.9, stable=True)],
+            *(1.0, None, None),
+            at_edge=lr > 1,
+        )
+        for size, lr in rates
+    ]
+    found = conclusions(0.0, config, results)
+    (power,) = (each for each in found.findings if isinstance(each, RateExponent))
+    assert power.exponent == pytest.approx(1)
+    assert power.error == pytest.approx(0, abs=1e-8)
+    assert (power.smallest, power.largest) == (10, 80)
+    assert "From batches of 10 to 80 the best learning rate grows as B to the power 1.00 ±" in (
+        " ".join(sentences(found))
+    )

@@ -3,12 +3,13 @@
 import math
 
 import pytest
-from scipy.stats import ttest_rel
+from scipy.stats import linregress, ttest_rel
 
 from mnist_cli.comparison.stats import (
     Difference,
     MeanAndDeviation,
     fit_critical_batch_size,
+    fit_power,
     holm,
     interpolate,
     mean_and_deviation,
@@ -92,3 +93,10 @@ def test_there_is_no_fit_if_the_critical_batch_size_is_not_among_them(
     updates: list[float],
 ) -> None:
     assert fit_critical_batch_size([16, 64, 256][: len(updates)], updates) is None
+
+
+def test_a_power_and_its_error_are_those_of_scipys_line_through_the_logarithms() -> None:
+    sizes, rates = [16, 64, 256, 1024], [0.1, 0.15, 0.3, 0.3]
+    expected = linregress([math.log(x) for x in sizes], [math.log(y) for y in rates])
+    assert fit_power(sizes, rates) == pytest.approx((expected.slope, expected.stderr), rel=1e-12)
+    assert fit_power([1, 4, 16, 64], [3, 6, 12, 24]) == pytest.approx((0.5, 0), abs=1e-8)

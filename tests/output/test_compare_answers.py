@@ -23,6 +23,7 @@ VARY = {
     "last-batch": "last-batch=keep,drop",
     "warm-up": "warm-up=0,9",
     "accumulation": "micro-batch-size=64,512",
+    "momentum": "momentum=0,0.9",
 }
 
 
@@ -120,6 +121,29 @@ def test_the_updates_to_the_target_are_a_sentence() -> None:
         "In proportion well below batches of 300, hardly any beyond: the target took 905 updates "
         "with batches of 16 and 20 updates with batches of 1,024."
     )
+
+
+@pytest.mark.parametrize(
+    ("by_seed", "text"),
+    [
+        (
+            [220.0, 400.0, 300.0],
+            "Yes: the critical batch size is 100 with momentum 0 and 300 with momentum 0.9; by "
+            "seed a factor of 2.99 (95 %: 2.58 to 3.47).",
+        ),
+        ([50.0, 60.0, 40.0], "No: the critical batch size is 100 with momentum 0 and 300"),
+        ([20.0, 400.0, 300.0], "3 seeds cannot tell: the critical batch size is 100 with"),
+        ([220.0, 400.0], "3 seeds cannot tell: the critical batch size is 100 with momentum 0"),
+    ],
+)
+def test_the_critical_batch_sizes_of_two_settings_are_compared_by_seed(
+    by_seed: list[float], text: str
+) -> None:
+    first = CriticalBatchSize(60.0, 100.0, [75.0, 125.0, 105.0], 3, setting="momentum 0")
+    second = CriticalBatchSize(30.0, 300.0, by_seed, 3, setting="momentum 0.9")
+    found = answered("momentum", first, second)
+    assert found is not None
+    assert found.startswith(text)
 
 
 def test_the_settings_that_clearly_differ_from_the_first_are_named() -> None:
