@@ -46,6 +46,8 @@ def test_the_promised_experiments_are_there() -> None:
         "last-batch",
         "replacement",
         "warm-up",
+        "momentum",
+        "optimizers",
     }
 
 
