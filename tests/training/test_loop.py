@@ -72,6 +72,21 @@ def test_the_gradient_is_the_same_for_every_micro_batch_size(
     assert step.loss == pytest.approx(loss.item(), rel=1e-12)
 
 
+def test_with_batch_normalisation_pieces_are_normalised_alone(few: Split) -> None:
+    """Accumulation must not be the same as the large batch then: it is the mean over pieces."""
+    torch.manual_seed(0)
+    flat = [nn.Flatten(), nn.Linear(784, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Linear(32, 10)]
+    model = nn.Sequential(*flat).double()
+    few = Split(few.images.double() / 255, few.labels)
+    whole = gradient_of_one_pass(model, few)
+    pieces = [gradient_of_one_pass(model, Split(*few[slice(k, k + 25)])) for k in (0, 25, 50, 75)]
+    gradient, _ = one_update(model, few, make_plan(25))
+    for actual, *parts in zip(gradient, *pieces, strict=True):
+        torch.testing.assert_close(actual, sum(parts) / 4, rtol=1e-9, atol=1e-12)
+    apart = torch.cat([(a - b).flatten() for a, b in zip(gradient, whole, strict=True)])
+    assert apart.norm() > 0.05 * torch.cat([each.flatten() for each in whole]).norm()
+
+
 def test_label_smoothing_enters_the_gradient_but_not_the_reported_loss(few: Split) -> None:
     reference = build_model("mlp").double()
     logits, labels = reference(few.images), few.labels.long()
