@@ -18,6 +18,7 @@ from mnist_cli.cli.parameters import (
     config_file,
     config_file_source,
     config_parameter,
+    model_source,
 )
 from mnist_cli.cli.program import (
     exit_unless_main,
@@ -30,7 +31,7 @@ from mnist_cli.cli.show_config import show_config
 from mnist_cli.config.compare import COLUMNS, CompareConfig, resolve
 from mnist_cli.config.options import names_in
 from mnist_cli.config.programs import Display
-from mnist_cli.config.sources import COMPARE, build_config
+from mnist_cli.config.sources import COMPARE, Source, build_config
 from mnist_cli.data.files import prefetch
 from mnist_cli.errors import MnistError, UsageError
 from mnist_cli.runtime.cores import BusyCores
@@ -76,8 +77,11 @@ def compare(given: dict[str, Any], config: str | None) -> None:
     if options.open:
         check_open(options.report, "--report report.html")
     resolved = resolve(options)
+    if options.init is not None:
+        options = _with_model_of(options.init, sources)
+        resolved = resolve(options)
     outputs = {"--report": options.report, "--plot": options.plot, "--export": options.export}
-    check_distinct(outputs, {"--config": config_file(config)})
+    check_distinct(outputs, {"--config": config_file(config), "--init": options.init})
     earlier: dict[str, str | None] = {}
     for name, path in outputs.items():
         check_distinct({name: path}, earlier)
@@ -99,6 +103,15 @@ def compare(given: dict[str, Any], config: str | None) -> None:
         return
     file = config_file(config)
     _run(options, display, None if file is None else Path(file).stem)
+
+
+def _with_model_of(path: str, sources: list[Source]) -> CompareConfig:
+    """Return the options with the network of a checkpoint as the last of their sources."""
+    with quick_imports():
+        from mnist_cli.models.checkpoint import load_checkpoint  # noqa: PLC0415 (torch)
+
+    sources.append(model_source(path, load_checkpoint(path)))
+    return build_config(CompareConfig, sources)
 
 
 def _run(config: CompareConfig, display: Display, preset: str | None) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import Field, dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_type_hints
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -16,6 +16,7 @@ from mnist_cli.cli.usage_errors import warn_about_unknown_variables
 from mnist_cli.config.compare import CompareConfig
 from mnist_cli.config.options import Option, option
 from mnist_cli.config.programs import EvalConfig
+from mnist_cli.config.quoting import printable
 from mnist_cli.config.sources import (
     PRESETS,
     Source,
@@ -28,6 +29,9 @@ from mnist_cli.config.sources import (
 )
 from mnist_cli.errors import UsageError
 from mnist_cli.runtime.files import write_standard_output
+
+if TYPE_CHECKING:
+    from mnist_cli.models.checkpoint import Checkpoint
 
 AUTO = "auto"
 HELP_NAMES = {"help_option_names": ["-h", "--help"]}
@@ -73,6 +77,12 @@ def config_file_source(config: str | None, program: str, *config_types: type) ->
         return []
     check_preset(name, program)
     return [toml_file(name, PRESETS, *config_types)]
+
+
+def model_source(path: str, initial: "Checkpoint") -> Source:
+    """Return the source of the network that `--init` names, for where nothing else names one."""
+    origin = f"checkpoint {printable(path)}"
+    return Source({"model": initial.config.model}, lambda _: f"--init {printable(path)}", origin)
 
 
 def config_name(config: str | None) -> str | None:
@@ -253,7 +263,7 @@ def completer_of(field: "Field[Any]") -> Completer | None:
     about: Option = field.metadata["option"]
     if about.choices:
         return list_of(about.choices) if about.listed else one_of(about.choices)
-    return _resume if field.name == "resume" else None
+    return {"resume": _resume, "init": checkpoints}.get(field.name)
 
 
 def one_of(choices: Iterable[str]) -> Completer:

@@ -19,6 +19,7 @@ from mnist_cli.cli.parameters import (
     config_file_source,
     config_name,
     config_parameter,
+    model_source,
 )
 from mnist_cli.cli.program import (
     exit_unless_main,
@@ -31,6 +32,7 @@ from mnist_cli.cli.program import (
 from mnist_cli.cli.show_config import DEFAULT, resolved_training, show_config
 from mnist_cli.config.options import names_where
 from mnist_cli.config.programs import Display, Recording, Resume
+from mnist_cli.config.quoting import quote
 from mnist_cli.config.sources import TRAIN, Source, build_config, check_consistency
 from mnist_cli.config.train import TrainConfig
 from mnist_cli.data.files import prefetch
@@ -58,6 +60,7 @@ def train(given: dict[str, Any], config: str | None) -> None:
       mnist-train --batch-size 256 --epochs 10 -o my.pt
       mnist-train --mode batch --model mlp --epochs 200
       mnist-train --resume my.pt --epochs 20            continue where it stopped
+      mnist-train --init my.pt --lr 0.01 -o other.pt    begin anew with its weights
       mnist-eval my.pt                                  evaluate the result
 
     An option can also be set by an environment variable (MNIST_BATCH_SIZE=128) or in a TOML file
@@ -76,6 +79,11 @@ def train(given: dict[str, Any], config: str | None) -> None:
     display = build_config(Display, sources)
     resume = build_config(Resume, sources).resume
     display, recording = _log_on_stdout(display, build_config(Recording, sources))
+    if resume not in (None, AUTO) and any("init" in source.values for source in sources):
+        raise UsageError(
+            f"--init contradicts --resume {quote(resume)}, which goes on with the weights of that "
+            "checkpoint; leave one of them out"
+        )
     fresh = _fresh(sources, display) if resume in (None, AUTO) else TrainConfig()
     if resume == AUTO and fresh.output == "-":
         raise UsageError("--resume auto goes on with the file that --output names, and that is -")
@@ -88,11 +96,17 @@ def train(given: dict[str, Any], config: str | None) -> None:
             path = fresh.output if resume == AUTO else resume
             checkpoint = _checkpoint(path, group, optional=resume == AUTO)
             if checkpoint is not None:
+                sources = [_without_init(source) for source in sources]
                 options = _resumed(checkpoint, path, sources, display)
                 origins = {f.name: f"checkpoint {path}" for f in fields(options)}
                 origins |= dict.fromkeys(_not_restored(path), DEFAULT)
                 origins |= {} if resume in (AUTO, "-") else {"output": "--resume"}
-        named = {"--config": config_file(config)}
+        initial = None if checkpoint is not None else options.init
+        if initial is not None:
+            read = _checkpoint(initial, group, optional=False)
+            sources += [model_source(initial, read)] if read else []
+            options = _fresh(sources, display)
+        named = {"--config": config_file(config), "--init": initial}
         check_distinct({"--output": options.output}, named)
         named |= {"--output": options.output, "--resume": resume}
         check_distinct({"--log-file": recording.log_file, "--plot": recording.plot}, named)
@@ -100,6 +114,8 @@ def train(given: dict[str, Any], config: str | None) -> None:
         if recording.plot is not None:
             check_figure(recording.plot)
         if info.show_config:
+            # The digest that a checkpoint has instead of the file cannot be given as an option.
+            options = options if checkpoint is None else replace(options, init=None)
             pairs = (options, resolved_training(options)), (recording, recording)
             show_config(TRAIN, sources, display, *pairs, origins=origins)
             return
@@ -107,6 +123,12 @@ def train(given: dict[str, Any], config: str | None) -> None:
         is_given = any("log_interval" in source.values for source in sources[:2])
         shows_steps = is_given or options.log_interval != TrainConfig.log_interval
         _run(options, checkpoint, display, recording, group, shows_steps=shows_steps)
+
+
+def _without_init(source: Source) -> Source:
+    """Return a source without `init`: a training that goes on has begun."""
+    values = {name: value for name, value in source.values.items() if name != "init"}
+    return replace(source, values=values)
 
 
 def _log_on_stdout(display: Display, recording: Recording) -> tuple[Display, Recording]:

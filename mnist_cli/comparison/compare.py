@@ -41,11 +41,12 @@ from mnist_cli.comparison.variants import Variant, variants_of
 from mnist_cli.config import sources
 from mnist_cli.config.compare import CompareConfig, ResolvedComparison, resolve
 from mnist_cli.config.options import names_in
-from mnist_cli.config.train import ResolvedConfig
+from mnist_cli.config.train import ResolvedConfig, TrainConfig
 from mnist_cli.data.datasets import load_dataset, train_val_split
 from mnist_cli.errors import DivergedError, ThresholdNotMetError
 from mnist_cli.events import Event
-from mnist_cli.models.networks import build_model, count_parameters
+from mnist_cli.models.checkpoint import Checkpoint
+from mnist_cli.models.networks import build_model, count_parameters, weights_sha256
 from mnist_cli.runtime.cores import usable_cores
 from mnist_cli.runtime.device import (
     ThreadPool,
@@ -56,6 +57,7 @@ from mnist_cli.runtime.device import (
     threads_set,
 )
 from mnist_cli.runtime.signals import StopRequested, StopSignals
+from mnist_cli.training.initial import load_initial, warn_of_seen_samples
 from mnist_cli.training.probes.probes import draw_samples
 
 _SAVE_EVERY = 5.0  # seconds
@@ -151,9 +153,14 @@ class _Comparison:
     def __init__(self, asked: CompareConfig, results: Results, signals: StopSignals) -> None:
         self._began = time.perf_counter()
         self.asked = asked
+        initial = None
+        if asked.init is not None:
+            resolve(asked)  # options that contradict each other are told first
+            initial = load_initial(asked.init, asked.model)
+            asked = replace(asked, init=weights_sha256(initial.weights))
         self.config = config = resolve(asked)
         self.results = results
-        self.runner = Runner(config, signals, self.clock)
+        self.runner = Runner(config, signals, self.clock, initial)
         self.variants = variants_of(asked, self.runner.samples)
         self.seeds = seeds_of(config)
         self.rates = {
@@ -294,15 +301,23 @@ class _Comparison:
 class Runner:
     """The samples, threads and folder with which a process trains runs.
 
+    All runs begin with the weights of `initial`, if it is given, and then divide the samples by its
+    seed: a split by their own seeds would hold out samples that it was trained on.
+
     Raises:
         UsageError, DataError, OutputError: see `pick_device`, `load_dataset` and `RunFolder`.
 
     """
 
     def __init__(
-        self, config: ResolvedComparison, signals: StopSignals, clock: Callable[[], float]
+        self,
+        config: ResolvedComparison,
+        signals: StopSignals,
+        clock: Callable[[], float],
+        initial: Checkpoint | None = None,
     ) -> None:
         self.config = config
+        self._initial = initial
         self.clock = clock
         self.folder = RunFolder(config.output)
         self._signals = signals
@@ -310,6 +325,14 @@ class Runner:
         self.pool = ThreadPool(threads_for(self._device), signals.check_stop)
         self.machine = machine(self._device, config.jobs)
         self._dataset = load_dataset(config.dataset, config.data_dir)
+        if initial is not None:
+            asked = TrainConfig(
+                dataset=config.dataset,
+                val_size=config.val_size,
+                subset=config.subset,
+                seed=initial.config.seed,
+            )
+            warn_of_seen_samples(initial, asked, self._dataset.train)
         self._cached_data: dict[tuple[int, str, bool], SharedData] = {}
         self.samples = len(self.shared_data(config, config.seed).train)
 
@@ -321,7 +344,7 @@ class Runner:
                 self._dataset.train,
                 val_size=self.config.val_size,
                 subset=self.config.subset,
-                seed=seed,
+                seed=seed if self._initial is None else self._initial.config.seed,
             )
             if config.sort_by_class:
                 train = train.sorted_by_class()
@@ -329,6 +352,7 @@ class Runner:
             shared = SharedData(
                 *(train, val, test, self.pool, self.clock, self.machine),
                 records_path=PATH in names_in(self.config.probe) and seed == self.config.seed,
+                weights=self._initial.weights if self._initial else None,
             )
             others = {k: data for k, data in self._cached_data.items() if k[0] == seed}
             self._cached_data = {**others, key: shared}

@@ -9,7 +9,6 @@ from mnist_cli.comparison.run_training import SharedData, scored_updates
 from mnist_cli.comparison.variants import Variant
 from mnist_cli.data.datasets import Split
 from mnist_cli.events import Progress
-from mnist_cli.training.state import TrainingState
 from mnist_cli.training.trainer import Trainer
 
 _SECONDS = 0.15  # of training, divided among the batch sizes
@@ -34,7 +33,7 @@ def estimated_seconds(runs: Sequence[Run], data: SharedData) -> float | None:
             return None
         trainer = Trainer(
             run.config,
-            TrainingState(run.config, data.train.device),
+            data.new_state(run),
             data.train,
             pool=data.pool,
             clock=data.clock,

@@ -37,7 +37,7 @@ from mnist_cli.models.checkpoint import encode, load_checkpoint
 from mnist_cli.models.networks import count_parameters
 from mnist_cli.runtime.files import FileVersion, write_atomic
 from mnist_cli.training.probes.probes import probe_class
-from mnist_cli.training.state import TrainingState, versions_on
+from mnist_cli.training.state import versions_on
 
 _PATH_ENDING = ".path.npy"
 _log = logging.getLogger(__name__)
@@ -158,7 +158,7 @@ class RunFolder:
         saved = record.pop() if record else None
         if isinstance(saved, Saved):
             path = self._checkpoint(run.name, saved.update)
-            state = TrainingState(run.config, data.train.device)
+            state = data.new_state(run)
             try:
                 checkpoint = load_checkpoint(path)
                 elsewhere = {name: getattr(run.config, name) for name in WITHOUT_EFFECT}
@@ -176,7 +176,7 @@ class RunFolder:
                 )
             except CheckpointError as error:
                 _log.warning("%s: %s; this run begins again", path, error)
-        return RunTraining(run, data, TrainingState(run.config, data.train.device), [], 0.0)
+        return RunTraining(run, data, data.new_state(run), [], 0.0)
 
     def save(self, training: RunTraining) -> None:
         """Save an unfinished run: its checkpoint, and then the record that names it.

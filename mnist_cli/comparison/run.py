@@ -93,6 +93,7 @@ def plan_run(
         max_seconds=config.seconds,
         until_accuracy=config.until_accuracy,
         model=config.model,
+        init=config.init,
         optimizer=config.optimizer,
         lr=lr,
         momentum=config.momentum,

@@ -1,7 +1,7 @@
 """One run of a comparison: a training that is measured as it goes."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from statistics import median, quantiles
 from typing import Any, TypeVar
@@ -40,7 +40,8 @@ CHECK_GROWTH = 1.05  # likewise, from one check of the target accuracy to the ne
 class SharedData:
     """What the runs of a comparison with the same seed share: samples, threads, clock, probes.
 
-    Their weights are the same at the start, so that the probes measure these once.
+    Their weights are the same at the start, `weights` or drawn from the seed, so that the probes
+    measure these once.
     """
 
     train: Split
@@ -51,6 +52,11 @@ class SharedData:
     machine: str = ""
     initial_probes: dict[str, Any] = field(default_factory=dict)
     records_path: bool = False
+    weights: Mapping[str, Tensor] | None = None
+
+    def new_state(self, run: Run) -> TrainingState:
+        """Return the state of a run before its first update."""
+        return TrainingState(run.config, self.train.device, self.weights)
 
 
 class RunTraining(Callback):

@@ -132,6 +132,12 @@ class CompareConfig:
         panel=_BUDGET,
     )
     model: str = _as_in_training("model", "mlp")
+    init: str | None = _as_in_training(
+        "init",
+        help="Begin with the weights of a checkpoint of the same network, and divide the samples "
+        "as it did; without --model, of its network.",
+        shown_default="random weights",
+    )
     optimizer: str = _as_in_training("optimizer", "sgd")
     lr: float | None = _as_in_training(
         "lr", help="Learning rate of batches of 64.", shown_default="by model and optimizer"
@@ -443,6 +449,8 @@ def _problems_of_varying(config: CompareConfig) -> list[str]:
     problems = []
     if "lr" in options and config.lr_rule == "tuned":
         problems.append("--vary lr contradicts --lr-rule tuned, which chooses it; leave one out")
+    if "model" in options and config.init is not None:
+        problems.append("--vary model contradicts --init: weights are those of one network")
     if "model" in options and "path" in names_in(config.probe):
         problems.append("--vary model contradicts --probe path: their weights have no common plane")
     return problems

@@ -205,6 +205,8 @@ def contradictions(config: "TrainConfig | CompareConfig") -> list[str]:
             f"--order-seed {config.order_seed} contradicts --no-shuffle: there is no order to "
             "draw; leave one of them out"
         )
+    if config.init == "-":
+        problems.append("--init - : the weights are read more than once; name a file")
     if config.warm_up and config.schedule == "one-cycle":
         problems.append(
             f"--warm-up {config.warm_up} contradicts --schedule one-cycle, which begins with its "

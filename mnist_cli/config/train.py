@@ -88,6 +88,16 @@ class TrainConfig:
         changeable=True,
     )
     model: str = option("cnn", "The network.", choices=tuple(NETWORKS), panel=_NET)
+    init: str | None = option(
+        None,
+        "Begin with the weights of a checkpoint of the same network; without --model, of its "
+        "network.",
+        metavar="CHECKPOINT",
+        shown_default="random weights",
+        is_path=True,
+        panel=_NET,
+        named_if_set=True,
+    )
     optimizer: str = option("adamw", "The optimizer.", choices=tuple(OPTIMIZERS), panel=_NET)
     lr: float | None = option(
         None,
@@ -328,6 +338,7 @@ class ResolvedConfig(TrainConfig):
     """Options of a training with all defaults filled in.
 
     `None` stands for an option that isn't used: a limit, a probe, or in batch mode the batch size.
+    `init` is the SHA-256 of the initial weights instead of the file that has them.
     """
 
     lr: float

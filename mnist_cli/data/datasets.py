@@ -80,21 +80,34 @@ def train_val_split(
         UsageError: more samples are requested than there are.
 
     """
-    if val_size >= len(train):
-        raise UsageError(
-            f"--val-size {val_size} leaves none of the {len(train):,} samples to train on"
-        )
-    if subset is not None and val_size + subset > len(train):
-        raise UsageError(
-            f"--val-size {val_size} and --subset {subset} ask for more than the {len(train):,} "
-            "training samples"
-        )
     if not val_size and subset is None:
         return train, Split(train.images[:0], train.labels[:0])
-    order = torch.randperm(len(train), generator=stream(seed, "split"))
-    held_out, rest = _take(train.labels, order, val_size)
-    kept = rest if subset is None else _take(train.labels, rest, subset)[0]
-    return Split(*train[kept.sort().values]), Split(*train[held_out.sort().values])
+    kept, held_out = split_indices(train.labels, val_size=val_size, subset=subset, seed=seed)
+    return Split(*train[kept]), Split(*train[held_out])
+
+
+def split_indices(
+    labels: torch.Tensor, *, val_size: int, subset: int | None, seed: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the sorted indices of the samples that `train_val_split` trains on and holds out.
+
+    Raises:
+        UsageError: more samples are requested than there are.
+
+    """
+    if val_size >= len(labels):
+        raise UsageError(
+            f"--val-size {val_size} leaves none of the {len(labels):,} samples to train on"
+        )
+    if subset is not None and val_size + subset > len(labels):
+        raise UsageError(
+            f"--val-size {val_size} and --subset {subset} ask for more than the {len(labels):,} "
+            "training samples"
+        )
+    order = torch.randperm(len(labels), generator=stream(seed, "split"))
+    held_out, rest = _take(labels, order, val_size)
+    kept = rest if subset is None else _take(labels, rest, subset)[0]
+    return kept.sort().values, held_out.sort().values
 
 
 def _take(

@@ -8,6 +8,7 @@ training was resumed) and `versions` (of the programs and the device).
 
 import io
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from itertools import chain
@@ -305,6 +306,8 @@ def _resolved(options: dict[str, object]) -> ResolvedConfig:
     config = asked.resolve(asked.batch_size or DEFAULT_BATCH_SIZE)
     if any(getattr(config, name) != value for name, value in options.items()):
         raise ValueError("an option is left open")
+    if config.init is not None and not re.fullmatch("[0-9a-f]{64}", config.init):
+        raise ValueError(f"the SHA-256 of its initial weights is {quote(config.init)}")
     return config
 
 

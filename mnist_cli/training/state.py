@@ -1,9 +1,11 @@
 """The state of a training, and how it is stored in a checkpoint and restored from it."""
 
 import platform
+from collections.abc import Mapping
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from mnist_cli import __version__
 from mnist_cli.config.train import ResolvedConfig
@@ -20,15 +22,23 @@ MAX_EPOCHS, MAX_RESUMPTIONS = 2000, 100  # that the history keeps
 class TrainingState:
     """Network, optimizer, the number of updates made, and the running sums of the current epoch.
 
-    `probed_update` is the update after which the probes were run last.
+    It begins with `weights`, the state dict of another network of this kind, or else with random
+    ones. `probed_update` is the update after which the probes were run last.
 
     Raises:
         UsageError: see `check_additive`.
 
     """
 
-    def __init__(self, config: ResolvedConfig, device: torch.device) -> None:
+    def __init__(
+        self,
+        config: ResolvedConfig,
+        device: torch.device,
+        weights: Mapping[str, Tensor] | None = None,
+    ) -> None:
         model = build_model(config.model, config.seed)
+        if weights is not None:
+            model.load_state_dict(dict(weights))
         check_additive(model, config.model)
         self.model = model.to(device)
         self.optimizer = build_optimizer(self.model, config)

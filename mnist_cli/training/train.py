@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import torch
 
@@ -42,6 +42,7 @@ from mnist_cli.training.compatibility import (
     check_unchanged,
     differences,
 )
+from mnist_cli.training.initial import load_initial, warn_of_seen_samples
 from mnist_cli.training.loop import RunningSums
 from mnist_cli.training.state import TrainingState, versions_on
 from mnist_cli.training.stop_rule import StopRule
@@ -56,7 +57,8 @@ def train(
     """Train, and yield what happens; the checkpoint is at `config.output` when the `End` comes.
 
     With `resume`, the training goes on from that checkpoint; `config` may differ from its config
-    in the options that are declared as `changeable`. Until the iterator ends or is closed, no
+    in the options that are declared as `changeable`. What it began with, `config.init`, is not read
+    again. Until the iterator ends or is closed, no
     other run can write to the same output. All ranks of a `group` must call this with the same
     arguments; rank 0 writes.
 
@@ -65,6 +67,7 @@ def train(
 
     Raises:
         UsageError: options contradict each other, the data or the checkpoint.
+        CheckpointError: `config.init` cannot be read.
         DataError: see `load_dataset`.
         OutputError: see `lock_output`.
         ThresholdNotMetError: `until_accuracy` was not reached; the `End` came before.
@@ -106,6 +109,9 @@ def _prepare(
         check_unchanged(asked, resume.config)
     device = pick_device(asked.device, group.rank_info)
     check_same_options(asked, device, group)
+    initial = None
+    if resume is None and asked.init is not None:
+        initial = load_initial(asked.init, asked.model, group)
     pool = ThreadPool(threads_for(device), signals.check_stop)
     with group.local_main_first():
         dataset = load_dataset(asked.dataset, asked.data_dir)
@@ -115,12 +121,16 @@ def _prepare(
     if asked.sort_by_class:
         samples = samples.sorted_by_class()
     config = asked.resolve(len(samples))
+    if initial is not None:
+        if group.is_main:
+            warn_of_seen_samples(initial, config, dataset.train)
+        config = replace(config, init=weights_sha256(initial.weights))
     if resume is not None:
         check_unchanged(config, resume.config)
         sources.check_consistency(config)
     saver = Saver(lock, config, resume, signals, writing=group.is_main)
     samples, val, test = (split.to(device) for split in (samples, val, dataset.test))
-    state = TrainingState(config, device)
+    state = TrainingState(config, device, initial.weights if initial else None)
     trainer = Trainer(config, state, samples, pool=pool, clock=clock, group=group)
     versions = versions_on(device, group.size)
     resumed = None if resume is None else _restore(trainer, resume, versions)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from tests.helpers.calling import Caller
-from tests.helpers.shell import Shell
+from tests.helpers.shell import SMALL, Shell
 from tests.helpers.trainings import objects
 
 
@@ -106,3 +106,48 @@ def test_the_config_and_the_checkpoint_cannot_both_come_from_standard_input(shel
     done = shell.bash("echo 'epochs = 3' | mnist-train --config - --resume -")
     assert (done.code, done.out) == (2, "")
     assert done.err.startswith("error: --config - and --resume - both want standard input")
+
+
+def test_a_training_begins_with_the_weights_and_the_network_of_a_checkpoint(call: Caller) -> None:
+    first = objects(call.train("--json", "--model", "linear", "-o", "first.pt").out)[-1]
+    env = {name: value for name, value in SMALL.items() if name != "MNIST_MODEL"}
+    options = ("--init", "first.pt", "--lr", "0", "--json", "-q")
+    begun = objects(call("mnist-train", *options, env=env).out)
+    assert begun[0]["config"]["model"] == "linear"
+    assert begun[0]["config"]["init"] == first["weights_sha256"] == begun[-1]["weights_sha256"]
+    shown = call("mnist-train", "--init", "first.pt", "--show-config", env=env).out
+    assert '"linear"' in shown
+    assert "# checkpoint first.pt" in shown
+    other = call.train("--init", "first.pt", "--model", "mlp")
+    assert other.code == 2
+    assert "--model mlp differs from the linear of --init first.pt" in other.err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--init a.pt --resume a.pt", "--init contradicts --resume 'a.pt'"),
+        ("--init a.pt -o a.pt", "--output a.pt is what --init names"),
+        ("--init -", "--init - : the weights are read more than once; name a file"),
+    ],
+)
+def test_init_is_not_combined_with_another_origin_or_its_own_output(
+    options: str, message: str, call: Caller
+) -> None:
+    call.train("-q", "-o", "a.pt")
+    before = (call.folder / "a.pt").read_bytes()
+    done = call.train(*options.split())
+    assert (done.code, done.out) == (2, "")
+    assert message in done.err
+    assert (call.folder / "a.pt").read_bytes() == before
+
+
+def test_resume_auto_takes_init_to_begin_with_and_then_goes_on(call: Caller) -> None:
+    call.train("-q", "-o", "first.pt", "--seed", "7")
+    auto = ("--resume", "auto", "--init", "first.pt", "--json")
+    whole = objects(call.train(*auto, "-o", "whole.pt").out)[-1]["weights_sha256"]
+    call.train(*auto, "-o", "part.pt", "--max-updates", "4")
+    (call.folder / "first.pt").unlink()
+    second = objects(call.train(*auto, "-o", "part.pt").out)
+    assert second[0]["first_update"] == 4
+    assert second[-1]["weights_sha256"] == whole

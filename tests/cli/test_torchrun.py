@@ -42,6 +42,19 @@ def test_the_events_equal_those_of_one_process(mode: list[str], launcher: Launch
     assert events(two[0].out)[0]["world_size"] == 2
 
 
+def test_all_ranks_begin_with_the_weights_of_a_checkpoint(launcher: Launcher) -> None:
+    options = [*OPTIONS, *STEADY, "--json"]
+    launcher.train(*options, "--seed", "5", "-o", "first.pt", ranks=1)
+    begun = [*options, "--init", "first.pt"]
+    [one] = launcher.train(*begun, ranks=1)
+    two = launcher.train(*begun, ranks=2)
+    assert [done.code for done in two] == [0, 0]
+    assert comparable(two[0].out) == [
+        {key: value for key, value in event.items() if key not in OWN} for event in events(one.out)
+    ]
+    assert len(events(one.out)[0]["config"]["init"]) == 64
+
+
 def test_only_the_first_rank_prints(launcher: Launcher) -> None:
     options = [*OPTIONS, *STEADY]
     [one] = launcher.train(*options, ranks=1)

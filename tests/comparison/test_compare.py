@@ -2,6 +2,7 @@
 
 import math
 import operator
+import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,15 +10,29 @@ from typing import Any
 import pytest
 
 from mnist_cli.comparison.compare import compare
-from mnist_cli.comparison.events import Change, Estimate, Point, RunEnd, RunStart, Trial, Tuned
+from mnist_cli.comparison.events import (
+    Change,
+    CompareEnd,
+    Estimate,
+    Point,
+    RunEnd,
+    RunProgress,
+    RunStart,
+    Trial,
+    Tuned,
+)
 from mnist_cli.comparison.findings import Conclusions, Ranking, RateExponent, Sharpness, conclusions
 from mnist_cli.comparison.results import Results
 from mnist_cli.comparison.run_training import scored_updates
 from mnist_cli.comparison.stats import mean_and_deviation
 from mnist_cli.config.compare import CompareConfig, resolve, sizes_in
+from mnist_cli.config.programs import EvalConfig
 from mnist_cli.config.train import TrainConfig
-from mnist_cli.errors import DivergedError, ThresholdNotMetError, UsageError
+from mnist_cli.errors import DivergedError, TerminatedRunError, ThresholdNotMetError, UsageError
+from mnist_cli.evaluation.evaluate import evaluate_checkpoint
 from mnist_cli.events import End, ProbeEvent, to_dict
+from mnist_cli.models.checkpoint import load_checkpoint
+from mnist_cli.models.networks import weights_sha256
 from mnist_cli.output import compare_table
 from mnist_cli.output.compare_findings import sentence
 from mnist_cli.output.figures import compare as compare_figure
@@ -25,6 +40,7 @@ from mnist_cli.output.html import compare as compare_page
 from mnist_cli.runtime.cores import BusyCores
 from mnist_cli.training.probes import alignment, noise, sharpness
 from mnist_cli.training.train import train
+from tests.helpers.checkpoints import save_checkpoint
 from tests.helpers.comparisons import of, run
 
 pytestmark = pytest.mark.slow
@@ -380,3 +396,67 @@ def test_the_power_of_the_tuned_rates_leaves_out_searches_that_ended_at_their_ed
     assert "From batches of 10 to 80 the best learning rate grows as B to the power 1.00 ±" in (
         " ".join(sentences(found))
     )
+
+
+def test_all_runs_begin_with_the_weights_of_a_checkpoint_and_its_split(
+    asked: CompareConfig, trained: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The split is that of the checkpoint's seed, whatever the seeds of the runs."""
+    checkpoint = load_checkpoint(trained)
+    digest = weights_sha256(checkpoint.weights)
+    config = replace(asked, init=str(trained), subset=500, val_size=500)
+    results = Results()
+    list(compare(config, results))
+    assert results.start.config["init"] == digest
+    assert f"--init {trained}" in results.start.command
+    firsts = [run.points[0] for run in results.runs]
+    validated = evaluate_checkpoint(str(trained), EvalConfig(split="val", data_dir=asked.data_dir))
+    assert {(p.update, p.val_accuracy) for p in firsts} == {(0, validated.accuracy)}
+    assert len({p.train_loss for p in firsts}) == 1
+    by_seed = {end.seed: end.weights_sha256 for end in results.ends if end.batch_size == 30}
+    assert len({*by_seed.values()}) == 2  # they differ in the samples' order
+    assert not caplog.text
+    list(compare(replace(config, val_size=100, subset=300, seeds=1, updates=1, epochs=None)))
+    assert not caplog.text
+    list(compare(replace(config, val_size=600, seeds=1, updates=1, epochs=None)))
+    assert "validation samples, so that accuracies on them are too high" in caplog.text
+
+
+def test_runs_from_another_checkpoint_are_not_taken_for_these(
+    asked: CompareConfig, trained: Path, tmp_path: Path
+) -> None:
+    def trained_runs(config: CompareConfig) -> int:
+        *_, end = run(config)
+        assert isinstance(end, CompareEnd)
+        return end.arms_run
+
+    checkpoint = load_checkpoint(trained)
+    other = {key: value * 0.5 for key, value in checkpoint.weights.items()}
+    save_checkpoint(replace(checkpoint, weights=other), tmp_path / "other.pt")
+    (tmp_path / "copy.pt").write_bytes(trained.read_bytes())
+    config = replace(asked, seeds=1, batch_sizes="100")
+    counts = [
+        trained_runs(replace(config, init=init and str(init)))
+        for init in (None, trained, tmp_path / "copy.pt", tmp_path / "other.pt", None)
+    ]
+    assert counts == [1, 1, 0, 1, 0]
+
+
+def test_an_interrupted_run_from_a_checkpoint_goes_on_with_the_same_result(
+    asked: CompareConfig, trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = replace(asked, init=str(trained), seeds=1, batch_sizes="30")
+    whole = of(RunEnd, run(replace(config, output=f"{asked.output}-whole")))
+    with pytest.raises(TerminatedRunError):
+        for event in compare(config):
+            if isinstance(event, RunProgress) and event.update == 11:
+                signal.raise_signal(signal.SIGTERM)
+    assert [*Path(asked.output).glob("*.part.pt")]
+    assert [e.weights_sha256 for e in of(RunEnd, run(config))] == [e.weights_sha256 for e in whole]
+
+
+def test_weights_of_one_network_cannot_begin_another(asked: CompareConfig, trained: Path) -> None:
+    with pytest.raises(UsageError, match="--model mlp differs from the linear of --init"):
+        run(replace(asked, init=str(trained), model="mlp"))
+    with pytest.raises(UsageError, match="--vary model contradicts --init"):
+        resolve(replace(asked, init=str(trained), vary="model=linear,mlp"))

@@ -106,6 +106,7 @@ ANOTHER_TRAINING: dict[str, Any] = {
     "mode": "batch",
     "batch_size": 10,
     "model": "mlp",
+    "init": "other.pt",
     "optimizer": "sgd",
     "lr": 0.5,
     "momentum": 0.5,

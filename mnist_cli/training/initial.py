@@ -1,0 +1,72 @@
+"""The checkpoint with whose weights another training begins."""
+
+import logging
+
+import torch
+
+from mnist_cli.config.quoting import printable
+from mnist_cli.config.train import TrainConfig
+from mnist_cli.data.datasets import Split, split_indices
+from mnist_cli.errors import UsageError
+from mnist_cli.models.checkpoint import Checkpoint, decode, encode, load_checkpoint
+from mnist_cli.runtime.distributed.group import ProcessGroup
+
+_log = logging.getLogger(__name__)
+
+
+def load_initial(path: str, model: str, group: ProcessGroup | None = None) -> Checkpoint:
+    """Return the checkpoint in a file, whose network has to be `model`.
+
+    Rank 0 of a group reads the file and broadcasts it, since other machines may not have it.
+
+    Raises:
+        UsageError: it has another network.
+        CheckpointError: see `load_checkpoint`.
+
+    """
+    group = group or ProcessGroup()
+    own = load_checkpoint(path) if group.is_main else None
+    if group.size > 1:
+        data = group.broadcast(None if own is None else encode(own))
+        own = decode(data or b"", printable(path)) if own is None else own
+    if own is None:
+        raise RuntimeError("a group without a first rank")
+    if own.config.model != model:
+        raise UsageError(
+            f"--model {model} differs from the {own.config.model} of --init {printable(path)}; "
+            "leave --model out, or begin with a checkpoint of the same network"
+        )
+    return own
+
+
+def warn_of_seen_samples(initial: Checkpoint, config: TrainConfig, samples: Split) -> None:
+    """Warn if a checkpoint was trained on samples that a config holds out of `samples`.
+
+    What the checkpoint itself began with is not known here.
+    """
+    before = initial.config
+    if not config.val_size or before.dataset != config.dataset:
+        return
+    try:
+        seen, _ = _split(before, samples)
+    except UsageError:  # its data set was a larger one
+        return
+    _, held_out = _split(config, samples)
+    count = int(torch.isin(held_out, seen).sum())
+    if not count:
+        return
+    advice = "it held none out itself: train it with --val-size"
+    if before.val_size:
+        seed = "" if before.seed == config.seed else f"--seed {before.seed} "
+        advice = f"hold out what it held out, with {seed}--val-size {before.val_size}"
+    _log.warning(
+        "--init: the checkpoint was trained on %s of the %s validation samples, so that "
+        "accuracies on them are too high; %s",
+        *(f"{count:,}", f"{len(held_out):,}", advice),
+    )
+
+
+def _split(config: TrainConfig, samples: Split) -> tuple[torch.Tensor, torch.Tensor]:
+    return split_indices(
+        samples.labels, val_size=config.val_size, subset=config.subset, seed=config.seed
+    )
