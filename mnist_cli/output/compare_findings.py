@@ -119,8 +119,12 @@ def _ranking(finding: Ranking) -> str:
     )
 
 
-def headline(finding: Ranking) -> str:
-    """Return the first of a ranking, and how many of the others it is clearly ahead of."""
+def headline(finding: Finding) -> str:
+    """Return the result of a finding, without the values of all variants or tried rates."""
+    if isinstance(finding, LearningRates) and finding.is_used and not finding.has_range:
+        return f"For {finding.variant.phrase} a rate of {finding.tuned.lr:g} was best."
+    if not isinstance(finding, Ranking):
+        return sentence(finding).text
     title, form = _title(finding)
     best = f"{finding.best.variant.phrase}, {form(finding.best.estimate)}"
     if finding.seeds < 2:

@@ -136,7 +136,18 @@ function build() {
     $("table").append(line);
   });
   const known = new Set();
-  for (const finding of data.findings) { const item = document.createElement("li"); item.append(...explained(finding.text, known)); $("verdict").append(item); }
+  for (const finding of data.findings) {
+    const item = document.createElement("li");
+    if (finding.short === finding.text) item.append(...explained(finding.text, known));
+    else {
+      const details = document.createElement("details"), summary = document.createElement("summary"), all = document.createElement("p");
+      summary.textContent = finding.short;
+      all.append(...explained(finding.text, known));
+      details.append(summary, all);
+      item.append(details);
+    }
+    $("verdict").append(item);
+  }
   for (const input of document.querySelectorAll("input[name=axis]")) input.addEventListener("change", () => { axis = input.value; draw(); });
   for (const input of document.querySelectorAll("input[name=scale]")) input.addEventListener("change", () => { scale = input.value; draw(); });
   $("copy").addEventListener("click", async () => {

@@ -6,7 +6,7 @@ from string import ascii_uppercase
 from typing import Any
 
 from mnist_cli.comparison.events import PathPlane, Point, Trial, Tuned
-from mnist_cli.comparison.findings import CriticalBatchSize, Ranking
+from mnist_cli.comparison.findings import CriticalBatchSize
 from mnist_cli.comparison.lr_search import FLAT, STABLE_LOSS
 from mnist_cli.comparison.results import Results, Values
 from mnist_cli.comparison.variants import Variant
@@ -104,7 +104,7 @@ def _data(results: Results, answer: Answer | None) -> dict[str, Any]:
         {
             "about": sentence(found).about,
             "text": sentence(found).text,
-            "short": headline(found) if isinstance(found, Ranking) else sentence(found).text,
+            "short": headline(found),
         }
         for found in conclusions
     ]

@@ -506,7 +506,10 @@ def test_terms_are_explained_by_keyboard_and_by_touch(
     assert tip.inner_text().startswith("The share of the monitored updates")
     opened.view.keyboard.press("Escape")
     assert not tip.is_visible()
-    opened.view.locator("#verdict").get_by_role("button", name="±").first.tap()
+    fold = opened.view.locator("#verdict details").first
+    assert not fold.locator("p").is_visible()  # what the result is stands in the summary
+    fold.locator("summary").tap()
+    fold.get_by_role("button", name="±").first.tap()
     assert "over the seeds" in tip.inner_text()
     opened.close()
 
