@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 MODES = ("mini-batch", "batch")
 LAST_BATCHES = ("keep", "drop", "scale")
-SCHEDULES = ("constant", "one-cycle", "cosine")
+SCHEDULES = ("constant", "one-cycle", "cosine", "step")
 DATASETS = ("mnist", "fashion-mnist", "kmnist", "qmnist")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 

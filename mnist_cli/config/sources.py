@@ -210,7 +210,7 @@ def contradictions(config: "TrainConfig | CompareConfig") -> list[str]:
     if config.warm_up and config.schedule == "one-cycle":
         problems.append(
             f"--warm-up {config.warm_up} contradicts --schedule one-cycle, which begins with its "
-            "own; use --schedule constant or cosine"
+            "own; use --schedule constant, cosine or step"
         )
     return problems
 

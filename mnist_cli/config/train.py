@@ -127,7 +127,7 @@ class TrainConfig:
     )
     schedule: str = option(
         "one-cycle",
-        "How the learning rate changes over the planned updates.",
+        "How the learning rate changes over the planned updates; step halves it four times.",
         choices=SCHEDULES,
         panel=_NET,
     )

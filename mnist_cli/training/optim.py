@@ -19,6 +19,7 @@ from mnist_cli.config.train import ResolvedConfig
 from mnist_cli.errors import DivergedError, UsageError
 
 WARM_UP = 0.15  # share of the updates in which one-cycle rises to its peak
+STAGES = 5  # of the schedule step: the rate of each is half that of the one before
 BETA2 = 0.98  # shorter than torch's 0.999: a training here has few updates
 EPSILON = 1e-8
 
@@ -180,6 +181,7 @@ def learning_rate(
     - constant: the peak.
     - one-cycle: linear up to the peak over the first 15 %, then linear down to nearly 0.
     - cosine: half a cosine from the peak to nearly 0 (Loshchilov & Hutter 2017, no restarts).
+    - step: the peak, and half the rate before from each fifth of the updates to the next.
 
     Over the first `warm_up` updates it rises linearly from peak / warm_up to the peak (Goyal et al.
     2017); the schedule runs over those that follow.
@@ -197,6 +199,8 @@ def learning_rate(
             return peak
         case "cosine":
             return peak * 0.5 * (1 + math.cos(math.pi * done))
+        case "step":
+            return peak / 2 ** min(int(STAGES * done), STAGES - 1)
         case "one-cycle":
             return peak * min(done / WARM_UP, (1 - done) / (1 - WARM_UP))
         case _:

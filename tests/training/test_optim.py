@@ -47,12 +47,32 @@ def test_cosine_is_half_a_wave() -> None:
     assert sum(values) / 100 == pytest.approx(0.25)  # the mean of half a wave
 
 
+def test_step_halves_the_rate_at_every_fifth_of_the_updates() -> None:
+    assert rates("step", updates=10) == [
+        0.5,
+        0.5,
+        0.25,
+        0.25,
+        0.125,
+        0.125,
+        *[0.0625] * 2,
+        *[1 / 32] * 2,
+    ]
+    assert rates("step", updates=938 * 10) == [
+        0.5 / 2**stage for stage in range(5) for _ in range(938 * 2)
+    ]
+    # Where five does not divide them, an update has the rate of the stage that its middle is in.
+    assert rates("step", updates=7) == [0.5, 0.25, 0.25, 0.125, 0.0625, 0.0625, 1 / 32]
+    assert learning_rate("step", 0.5, 99, 10) == 1 / 32  # beyond the plan
+
+
 def test_a_warm_up_rises_linearly_to_the_peak_and_then_the_schedule_begins() -> None:
     def warmed(schedule: str) -> list[float]:
         return [learning_rate(schedule, 0.5, update, 12, warm_up=4) for update in range(12)]
 
     assert warmed("constant") == [0.125, 0.25, 0.375, *[0.5] * 9]
     assert warmed("cosine") == [0.125, 0.25, 0.375, 0.5, *rates("cosine", updates=8)]
+    assert warmed("step") == [0.125, 0.25, 0.375, 0.5, *rates("step", updates=8)]
     # A run that is shorter than its warm-up does not reach the peak.
     assert learning_rate("cosine", 0.5, 2, 3, warm_up=4) == 0.375
 
@@ -156,5 +176,5 @@ def test_an_unknown_optimizer_or_schedule_is_an_error_and_not_a_default() -> Non
     config = TrainConfig().resolve(samples=100)
     with pytest.raises(UsageError, match="--optimizer: 'lion' is not one of sgd, adamw"):
         build_optimizer(build_model("linear"), replace(config, optimizer="lion"))
-    with pytest.raises(UsageError, match="--schedule: 'step' is not one of constant, one-cycle"):
-        learning_rate("step", 0.1, 0, 10)
+    with pytest.raises(UsageError, match="--schedule: 'stairs' is not one of constant, one-cycle"):
+        learning_rate("stairs", 0.1, 0, 10)
