@@ -7,7 +7,7 @@ import time
 import torch
 from torch import Tensor, nn
 
-from mnist_cli.data.batches import EpochShape, epoch_updates
+from mnist_cli.data.batches import EpochShape, TrainingShape, epoch_updates
 from mnist_cli.data.datasets import load_dataset
 from mnist_cli.events import Step
 from mnist_cli.models.networks import Flatten, Normalize, count_parameters
@@ -73,7 +73,7 @@ def main() -> None:
     plan = EpochPlan(
         epoch=1,
         first=0,
-        shape=EpochShape(len(split), 64),
+        training=TrainingShape(1, (EpochShape(len(split), 64),)),
         micro_batch_size=512,
         learning_rate=lambda _update: 1e-3,
         label_smoothing=0.0,

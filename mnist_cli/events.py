@@ -33,7 +33,9 @@ class Event:
 class Start(Event):
     """A run begins. `batch_size` is the number of samples in an update.
 
-    `samples_per_epoch` is less than `samples` where the last batch is dropped.
+    `samples_per_epoch` is less than `samples` where the last batch is dropped. These, and
+    `updates_per_epoch`, are those of the first epoch where the batch grows. The run ends after
+    `updates` updates, when it has seen `end_samples` samples; all epochs have `planned_updates`.
     `world_size` is the number of ranks, and `threads` the CPU threads of each. `first_update` and
     `samples_seen` are 0, or in a resumed training the counts at which it continues.
     """
@@ -53,6 +55,8 @@ class Start(Event):
     first_update: int
     samples_seen: int
     samples_per_epoch: int
+    planned_updates: int
+    end_samples: int
     time: str = field(default_factory=wall_clock)
     schema: int = SCHEMA
 
@@ -61,6 +65,7 @@ class Start(Event):
 class Progress(Event):
     """A micro-batch was computed, which moves the bar of a display.
 
+    `epoch_share` is the fraction of the epoch's samples that were seen.
     `loss` and `accuracy` are means over the samples of the epoch so far; `lr` is the learning rate
     of the update that the micro-batch belongs to. If it completed an update, `update` is the number
     of that, and `update_loss` the mean loss over its samples before it.
@@ -68,6 +73,8 @@ class Progress(Event):
 
     name: ClassVar[str] = "progress"
     lasting: ClassVar[bool] = False
+    epoch: int
+    epoch_share: float
     samples_seen: int
     loss: float
     accuracy: float
@@ -78,7 +85,10 @@ class Progress(Event):
 
 @dataclass(frozen=True)
 class Step(Event):
-    """An update was made. `loss` is the mean over its samples before the update."""
+    """An update was made. `loss` is the mean over its samples before the update.
+
+    `updates_per_epoch` is the number of updates in its epoch.
+    """
 
     name: ClassVar[str] = "step"
     epoch: int
@@ -87,6 +97,7 @@ class Step(Event):
     samples_seen: int
     loss: float
     lr: float
+    updates_per_epoch: int
 
 
 @dataclass(frozen=True)
@@ -127,7 +138,10 @@ class ProbeEvent(Event, ABC):
 
 @dataclass(frozen=True)
 class Epoch(Event):
-    """An epoch ended. The training metrics are means over its samples as they were trained on."""
+    """An epoch ended. The training metrics are means over its samples as they were trained on.
+
+    `batch_size` is the number of samples in its updates.
+    """
 
     name: ClassVar[str] = "epoch"
     epoch: int
@@ -137,6 +151,7 @@ class Epoch(Event):
     train_accuracy: float
     test_loss: float
     test_accuracy: float
+    batch_size: int
     val_loss: float | None = None
     val_accuracy: float | None = None
 

@@ -54,7 +54,7 @@ def training(what: What, dataset: Dataset, group: ProcessGroup) -> Task:
         for _ in trainer.train_epoch():
             pass
         state.sums = RunningSums()
-        return (time.perf_counter() - began) / trainer.shape.updates
+        return (time.perf_counter() - began) / trainer.shape.epoch_shape(1).updates
 
     def epochs() -> float:
         torch.set_num_threads(what.threads)

@@ -30,7 +30,7 @@ from mnist_cli.comparison.path import max_bytes
 from mnist_cli.comparison.run import WITHOUT_EFFECT, Run
 from mnist_cli.comparison.run_training import RunTraining, SharedData
 from mnist_cli.config.registry import PROBES
-from mnist_cli.data.batches import epoch_shape
+from mnist_cli.data.batches import training_shape
 from mnist_cli.errors import CheckpointError, OutputError
 from mnist_cli.events import Event, ProbeEvent, values_of
 from mnist_cli.models.checkpoint import encode, load_checkpoint
@@ -165,7 +165,7 @@ class RunFolder:
                 same = replace(checkpoint.config, **elsewhere) == run.config
                 if checkpoint.position.update != saved.update or not same:
                     raise CheckpointError("its checkpoint does not fit its record")
-                state.restore(checkpoint, epoch_shape(run.config, len(data.train)))
+                state.restore(checkpoint, training_shape(run.config, len(data.train)))
                 snapshots = {
                     update: weights
                     for update, weights in self.snapshots(run, state.model).items()

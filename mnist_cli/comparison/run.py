@@ -14,7 +14,7 @@ from mnist_cli.config.options import DEFAULT_BATCH_SIZE, Effect, names_where
 from mnist_cli.config.registry import NETWORKS, entry_for
 from mnist_cli.config.sources import flag_with_value
 from mnist_cli.config.train import ResolvedConfig, TrainConfig
-from mnist_cli.data.batches import epoch_shape
+from mnist_cli.data.batches import training_shape
 
 WITHOUT_EFFECT = names_where(TrainConfig, lambda about: about.effect is Effect.PLACE)
 _NAMED_IF_SET = names_where(TrainConfig, lambda about: about.named_if_set)
@@ -118,9 +118,9 @@ def plan_run(
         device=config.device,
         threads=config.threads,
     )
-    shape = epoch_shape(trained, samples)
+    shape = training_shape(trained, samples)
     if config.epochs is not None:
-        updates = config.epochs * shape.updates
+        updates = shape.updates
     elif config.until_accuracy is not None:
         trained = replace(trained, epochs=config.max_epochs)
     return Run(trained, updates, variant, purpose, probe_ends=config.probe_every is None)

@@ -1,7 +1,9 @@
 """The batches of an epoch: shuffled, fetched in a few large operations and, if asked, shifted."""
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -88,10 +90,80 @@ class EpochShape:
         """Return the number by which the summed gradient of update `step` is divided."""
         return self.update_size if self.last_batch == "scale" else self.size_of(step)
 
-    def samples_seen(self, update: int) -> int:
-        """Return the number of samples in the first `update` updates of a training."""
-        epochs, steps = divmod(update, self.updates)
-        return epochs * self.samples + steps * self.update_size
+
+@dataclass(frozen=True)
+class _Stage:
+    """Epochs of the same shape; the counts are those of the stages before."""
+
+    shape: EpochShape
+    epochs_before: int
+    updates_before: int
+    samples_before: int
+
+
+@dataclass(frozen=True)
+class TrainingShape:
+    """The division of a training of `epochs` epochs into updates.
+
+    The epochs are divided among stages, one for each of the `shapes`: equally, or with one epoch
+    less in the first stages. The last stage also has what lies beyond the planned epochs. Updates
+    count from 0 since the start of training, steps from 0 since that of the epoch, epochs from 1.
+    """
+
+    epochs: int
+    shapes: tuple[EpochShape, ...]
+
+    @cached_property
+    def _stages(self) -> list[_Stage]:
+        stages = []
+        length, longer = divmod(self.epochs, len(self.shapes))
+        epochs = updates = samples = 0
+        for place, shape in enumerate(self.shapes, start=1):
+            stages.append(_Stage(shape, epochs, updates, samples))
+            more = length + (place > len(self.shapes) - longer)
+            epochs += more
+            updates += more * shape.updates
+            samples += more * shape.samples
+        return stages
+
+    @property
+    def updates(self) -> int:
+        """The number of updates in all planned epochs."""
+        return self.updates_before(self.epochs + 1)
+
+    def epoch_shape(self, epoch: int) -> EpochShape:
+        """Return the division of an epoch."""
+        return self._stage_of(epoch).shape
+
+    def updates_before(self, epoch: int) -> int:
+        """Return the number of updates in the epochs before an epoch."""
+        stage = self._stage_of(epoch)
+        return stage.updates_before + (epoch - 1 - stage.epochs_before) * stage.shape.updates
+
+    def samples_before(self, epoch: int) -> int:
+        """Return the number of samples in the updates of the epochs before an epoch."""
+        stage = self._stage_of(epoch)
+        return stage.samples_before + (epoch - 1 - stage.epochs_before) * stage.shape.samples
+
+    def place_of(self, update: int) -> tuple[int, int]:
+        """Return the epoch and the step of an update."""
+        later = bisect_right(self._stages, update, key=lambda stage: stage.updates_before)
+        stage = self._stages[later - 1]
+        epochs, step = divmod(update - stage.updates_before, stage.shape.updates)
+        return stage.epochs_before + epochs + 1, step
+
+    def epochs_begun(self, updates: int) -> int:
+        """Return the number of epochs that the first `updates` updates belong to."""
+        return self.place_of(updates - 1)[0] if updates else 0
+
+    def samples_seen(self, updates: int) -> int:
+        """Return the number of samples in the first `updates` updates."""
+        epoch, step = self.place_of(updates)
+        return self.samples_before(epoch) + step * self.epoch_shape(epoch).update_size
+
+    def _stage_of(self, epoch: int) -> _Stage:
+        later = bisect_right(self._stages, epoch - 1, key=lambda stage: stage.epochs_before)
+        return self._stages[later - 1]
 
 
 Shard = Callable[[int], slice]  # takes the size of an update, returns the samples to fetch
@@ -188,8 +260,8 @@ def _identity(batch: Batch) -> Batch:
     return batch
 
 
-def epoch_shape(config: TrainConfig, samples: int) -> EpochShape:
-    """Return the division of an epoch into updates: a single one in batch mode.
+def training_shape(config: TrainConfig, samples: int) -> TrainingShape:
+    """Return the division of a training into updates: one an epoch in batch mode.
 
     Raises:
         UsageError: the batch size is larger than the training set.
@@ -201,4 +273,4 @@ def epoch_shape(config: TrainConfig, samples: int) -> EpochShape:
             f"--batch-size {size} is more than the {samples:,} training samples; "
             "use a smaller one, or --mode batch for one update from all of them"
         )
-    return EpochShape(samples, size, config.last_batch)
+    return TrainingShape(config.epochs, (EpochShape(samples, size, config.last_batch),))

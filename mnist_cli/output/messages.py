@@ -85,7 +85,7 @@ def format_step(step: Step, start: Start) -> str:
     """Return the loss line of an update: `Epoch [1/5], Step [100/938], Loss: 0.1234`."""
     return (
         f"Epoch [{step.epoch}/{start.config['epochs']}], "
-        f"Step [{step.step}/{start.updates_per_epoch}], Loss: {step.loss:.4f}"
+        f"Step [{step.step}/{step.updates_per_epoch}], Loss: {step.loss:.4f}"
     )
 
 
@@ -130,7 +130,7 @@ def format_summary(end: End, start: Start) -> str:
     """Return the result of a run and the next commands; empty if an error reports its end."""
     if end.test_accuracy is None:
         return ""
-    planned = start.config["epochs"] * start.updates_per_epoch
+    planned = start.planned_updates
     is_cut = end.reason in ("max-updates", "max-seconds") and end.update < planned
     updates = f"{end.update:,} of {planned:,} updates" if is_cut else _count(end.update, "update")
     if start.first_update:

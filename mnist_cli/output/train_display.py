@@ -164,7 +164,8 @@ class Terminal(Renderer):
         self._train_seconds = 0.0  # evaluation and probes excluded
         self._losses = LossCurve()
         self._batch_loss: float | None = None  # of the last update
-        self._previous = (0, 0.0)  # samples of the epoch so far, and the sum of their losses
+        # The share of the epoch that was seen at the last drawing, times the mean loss.
+        self._previous: tuple[float, float] | None = None
         self._has_header = False
 
     def show(self, event: Event) -> None:
@@ -201,28 +202,25 @@ class Terminal(Renderer):
         self._start = start
         self._seconds = start.seconds
         self._console.print(format_event(start, start))
-        epochs, steps = divmod(start.updates, start.updates_per_epoch)
-        total = max(epochs * start.samples_per_epoch + steps * start.batch_size, 1)
-        self._previous = (start.samples_seen % start.samples_per_epoch, 0.0)
+        self._previous = None if start.first_update else (0.0, 0.0)
+        total = max(start.end_samples, 1)
         self._bar.update(self._task, total=total, completed=start.samples_seen)
         self._bar.start_task(self._task)
         self._bar.start()
 
     def _advance(self, event: Progress) -> None:
         self._batch_loss = self._batch_loss if event.update is None else event.update_loss
-        samples = self._start.samples_per_epoch
-        at_end = event.samples_seen % samples == 0
-        if event.seconds - self._seconds < _REFRESH and not at_end:
+        if event.seconds - self._seconds < _REFRESH and event.epoch_share < 1:
             return
         self._train_seconds += event.seconds - self._seconds
         self._seconds = event.seconds
-        self._add_loss(event, samples if at_end else event.samples_seen % samples)
+        self._add_loss(event)
         done = event.samples_seen - self._start.samples_seen
         self._bar.update(
             self._task,
             completed=event.samples_seen,
-            description=f"Epoch {-(-event.samples_seen // samples)}/{self._start.config['epochs']}",
-            epoch_share=1.0 if at_end else event.samples_seen % samples / samples,
+            description=f"Epoch {event.epoch}/{self._start.config['epochs']}",
+            epoch_share=event.epoch_share,
             losses=self._losses.values,
             metrics=[
                 *([] if self._batch_loss is None else [f"batch loss {self._batch_loss:.4f}"]),
@@ -235,15 +233,15 @@ class Terminal(Renderer):
         self._bar.update(self._task, left=self._time_left(event))
         self._bar.refresh()
 
-    def _add_loss(self, event: Progress, samples: int) -> None:
+    def _add_loss(self, event: Progress) -> None:
         """Add the mean loss since the last drawing; the event has that of the epoch so far."""
-        previous_samples, previous_sum = self._previous
-        if samples <= previous_samples:  # a new epoch has begun
-            previous_samples, previous_sum = 0, 0.0
-        loss_sum = event.loss * samples
-        if previous_sum or not previous_samples:  # a resumed epoch's first losses are not known
-            self._losses.add((loss_sum - previous_sum) / (samples - previous_samples))
-        self._previous = (samples, loss_sum)
+        share, loss_sum = event.epoch_share, event.loss * event.epoch_share
+        if self._previous is not None:  # a resumed epoch's first losses are not known
+            previous_share, previous_sum = self._previous
+            if share <= previous_share:  # a new epoch has begun
+                previous_share, previous_sum = 0.0, 0.0
+            self._losses.add((loss_sum - previous_sum) / (share - previous_share))
+        self._previous = (share, loss_sum)
 
     def _time_left(self, event: Progress) -> str:
         """Return the time left as rich estimates it, at most what `--max-seconds` leaves."""

@@ -3,13 +3,14 @@
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 
 import torch
 from torch import Tensor, _foreach_copy_, nn
 from torch.nn import functional as F
 
-from mnist_cli.data.batches import Batch, EpochShape
+from mnist_cli.data.batches import Batch, EpochShape, TrainingShape
 from mnist_cli.data.catalogue import CLASSES
 from mnist_cli.events import Progress, Step
 from mnist_cli.runtime.device import ThreadPool
@@ -44,16 +45,26 @@ class EpochPlan:
 
     epoch: int
     first: int
-    shape: EpochShape
+    training: TrainingShape
     micro_batch_size: int
     learning_rate: Callable[[int], float]
     label_smoothing: float
     clock: Callable[[], float]
 
-    @property
+    @cached_property
+    def shape(self) -> EpochShape:
+        """The division of the epoch."""
+        return self.training.epoch_shape(self.epoch)
+
+    @cached_property
+    def updates_before(self) -> int:
+        """The updates of the epochs before this one."""
+        return self.training.updates_before(self.epoch)
+
+    @cached_property
     def samples_before(self) -> int:
         """The samples of the epochs before this one."""
-        return (self.epoch - 1) * self.shape.samples
+        return self.training.samples_before(self.epoch)
 
 
 def fit(
@@ -86,7 +97,7 @@ def fit(
     gradient_all_reduce = GradientAllReduce(group, parameters)
     for step, (images, labels) in enumerate(batches, start=plan.first):
         size = plan.shape.size_of(step)
-        number = (plan.epoch - 1) * plan.shape.updates + step
+        number = plan.updates_before + step
         lr = plan.learning_rate(number)
         divisor = plan.shape.divisor_of(step)
         update = Update(model, parameters, images, labels, divisor, targets)
@@ -116,6 +127,7 @@ def fit(
             samples_seen=plan.samples_before + epoch_sums.samples,
             loss=loss,
             lr=lr,
+            updates_per_epoch=plan.shape.updates,
         )
         yield _progress(
             plan, lr, epoch_sums, RunningSums(), group.size, update=number + 1, update_loss=loss
@@ -243,9 +255,12 @@ def _progress(
 ) -> Progress:
     """Return the progress of an epoch; the other ranks are assumed to be as far as this one."""
     samples = epoch_sums.samples + sums.samples
+    of_all_ranks = epoch_sums.samples + sums.samples * ranks
     return Progress(
         seconds=plan.clock(),
-        samples_seen=plan.samples_before + epoch_sums.samples + sums.samples * ranks,
+        epoch=plan.epoch,
+        epoch_share=min(of_all_ranks / plan.shape.samples, 1.0),
+        samples_seen=plan.samples_before + of_all_ranks,
         loss=(epoch_sums.loss_sum + sums.loss_sum) / samples,
         accuracy=(epoch_sums.correct + sums.correct) / samples,
         lr=lr,

@@ -200,7 +200,7 @@ def learning_rate(
         case "cosine":
             return peak * 0.5 * (1 + math.cos(math.pi * done))
         case "step":
-            return peak / 2 ** min(int(STAGES * done), STAGES - 1)
+            return peak * 0.5 ** min(int(STAGES * done), STAGES - 1)
         case "one-cycle":
             return peak * min(done / WARM_UP, (1 - done) / (1 - WARM_UP))
         case _:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mnist_cli import __version__
 from mnist_cli.config.train import ResolvedConfig
-from mnist_cli.data.batches import EpochShape
+from mnist_cli.data.batches import TrainingShape
 from mnist_cli.errors import CheckpointError
 from mnist_cli.models.checkpoint import Checkpoint, Position
 from mnist_cli.models.networks import build_model, check_additive
@@ -47,21 +47,22 @@ class TrainingState:
         self.probed_update: int | None = None
         self.history: list[dict[str, Any]] = []
 
-    def restore(self, checkpoint: Checkpoint, shape: EpochShape) -> None:
+    def restore(self, checkpoint: Checkpoint, shape: TrainingShape) -> None:
         """Restore the state in a checkpoint, on the device that this state is on.
+
+        `shape` is the division of the checkpoint's training.
 
         Raises:
             CheckpointError: the parts of the checkpoint do not fit together.
 
         """
         at = checkpoint.position
-        steps = at.update % shape.updates
-        possible = {steps * shape.update_size}
-        if at.update and not steps:  # the sums of an epoch stay until it is evaluated
-            possible.add(shape.samples)
-        planned = checkpoint.config.epochs * shape.updates
+        epoch, step = shape.place_of(at.update)
+        possible = {step * shape.epoch_shape(epoch).update_size}
+        if at.update and not step:  # the sums of an epoch stay until it is evaluated
+            possible.add(shape.epoch_shape(epoch - 1).samples)
         fits = at.samples in possible and at.correct <= at.samples
-        if not fits or at.update > planned or (at.loss_sum and not at.samples):
+        if not fits or at.update > shape.updates or (at.loss_sum and not at.samples):
             raise CheckpointError(f"the checkpoint is damaged: its position is {at}")
         try:
             self.model.load_state_dict(dict(checkpoint.weights))

@@ -12,7 +12,7 @@ from mnist_cli import __version__
 from mnist_cli.config import sources
 from mnist_cli.config.quoting import quote
 from mnist_cli.config.train import TrainConfig
-from mnist_cli.data.batches import epoch_shape
+from mnist_cli.data.batches import training_shape
 from mnist_cli.data.datasets import Split, load_dataset, train_val_split
 from mnist_cli.errors import (
     DivergedError,
@@ -155,11 +155,12 @@ def _prepare(
 def _restore(trainer: Trainer, before: Checkpoint, versions: dict[str, str]) -> Resumed:
     """Restore the state of a checkpoint; return the event with what differs from then."""
     config, state = trainer.config, trainer.state
-    state.restore(before, epoch_shape(before.config, trainer.shape.training_samples))
+    state.restore(before, training_shape(before.config, len(trainer.train_split)))
     if before.config.probe != config.probe:
         state.probed_update = None
     if state.update > trainer.planned:
-        made = state.update / trainer.shape.updates
+        epoch, step = trainer.shape.place_of(state.update)
+        made = epoch - 1 + step / trainer.shape.epoch_shape(epoch).updates
         raise UsageError(
             f"--epochs {config.epochs} is fewer than the {made:g} that the checkpoint has "
             "behind it; ask for more"
@@ -258,15 +259,17 @@ class _Run(Callback):
         trainer, state, sums = self._trainer, self._trainer.state, self._trainer.state.sums
         trainer.check_finite()
         test, val = self._evaluate()
+        epoch = trainer.shape.epochs_begun(state.update)
         event = Epoch(
             seconds=trainer.clock(),
-            epoch=state.update // trainer.shape.updates,
+            epoch=epoch,
             update=state.update,
             samples_seen=trainer.samples_seen,
             train_loss=sums.loss_sum / sums.samples,
             train_accuracy=sums.correct / sums.samples,
             test_loss=test.loss,
             test_accuracy=test.accuracy,
+            batch_size=trainer.shape.epoch_shape(epoch).update_size,
             val_loss=val.loss if val else None,
             val_accuracy=val.accuracy if val else None,
         )
@@ -292,15 +295,19 @@ class _Run(Callback):
     def _start(self) -> Start:
         """Return the event that opens the run."""
         trainer, config = self._trainer, self._trainer.config
+        first = trainer.shape.epoch_shape(1)
+        updates = min(trainer.planned, config.max_updates or trainer.planned)
         return Start(
             seconds=trainer.clock(),
             version=__version__,
             mode=config.mode,
             samples=len(trainer.train_split),
-            samples_per_epoch=trainer.shape.samples,
-            batch_size=trainer.shape.update_size,
-            updates_per_epoch=trainer.shape.updates,
-            updates=min(trainer.planned, config.max_updates or trainer.planned),
+            samples_per_epoch=first.samples,
+            batch_size=first.update_size,
+            updates_per_epoch=first.updates,
+            updates=updates,
+            planned_updates=trainer.planned,
+            end_samples=trainer.shape.samples_seen(updates),
             parameters=count_parameters(trainer.state.model),
             device=self._versions["device"],
             world_size=trainer.group.size,
@@ -318,7 +325,7 @@ class _Run(Callback):
             seconds=trainer.clock(),
             reason=reason,
             checkpoint=self._saver.output,
-            epoch=-(-update // trainer.shape.updates),
+            epoch=trainer.shape.epochs_begun(update),
             update=update,
             samples_seen=trainer.samples_seen,
             test_accuracy=score.accuracy if score else None,

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from mnist_cli.config.train import ResolvedConfig
-from mnist_cli.data.batches import ShiftAugmented, epoch_shape, epoch_updates, full_batch
+from mnist_cli.data.batches import ShiftAugmented, epoch_updates, full_batch, training_shape
 from mnist_cli.data.datasets import Split
 from mnist_cli.errors import DivergedError
 from mnist_cli.evaluation.evaluate import evaluate
@@ -81,8 +81,8 @@ class Trainer:
         self.config = config
         self.state = state
         self.train_split = train_split
-        self.shape = epoch_shape(config, len(train_split))
-        self.planned = config.epochs * self.shape.updates if planned is None else planned
+        self.shape = training_shape(config, len(train_split))
+        self.planned = self.shape.updates if planned is None else planned
         self.train_seconds = train_seconds
         self.clock = clock
         self.group = group or ProcessGroup()
@@ -99,7 +99,8 @@ class Trainer:
     @property
     def is_at_epoch_end(self) -> bool:
         """True between the last update of an epoch and its evaluation."""
-        return self.state.sums.samples == self.shape.samples
+        _, step = self.shape.place_of(self.state.update)
+        return self.state.sums.samples > 0 and not step
 
     @property
     def lr(self) -> float:
@@ -154,12 +155,12 @@ class Trainer:
         """
         check_torch_modes(gradients=True)  # the caller of a generator may change them at any time
         config, state = self.config, self.state
-        epochs, first = divmod(state.update, self.shape.updates)
+        epoch, first = self.shape.place_of(state.update)
         batches = epoch_updates(
             self._dataset,
-            size=self.shape.update_size,
+            size=self.shape.epoch_shape(epoch).update_size,
             seed=config.seed if config.order_seed is None else config.order_seed,
-            epoch=epochs + 1,
+            epoch=epoch,
             shuffle=config.shuffle,
             replacement=config.replacement,
             last_batch=config.last_batch,
@@ -167,9 +168,9 @@ class Trainer:
             shard=self.group.shard if self.group.size > 1 else full_batch,
         )
         plan = EpochPlan(
-            epoch=epochs + 1,
+            epoch=epoch,
             first=first,
-            shape=self.shape,
+            training=self.shape,
             micro_batch_size=config.micro_batch_size,
             learning_rate=self._learning_rate,
             label_smoothing=config.label_smoothing,
@@ -206,7 +207,8 @@ class Trainer:
         needs: it takes up to twice as long, and the next two take somewhat longer. Updates of more
         than about a thousand samples do not depend on it.
         """
-        samples = slice(0, min(_FILL_SAMPLES, self.shape.update_size))
+        epoch, _ = self.shape.place_of(self.state.update)
+        samples = slice(0, min(_FILL_SAMPLES, self.shape.epoch_shape(epoch).update_size))
         parameters: list[Tensor] = list(self.state.model.parameters())
         targets = target_probabilities(self.config.label_smoothing).to(parameters[0])
         images, labels = self.train_split[samples]

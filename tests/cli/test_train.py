@@ -44,10 +44,11 @@ def test_json_lines_have_the_keys_of_the_contract(call: Caller) -> None:
     start, step, _, epoch, end = events
     expected = {
         "start": "schema version mode samples batch_size updates_per_epoch updates parameters"
-        " device world_size config threads first_update samples_seen samples_per_epoch time",
-        "step": "epoch step update samples_seen loss lr",
+        " device world_size config threads first_update samples_seen samples_per_epoch"
+        " planned_updates end_samples time",
+        "step": "epoch step update samples_seen loss lr updates_per_epoch",
         "epoch": "epoch update samples_seen train_loss train_accuracy test_loss test_accuracy"
-        " val_loss val_accuracy",
+        " batch_size val_loss val_accuracy",
         "end": "reason checkpoint epoch update samples_seen test_accuracy train_seconds"
         " weights_sha256",
     }

@@ -6,7 +6,13 @@ import torch
 from torch import Tensor
 
 from mnist_cli.config.options import LAST_BATCHES
-from mnist_cli.data.batches import SHIFTS, EpochShape, ShiftAugmented, epoch_updates
+from mnist_cli.data.batches import (
+    SHIFTS,
+    EpochShape,
+    ShiftAugmented,
+    TrainingShape,
+    epoch_updates,
+)
 from mnist_cli.data.datasets import Split
 
 
@@ -39,8 +45,56 @@ def test_1000_samples_in_batches_of_100_are_ten_updates() -> None:
 
 
 def test_samples_seen_counts_the_ragged_update_once() -> None:
-    shape = EpochShape(100, 30)
+    shape = TrainingShape(1, (EpochShape(100, 30),))
     assert [shape.samples_seen(u) for u in range(6)] == [0, 30, 60, 90, 100, 130]
+
+
+def test_a_training_is_divided_into_epochs_of_the_same_shape() -> None:
+    shape = TrainingShape(2, (EpochShape(100, 30),))
+    assert shape.updates == 8
+    assert [shape.place_of(update) for update in (0, 3, 4, 7, 8)] == [
+        *((1, 0), (1, 3), (2, 0), (2, 3), (3, 0))
+    ]
+    assert [shape.epochs_begun(updates) for updates in (0, 1, 4, 5, 8)] == [0, 1, 1, 2, 2]
+
+
+def test_the_sizes_of_a_schedule_have_equal_shares_of_the_epochs() -> None:
+    """100 samples in batches of 20, 40 and 80: 5, 3 and 2 updates an epoch."""
+    shapes = tuple(EpochShape(100, size) for size in (20, 40, 80))
+    shape = TrainingShape(6, shapes)
+    assert [shape.epoch_shape(epoch).update_size for epoch in range(1, 7)] == [
+        *(20, 20, 40, 40, 80, 80)
+    ]
+    assert shape.updates == 10 + 6 + 4
+    places = [(epoch, step) for epoch in range(1, 7) for step in range((5, 3, 2)[(epoch - 1) // 2])]
+    assert [shape.place_of(update) for update in range(20)] == places
+    assert [shape.updates_before(epoch) for epoch in range(1, 8)] == [0, 5, 10, 13, 16, 18, 20]
+    assert [shape.samples_before(epoch) for epoch in (1, 2, 7)] == [0, 100, 600]
+    assert [shape.samples_seen(updates) for updates in (0, 4, 5, 9, 10, 11, 13, 17, 18, 20)] == [
+        *(0, 80, 100, 180, 200, 240, 300, 480, 500, 600)
+    ]
+    assert [shape.epochs_begun(updates) for updates in (10, 11, 20)] == [2, 3, 6]
+    assert shape.place_of(21) == (7, 1)  # what lies beyond the plan is like its end
+
+
+@pytest.mark.parametrize(
+    ("epochs", "lengths"),
+    [(3, (1, 1, 1)), (4, (1, 1, 2)), (5, (1, 2, 2)), (7, (2, 2, 3)), (9, (3, 3, 3))],
+)
+def test_earlier_stages_are_shorter_where_the_epochs_cannot_be_divided(
+    epochs: int, lengths: tuple[int, ...]
+) -> None:
+    shape = TrainingShape(epochs, tuple(EpochShape(8, size) for size in (1, 2, 4)))
+    sizes = [shape.epoch_shape(epoch).update_size for epoch in range(1, epochs + 1)]
+    assert tuple(map(sizes.count, (1, 2, 4))) == lengths
+    assert sizes == sorted(sizes)
+    assert shape.updates == sum(map(int.__mul__, lengths, (8, 4, 2)))
+
+
+def test_each_size_drops_its_own_rest() -> None:
+    shape = TrainingShape(2, (EpochShape(100, 30, "drop"), EpochShape(100, 60, "drop")))
+    assert shape.updates == 3 + 1
+    assert [shape.samples_seen(updates) for updates in range(5)] == [0, 30, 60, 90, 150]
 
 
 def test_a_ragged_batch_is_kept_dropped_or_scaled() -> None:
@@ -48,8 +102,11 @@ def test_a_ragged_batch_is_kept_dropped_or_scaled() -> None:
     assert [(shape.updates, shape.samples) for shape in (keep, drop, scale)] == [
         *((4, 100), (3, 90), (4, 100))
     ]
-    assert [drop.samples_seen(u) for u in range(6)] == [0, 30, 60, 90, 120, 150]
-    assert [scale.samples_seen(u) for u in range(6)] == [keep.samples_seen(u) for u in range(6)]
+    seen = [
+        [TrainingShape(2, (shape,)).samples_seen(updates) for updates in range(6)]
+        for shape in (keep, drop, scale)
+    ]
+    assert seen == [seen[0], [0, 30, 60, 90, 120, 150], seen[0]]
     assert [keep.divisor_of(step) for step in range(4)] == [30, 30, 30, 10]
     assert [scale.divisor_of(step) for step in range(4)] == [30, 30, 30, 30]
     assert {EpochShape(90, 30, last).samples for last in LAST_BATCHES} == {90}

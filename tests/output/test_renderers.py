@@ -167,7 +167,7 @@ def test_a_log_that_is_full_ends_with_a_whole_line(shell: Shell) -> None:
         "from mnist_cli.events import Step\n"
         "log = LogFile('run.jsonl', appending=True)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
-        "for n in range(100): log.show(Step(0.0, 1, n, n, n, 0.5, 0.1))\n"
+        "for n in range(100): log.show(Step(0.0, 1, n, n, n, 0.5, 0.1, 100))\n"
         "log.close()\n"
         "log.raise_failure()"
     )
@@ -243,7 +243,7 @@ def test_a_training_does_not_die_of_curves_that_a_full_disk_takes_no_more(shell:
         "board = TensorBoard('runs')\n"
         "board.open(Path('runs'))\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
-        "for n in range(100): board.show(Step(0.0, 1, n, n, n, 0.5, 0.1))\n"
+        "for n in range(100): board.show(Step(0.0, 1, n, n, n, 0.5, 0.1, 100))\n"
         "board.close()\n"
         "try: board.raise_failure()\n"
         "except Exception as error: sys.exit(error.code)"

@@ -130,6 +130,8 @@ START = Start(
     first_update=0,
     samples_seen=0,
     samples_per_epoch=1000,
+    planned_updates=30,
+    end_samples=3000,
 )
 
 
@@ -141,10 +143,10 @@ def events(start: Start = START) -> Iterator[Event]:
         epoch, step = -(-update // 10), (update - 1) % 10 + 1
         if update == 25:
             yield ProbeStart(now, "noise")
-        yield Step(now, epoch, step, update, seen, 1 / update, 0.05)
-        yield Progress(now, seen, 1 / update, 0.5, 0.05, update, 2 / update)
+        yield Step(now, epoch, step, update, seen, 1 / update, 0.05, 10)
+        yield Progress(now, epoch, step / 10, seen, 1 / update, 0.5, 0.05, update, 2 / update)
         if step == 10:
-            yield Epoch(now, epoch, update, seen, 0.5, 0.75, 0.25, 0.9375, 0.25, 0.9375)
+            yield Epoch(now, epoch, update, seen, 0.5, 0.75, 0.25, 0.9375, 100, 0.25, 0.9375)
     yield End(now, "completed", "a.pt", 3, start.updates, seen, 0.9375, now, None)
 
 

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from mnist_cli.config.registry import NETWORKS
-from mnist_cli.data.batches import EpochShape, epoch_updates
+from mnist_cli.data.batches import EpochShape, TrainingShape, epoch_updates
 from mnist_cli.data.datasets import Split
 from mnist_cli.errors import DivergedError
 from mnist_cli.events import Progress, Step
@@ -32,7 +32,7 @@ def make_plan(micro: int, lr: float = 1.0, size: int = 100, smoothing: float = 0
     return EpochPlan(
         epoch=1,
         first=0,
-        shape=EpochShape(100, size),
+        training=TrainingShape(1, (EpochShape(100, size),)),
         micro_batch_size=micro,
         learning_rate=lambda _update: lr,
         label_smoothing=smoothing,
@@ -147,7 +147,7 @@ def test_the_last_of_three_samples_weighs_what_is_asked(
     At zero, where every p is 0.1, a sample's gradient by the bias is p - y.
     """
     samples = Split(*few[:3])
-    plan = replace(make_plan(micro, lr=1e-9), shape=EpochShape(3, 2, last))
+    plan = replace(make_plan(micro, lr=1e-9), training=TrainingShape(1, (EpochShape(3, 2, last),)))
     model, sums = build_model("linear").double(), RunningSums()
     batches = epoch_updates(samples, size=2, seed=0, epoch=1, shuffle=False, last_batch=last)
     events = list(fit(model, SGD(model), batches, plan, sums, pool=ThreadPool()))

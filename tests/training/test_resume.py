@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from mnist_cli.config.train import TrainConfig
-from mnist_cli.data.batches import EpochShape
+from mnist_cli.data.batches import EpochShape, TrainingShape
 from mnist_cli.data.datasets import Dataset, Split
 from mnist_cli.errors import (
     CheckpointError,
@@ -395,7 +395,7 @@ def test_a_checkpoint_is_saved_on_the_cpu_and_restored_to_the_device(small: Conf
     state.optimizer.state_dict()["mean"][0].fill_(0.5)
     checkpoint = decode(encode(state.checkpoint(config, {})), "x")
     restored = state_on_device()
-    restored.restore(checkpoint, EpochShape(200, 50))
+    restored.restore(checkpoint, TrainingShape(2, (EpochShape(200, 50),)))
     mean = restored.optimizer.state_dict()["mean"][0]
     assert type(mean) is OnDevice
     assert bool((mean == 0.5).all())

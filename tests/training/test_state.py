@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from mnist_cli.data.batches import EpochShape
+from mnist_cli.data.batches import EpochShape, TrainingShape
 from mnist_cli.errors import CheckpointError
 from mnist_cli.models.checkpoint import Position
 from mnist_cli.training import state as module
@@ -56,9 +56,9 @@ def test_a_position_is_one_that_the_training_can_have(
     config = small(model="linear").resolve(200)
     saved = replace(state.checkpoint(config, {}), position=position)
     if fits:
-        state.restore(saved, EpochShape(190, 50))
+        state.restore(saved, TrainingShape(2, (EpochShape(190, 50),)))
         assert state.update == position.update
         assert state.sums.samples == position.samples
     else:
         with pytest.raises(CheckpointError, match="its position is"):
-            state.restore(saved, EpochShape(190, 50))
+            state.restore(saved, TrainingShape(2, (EpochShape(190, 50),)))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mnist_cli.data.batches import EpochShape
+from mnist_cli.data.batches import EpochShape, TrainingShape
 from mnist_cli.data.datasets import Dataset, Split
 from mnist_cli.events import Step
 from mnist_cli.runtime.device import ThreadPool
@@ -61,9 +61,10 @@ def train_by_tool(
 ) -> list[float]:
     """Train with the loop of mnist-train, epoch by epoch."""
     optimizer, shape = SGD(model), EpochShape(2000, len(batches[0]))
+    training = TrainingShape(1, (shape,))
     losses = []
     for epoch, first in enumerate(range(0, len(batches), shape.updates), start=1):
-        plan = EpochPlan(epoch, 0, shape, 1024, lambda _update: lr, 0.0, lambda: 0.0)
+        plan = EpochPlan(epoch, 0, training, 1024, lambda _update: lr, 0.0, lambda: 0.0)
         of_epoch = (split[torch.tensor(batch)] for batch in batches[first : first + shape.updates])
         events = fit(model, optimizer, of_epoch, plan, RunningSums(), pool=ThreadPool())
         losses += [event.loss for event in events if isinstance(event, Step)]
