@@ -87,6 +87,7 @@ def plan_run(
     trained = ResolvedConfig(
         mode="batch" if size is None else "mini-batch",
         batch_size=size,
+        batch_schedule=config.batch_schedule,
         micro_batch_size=config.micro_batch_size,
         epochs=config.epochs or ENDLESS,
         max_updates=updates,

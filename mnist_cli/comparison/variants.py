@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from mnist_cli.config.batch_schedule import check_enough_samples
 from mnist_cli.config.compare import FULL, CompareConfig, ResolvedComparison, settings_of, sizes_in
 from mnist_cli.errors import UsageError
 
@@ -46,8 +47,11 @@ def variants_of(config: CompareConfig, samples: int) -> dict[Variant, ResolvedCo
                 f"--batch-sizes {config.batch_sizes}: {size} is more than the {samples:,} training "
                 "samples; full takes all of them"
             )
+    settings = settings_of(config)
+    for _, varied in settings:
+        check_enough_samples(varied.batch_schedule, samples)
     return {
         Variant(FULL if size is None else size, setting, names_size=len(sizes) > 1): varied
         for size in sizes
-        for setting, varied in settings_of(config)
+        for setting, varied in settings
     }

@@ -5,7 +5,8 @@ from functools import partial
 from itertools import product
 from typing import Any, ClassVar
 
-from mnist_cli.config.options import Effect, names_in, option, options_of
+from mnist_cli.config.batch_schedule import growing_sizes, problems_of_epochs
+from mnist_cli.config.options import OFF, Effect, names_in, option, options_of
 from mnist_cli.config.quoting import quote
 from mnist_cli.config.registry import OPTIMIZERS
 from mnist_cli.config.sources import (
@@ -22,6 +23,7 @@ from mnist_cli.errors import UsageError
 
 LR_RULES = ("fixed", "sqrt", "linear", "tuned")
 BUDGETS = ("epochs", "updates", "seconds", "until_accuracy")
+DEFAULT_EPOCHS = 3  # without another budget
 PANELS = ("auto", "curves", "target", "noise", "path", "sharpness", "rates")
 FULL = "full"
 # Of the table: what is measured has a mean over seeds, and a standard deviation with `_std`.
@@ -37,8 +39,8 @@ COLUMNS = (
 # What --vary takes: options of training that leave the data and the machine as they are.
 VARIED = (
     *("model", "optimizer", "lr", "momentum", "weight_decay", "schedule", "warm_up"),
-    *("micro_batch_size", "shuffle", "order_seed", "replacement", "last_batch"),
-    "sort_by_class",
+    *("batch_schedule", "micro_batch_size", "shuffle", "order_seed", "replacement"),
+    *("last_batch", "sort_by_class"),
 )
 # What --profile takes: options of which speed and memory depend, and the figure.
 PROFILED = (
@@ -46,7 +48,7 @@ PROFILED = (
     *("micro_batch_size", "subset", "dataset", "data_dir", "device", "threads", "plot"),
 )
 _WHAT, _HOW, _SHOW = "What is compared", "How it is trained", "What is shown"
-_BUDGET = "Budget (one of these; --epochs 3 if none)"
+_BUDGET = f"Budget (one of these; --epochs {DEFAULT_EPOCHS} if none)"
 
 
 def _as_in_training(name: str, default: Any = None, **changes: Any) -> Any:  # noqa: ANN401
@@ -146,6 +148,12 @@ class CompareConfig:
     weight_decay: float = _as_in_training("weight_decay", 0.0)
     schedule: str = _as_in_training("schedule", "constant")
     warm_up: int = _as_in_training("warm_up", 0)
+    batch_schedule: str = _as_in_training(
+        "batch_schedule",
+        OFF,
+        help="Double the samples in one update from A to B, each size for an equal number of "
+        "epochs; or off. Needs --batch-sizes A and --epochs.",
+    )
     micro_batch_size: int = _as_in_training("micro_batch_size", TrainConfig.micro_batch_size)
     shuffle: bool = _as_in_training("shuffle", True)
     order_seed: int | None = _as_in_training(
@@ -329,6 +337,7 @@ def resolve(config: CompareConfig) -> ResolvedComparison:
         problems.append(f"--output '{config.output}': the runs are kept in a folder; name one")
     problems += [*_problems_of_seeds(config), *contradictions(config)]
     problems += _problems_of_batch_mode(config)
+    problems += _problems_of_growing(config, budgets)
     problems += _problems_of_varying(config)
     problems += _problems_of_profiling(config)
     raise_if_any(problems)
@@ -336,7 +345,7 @@ def resolve(config: CompareConfig) -> ResolvedComparison:
     momentum = config.momentum
     if momentum is None:
         momentum = OPTIMIZERS[config.optimizer].comparison_momentum
-    epochs = config.epochs if budgets else 3
+    epochs = config.epochs if budgets else DEFAULT_EPOCHS
     values = {**asdict(config), "epochs": epochs, "momentum": momentum, "val_size": val_size}
     return ResolvedComparison(**values)
 
@@ -433,6 +442,33 @@ def _problems_of_batch_mode(config: CompareConfig) -> list[str]:
             f"update of batch mode takes each training sample once; leave {FULL} out"
         ]
     return []
+
+
+def _problems_of_growing(config: CompareConfig, budgets: list[str]) -> list[str]:
+    """Return what contradicts `--batch-schedule`.
+
+    Raises:
+        UsageError: see `growing_sizes` and `sizes_in`.
+
+    """
+    schedule = config.batch_schedule
+    sizes = growing_sizes(schedule)
+    if not sizes:
+        return []
+    problems = []
+    if sizes_in(config.batch_sizes) != [sizes[0]]:
+        problems.append(
+            f"--batch-sizes {config.batch_sizes} contradicts --batch-schedule {schedule}, which "
+            f"begins with {sizes[0]}: use --batch-sizes {sizes[0]}"
+        )
+    if others := [name for name in budgets if name != "epochs"]:
+        problems.append(
+            f"{flag(others[0])} contradicts --batch-schedule {schedule}, whose sizes have equal "
+            "numbers of epochs: use --epochs"
+        )
+    else:
+        problems += problems_of_epochs(schedule, config.epochs or DEFAULT_EPOCHS)
+    return problems
 
 
 def _problems_of_varying(config: CompareConfig) -> list[str]:

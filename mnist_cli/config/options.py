@@ -19,6 +19,8 @@ DATASETS = ("mnist", "fashion-mnist", "kmnist", "qmnist")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
 DEFAULT_BATCH_SIZE = 64
+OFF = "off"  # no batch schedule
+MAX_INT = 2**63 - 1
 
 
 class Effect(Enum):

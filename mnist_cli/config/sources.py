@@ -12,7 +12,14 @@ from pathlib import Path
 from types import NoneType
 from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_type_hints
 
-from mnist_cli.config.options import Option, names_in, options_of
+from mnist_cli.config.batch_schedule import growing_sizes, problems_of_epochs
+from mnist_cli.config.options import (
+    MAX_INT,
+    OFF,
+    Option,
+    names_in,
+    options_of,
+)
 from mnist_cli.config.quoting import MAX_QUOTED, escape_controls, printable, quote
 from mnist_cli.config.reading import expand_home, read_input
 from mnist_cli.config.suggestions import not_one_of, suggestion, value_hint
@@ -34,7 +41,6 @@ _NOUNS = {int: "an integer", float: "a number", bool: "true or false", str: "a s
 _MAX_FILE_BYTES, _MAX_LINE = 1 << 16, 1000  # for a key of a thousand parts, tomllib takes seconds
 _MAX_TEXT = 4096  # the longest path that Linux takes
 _MAX_NAME_BYTES = 255  # a longer name raises an error when the file is opened
-_MAX_INT = 2**63 - 1
 
 C = TypeVar("C", bound="DataclassInstance")
 
@@ -189,7 +195,20 @@ def check_consistency(config: TrainConfig) -> None:
             "--replacement contradicts --mode batch, whose update takes each training sample once; "
             "leave one of them out"
         )
-    raise_if_any([*problems, *contradictions(config)])
+    if config.mode == "batch" and config.batch_schedule != OFF:
+        problems.append(
+            f"--batch-schedule {config.batch_schedule} contradicts --mode batch, whose update "
+            "takes all training samples; leave one of them out"
+        )
+    problems += contradictions(config)
+    problems += problems_of_epochs(config.batch_schedule, config.epochs)
+    sizes = growing_sizes(config.batch_schedule)
+    if sizes and config.batch_size not in (None, sizes[0]) and config.mode != "batch":
+        problems.append(
+            f"--batch-size {config.batch_size} contradicts --batch-schedule "
+            f"{config.batch_schedule}, which begins with {sizes[0]}; leave one of them out"
+        )
+    raise_if_any(problems)
 
 
 def contradictions(config: "TrainConfig | CompareConfig") -> list[str]:
@@ -305,7 +324,7 @@ def _accept(value: object, kind: type) -> object:
         raise ValueError(f"{quote(value)} is not {_NOUNS[kind]}")
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"{value} is not finite")
-    if isinstance(value, int) and abs(value) > _MAX_INT:
+    if isinstance(value, int) and abs(value) > MAX_INT:
         raise ValueError("the number is too large")
     if isinstance(value, str) and len(value) > _MAX_TEXT:
         raise ValueError(f"{quote(value)} has {len(value):,} characters, too many")

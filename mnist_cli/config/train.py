@@ -3,12 +3,14 @@
 import math
 from dataclasses import asdict, dataclass
 
+from mnist_cli.config.batch_schedule import growing_sizes
 from mnist_cli.config.options import (
     DATASETS,
     DEFAULT_BATCH_SIZE,
     DEVICES,
     LAST_BATCHES,
     MODES,
+    OFF,
     SCHEDULES,
     Effect,
     data_dir_option,
@@ -44,6 +46,14 @@ class TrainConfig:
         panel=_PLAN,
         if_absent="all samples, in batch mode",
         resolved_by="samples",
+    )
+    batch_schedule: str = option(
+        OFF,
+        "Double the samples in one update from A to B, each size for an equal number of epochs; or "
+        "off. Contradicts --mode batch.",
+        metavar="A:B",
+        panel=_PLAN,
+        named_if_set=True,
     )
     micro_batch_size: int = option(
         512,  # on two cores a little faster than 256
@@ -310,12 +320,16 @@ class TrainConfig:
     def resolve(self, samples: int) -> "ResolvedConfig":
         """Return the config of a run on `samples` training samples, with all defaults filled in.
 
-        The default batch size is at most the number of samples.
+        The default batch size is at most the number of samples, or the first of a batch schedule.
+
+        Raises:
+            UsageError: see `growing_sizes`.
+
         """
         defaults = NETWORKS[self.model].defaults(self.mode)
         size = self.batch_size
         if size is None and self.mode != "batch":
-            size = min(DEFAULT_BATCH_SIZE, samples)
+            size = next(iter(growing_sizes(self.batch_schedule)), min(DEFAULT_BATCH_SIZE, samples))
         lr, decay = self.lr, self.weight_decay
         if lr is None:
             lr = entry_for(defaults.lr, self.optimizer, scaled=True) * _batch_size_factor(size)

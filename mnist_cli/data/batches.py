@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Sampler
 
+from mnist_cli.config.batch_schedule import check_enough_samples, growing_sizes
 from mnist_cli.config.train import TrainConfig
 from mnist_cli.data.datasets import Split
 from mnist_cli.errors import UsageError
@@ -261,12 +262,17 @@ def _identity(batch: Batch) -> Batch:
 
 
 def training_shape(config: TrainConfig, samples: int) -> TrainingShape:
-    """Return the division of a training into updates: one an epoch in batch mode.
+    """Return the division of a training into updates: a single one an epoch in batch mode.
 
     Raises:
-        UsageError: the batch size is larger than the training set.
+        UsageError: a batch size is larger than the training set.
 
     """
+    sizes = growing_sizes(config.batch_schedule)
+    if sizes:
+        check_enough_samples(config.batch_schedule, samples)
+        shapes = tuple(EpochShape(samples, size, config.last_batch) for size in sizes)
+        return TrainingShape(config.epochs, shapes)
     size = samples if config.batch_size is None else config.batch_size
     if size > samples:
         raise UsageError(

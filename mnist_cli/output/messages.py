@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from rich import filesize
 
-from mnist_cli.config.options import Effect, names_where
+from mnist_cli.config.options import OFF, Effect, names_where
 from mnist_cli.config.programs import ExportFormat
 from mnist_cli.config.quoting import quote
 from mnist_cli.config.train import TrainConfig
@@ -61,7 +61,8 @@ def format_event(event: Event, start: Start) -> str:
 def format_start(start: Start) -> str:
     """Return a description of the training; for short runs in batch mode, also a hint."""
     config = start.config
-    each = f"{start.samples:,} samples → {_count(start.updates_per_epoch, 'update')} an epoch"
+    each = f"{start.samples:,} samples → {_count(start.updates_per_epoch, 'update')}"
+    each += " an epoch" if config["batch_schedule"] == OFF else " in the first epoch"
     where = start.device
     if start.world_size > 1:
         where += f" by {start.world_size} ranks with {_count(start.threads, 'thread')} each"

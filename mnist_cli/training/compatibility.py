@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from mnist_cli.config import sources
-from mnist_cli.config.options import names_where, options_of
+from mnist_cli.config.options import OFF, names_where, options_of
 from mnist_cli.config.quoting import quote
 from mnist_cli.config.train import ResolvedConfig, TrainConfig
 from mnist_cli.errors import UsageError
@@ -34,6 +34,11 @@ def check_unchanged(config: TrainConfig, before: TrainConfig) -> None:
             problems.append(
                 f"{sources.flag_with_value(name, now)} differs from the checkpoint's {was}"
             )
+    if before.batch_schedule != OFF and config.epochs != before.epochs:
+        problems.append(
+            f"--epochs {config.epochs} differs from the checkpoint's {before.epochs}, by which its "
+            f"--batch-schedule {before.batch_schedule} grows"
+        )
     if problems:
         more = f" (and {len(problems) - 2} more)" if problems[2:] else ""
         raise UsageError(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mnist_cli import __version__
+from mnist_cli.config.batch_schedule import growing_sizes
 from mnist_cli.evaluation.metrics import Calibration, CheckpointEvaluation, learning_curves
 from mnist_cli.models.networks import count_parameters
 from mnist_cli.runtime.html_templates import render_page
@@ -79,6 +80,8 @@ def _facts(result: CheckpointEvaluation) -> Iterator[str]:
     name = "standard input" if result.path == "-" else result.path
     yield f"{name}: {config.model}, {parameters:,} parameters"
     how = "batch mode" if config.batch_size is None else f"batches of {config.batch_size:,}"
+    if sizes := growing_sizes(config.batch_schedule):
+        how = f"batches that grew from {sizes[0]:,} to {sizes[-1]:,}"
     yield (
         f"trained on {config.dataset} in {how} with {config.optimizer}, "
         f"{checkpoint.position.update:,} updates, seed {config.seed}"
