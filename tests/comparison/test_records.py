@@ -34,7 +34,7 @@ from mnist_cli.comparison.results import Results
 from mnist_cli.comparison.run import plan_run
 from mnist_cli.comparison.run_training import SharedData
 from mnist_cli.comparison.variants import Variant
-from mnist_cli.config.compare import CompareConfig, resolve
+from mnist_cli.config.compare import CompareConfig, resolve, sizes_in
 from mnist_cli.errors import MnistError, TerminatedRunError, ThresholdNotMetError
 from mnist_cli.events import Event
 from mnist_cli.output import compare_table
@@ -87,6 +87,8 @@ def test_a_run_keeps_the_name_that_it_had_before_there_was_the_option(
         {"last_batch": "drop"},
         {"warm_up": 9},
         {"order_seed": 0},
+        {"epochs": 2},
+        {"epochs": 2, "batch_schedule": "64:128"},
     ]
     others = [{"batch_sizes": "64", **other} for other in others]
     assert len({name(), *(name(**other) for other in others)}) == 1 + len(others)
@@ -277,15 +279,24 @@ def data(asked: CompareConfig) -> SharedData:
         {"epochs": None, "until_accuracy": 0.8, "max_epochs": 5},
         {"epochs": 2, "probe": "noise", "probe_every": 3, "probe_samples": 50},
         {"epochs": 2, "momentum": 0.9, "micro_batch_size": 20},
+        {"epochs": 2, "batch_schedule": "30:60", "batch_sizes": "30", "schedule": "step"},
         {"epochs": 2, "model": "mlp", "lr": 1e5},
     ],
-    ids=["epochs", "one-cycle", "until-accuracy", "probes", "micro-batches", "diverging"],
+    ids=[
+        "epochs",
+        "one-cycle",
+        "until-accuracy",
+        "probes",
+        "micro-batches",
+        "growing",
+        "diverging",
+    ],
 )
 def test_a_run_that_was_interrupted_anywhere_ends_as_if_it_was_not(
     asked: CompareConfig, data: SharedData, tmp_path: Path, changes: dict[str, Any]
 ) -> None:
     config = resolve(replace(asked, val_size=100, **{"lr": None, **changes}))
-    for size in (30, None):
+    for size in sizes_in(config.batch_sizes.replace("100,", "")):
         planned = plan_run(config, Variant(size or "full"), 0, config.lr or 0.05, samples=300)
         whole = RunFolder(str(tmp_path / "whole")).open(planned, data)
         list(whole.events(StopAfter(10**9)))  # type: ignore[arg-type]

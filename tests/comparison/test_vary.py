@@ -65,6 +65,25 @@ def test_a_warm_up_is_that_of_the_training(asked: CompareConfig) -> None:
     assert warm.weights_sha256 == again.weights_sha256 != cold.weights_sha256
 
 
+def test_a_growing_batch_and_a_falling_rate_are_those_of_the_training(
+    asked: CompareConfig,
+) -> None:
+    """300 samples: 10 updates an epoch of 30, then 5 of 60."""
+    config = replace(asked, batch_sizes="30", seeds=1)
+    vary = "schedule=constant,step batch-schedule=off,30:60"
+    ends = of(RunEnd, run(replace(config, vary=vary, output=f"{asked.output}-varied")))
+    assert [(end.update, end.samples_seen) for end in ends] == [(20, 600), (15, 600)] * 2
+    assert len({end.weights_sha256 for end in ends}) == 4
+    assert len({end.arm for end in ends}) == 4
+    alone = [
+        of(RunEnd, run(replace(config, schedule=schedule, batch_schedule=batch)))[0]
+        for schedule in ("constant", "step")
+        for batch in ("off", "30:60")
+    ]
+    assert [end.weights_sha256 for end in alone] == [end.weights_sha256 for end in ends]
+    assert [end.arm for end in alone] == [end.arm for end in ends]
+
+
 def test_the_control_is_one_variant_twice_with_another_order(asked: CompareConfig) -> None:
     """The orders of a comparison's seeds follow its first one, as its seeds do."""
     own = {

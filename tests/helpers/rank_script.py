@@ -53,6 +53,10 @@ SAMPLED = TrainConfig(
     replacement=True,
     last_batch="scale",
 )
+GROWING = replace(
+    SAMPLED, batch_schedule="65:520", replacement=False, last_batch="keep"
+)  # 16, 8, 4 and 2 updates an epoch; the last of these fetches its own samples
+QUICK.append(Case(GROWING.resolve(1000), "growing batch"))
 QUICK.append(Case(SAMPLED.resolve(1000), "drawn with replacement, last batch scaled"))
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from mnist_cli.config.options import LAST_BATCHES
 from mnist_cli.config.train import TrainConfig
 from mnist_cli.data.batches import EpochShape, TrainingShape
 from mnist_cli.data.datasets import Dataset, Split
@@ -41,6 +42,7 @@ from tests.torture.amount import count
         {"model": "linear", "schedule": "cosine", "warm_up": 5},
         {"model": "linear", "replacement": True, "batch_size": 60, "last_batch": "scale"},
         {"model": "linear", "batch_size": 45, "last_batch": "drop", "order_seed": 9},
+        {"model": "cnn", "batch_schedule": "50:200", "epochs": 3},  # 4, 2 and 1 updates
     ],
     ids=str,
 )
@@ -94,6 +96,33 @@ def test_a_signal_saves_and_the_rest_can_follow(
     assert signal.getsignal(signal.SIGINT) is before
 
 
+@pytest.mark.parametrize("last_batch", LAST_BATCHES)
+def test_a_growing_batch_goes_on_from_any_update(last_batch: str, small: Configure) -> None:
+    """Of 190 samples 30, 60 and 120: 7, 4 and 2 updates an epoch, or 6, 3 and 1 if dropped."""
+    growing = {"batch_size": 30, "batch_schedule": "30:120", "epochs": 3, "last_batch": last_batch}
+    config = small(model="linear", subset=190, schedule="one-cycle", **growing)
+    whole = end_of(config)
+    ends = (180, 360, 480) if last_batch == "drop" else (190, 380, 570)
+    updates = 10 if last_batch == "drop" else 13
+    assert (whole.epoch, whole.update, whole.samples_seen) == (3, updates, ends[-1])
+    for stop in range(1, whole.update):
+        end_of(replace(config, max_updates=stop))
+        checkpoint = load_checkpoint(config.output)
+        events = list(train(replace(checkpoint.config, max_updates=None), checkpoint))
+        assert isinstance(events[-1], End)
+        assert events[-1].weights_sha256 == whole.weights_sha256
+        seen = [event.samples_seen for event in events if isinstance(event, Epoch)]
+        assert tuple(seen) == ends[-len(seen) :]
+
+
+def test_a_growing_batch_keeps_its_epochs(small: Configure) -> None:
+    config = small(model="linear", batch_schedule="50:100", max_updates=5)
+    end_of(config)
+    checkpoint = load_checkpoint(config.output)
+    with pytest.raises(UsageError, match="--epochs 3 differs from the checkpoint's 2, by which"):
+        end_of(replace(checkpoint.config, epochs=3), resume=checkpoint)
+
+
 def test_another_seed_is_refused(small: Configure) -> None:
     config = small(model="linear")
     end_of(config)
@@ -105,6 +134,7 @@ def test_another_seed_is_refused(small: Configure) -> None:
 ANOTHER_TRAINING: dict[str, Any] = {
     "mode": "batch",
     "batch_size": 10,
+    "batch_schedule": "50:100",
     "model": "mlp",
     "init": "other.pt",
     "optimizer": "sgd",

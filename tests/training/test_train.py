@@ -7,13 +7,15 @@ from typing import Any
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from mnist_cli.config.registry import OPTIMIZERS
 from mnist_cli.data.batches import epoch_updates
-from mnist_cli.data.datasets import Split, load_dataset
+from mnist_cli.data.datasets import Split, load_dataset, train_val_split
 from mnist_cli.errors import DivergedError, OutputError, ThresholdNotMetError, UsageError
 from mnist_cli.events import End, Epoch, Progress, Start, Step
 from mnist_cli.models.checkpoint import decode, load_checkpoint
+from mnist_cli.models.networks import build_model
 from mnist_cli.training.loop import Gradient, RunningSums, Update
 from mnist_cli.training.state import TrainingState
 from mnist_cli.training.train import train
@@ -40,6 +42,57 @@ def test_events_come_in_order_and_agree(small: Configure) -> None:
     assert end.test_accuracy == epochs[-1].test_accuracy
     assert end.samples_seen == 400
     assert [e.seconds for e in events] == sorted(e.seconds for e in events)
+
+
+@pytest.mark.parametrize("micro_batch_size", [512, 7])
+def test_a_growing_batch_takes_the_samples_of_each_epochs_order_in_larger_parts(
+    micro_batch_size: int, small: Configure
+) -> None:
+    """The losses are those of plain PyTorch in float64 on batches of 50, 100 and 200."""
+    config = small(
+        model="linear",
+        batch_schedule="50:200",
+        micro_batch_size=micro_batch_size,
+        **{"epochs": 3, "optimizer": "sgd", "momentum": 0.0, "lr": 0.1, "schedule": "step"},
+    )
+    events = list(train(config))
+    data = load_dataset(config.dataset, config.data_dir)
+    split, _ = train_val_split(data.train, val_size=0, subset=200, seed=0)
+    model = build_model("linear").double()
+    losses = []
+    for epoch, size in enumerate((50, 100, 200), start=1):
+        for images, labels in epoch_updates(split, size=size, seed=0, epoch=epoch):
+            loss = F.cross_entropy(model(images), labels.long())
+            gradients = torch.autograd.grad(loss, [*model.parameters()])
+            lr = 0.1 / 2 ** int((len(losses) + 0.5) / 7 * 5)
+            for parameter, gradient in zip(model.parameters(), gradients, strict=True):
+                parameter.data -= lr * gradient
+            losses.append(float(loss.detach()))
+    assert [step.loss for step in steps(events)] == pytest.approx(losses, rel=1e-5)
+    assert [
+        (s.epoch, s.step, s.updates_per_epoch, s.update, s.samples_seen) for s in steps(events)
+    ] == [
+        *((1, 1, 4, 1, 50), (1, 2, 4, 2, 100), (1, 3, 4, 3, 150), (1, 4, 4, 4, 200)),
+        *((2, 1, 2, 5, 300), (2, 2, 2, 6, 400), (3, 1, 1, 7, 600)),
+    ]
+    start, end = events[0], events[-1]
+    assert isinstance(start, Start)
+    assert isinstance(end, End)
+    assert (start.batch_size, start.updates_per_epoch, start.samples_per_epoch) == (50, 4, 200)
+    assert (start.updates, start.planned_updates, start.end_samples) == (7, 7, 600)
+    assert [e.batch_size for e in events if isinstance(e, Epoch)] == [50, 100, 200]
+    assert (end.epoch, end.update, end.samples_seen) == (3, 7, 600)
+    progress = [(e.epoch, e.epoch_share) for e in events if isinstance(e, Progress) and e.update]
+    assert progress == [*((1, 0.25), (1, 0.5), (1, 0.75), (1, 1.0), (2, 0.5), (2, 1.0), (3, 1.0))]
+
+
+def test_a_growing_batch_cut_short_ends_where_it_is_told_to(small: Configure) -> None:
+    events = list(train(small(model="linear", batch_schedule="50:200", epochs=3, max_updates=5)))
+    start = events[0]
+    assert isinstance(start, Start)
+    assert (start.updates, start.planned_updates, start.end_samples) == (5, 7, 300)
+    with pytest.raises(UsageError, match="256 is more than the 200 training samples"):
+        end_of(small(batch_size=None, batch_schedule="64:256", epochs=3))
 
 
 @pytest.mark.slow
