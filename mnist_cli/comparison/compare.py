@@ -24,6 +24,7 @@ from mnist_cli.comparison.events import (
 )
 from mnist_cli.comparison.findings import conclusions
 from mnist_cli.comparison.lr_search import Search
+from mnist_cli.comparison.merge import MergedFolder
 from mnist_cli.comparison.path import RunPath, plane_of
 from mnist_cli.comparison.records import RunFolder
 from mnist_cli.comparison.results import Results, end_of
@@ -70,6 +71,8 @@ def compare(
 ) -> Iterator[Event]:
     """Train every variant with every seed, and yield the events; `results` collects them.
 
+    With `asked.merge`, nothing is trained: the runs are those of other folders.
+
     With `estimating`, an `Estimate` of the time comes before the first run; its timing takes some
     tenths of a second.
 
@@ -77,9 +80,10 @@ def compare(
     and all yield the same lasting events, except for times.
 
     Raises:
-        UsageError: options contradict each other or the data.
-        DataError: see `load_dataset`.
+        UsageError: options contradict each other or the data, or are not those of a merged folder.
+        DataError: see `load_dataset` and `MergedFolder`.
         OutputError: a record could not be written.
+        CheckpointError: `asked.init` cannot be read.
         ThresholdNotMetError: no run reached `until_accuracy`.
         DivergedError: every run diverged.
         InterruptedRunError, TerminatedRunError: a signal came; of the current run at most the
@@ -176,7 +180,7 @@ class _Comparison:
         """Yield all events."""
         self.results.start = self._start()
         yield self.results.start
-        if estimating:
+        if estimating and self.config.merge is None:
             yield from self._estimate()
         tuned = yield from self._tune()
         runs = self._runs({**self.rates, **tuned})
@@ -319,7 +323,8 @@ class Runner:
         self.config = config
         self._initial = initial
         self.clock = clock
-        self.folder = RunFolder(config.output)
+        merged = names_in(config.merge)
+        self.folder = MergedFolder(config.output, merged) if merged else RunFolder(config.output)
         self._signals = signals
         self._device = pick_device(config.device)
         self.pool = ThreadPool(threads_for(self._device), signals.check_stop)
@@ -443,7 +448,7 @@ class Runner:
             self.folder.save(training)
             self._raise_if_interrupted(f"at update {training.state.update} of the run {run.name}")
         self.folder.save_path(training, ended=True)
-        self.folder.finish(run.name, training.record)
+        self.folder.finish(run, training.record)
         return training.record
 
     def _train_another(self, others: Iterable[Run]) -> Iterator[Event]:

@@ -106,6 +106,19 @@ class Point(Event):
 
 
 @dataclass(frozen=True)
+class RunOptions(Event):
+    """What the results of a run depend on: its options, as on a command line, and the version.
+
+    It is in a run's record, but not among the events that are written as JSON.
+    """
+
+    name: ClassVar[str] = "arm-options"
+    lasting: ClassVar[bool] = False
+    arm: str
+    options: list[str]
+
+
+@dataclass(frozen=True)
 class Change(Event):
     """The full training loss before and after an update that was monitored."""
 

@@ -24,7 +24,15 @@ from typing import Any, ClassVar, Union, get_args, get_origin, get_type_hints
 from filelock import FileLock, Timeout
 from torch import Tensor, nn
 
-from mnist_cli.comparison.events import REASONS, BatchLosses, Change, PathPlane, Point, RunEnd
+from mnist_cli.comparison.events import (
+    REASONS,
+    BatchLosses,
+    Change,
+    PathPlane,
+    Point,
+    RunEnd,
+    RunOptions,
+)
 from mnist_cli.comparison.path import Path as WeightPath
 from mnist_cli.comparison.path import max_bytes
 from mnist_cli.comparison.run import WITHOUT_EFFECT, Run
@@ -39,7 +47,7 @@ from mnist_cli.runtime.files import FileVersion, write_atomic
 from mnist_cli.training.probes.probes import probe_class
 from mnist_cli.training.state import versions_on
 
-_PATH_ENDING = ".path.npy"
+PATH_ENDING = ".path.npy"
 _log = logging.getLogger(__name__)
 _NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP}  # of file systems that cannot lock
 _MAX_BYTES = 1 << 25  # of a record; one with 50,000 probes has 19 MB
@@ -72,7 +80,7 @@ class Saved(Event):
 
 
 _KINDS: dict[str, type[Event]] = {
-    kind.name: kind for kind in (Point, Change, BatchLosses, PathPlane, RunEnd, Saved)
+    kind.name: kind for kind in (RunOptions, Point, Change, BatchLosses, PathPlane, RunEnd, Saved)
 }
 
 
@@ -139,7 +147,7 @@ class RunFolder:
         """Return the record of a run, or `None` if it is missing or damaged."""
         path = self._path(run.name, ".jsonl")
         record = self._read(path)
-        if record is None or _belongs_to(run, record):
+        if record is None or belongs_to(run, record):
             return record
         self._report(path, "it is not the record of its run")
         return None
@@ -196,10 +204,10 @@ class RunFolder:
 
     def snapshots(self, run: Run, model: nn.Module) -> dict[int, Tensor]:
         """Return the snapshots of a run's weights; none if they are missing or damaged."""
-        path = self._path(run.name, _PATH_ENDING)
+        path = self._path(run.name, PATH_ENDING)
         try:
             parameters = count_parameters(model)
-            return WeightPath.decode(_contents(path, max_bytes(parameters)), parameters)
+            return WeightPath.decode(contents_of(path, max_bytes(parameters)), parameters)
         except FileNotFoundError:
             return {}
         except (OSError, ValueError) as error:
@@ -229,11 +237,13 @@ class RunFolder:
         """Write the snapshots of a run's weights, if it records them: of an ended run, the last."""
         if training.path is not None:
             last = (training.state.update, training.state.model) if ended else None
-            write_atomic(self._path(training.run.name, _PATH_ENDING), training.path.encode(last))
+            write_atomic(self._path(training.run.name, PATH_ENDING), training.path.encode(last))
 
-    def finish(self, name: str, record: list[Event]) -> None:
+    def finish(self, run: Run, record: list[Event]) -> None:
         """Write the record of a finished run, and remove its other files."""
-        self._write(self._path(name, ".jsonl"), record)
+        name = run.name
+        options = RunOptions(record[-1].seconds, name, run.options)
+        self._write(self._path(name, ".jsonl"), [options, *record])
         self._path(name, ".part.jsonl").unlink(missing_ok=True)
         self._remove_checkpoints(name)
 
@@ -256,19 +266,10 @@ class RunFolder:
     def _read(self, path: Path) -> list[Event] | None:
         """Return the events in a file, or `None` if it is missing or damaged."""
         try:
-            lines = _contents(path, _MAX_BYTES).decode().splitlines()
-            return [event_from_json(json.loads(line)) for line in lines]
+            return decode_record(read_record(path))
         except FileNotFoundError:
             return None
-        except (
-            OSError,
-            ArithmeticError,
-            AttributeError,
-            LookupError,
-            RecursionError,
-            TypeError,
-            ValueError,
-        ) as error:
+        except (OSError, ValueError) as error:
             self._report(path, str(error))
             return None
 
@@ -278,7 +279,30 @@ class RunFolder:
             _log.warning("%s is damaged (%.200r); this run is made again", str(path), reason)
 
 
-def _contents(path: Path, most: int) -> bytes:
+def read_record(path: Path) -> bytes:
+    """Return the contents of a record's file.
+
+    Raises:
+        OSError, ValueError: see `contents_of`.
+
+    """
+    return contents_of(path, _MAX_BYTES)
+
+
+def decode_record(contents: bytes) -> list[Event]:
+    """Return the events in the contents of a record's file, after checking them.
+
+    Raises:
+        ValueError: it is damaged.
+
+    """
+    try:
+        return [event_from_json(json.loads(line)) for line in contents.decode().splitlines()]
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError) as error:
+        raise ValueError(str(error)) from error
+
+
+def contents_of(path: Path, most: int) -> bytes:
     """Return the contents of a file of at most so many bytes.
 
     Raises:
@@ -346,7 +370,7 @@ def _checked(key: str, value: Any, hint: Any) -> Any:  # noqa: ANN401
     raise ValueError(f"its {key} is {str(value)[:40]}")
 
 
-def _belongs_to(run: Run, record: list[Event]) -> bool:
+def belongs_to(run: Run, record: list[Event]) -> bool:
     """Return True if a record is complete and belongs to a run."""
     end = record[-1] if record else None
     if not isinstance(end, RunEnd) or end.reason not in REASONS:

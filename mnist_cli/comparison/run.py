@@ -12,7 +12,7 @@ from mnist_cli.comparison.variants import Variant
 from mnist_cli.config.compare import FULL, CompareConfig, ResolvedComparison
 from mnist_cli.config.options import DEFAULT_BATCH_SIZE, Effect, names_where
 from mnist_cli.config.registry import NETWORKS, entry_for
-from mnist_cli.config.sources import flag_with_value
+from mnist_cli.config.sources import flag, flag_with_value
 from mnist_cli.config.train import ResolvedConfig, TrainConfig
 from mnist_cli.data.batches import training_shape
 
@@ -56,8 +56,29 @@ class Run:
         options = {k: v for k, v in asdict(self.config).items() if self._is_named(k, v)}
         text = json.dumps([__version__, value, options], sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()[:10]
-        kind = "trial-" if self.is_trial else ""
-        return f"{kind}{self.batch_size}-seed{self.config.seed}-lr{self.config.lr:g}-{digest}"
+        return f"{self.kind}-seed{self.config.seed}-lr{self.config.lr:g}-{digest}"
+
+    @property
+    def kind(self) -> str:
+        """The beginning of its name: its purpose and its batch size."""
+        return f"{'trial-' if self.is_trial else ''}{self.batch_size}"
+
+    @property
+    def options(self) -> list[str]:
+        """What its name depends on, in words: the options and the version."""
+        names = [field.name for field in fields(self.config) if field.name not in WITHOUT_EFFECT]
+        values = {name: getattr(self.config, name) for name in names}
+        if self.probe_ends:
+            values["probe_every"] = None
+        options = [
+            f"no {flag(name)}" if value is None else flag_with_value(name, value)
+            for name, value in values.items()
+        ]
+        return [
+            f"mnist_cli {__version__}",
+            f"{self.end_updates or 'any number of'} updates",
+            *options,
+        ]
 
     @staticmethod
     def _is_named(option: str, value: object) -> bool:

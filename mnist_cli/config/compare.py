@@ -78,6 +78,16 @@ class CompareConfig:
         panel=_WHAT,
         effect=Effect.RECORD,
     )
+    merge: str | None = option(
+        None,
+        "Train nothing: put the finished runs of several folders, made with the same options, "
+        "together in --output.",
+        metavar="DIR,DIR",
+        listed=True,
+        is_path=True,
+        panel=_WHAT,
+        effect=Effect.PLACE,
+    )
     vary: str | None = option(
         None,
         "Also compare the values of an option, such as momentum=0,0.9, with each batch size; with "
@@ -340,6 +350,7 @@ def resolve(config: CompareConfig) -> ResolvedComparison:
     problems += _problems_of_growing(config, budgets)
     problems += _problems_of_varying(config)
     problems += _problems_of_profiling(config)
+    problems += _problems_of_merging(config)
     raise_if_any(problems)
     sizes_in(config.batch_sizes)
     momentum = config.momentum
@@ -422,6 +433,18 @@ def _problems_of_profiling(config: CompareConfig) -> list[str]:
         return []
     names = ", ".join(map(flag, others))
     return [f"{names}: --profile only measures speed and memory; leave what is not needed out"]
+
+
+def _problems_of_merging(config: CompareConfig) -> list[str]:
+    """Return what contradicts `--merge`."""
+    if config.merge is None:
+        return []
+    problems = []
+    if not names_in(config.merge):
+        problems.append("--merge names no folder; give those whose runs are put together")
+    if config.jobs > 1:
+        problems.append(f"--jobs {config.jobs} trains runs, and --merge none; leave one out")
+    return problems
 
 
 def _problems_of_seeds(config: CompareConfig) -> list[str]:

@@ -228,3 +228,16 @@ def test_a_file_may_have_lists_where_the_command_line_has_commas(shell: Shell) -
     assert done.code == 0, done.err
     config = events(done)[0]["config"]
     assert (config["batch_sizes"], config["probe"]) == ("30,full", "sharpness")
+
+
+def test_the_seeds_of_two_machines_are_put_together_without_training(shell: Shell) -> None:
+    compare(shell, "-q", "--seeds", "1", "-o", "first")
+    compare(shell, "-q", "--seeds", "1", "--seed", "1", "-o", "second")
+    done = compare(shell, "--merge", "first,second", "-o", "all", "--report", "all.html")
+    assert (done.code, len(done.out.splitlines())) == (0, 4)
+    assert "Loss" not in done.err
+    assert "<html" in (shell.folder / "all.html").read_text()
+    missing = compare(shell, "-q", "--merge", "first,second", "-o", "all", "--seeds", "3")
+    assert (missing.code, missing.out) == (2, "")
+    assert "no run of batches of 30, seed 2; there are batch sizes 30, 100, full" in missing.err
+    assert compare(shell, "-q", "--merge", "first,third").code == 3

@@ -25,6 +25,7 @@ from mnist_cli.comparison.events import (
     CompareEnd,
     Point,
     RunEnd,
+    RunOptions,
     RunProgress,
     RunStart,
 )
@@ -187,7 +188,7 @@ def test_no_value_in_a_record_breaks_a_comparison(asked: CompareConfig) -> None:
         lambda lines: [*lines[:-1], re.sub(r'"lr": [^,]*', '"lr": 0.5', lines[-1])],
         lambda lines: ["[]", *lines],
         lambda lines: ['{"event": "arm-end"}'],
-        lambda lines: [lines[0].replace('"train_loss": ', '"train_loss": 1' + "0" * 400), *lines],
+        lambda lines: [lines[1].replace('"train_loss": ', '"train_loss": 1' + "0" * 400), *lines],
     ],
 )
 def test_an_incomplete_record_is_never_taken_for_its_runs(
@@ -215,10 +216,11 @@ def test_a_number_that_is_not_finite_is_kept_as_it_was(
     )
     values = (math.inf, -math.inf, math.nan, 0.1)
     record = [Change(1.0, planned.name, 3, before=2.25, after=value) for value in values]
-    folder.finish(planned.name, [*record, end])
+    folder.finish(planned, [*record, end])
     found = folder.finished(planned)
     assert found
-    assert repr(found) == repr([*record, end])  # not a number is not equal to itself
+    assert isinstance(found[0], RunOptions)
+    assert repr(found[1:]) == repr([*record, end])  # not a number is not equal to itself
 
 
 @pytest.mark.parametrize(
@@ -444,7 +446,7 @@ def test_every_record_is_json_lines_that_name_their_events(asked: CompareConfig)
     run(replace(asked, seeds=1))
     for path in Path(asked.output).glob("*.jsonl"):
         events = [json.loads(line)["event"] for line in path.read_text().splitlines()]
-        assert events[0] == "point"
+        assert events[:2] == ["arm-options", "point"]
         assert events[-1] == "arm-end"
     starts = of(RunStart, run(replace(asked, seeds=1)))
     assert [start.finished_before for start in starts] == [True] * 3
