@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from mnist_cli.comparison.events import (
     BatchLosses,
+    Change,
     CompareStart,
     PathPlane,
     Point,
@@ -21,6 +22,7 @@ from mnist_cli.config.compare import FULL
 from mnist_cli.events import Event
 from mnist_cli.training.probes.alignment import AlignmentProbe
 from mnist_cli.training.probes.noise import NoiseProbe
+from mnist_cli.training.probes.path import PathProbe
 from mnist_cli.training.probes.sharpness import SharpnessProbe
 
 if TYPE_CHECKING:
@@ -46,6 +48,8 @@ class RunMeasurements:
     sharpness: list[SharpnessProbe]
     batch_losses: list[tuple[int, float]]  # by update
     end: RunEnd
+    changes: list[Change] = field(default_factory=list)
+    path: list[PathProbe] = field(default_factory=list)
 
 
 @dataclass
@@ -113,6 +117,8 @@ class Results:
                     for pair in zip(event.updates, event.losses, strict=True)
                 ],
                 end=end_of(record),
+                changes=[event for event in record if isinstance(event, Change)],
+                path=[event for event in record if isinstance(event, PathProbe)],
             )
         )
 

@@ -9,17 +9,19 @@ from pathlib import Path
 from typing import Any
 
 from mnist_cli.comparison.results import Results, RunMeasurements
+from mnist_cli.config.compare import FULL
 from mnist_cli.errors import UsageError
-from mnist_cli.events import ProbeEvent
+from mnist_cli.events import ProbeEvent, values_of
 
 ENDINGS = (".csv", ".json", ".parquet")
 COLUMNS = (
-    *("batch_size", "setting", "seed", "lr", "update", "samples_seen", "train_seconds"),
+    *("mode", "batch_size", "setting", "seed", "lr", "update", "samples_seen", "train_seconds"),
     *("quantity", "value"),
 )
 _POINT = (
     *("train_loss", "train_accuracy", "test_loss", "test_accuracy", "val_loss", "val_accuracy"),
 )
+_NOT_MEASURED = ("seconds", "lr")  # real numbers in the events of probes
 
 
 def encode(results: Results, path: str) -> bytes:
@@ -66,7 +68,8 @@ def import_pyarrow() -> Any:  # noqa: ANN401 (a module without types)
 def _rows(results: Results, run: RunMeasurements) -> Iterator[tuple[Any, ...]]:
     """Yield the rows of a run; a number that is not finite is left out."""
     variant, end = run.variant, run.end
-    named = (results.update_size(variant), variant.setting or "", end.seed, end.lr)
+    mode = "batch" if variant.batch_size == FULL else "mini-batch"
+    named = (mode, results.update_size(variant), variant.setting or "", end.seed, end.lr)
     for point in run.points:
         place = (point.update, point.samples_seen, point.train_seconds)
         for name in _POINT:
@@ -75,19 +78,23 @@ def _rows(results: Results, run: RunMeasurements) -> Iterator[tuple[Any, ...]]:
                 yield (*named, *place, name, value)
     for update, loss in run.batch_losses:
         yield (*named, update, None, None, "batch_loss", loss)
-    probes: list[ProbeEvent] = [*run.noise, *run.alignment, *run.sharpness]
+    for change in run.changes:
+        for name, loss in (("before", change.before), ("after", change.after)):
+            if math.isfinite(loss):
+                yield (*named, change.update, None, None, f"train_loss_{name}", loss)
+    probes: list[ProbeEvent] = [*run.noise, *run.alignment, *run.sharpness, *run.path]
     for probe in probes:
         at = (probe.update, probe.samples_seen, None)
-        for name in probe.curves:
-            value = getattr(probe, name)
-            if value is not None and math.isfinite(value):
+        for name, value in values_of(probe).items():
+            is_measured = isinstance(value, float) and name not in _NOT_MEASURED
+            if is_measured and math.isfinite(value):
                 yield (*named, *at, f"{name}{probe.curve_suffix}", value)
 
 
 def _parquet(rows: list[tuple[Any, ...]]) -> bytes:
     arrow = import_pyarrow()
     text, whole, real = arrow.string(), arrow.int64(), arrow.float64()
-    types = (whole, text, whole, real, whole, whole, real, text, real)
+    types = (text, whole, text, whole, real, whole, whole, real, text, real)
     columns = zip(*rows, strict=True) if rows else ([] for _ in COLUMNS)
     arrays = [arrow.array(each, kind) for each, kind in zip(columns, types, strict=True)]
     sink = arrow.BufferOutputStream()

@@ -14,6 +14,7 @@ from mnist_cli.errors import CheckpointError, TerminatedRunError, UsageError
 from mnist_cli.events import Start, Step
 from mnist_cli.models.checkpoint import load_checkpoint
 from mnist_cli.models.networks import weights_sha256
+from mnist_cli.training.probes.path import PathProbe
 from mnist_cli.training.state import TrainingState
 from mnist_cli.training.train import train
 from tests.helpers.checkpoints import save_checkpoint
@@ -143,3 +144,13 @@ def test_a_checkpoint_that_held_nothing_out_cannot_be_validated(
     start_of(small(model="linear", init=first, val_size=50))
     assert "trained on 50 of the 50 validation samples" in caplog.text
     assert "train it with --val-size" in caplog.text
+
+
+def test_the_distance_from_weights_that_are_not_kept_is_not_told(
+    small: Configure, trained: Path
+) -> None:
+    config = small(model="linear", probe="path", max_updates=1)
+    for init, is_known in ((None, True), (str(trained), False)):
+        probes = [e for e in train(replace(config, init=init)) if isinstance(e, PathProbe)]
+        assert [probe.distance is not None for probe in probes] == [is_known]
+        assert ("from the initial weights" in probes[0].summary()) == is_known

@@ -12,24 +12,27 @@ from mnist_cli.training.probes.probes import Probe, ProbeContext, flat
 class PathProbe(Probe):
     """The Euclidean norm of the weights, and their distance from the initial ones.
 
-    Comparisons also draw the paths of their runs: see `mnist_cli.comparison.path`.
+    The distance is None in a training that began with a checkpoint: its initial weights are not
+    kept. Comparisons also draw the paths of their runs: see `mnist_cli.comparison.path`.
     """
 
     curves = ("distance", "norm")
-    distance: float
+    distance: float | None
     norm: float
 
     @classmethod
     def measure(cls, context: ProbeContext) -> Iterator[Self]:
         """Measure the weights against those that the seed gives."""
-        weights = flat(context.objective.parameters)
-        initial = flat(list(build_model(context.config.model, context.config.seed).parameters()))
-        yield cls(
-            **context.common(),
-            distance=float((weights - initial).norm()),
-            norm=float(weights.norm()),
-        )
+        weights, config = flat(context.objective.parameters), context.config
+        distance = None
+        if config.init is None:
+            initial = flat(list(build_model(config.model, config.seed).parameters()))
+            distance = float((weights - initial).norm())
+        yield cls(**context.common(), distance=distance, norm=float(weights.norm()))
 
     def summary(self) -> str:
         """Return the distance and the norm."""
-        return f"path: {self.distance:.2f} from the initial weights; their norm is {self.norm:.2f}"
+        norm = f"the norm of the weights is {self.norm:.2f}"
+        if self.distance is None:
+            return f"path: {norm}"
+        return f"path: {self.distance:.2f} from the initial weights; {norm}"
