@@ -282,6 +282,31 @@ def _does_it_help(results: Results) -> str | None:
     return f"{'Yes' if helped else 'Not that it could be seen'}: {'; '.join(texts)}."
 
 
+def _gap(results: Results) -> str | None:
+    """Return how far batch mode is behind at the end with each setting; the last one decides."""
+    ranking = _ranking(results, "test accuracy")
+    if ranking is None or ranking.seeds < 2:
+        return None
+    estimates = {each.variant: each.estimate for each in ranking.ranked}
+    by_setting: dict[str | None, list[Variant]] = {}
+    for variant in results.variants:
+        by_setting.setdefault(variant.setting, []).append(variant)
+    texts, verdict = [], ""
+    for setting, variants in by_setting.items():
+        if [each.batch_size == FULL for each in variants] != [False, True]:
+            return None
+        if not all(each in estimates for each in variants):
+            return None
+        pair = ranking.pair(*variants)
+        ends = " and ".join(_percent(estimates[each]) for each in variants)
+        texts.append(f"{ends} with {setting} ({difference(ranking, pair)})")
+        verdict = "Not that it could be seen"
+        if pair.is_significant:
+            verdict = "Yes" if pair.behind == variants[1] else "No"
+        size = variants[0].batch_size
+    return f"{verdict}: batches of {size} and batch mode end at {and_(texts)}."
+
+
 def _critical_batch_sizes(results: Results) -> str | None:
     """Compare the critical batch size of the second setting with that of the first, by seed."""
     found = [each for each in _findings(results, CriticalBatchSize) if each.setting]
@@ -335,6 +360,7 @@ _VARIED: dict[str, tuple[str, ...]] = {
     "warm-up": ("warm_up",),
     "accumulation": ("micro_batch_size",),
     "momentum": ("momentum",),
+    "generalisation": ("weight_decay",),
     "optimizers": ("optimizer",),
 }
 # By the name of the preset. A question may name options of the comparison.
@@ -353,6 +379,10 @@ _EXPERIMENTS: dict[str, tuple[str, Callable[[Results], str | None]]] = {
     ),
     "replacement": ("Does drawing with replacement make a difference?", _does_it_matter),
     "warm-up": ("Does a warm-up let the learning rate grow further with the batch?", _does_it_help),
+    "generalisation": (
+        "Does batch mode still read fewer of the test images with momentum and weight decay?",
+        _gap,
+    ),
     "momentum": ("Does momentum carry the gain further to larger batches?", _critical_batch_sizes),
     "optimizers": (
         "Does AdamW carry the gain further to larger batches than SGD?",

@@ -47,6 +47,7 @@ def test_the_promised_experiments_are_there() -> None:
         "replacement",
         "warm-up",
         "momentum",
+        "generalisation",
         "optimizers",
     }
 

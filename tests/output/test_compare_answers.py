@@ -24,6 +24,7 @@ VARY = {
     "warm-up": "warm-up=0,9",
     "accumulation": "micro-batch-size=64,512",
     "momentum": "momentum=0,0.9",
+    "generalisation": "weight-decay=0,0.01",
 }
 
 
@@ -144,6 +145,36 @@ def test_the_critical_batch_sizes_of_two_settings_are_compared_by_seed(
     found = answered("momentum", first, second)
     assert found is not None
     assert found.startswith(text)
+
+
+@pytest.mark.parametrize(
+    ("gap", "begins"),
+    [
+        ((0.0, 0.001, -0.001), "Not that it could be seen: batches of 16 and batch mode end at "),
+        (
+            (0.010, 0.011, 0.009),
+            "Yes: batches of 16 and batch mode end at 89.10 ± 0.10 % and 88.10",
+        ),
+        ((-0.010, -0.011, -0.009), "No: batches of 16 and batch mode end at 89.10 ± 0.10 % and"),
+    ],
+)
+def test_the_gap_of_batch_mode_is_that_of_the_last_setting(
+    gap: tuple[float, ...], begins: str
+) -> None:
+    none, some = "weight decay 0", "weight decay 0.01"
+    values = {
+        Variant(16, none): [0.891, 0.892, 0.890],
+        Variant("full", none): [0.881] * 3,
+        Variant(16, some): [0.90 + each for each in gap],
+        Variant("full", some): [0.90] * 3,
+    }
+    found = Results()
+    found.runs = [measured(variant) for variant in values]
+    ranking = rank("test accuracy", values, higher=True, resolution=1e-4)
+    text = answered("generalisation", ranking, results=found)
+    assert text is not None
+    assert text.startswith(begins)
+    assert "with weight decay 0 (1.00 points; 95 %: " in text
 
 
 def test_the_settings_that_clearly_differ_from_the_first_are_named() -> None:
