@@ -141,6 +141,11 @@ class Epoch(Event):
     """An epoch ended. The training metrics are means over its samples as they were trained on.
 
     `batch_size` is the number of samples in its updates.
+
+    `noise_scale_estimate` = tr Σ / |G|² is the gradient noise scale in samples, estimated from the
+    norms that the epoch's updates and their micro-batches had: see `NoiseSums`. It is None where
+    |G|² is not clearly positive. All estimates are None if updates have one micro-batch on one
+    rank, the samples are not in random order, or the updates are fewer than ten.
     """
 
     name: ClassVar[str] = "epoch"
@@ -154,6 +159,12 @@ class Epoch(Event):
     batch_size: int
     val_loss: float | None = None
     val_accuracy: float | None = None
+    noise_scale_estimate: float | None = None
+    noise_scale_estimate_error: float | None = None
+    trace_estimate: float | None = None
+    trace_estimate_error: float | None = None
+    gradient_square_estimate: float | None = None
+    gradient_square_estimate_error: float | None = None
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,7 @@ _MAX_BYTES = 1 << 26  # twenty times the largest network here, with its optimize
 HISTORY_BYTES = 1 << 21  # more than a history adds to a file while a training runs
 _MAX_COUNT = 1 << 53
 _MAX_VERSION_LENGTH = 200
+_NOISE_SUMS = 6  # of `NoiseSums`
 # Errors that malformed values cause.
 _VALUE_ERRORS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 _PARTS = {
@@ -65,7 +66,8 @@ class Position:
     """The position of a training: its updates, and the sums over the current epoch.
 
     An epoch is current until it has been evaluated; `samples` is the number of samples in its
-    sums. `probed_update` is the last update after which the probes ran, if they did.
+    sums. `probed_update` is the last update after which the probes ran, if they did. `noise_sums`
+    are the epoch's sums of the gradient's noise, if it is estimated.
     """
 
     update: int
@@ -73,6 +75,7 @@ class Position:
     loss_sum: float = 0.0
     correct: int = 0
     probed_update: int | None = None
+    noise_sums: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         """Raise ValueError if the values cannot be those of a training."""
@@ -82,6 +85,10 @@ class Position:
             raise ValueError(f"its position {quote(counts)} is not one of a training")
         if type(self.loss_sum) is not float or not 0 <= self.loss_sum < math.inf:
             raise ValueError(f"its sum of losses is {quote(self.loss_sum)}")
+        if type(self.noise_sums) is not tuple or len(self.noise_sums) not in (0, _NOISE_SUMS):
+            raise ValueError("its sums of the gradient's noise are malformed")
+        if not all(type(each) is float and math.isfinite(each) for each in self.noise_sums):
+            raise ValueError(f"its sums of the gradient's noise are {quote(self.noise_sums)}")
 
 
 @dataclass(frozen=True)

@@ -107,11 +107,14 @@ def format_changes(event: Resumed) -> str:
 
 
 def format_epoch(event: Epoch, start: Start) -> str:
-    """Return the losses and accuracies of an epoch."""
+    """Return the losses and accuracies of an epoch, and the noise scale if it was estimated."""
     metrics = ", ".join(
         f"{split} Loss: {loss:.4f}, {split} Accuracy: {accuracy:.4f}"
         for split, loss, accuracy in _metrics(event)
     )
+    if event.noise_scale_estimate is not None:
+        error = event.noise_scale_estimate_error
+        metrics += f", Noise Scale: {event.noise_scale_estimate:,.0f} ± {error:,.0f}"
     return f"Epoch [{event.epoch}/{start.config['epochs']}], {metrics}"
 
 

@@ -36,7 +36,7 @@ _CURVES = {
     "step": ("loss", "lr"),
     "epoch": (
         *("train_loss", "train_accuracy", "test_loss", "test_accuracy"),
-        *("val_loss", "val_accuracy"),
+        *("val_loss", "val_accuracy", "noise_scale_estimate"),
     ),
     "end": ("test_accuracy", "train_seconds"),
 }

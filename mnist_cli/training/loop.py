@@ -1,8 +1,8 @@
 """The updates of one epoch, as a generator of events: the same for batch and mini-batch."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
 
@@ -15,24 +15,34 @@ from mnist_cli.data.catalogue import CLASSES
 from mnist_cli.events import Progress, Step
 from mnist_cli.runtime.device import ThreadPool
 from mnist_cli.runtime.distributed.group import AGREED_ENTRIES, ProcessGroup
+from mnist_cli.training.noise_estimate import NoiseSums, two_size_estimate
 from mnist_cli.training.optim import Optimizer
 
 Gradient = list[Tensor]
 
+_MEASURED = 2  # micro-batches of an update whose gradients' norms are taken, at most
+
 
 @dataclass
 class RunningSums:
-    """The sums of loss, correct predictions and samples over the samples trained on so far."""
+    """The sums of loss, correct predictions and samples over the samples trained on so far.
+
+    `squares` sums b |g|² over micro-batches whose gradients were measured: g is the mean gradient
+    of the b samples. `noise` sums what whole updates tell of the gradient's noise.
+    """
 
     loss_sum: float = 0.0
     correct: int = 0
     samples: int = 0
+    squares: float = 0.0
+    noise: NoiseSums = field(default_factory=NoiseSums)
 
     def add(self, other: "RunningSums") -> None:
-        """Add the sums over other samples."""
+        """Add the sums over other samples, except for the noise."""
         self.loss_sum += other.loss_sum
         self.correct += other.correct
         self.samples += other.samples
+        self.squares += other.squares
 
 
 @dataclass(frozen=True)
@@ -40,7 +50,9 @@ class EpochPlan:
     """What stays the same during an epoch.
 
     `learning_rate` is a function of the update's number. Updates count from 0 since the start of
-    training, steps from 0 since the start of the epoch; `first` is the step to begin with.
+    training, steps from 0 since the start of the epoch; `first` is the step to begin with. If the
+    gradient's noise is to be estimated, `drawn_from` is the number of samples that the updates are
+    drawn from at random: infinite if with replacement.
     """
 
     epoch: int
@@ -50,6 +62,21 @@ class EpochPlan:
     learning_rate: Callable[[int], float]
     label_smoothing: float
     clock: Callable[[], float]
+    drawn_from: float | None = None
+
+    def measured_slices(self, step: int, slices: list[slice]) -> list[slice]:
+        """Return the micro-batches of an update on a rank whose gradients are measured: few.
+
+        All of them would hardly tell more: the whole has most of the noise in |G|². The epoch's
+        last update, if it is smaller, would have the noisiest estimate of all; an only update is
+        not drawn at random.
+        """
+        size = self.shape.size_of(step)
+        is_whole = slices[:1] == [slice(0, size)]
+        is_alone = self.shape.updates == 1
+        if self.drawn_from is None or size < self.shape.update_size or is_whole or is_alone:
+            return []
+        return slices[:_MEASURED]
 
     @cached_property
     def shape(self) -> EpochShape:
@@ -100,23 +127,31 @@ def fit(
         number = plan.updates_before + step
         lr = plan.learning_rate(number)
         divisor = plan.shape.divisor_of(step)
-        update = Update(model, parameters, images, labels, divisor, targets)
+        slices = micro_batches(len(labels), plan.micro_batch_size)
+        measured = plan.measured_slices(step, slices)
+        update = Update(model, parameters, images, labels, divisor, targets, measured)
         gradient: Gradient = []
         sums = RunningSums()
         with group.defer_stop():
-            for addend, micro_sums in pool.map(
-                update.gradient_of, micro_batches(len(labels), plan.micro_batch_size)
-            ):
+            for addend, micro_sums in pool.map(update.gradient_of, slices):
                 gradient = list(torch._foreach_add(gradient, addend)) if gradient else addend
                 sums.add(micro_sums)
                 if sums.samples < len(labels):
                     yield _progress(plan, lr, epoch_sums, sums, group.size)
+        own = sums
         gradient, sums = gradient_all_reduce.all_reduce(gradient, sums, size)
         loss = sums.loss_sum / size
         if not math.isfinite(loss):
             raise optimizer.diverged(f"the loss of update {number + 1} is {loss}", lr)
         if not is_finite(gradient):
             raise optimizer.diverged(f"the gradient of update {number + 1} is not finite", lr)
+        if measured and plan.drawn_from is not None:
+            # Only from this rank's micro-batches: a longer vector would be summed in other
+            # segments by three ranks or more, and round otherwise.
+            count = measured[-1].stop
+            squares = (own.squares / count, square_norm(gradient))
+            sizes = (count / len(measured), size)
+            epoch_sums.noise.add(*two_size_estimate(sizes, squares, plan.drawn_from))
         optimizer.step(gradient, lr)
         epoch_sums.add(sums)
         yield Step(
@@ -140,7 +175,7 @@ class Update:
 
     `divisor` is the number by which the summed gradient is divided: that of all its samples, unless
     `EpochShape.divisor_of` says otherwise. `targets` has the target probabilities of each class,
-    `[10, 10]`.
+    `[10, 10]`. The sums of the `measured` micro-batches have the squared norms of their gradients.
     """
 
     model: nn.Module
@@ -149,6 +184,7 @@ class Update:
     labels: Tensor
     divisor: int
     targets: Tensor
+    measured: Container[slice] = ()
 
     def gradient_of(self, micro_batch: slice) -> tuple[Gradient, RunningSums]:
         """Return what a micro-batch adds to the gradient of the update's mean loss, and its sums.
@@ -168,8 +204,11 @@ class Update:
         # The gradient of this product with respect to the logits is `logit_gradient`. Passing that
         # as `grad_outputs` makes PyTorch import its symbolic shapes: a third of a second.
         product = torch.dot(logits.view(-1), logit_gradient.view(-1))
-        gradient = torch.autograd.grad(product, self.parameters)
-        return list(gradient), RunningSums(loss_sum.item(), int(correct.item()), len(labels))
+        gradient = list(torch.autograd.grad(product, self.parameters))
+        sums = RunningSums(loss_sum.item(), int(correct.item()), len(labels))
+        if micro_batch in self.measured:
+            sums.squares = square_norm(gradient) * self.divisor**2 / len(labels)
+        return gradient, sums
 
 
 class GradientAllReduce:
@@ -231,6 +270,11 @@ def micro_batches(size: int, largest: int) -> list[slice]:
     count = -(-size // largest)
     bounds = [k * size // count for k in range(count + 1)] if count else []
     return [slice(*ends) for ends in pairwise(bounds)]
+
+
+def square_norm(gradient: Gradient) -> float:
+    """Return the sum of the squares of all values; infinite if it overflows."""
+    return math.fsum(float(norm) ** 2 for norm in torch._foreach_norm(gradient))
 
 
 def is_finite(gradient: Gradient) -> bool:

@@ -14,6 +14,7 @@ from mnist_cli.errors import CheckpointError
 from mnist_cli.models.checkpoint import Checkpoint, Position
 from mnist_cli.models.networks import build_model, check_additive
 from mnist_cli.training.loop import RunningSums
+from mnist_cli.training.noise_estimate import NoiseSums
 from mnist_cli.training.optim import build_optimizer
 
 MAX_EPOCHS, MAX_RESUMPTIONS = 2000, 100  # that the history keeps
@@ -70,7 +71,8 @@ class TrainingState:
         except (ValueError, TypeError) as error:
             raise CheckpointError(f"the checkpoint is damaged: {error}") from error
         self.update = at.update
-        self.sums = RunningSums(at.loss_sum, at.correct, at.samples)
+        noise = NoiseSums(*at.noise_sums)
+        self.sums = RunningSums(at.loss_sum, at.correct, at.samples, noise=noise)
         self.probed_update = at.probed_update
         self.history = list(checkpoint.history)
 
@@ -113,7 +115,12 @@ class TrainingState:
                 for slot, tensors in self.optimizer.state_dict().items()
             },
             position=Position(
-                self.update, sums.samples, sums.loss_sum, sums.correct, self.probed_update
+                self.update,
+                sums.samples,
+                sums.loss_sum,
+                sums.correct,
+                self.probed_update,
+                sums.noise.values() if sums.noise.updates else (),
             ),
             history=self.history,
             versions=versions,

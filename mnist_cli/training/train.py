@@ -131,7 +131,9 @@ def _prepare(
     saver = Saver(lock, config, resume, signals, writing=group.is_main)
     samples, val, test = (split.to(device) for split in (samples, val, dataset.test))
     state = TrainingState(config, device, initial.weights if initial else None)
-    trainer = Trainer(config, state, samples, pool=pool, clock=clock, group=group)
+    trainer = Trainer(
+        config, state, samples, pool=pool, clock=clock, group=group, estimates_noise=True
+    )
     versions = versions_on(device, group.size)
     resumed = None if resume is None else _restore(trainer, resume, versions)
     if state.update >= trainer.planned:
@@ -260,6 +262,7 @@ class _Run(Callback):
         trainer.check_finite()
         test, val = self._evaluate()
         epoch = trainer.shape.epochs_begun(state.update)
+        noise = sums.noise.ratio()
         event = Epoch(
             seconds=trainer.clock(),
             epoch=epoch,
@@ -272,6 +275,12 @@ class _Run(Callback):
             batch_size=trainer.shape.epoch_shape(epoch).update_size,
             val_loss=val.loss if val else None,
             val_accuracy=val.accuracy if val else None,
+            noise_scale_estimate=noise.value if noise else None,
+            noise_scale_estimate_error=noise.error if noise else None,
+            trace_estimate=noise.numerator if noise else None,
+            trace_estimate_error=noise.numerator_error if noise else None,
+            gradient_square_estimate=noise.denominator if noise else None,
+            gradient_square_estimate_error=noise.denominator_error if noise else None,
         )
         state.sums = RunningSums()
         state.remember(to_dict(event))

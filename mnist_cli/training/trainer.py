@@ -61,7 +61,9 @@ class Trainer:
     `planned` is the number of updates that the learning rate's schedule runs over: those of all
     epochs, if it is not given. `train_seconds` is the time that earlier runs spent on updates.
     `initial_probes` is what `Probes` calls `initial`. With `fills_caches`, the seconds of updates
-    do not depend on what was measured in between: see `_fill_caches`.
+    do not depend on what was measured in between: see `_fill_caches`. With `estimates_noise`, the
+    state's running sums have those of the gradient's noise, on rank 0, where updates of several
+    micro-batches or ranks are drawn at random.
     """
 
     def __init__(
@@ -77,6 +79,7 @@ class Trainer:
         train_seconds: float = 0.0,
         initial_probes: dict[str, Any] | None = None,
         fills_caches: bool = False,
+        estimates_noise: bool = False,
     ) -> None:
         self.config = config
         self.state = state
@@ -88,6 +91,7 @@ class Trainer:
         self.group = group or ProcessGroup()
         self.pool = pool
         self._fills_caches = self._is_cold = fills_caches
+        self._estimates_noise = estimates_noise
         self._dataset = ShiftAugmented(train_split) if config.augment else train_split
         self._probes = Probes(config, train_split, pool, clock, initial_probes)
 
@@ -175,6 +179,7 @@ class Trainer:
             learning_rate=self._learning_rate,
             label_smoothing=config.label_smoothing,
             clock=self.clock,
+            drawn_from=self._drawn_from,
         )
         events = fit(
             state.model,
@@ -199,6 +204,15 @@ class Trainer:
                 self.train_seconds += spent
                 spent = 0.0
             yield event
+
+    @property
+    def _drawn_from(self) -> float | None:
+        """What `EpochPlan` calls so."""
+        if not self._estimates_noise or not self.group.is_main:
+            return None
+        if self.config.replacement:
+            return math.inf
+        return len(self.train_split) if self.config.shuffle else None
 
     def _fill_caches(self) -> None:
         """Compute gradients that nothing uses, of the samples of an update at most.

@@ -48,7 +48,9 @@ def test_json_lines_have_the_keys_of_the_contract(call: Caller) -> None:
         " planned_updates end_samples time",
         "step": "epoch step update samples_seen loss lr updates_per_epoch",
         "epoch": "epoch update samples_seen train_loss train_accuracy test_loss test_accuracy"
-        " batch_size val_loss val_accuracy",
+        " batch_size val_loss val_accuracy noise_scale_estimate noise_scale_estimate_error"
+        " trace_estimate trace_estimate_error gradient_square_estimate"
+        " gradient_square_estimate_error",
         "end": "reason checkpoint epoch update samples_seen test_accuracy train_seconds"
         " weights_sha256",
     }
@@ -60,6 +62,19 @@ def test_json_lines_have_the_keys_of_the_contract(call: Caller) -> None:
     assert start["config"]["model"] == "linear"
     assert None not in (start["config"]["lr"], start["config"]["optimizer"])
     assert (end["reason"], end["checkpoint"]) == ("completed", "checkpoint.pt")
+
+
+def test_updates_of_several_micro_batches_tell_the_noise_scale(call: Caller) -> None:
+    options = ("--batch-size", "32", "--lr", "1e-6", "--json")
+    (one,) = [e for e in objects(call.train(*options).out) if e["event"] == "epoch"]
+    assert one["noise_scale_estimate"] is one["trace_estimate"] is None
+    done = call.train(*options, "--micro-batch-size", "8")
+    (epoch,) = [e for e in objects(done.out) if e["event"] == "epoch"]
+    ratio = epoch["trace_estimate"] / epoch["gradient_square_estimate"]
+    assert epoch["noise_scale_estimate"] == pytest.approx(ratio)
+    scale, error = epoch["noise_scale_estimate"], epoch["noise_scale_estimate_error"]
+    assert f"Noise Scale: {scale:,.0f} ± {error:,.0f}\n" in done.err
+    assert "Noise Scale" not in call.train(*options).err
 
 
 def test_without_validation_there_are_no_validation_keys(call: Caller) -> None:

@@ -72,6 +72,20 @@ def test_a_resumed_training_ends_with_the_weights_of_an_uninterrupted_one(
     assert [e["update"] for e in history if e["event"] == "resume"] == [1, 3, 4, 6]
 
 
+def test_the_noise_of_an_epoch_is_that_of_an_uninterrupted_one(small: Configure) -> None:
+    config = small(model="linear", batch_size=16, micro_batch_size=5)
+    whole = [event for event in train(config) if isinstance(event, Epoch)]
+    pieces: list[Event] = list(train(replace(config, max_updates=5)))
+    for stop in (13, 20, None):  # within an epoch, at its end
+        checkpoint = load_checkpoint(config.output)
+        pieces += train(replace(checkpoint.config, max_updates=stop), checkpoint)
+    assert whole[0].noise_scale_estimate is not None
+    found = [event for event in pieces if isinstance(event, Epoch)]
+    assert [replace(event, seconds=0.0) for event in found] == [
+        replace(event, seconds=0.0) for event in whole
+    ]
+
+
 @pytest.mark.parametrize(
     ("number", "error"),
     [(signal.SIGINT, InterruptedRunError), (signal.SIGTERM, TerminatedRunError)],

@@ -1,7 +1,7 @@
 """The gradient noise scale: how many samples an update needs before more of them help little."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Self
@@ -11,13 +11,13 @@ import torch
 from mnist_cli.data.datasets import Split
 from mnist_cli.errors import DivergedError
 from mnist_cli.runtime.device import ThreadPool
+from mnist_cli.training.noise_estimate import Ratio, ratio_of_means, two_size_estimate
 from mnist_cli.training.probes.probes import Objective, Probe, ProbeContext
 from mnist_cli.training.probes.sharpness import hessian_product
 
 _BATCH_SIZES, _DRAWS = (64, 1024), 20  # of the two-batch estimate
 _CURVATURE_BATCH_SIZE, _CURVATURE_DRAWS = 64, 64
 _THETA = 0.5  # of the norm test
-_CLEARLY = 3  # standard errors above zero
 
 
 @dataclass(frozen=True)
@@ -220,59 +220,22 @@ def noise_scale(
     return Noise(trace, gradient_square, count, error)
 
 
-@dataclass(frozen=True)
-class Ratio:
-    """The ratio of two means over the same draws, and standard errors.
-
-    `value` and `error` are None where the denominator is not at least three standard errors above
-    zero, so that the ratio could be any number, or the numerator is negative.
-    """
-
-    numerator: float
-    numerator_error: float
-    denominator: float
-    denominator_error: float
-    value: float | None
-    error: float | None
-
-
-def ratio_of_means(draws: Sequence[tuple[float, float]]) -> Ratio:
-    """Return the ratio of the means over at least two draws of (numerator, denominator).
-
-    Its standard error is the jackknife's: that of the ratios with each draw left out in turn
-    (Efron & Tibshirani 1993, chapter 11).
-    """
-    values = torch.tensor(draws, dtype=torch.float64)
-    count = len(draws)
-    mean = values.mean(0)
-    numerator, denominator = mean.tolist()
-    errors = (values.std(0) / math.sqrt(count)).tolist()
-    value = error = None
-    if denominator > _CLEARLY * errors[1] and numerator >= 0:
-        value = numerator / denominator
-        rest = (count * mean - values) / (count - 1)  # clearly positive denominators stay positive
-        error = math.sqrt(count - 1) * float((rest[:, 0] / rest[:, 1]).std(correction=0))
-    return Ratio(numerator, errors[0], denominator, errors[1], value, error)
-
-
 def two_batches(
     objective: Objective, population: Split, sizes: tuple[int, int], generator: torch.Generator
 ) -> tuple[float, float]:
     """Return one draw of tr Σ and |G|², from the norms of a small and a large batch's gradients.
 
-    Since E|g_B|² = |G|² + tr Σ / B for samples drawn with replacement, two sizes of B give two
-    equations (McCandlish et al. 2018, appendix A.1). Both results are unbiased and noisy: average
-    each over draws before taking the ratio.
+    The batches are drawn with replacement. Both results are unbiased and noisy: average each over
+    draws before taking the ratio.
     """
-    small, big = sizes
-    squares = []
-    for size in sizes:
+
+    def square_of(size: int) -> float:
         chosen = torch.randint(len(population), (size,), generator=generator)
         batch = Split(*population[chosen.to(population.device)])
-        squares.append(float(objective.gradient(batch).square().sum()))
-    gradient_square = (big * squares[1] - small * squares[0]) / (big - small)
-    trace = (squares[0] - squares[1]) / (1 / small - 1 / big)
-    return trace, gradient_square
+        return float(objective.gradient(batch).square().sum())
+
+    small, big = sizes
+    return two_size_estimate(sizes, (square_of(small), square_of(big)))
 
 
 def curvature_noise(

@@ -23,6 +23,7 @@ from mnist_cli.runtime.device import ThreadPool
 from mnist_cli.runtime.distributed.group import ProcessGroup
 from mnist_cli.runtime.seeding import stream
 from mnist_cli.runtime.signals import StopRequested
+from mnist_cli.training.noise_estimate import ratio_of_means
 from mnist_cli.training.probes import alignment as alignment_module
 from mnist_cli.training.probes import probes as probes_module
 from mnist_cli.training.probes.alignment import alignment
@@ -31,7 +32,6 @@ from mnist_cli.training.probes.noise import (
     NoiseProbe,
     curvature_noise,
     noise_scale,
-    ratio_of_means,
     two_batches,
 )
 from mnist_cli.training.probes.probes import (
