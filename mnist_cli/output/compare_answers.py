@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import product
 from typing import TypeVar
 
 from mnist_cli.comparison.events import RunEnd
@@ -20,12 +21,16 @@ from mnist_cli.comparison.results import Results
 from mnist_cli.comparison.stats import SIGNIFICANCE_LEVEL, MeanAndDeviation, paired_difference
 from mnist_cli.comparison.variants import Variant
 from mnist_cli.config.compare import FULL, varied
+from mnist_cli.config.options import OFF
 from mnist_cli.output.compare_findings import Answer, and_, difference
 from mnist_cli.output.compare_table import format_mean, format_seeds
 
 _Kind = TypeVar("_Kind", bound=Finding)
 _ROUNDING = 1e-4  # of a loss: what the order of sums may change in a short training
 _TOLERANCE = 0.01  # of the accuracy: what a larger batch may lose and still do as well
+
+
+_AS_GOOD = 0.002  # of the accuracy: a difference that does not count
 
 
 def answer(preset: str | None, results: Results) -> Answer | None:
@@ -334,6 +339,44 @@ def _critical_batch_sizes(results: Results) -> str | None:
     return f"{'Yes' if tested.mean > 0 else 'No'}: {text}."
 
 
+def _growing_batch(results: Results) -> str | None:
+    """Return whether a growing batch does as well as a falling rate, and what neither does."""
+    ranking = _ranking(results, "test accuracy")
+    values = [*product(*varied(results.start.config["vary"]).values())]
+    if ranking is None or len(values) != len(results.variants):
+        return None
+    kinds = dict(zip(values, results.variants, strict=True))
+    batch = next((batch for _, batch in values if batch != OFF), OFF)
+    asked = [kinds.get(kind) for kind in (("constant", batch), ("step", OFF), ("constant", OFF))]
+    growing, falling, constant = asked
+    if growing is None or falling is None or constant is None or growing == constant:
+        return None
+    accuracies = {each.variant: each.estimate for each in ranking.ranked}
+    lost = [_diverged(results, each)[0] for each in asked if each and each not in accuracies]
+    if lost:
+        return f"{format_seeds(len(results.runs_of(growing)))} cannot tell: {and_(lost)}."
+    pair = ranking.pair(growing, falling)
+    text = (
+        f"{_percent(accuracies[growing])} with a growing batch and {_percent(accuracies[falling])} "
+        f"with a falling rate ({difference(ranking, pair)})"
+    )
+    updates = [results.runs_of(each)[0].end.update for each in (growing, falling)]
+    text += f", in {updates[0]:,} instead of {updates[1]:,} updates"
+    places = []
+    for name, each in (("the growing batch", growing), ("the falling rate", falling)):
+        other = ranking.pair(constant, each)
+        place = "clearly ahead of" if other.ahead == constant else "clearly behind"
+        place = place if other.is_significant else "not to be told from"
+        places.append(f"{place} {name} ({difference(ranking, other)})")
+    text += f"; with neither {_percent(accuracies[constant])}, {and_(places)}."
+    ends = (pair.difference.low, pair.difference.high)
+    if pair.is_significant and pair.ahead == falling:
+        return f"No: {text}"
+    if all(end is not None and abs(end) <= _AS_GOOD for end in ends) or pair.is_significant:
+        return f"Yes: {text}"
+    return f"{format_seeds(ranking.seeds)} cannot tell: {text}"
+
+
 def _percent(value: MeanAndDeviation) -> str:
     return format_mean(value, lambda number: f"{100 * number:.2f} %")
 
@@ -362,6 +405,7 @@ _VARIED: dict[str, tuple[str, ...]] = {
     "momentum": ("momentum",),
     "generalisation": ("weight_decay",),
     "optimizers": ("optimizer",),
+    "growing-batch": ("schedule", "batch_schedule"),
 }
 # By the name of the preset. A question may name options of the comparison.
 _EXPERIMENTS: dict[str, tuple[str, Callable[[Results], str | None]]] = {
@@ -388,5 +432,6 @@ _EXPERIMENTS: dict[str, tuple[str, Callable[[Results], str | None]]] = {
         "Does AdamW carry the gain further to larger batches than SGD?",
         _critical_batch_sizes,
     ),
+    "growing-batch": ("Can the batch grow instead of the learning rate falling?", _growing_batch),
     "accumulation": ("Is gradient accumulation the same as a large batch?", _same_but_rounding),
 }

@@ -28,9 +28,9 @@ def comparable(out: str) -> list[dict[str, Any]]:
     ]
 
 
-@pytest.mark.parametrize("mode", [[], ["--mode", "batch"]])
+@pytest.mark.parametrize("mode", [[], ["--mode", "batch"], ["--batch-schedule", "32:64"]])
 def test_the_events_equal_those_of_one_process(mode: list[str], launcher: Launcher) -> None:
-    sizes = ["--batch-size", "32"] if not mode else ["--micro-batch-size", "50"]
+    sizes = ["--micro-batch-size", "50"] if "batch" in mode else ["--batch-size", "32"]
     options = "--model mlp --subset 330 --val-size 100 --epochs 2 --log-interval 3 --json".split()
     options += [*STEADY, *mode, *sizes]
     [one] = launcher.train(*options, ranks=1)

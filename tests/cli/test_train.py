@@ -93,6 +93,16 @@ def test_batch_mode_tells_what_it_will_do_and_reports_every_update(call: Caller)
     assert done.err.count("Step [1/1]") == 3
 
 
+def test_a_growing_batch_tells_the_updates_of_each_epoch(call: Caller) -> None:
+    done = call.train("--batch-schedule", "160:320", "--epochs", "2", "--log-interval", "2")
+    assert "640 samples → 4 updates in the first epoch, 6 in all" in done.err
+    shown = re.findall(r"Epoch \[(\d)/2\], Step \[(\d)/(\d)\]", done.err)
+    assert shown == [("1", "2", "4"), ("1", "4", "4"), ("2", "2", "2")]
+    assert "after 6 updates" in done.err
+    cut = call.train("--batch-schedule", "160:320", "--epochs", "2", "--max-updates", "5")
+    assert "after 5 of 6 updates" in cut.err
+
+
 def test_full_batch_softmax_regression_has_its_known_trajectory(call: Caller) -> None:
     """From zero, gradient descent on a convex loss: ln 10, then down, however it is chunked."""
     fixed = "--model linear --mode batch --optimizer sgd --momentum 0 --weight-decay 0"

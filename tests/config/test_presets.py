@@ -49,6 +49,7 @@ def test_the_promised_experiments_are_there() -> None:
         "momentum",
         "generalisation",
         "optimizers",
+        "growing-batch",
     }
 
 
@@ -62,12 +63,15 @@ def test_an_experiment_is_a_valid_config(name: str) -> None:
 
 
 SHORT = "--model linear --batch-sizes 100 --subset 300 --seeds 1 --updates 2".split()
+# A batch that grows needs epochs, and samples for its largest size.
+GROWING = "--batch-sizes 64 --subset 1124 --updates auto --epochs 5".split()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", COMPARISONS)
 def test_an_experiment_compares(name: str, call: Caller) -> None:
-    options = (*SHORT, "--val-size", "100", "--probe-samples", "50")
+    more = GROWING if "batch-schedule" in CONTENTS[name] else []
+    options = (*SHORT, *more, "--val-size", "100", "--probe-samples", "50")
     done = call("mnist-compare", "--config", name, *options, "--json", "-q")
     assert done.code == 0, done.err
     start, *_, end = [json.loads(line) for line in done.out.splitlines()]

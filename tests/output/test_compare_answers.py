@@ -23,6 +23,7 @@ VARY = {
     "last-batch": "last-batch=keep,drop",
     "warm-up": "warm-up=0,9",
     "accumulation": "micro-batch-size=64,512",
+    "growing-batch": "schedule=constant,step batch-schedule=off,64:1024",
     "momentum": "momentum=0,0.9",
     "generalisation": "weight-decay=0,0.01",
 }
@@ -254,6 +255,50 @@ def test_a_setting_helps_where_it_is_ahead_or_does_not_diverge() -> None:
     assert text.endswith(
         "; 4096: warm up 0 diverged with 1 of 1 seed and warm up 9 diverged with 1 of 1 seed."
     )
+
+
+@pytest.mark.parametrize(
+    ("growing", "begins"),
+    [
+        ((0.9705, 0.9702, 0.9713), "Yes: 97.07 ± 0.06 % with a growing batch and 97.00 ± 0.10 %"),
+        ((0.9900, 0.9890, 0.9912), "Yes: 99.01 ± 0.11 % with a growing batch and 97.00 ± 0.10 %"),
+        ((0.9600, 0.9590, 0.9612), "No: 96.01 ± 0.11 % with a growing batch and 97.00 ± 0.10 %"),
+        ((0.9600, 0.9800, 0.9700), "3 seeds cannot tell: 97.00 ± 1.00 % with a growing batch"),
+    ],
+)
+def test_a_growing_batch_replaces_a_falling_rate_if_no_difference_that_counts_is_possible(
+    growing: tuple[float, ...], begins: str
+) -> None:
+    names = [
+        f"schedule {schedule}, batch schedule {batch}"
+        for schedule in ("constant", "step")
+        for batch in ("off", "64:1024")
+    ]
+    constant, grown, falling, both = (Variant(64, name, names_size=False) for name in names)
+    found = Results()
+    found.runs = [measured(variant) for variant in (constant, grown, falling, both)]
+    found.runs[2] = replace(found.runs[2], end=replace(found.runs[2].end, update=5))
+    values = {
+        constant: [0.960, 0.9591, 0.9612],
+        grown: [*growing],
+        falling: [0.970, 0.969, 0.971],
+        both: [0.95, 0.951, 0.949],
+    }
+    text = answered("growing-batch", rank("test accuracy", values, higher=True), results=found)
+    assert text is not None
+    assert text.startswith(begins)
+    assert ", in 2 instead of 5 updates; with neither 96.01 ± 0.11 %, " in text
+    if growing[0] == 0.96:
+        assert "%, not to be told from the growing batch (" in text
+    assert text.rpartition(" and ")[2].startswith("clearly behind the falling rate (0.99 points;")
+    lost = [replace(run, end=replace(run.end, reason="diverged")) for run in found.runs[:1]]
+    found.runs[:1] = lost
+    del values[constant]
+    text = answered("growing-batch", rank("test accuracy", values, higher=True), results=found)
+    assert text == f"1 seed cannot tell: {names[0]} diverged with 1 of 1 seed."
+    found.runs = found.runs[1:]
+    ranking = rank("test accuracy", values, higher=True)
+    assert answered("growing-batch", ranking, results=found) is None
 
 
 def test_the_last_batch_matters_if_the_losses_differ() -> None:
