@@ -51,7 +51,7 @@ def completed(call: Caller, program: str, line: str) -> list[str]:
         ("mnist-train", "--config ", (*preset_names(TRAIN), "mine.toml")),
         ("mnist-train", "--config m", ("mini-batch", "mine.toml")),
         ("mnist-train", "--resume ", ("auto", "first.pt")),
-        ("mnist-train", "--batch-s", ("--batch-size",)),
+        ("mnist-train", "--batch-s", ("--batch-size", "--batch-schedule")),
         ("mnist-train", "--list-", ("--list-presets", "--list-models")),
         ("mnist-train", "--output ", ()),  # the shell then offers files
         ("mnist", "ex", ("export",)),
