@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from mnist_cli.config.registry import NETWORKS
 from mnist_cli.data.batches import EpochShape, TrainingShape, epoch_updates
-from mnist_cli.data.datasets import Split
+from mnist_cli.data.datasets import Dataset, Split
 from mnist_cli.errors import DivergedError
 from mnist_cli.events import Progress, Step
 from mnist_cli.models.networks import build_model, weights_sha256
@@ -85,6 +85,33 @@ def test_with_batch_normalisation_pieces_are_normalised_alone(few: Split) -> Non
         torch.testing.assert_close(actual, sum(parts) / 4, rtol=1e-9, atol=1e-12)
     apart = torch.cat([(a - b).flatten() for a, b in zip(gradient, whole, strict=True)])
     assert apart.norm() > 0.05 * torch.cat([each.flatten() for each in whole]).norm()
+
+
+@pytest.mark.parametrize(("dtype", "atol"), [(torch.float64, 1e-9), (torch.float32, 0.01)])
+def test_adamw_magnifies_rounding_where_the_exact_gradient_is_zero(
+    dtype: torch.dtype, atol: float, mnist: Dataset
+) -> None:
+    """A tenth of these samples are twos: at zero weights, and pixels without ink, it cancels out.
+
+    In float32 what is left is rounding as large as AdamW's epsilon, and becomes a step.
+    """
+    samples = Split(*mnist.train[:200])
+    is_zero = torch.zeros(10, 784, dtype=torch.bool)
+    is_zero[2] = samples.images.flatten(1).amax(0) == 0
+    assert samples.labels.bincount()[2] == 20
+    weights = []
+    for micro in (200, 7):
+        model = build_model("linear").to(dtype)
+        plan = make_plan(micro, lr=0.01, size=200)
+        plan = replace(plan, training=TrainingShape(1, (EpochShape(200, 200),)))
+        loader = epoch_updates(samples, size=200, seed=0, epoch=1)
+        list(fit(model, AdamW(model), loader, plan, RunningSums(), pool=ThreadPool()))
+        weights.append(next(model.parameters()).detach().clone())
+    apart = (weights[0] - weights[1]).abs()
+    assert apart[~is_zero].max() < 1e-7
+    assert apart[is_zero].max() < atol
+    if dtype == torch.float32:
+        assert apart[is_zero].max() > 1e-4
 
 
 def test_label_smoothing_enters_the_gradient_but_not_the_reported_loss(few: Split) -> None:
