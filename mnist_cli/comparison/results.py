@@ -21,6 +21,7 @@ from mnist_cli.comparison.variants import Variant
 from mnist_cli.config.compare import FULL
 from mnist_cli.events import Event
 from mnist_cli.training.probes.alignment import AlignmentProbe
+from mnist_cli.training.probes.losses import LossesProbe
 from mnist_cli.training.probes.noise import NoiseProbe
 from mnist_cli.training.probes.path import PathProbe
 from mnist_cli.training.probes.sharpness import SharpnessProbe
@@ -50,6 +51,7 @@ class RunMeasurements:
     end: RunEnd
     changes: list[Change] = field(default_factory=list)
     path: list[PathProbe] = field(default_factory=list)
+    losses: list[LossesProbe] = field(default_factory=list)
 
 
 @dataclass
@@ -119,6 +121,7 @@ class Results:
                 end=end_of(record),
                 changes=[event for event in record if isinstance(event, Change)],
                 path=[event for event in record if isinstance(event, PathProbe)],
+                losses=[event for event in record if isinstance(event, LossesProbe)],
             )
         )
 

@@ -138,6 +138,7 @@ PROBES = {
     "noise": ProbeEntry("noise", "NoiseProbe"),
     "alignment": ProbeEntry("alignment", "AlignmentProbe"),
     "path": ProbeEntry("path", "PathProbe"),
+    "losses": ProbeEntry("losses", "LossesProbe"),
     "sharpness": ProbeEntry("sharpness", "SharpnessProbe"),
 }
 

@@ -257,6 +257,28 @@ def epoch_updates(
                     yield batch[0][own], batch[1][own]
 
 
+def training_updates(
+    dataset: Split | ShiftAugmented,
+    config: TrainConfig,
+    shape: TrainingShape,
+    update: int,
+    shard: Shard = full_batch,
+) -> Iterator[Batch]:
+    """Yield the batches of a training from an update, counted from 0, to the end of its epoch."""
+    epoch, first = shape.place_of(update)
+    return epoch_updates(
+        dataset,
+        size=shape.epoch_shape(epoch).update_size,
+        seed=config.seed if config.order_seed is None else config.order_seed,
+        epoch=epoch,
+        shuffle=config.shuffle,
+        replacement=config.replacement,
+        last_batch=config.last_batch,
+        first=first,
+        shard=shard,
+    )
+
+
 def _identity(batch: Batch) -> Batch:
     return batch
 

@@ -4,7 +4,8 @@ import csv
 import io
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -82,8 +83,8 @@ def _rows(results: Results, run: RunMeasurements) -> Iterator[tuple[Any, ...]]:
         for name, loss in (("before", change.before), ("after", change.after)):
             if math.isfinite(loss):
                 yield (*named, change.update, None, None, f"train_loss_{name}", loss)
-    probes: list[ProbeEvent] = [*run.noise, *run.alignment, *run.sharpness, *run.path]
-    for probe in probes:
+    kinds: list[Sequence[ProbeEvent]] = [run.noise, run.alignment, run.sharpness, run.path]
+    for probe in chain(*kinds, run.losses):
         at = (probe.update, probe.samples_seen, None)
         for name, value in values_of(probe).items():
             is_measured = isinstance(value, float) and name not in _NOT_MEASURED

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from mnist_cli.config.train import ResolvedConfig
-from mnist_cli.data.batches import ShiftAugmented, epoch_updates, full_batch, training_shape
+from mnist_cli.data.batches import ShiftAugmented, full_batch, training_shape, training_updates
 from mnist_cli.data.datasets import Split
 from mnist_cli.errors import DivergedError
 from mnist_cli.evaluation.evaluate import evaluate
@@ -160,17 +160,8 @@ class Trainer:
         check_torch_modes(gradients=True)  # the caller of a generator may change them at any time
         config, state = self.config, self.state
         epoch, first = self.shape.place_of(state.update)
-        batches = epoch_updates(
-            self._dataset,
-            size=self.shape.epoch_shape(epoch).update_size,
-            seed=config.seed if config.order_seed is None else config.order_seed,
-            epoch=epoch,
-            shuffle=config.shuffle,
-            replacement=config.replacement,
-            last_batch=config.last_batch,
-            first=first,
-            shard=self.group.shard if self.group.size > 1 else full_batch,
-        )
+        shard = self.group.shard if self.group.size > 1 else full_batch
+        batches = training_updates(self._dataset, config, self.shape, state.update, shard)
         plan = EpochPlan(
             epoch=epoch,
             first=first,

@@ -322,6 +322,20 @@ def test_the_figure_has_the_loss_of_every_update(small: Configure, tmp_path: Pat
     assert "1.5" not in shown.partition("accuracy")[2]  # there is no epoch 1.5
 
 
+def test_the_figure_has_the_losses_of_samples_if_they_were_probed(
+    small: Configure, tmp_path: Path
+) -> None:
+    figure = TrainingFigure(str(tmp_path / "curves.svg"))
+    for event in train(small(model="linear", probe="losses", probe_every=2)):
+        figure.show(event)
+    svg = (tmp_path / "curves.svg").read_text()
+    share = 100 * (figure._sample_losses[-1].worst_tenth_share or 0)
+    title = f"After 8 updates a tenth of the batch's samples has {share:.0f} % of its loss"
+    for words in (title, "loss of a sample", "after 0 updates, mean 2.3", "after 4 updates"):
+        assert f"<!-- {words}" in svg
+    assert "after 2 updates" not in svg
+
+
 def test_a_running_mean_is_over_the_last_values() -> None:
     assert running_mean([4.0, 2.0, 6.0, 8.0], 2) == [4.0, 3.0, 4.0, 7.0]
     assert running_mean([4.0, 2.0], 1) == [4.0, 2.0]

@@ -35,6 +35,7 @@ try:
     with _without_home():
         import matplotlib as mpl
         from matplotlib.figure import Figure
+        from matplotlib.gridspec import SubplotSpec
         from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 except ImportError as error:
     raise UsageError(
@@ -42,7 +43,7 @@ except ImportError as error:
         "--report needs nothing more"
     ) from error
 
-__all__ = ["Figure", "LogLocator", "MaxNLocator", "NullFormatter", "drawn"]
+__all__ = ["Figure", "LogLocator", "MaxNLocator", "NullFormatter", "SubplotSpec", "drawn"]
 
 # With a fixed salt the ids in an SVG file do not change with every run.
 _STYLE: Any = {

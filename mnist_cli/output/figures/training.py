@@ -1,4 +1,4 @@
-"""The figure of a training: the loss of every update, and the accuracies of every epoch."""
+"""The figure of a training: losses of updates and of single samples, accuracies of epochs."""
 
 from array import array
 from collections.abc import Sequence
@@ -9,10 +9,11 @@ from rich.console import Console
 
 from mnist_cli.events import End, Epoch, Event, Progress
 from mnist_cli.output.figures import colour
-from mnist_cli.output.figures.style import Figure, MaxNLocator, drawn
+from mnist_cli.output.figures.style import Figure, MaxNLocator, SubplotSpec, drawn
 from mnist_cli.output.renderers import Recorder
 from mnist_cli.output.terminal_chart import Curve, draw_chart
 from mnist_cli.runtime.files import write_output
+from mnist_cli.training.probes.losses import LossesProbe
 
 _WINDOWS = 50  # the average is over a fiftieth of the updates
 _CHART_WIDTH, _CHART_HEIGHT = 80, 12  # at most, of a chart on a terminal
@@ -26,6 +27,7 @@ class TrainingFigure(Recorder):
         self._path = path
         self._updates, self._losses = array("q"), array("d")
         self._epochs: list[Epoch] = []
+        self._sample_losses: list[LossesProbe] = []
 
     def show(self, event: Event) -> None:
         """Collect the loss of an update, or record another event."""
@@ -35,9 +37,11 @@ class TrainingFigure(Recorder):
         super().show(event)
 
     def record(self, event: Event) -> None:
-        """Collect the accuracies of an epoch; at the end, draw and write the file."""
+        """Collect accuracies and losses of samples; at the end, draw and write the file."""
         if isinstance(event, Epoch):
             self._epochs.append(event)
+        elif isinstance(event, LossesProbe):
+            self._sample_losses.append(event)
         elif isinstance(event, End) and self._updates:
             write_output(self._path, drawn(self._fill, self._path))
 
@@ -74,10 +78,13 @@ class TrainingFigure(Recorder):
         return points
 
     def _fill(self, figure: Figure) -> None:
-        figure.set_size_inches(8, 3)
-        left: Any
-        right: Any
-        left, right = figure.subplots(1, 2)
+        rows = 2 if self._sample_losses else 1
+        figure.set_size_inches(8, 3 * rows)
+        grid: Any = figure.add_gridspec(rows, 2)
+        left: Any = figure.add_subplot(grid[0, 0])
+        right: Any = figure.add_subplot(grid[0, 1])
+        if self._sample_losses:
+            self._draw_sample_losses(figure, grid[1, :])
         style = {"lw": 0.5, "alpha": 0.5, "color": colour(4)}
         left.plot(self._updates, self._losses, label="of each update", **style)
         left.plot(self._updates, self._average(), color=colour(0), label="average")
@@ -89,6 +96,30 @@ class TrainingFigure(Recorder):
         right.xaxis.set_major_locator(MaxNLocator(integer=True))
         if right.lines:
             right.legend()
+
+    def _draw_sample_losses(self, figure: Figure, place: SubplotSpec) -> None:
+        """Draw the sorted losses of the samples of the first, the middle and the last batch."""
+        axes: Any = figure.add_subplot(place)
+        probes = self._sample_losses
+        for index, chosen in enumerate(sorted({0, len(probes) // 2, len(probes) - 1})):
+            probe = probes[chosen]
+            count = len(probe.losses)
+            shares = [100 * (rank + 0.5) / count for rank in range(count)]
+            label = f"after {probe.update:,} updates, mean {probe.mean_loss:.2g}"
+            axes.plot(shares, sorted(probe.losses), ".", ms=3, color=colour(index), label=label)
+        axes.set(xlabel="samples with a smaller loss, %", ylabel="loss of a sample", yscale="log")
+        axes.set_title(_sentence(probes[-1]), fontsize=9)
+        axes.legend()
+
+
+def _sentence(probe: LossesProbe) -> str:
+    """Return the figure's title: how unequal the losses of a batch are."""
+    if probe.worst_tenth_share is None:
+        return f"After {probe.update:,} updates no sample of the batch has any loss"
+    return (
+        f"After {probe.update:,} updates a tenth of the batch's samples has "
+        f"{100 * probe.worst_tenth_share:.0f} % of its loss"
+    )
 
 
 def running_mean(values: Sequence[float], count: int) -> list[float]:

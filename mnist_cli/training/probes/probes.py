@@ -20,6 +20,7 @@ from mnist_cli.config.options import names_in
 from mnist_cli.config.registry import PROBES
 from mnist_cli.config.suggestions import not_one_of
 from mnist_cli.config.train import ResolvedConfig
+from mnist_cli.data.batches import Batch, ShiftAugmented, training_shape, training_updates
 from mnist_cli.data.datasets import Split
 from mnist_cli.errors import DivergedError, UsageError
 from mnist_cli.events import ProbeEvent, ProbeStart
@@ -208,6 +209,13 @@ class ProbeContext:
     def probe_split(self) -> Split:
         """The `probe_samples` samples for costly probes: the same ones after every update."""
         return draw_samples(self.train_split, self.config.probe_samples, self.config.seed)
+
+    def next_batch(self) -> Batch:
+        """Return the images, shifted if they are in training, and labels of the next update."""
+        config, samples = self.config, self.train_split
+        dataset = ShiftAugmented(samples) if config.augment else samples
+        shape = training_shape(config, len(samples))
+        return next(training_updates(dataset, config, shape, self.update))
 
     def generator(self, purpose: str) -> torch.Generator:
         """Return a generator for a purpose, seeded by the training's seed and the update.
