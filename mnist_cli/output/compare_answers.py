@@ -415,6 +415,7 @@ _EXPERIMENTS: dict[str, tuple[str, Callable[[Results], str | None]]] = {
     "claim-local-optimum": ("Does the noise of mini-batches find better optima?", _optimum),
     "edge-of-stability": ("Does batch mode sharpen the loss up to its limit?", _edge),
     "steps-to-target": ("How many updates does a larger batch save?", _steps),
+    "along-the-way": ("How many updates does a larger batch save from here on?", _steps),
     "linear-scaling": ("Should the learning rate grow with the batch?", _scaling),
     "shuffling": ("Does the order of the samples matter?", _does_it_matter),
     "last-batch": (

@@ -40,6 +40,7 @@ def test_the_promised_experiments_are_there() -> None:
         "claim-local-optimum",
         "edge-of-stability",
         "steps-to-target",
+        "along-the-way",
         "linear-scaling",
         "shuffling",
         "accumulation",
