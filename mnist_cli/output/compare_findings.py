@@ -121,8 +121,11 @@ def _ranking(finding: Ranking) -> str:
 
 def headline(finding: Finding) -> str:
     """Return the result of a finding, without the values of all variants or tried rates."""
-    if isinstance(finding, LearningRates) and finding.is_used and not finding.has_range:
-        return f"For {finding.variant.phrase} a rate of {finding.tuned.lr:g} was best."
+    if isinstance(finding, LearningRates):
+        # At the edge of the search, where all rates may have diverged, the whole sentence says so.
+        is_simple = finding.is_used and not finding.has_range and not finding.tuned.at_edge
+        if is_simple:
+            return f"For {finding.variant.phrase} a rate of {finding.tuned.lr:g} was best."
     if not isinstance(finding, Ranking):
         return sentence(finding).text
     title, form = _title(finding)

@@ -13,7 +13,14 @@ import pytest
 
 from mnist_cli.cli import program
 from mnist_cli.comparison.compare import compare
-from mnist_cli.comparison.findings import Conclusions, SeveralMachines, conclusions, rank
+from mnist_cli.comparison.events import Trial, Tuned
+from mnist_cli.comparison.findings import (
+    Conclusions,
+    LearningRates,
+    SeveralMachines,
+    conclusions,
+    rank,
+)
 from mnist_cli.comparison.results import Results
 from mnist_cli.comparison.stats import mean_and_deviation
 from mnist_cli.comparison.variants import Variant
@@ -215,6 +222,20 @@ def test_a_headline_says_how_many_are_clearly_behind() -> None:
     assert ranked(best, far, near) == f"{first} Clearly ahead of 1 of the 2 others."
     assert ranked(best, near) == f"{title}: 3 seeds cannot tell."
     assert ranked([0.9], [0.8]) == f"{title} (one seed, no test): batches of 1, 90.00 %."
+
+
+def test_a_headline_does_not_call_a_rate_best_that_may_not_be() -> None:
+    def tuned(reason: str, *, at_edge: bool) -> LearningRates:
+        trial = Trial(0.1, reason, 1, 1.0, 0.5, 0.5, 0.9, stable=True)
+        search = Tuned(0.0, 64, 0, 0.1, [trial], 1.0, None, None, at_edge=at_edge)
+        return LearningRates(Variant(64), search, is_used=True, has_range=False)
+
+    inside = tuned("completed", at_edge=False)
+    assert headline(inside) == "For batches of 64 a rate of 0.1 was best."
+    assert "0.1 was best by held-out samples, at the edge" in headline(
+        tuned("completed", at_edge=True)
+    )
+    assert "the rates 0.1 were tried; all diverged." in headline(tuned("diverged", at_edge=True))
 
 
 CRITICAL = {"momentum 0": (50.0, 60.0), "momentum 0.9": (90.0, 110.0)}  # by seed
