@@ -40,18 +40,20 @@ class MergedFolder(RunFolder):
         """Create the folder if it does not exist.
 
         Raises:
-            DataError: one of the others does not exist.
+            DataError: one of the others does not exist, or cannot be read.
             OutputError: it cannot be created.
 
         """
         self._named = f"--merge {printable(','.join(merged))}"
         self._merged = [Path(expand_home(name)) for name in merged]
         for path in self._merged:
-            if not path.is_dir():
+            try:
+                next(path.iterdir(), None)
+            except OSError as error:
                 raise DataError(
-                    f"{self._named}: there is no folder {printable(path)}; name the --output of "
-                    "comparisons"
-                )
+                    f"{self._named}: cannot read the folder {printable(path)}: {error.strerror}; "
+                    "name the --output of comparisons"
+                ) from error
         self._taken: set[str] = set()
         super().__init__(folder)
 
@@ -92,8 +94,8 @@ class MergedFolder(RunFolder):
                     "differ, if only in their seconds; keep one of them"
                 )
         if own not in found:
+            self._take_path(run, first.parent)  # before the record, which tells that all is there
             write_atomic(own, found[first])
-            self._take_path(run, first.parent)
         self._initial[own] = FileVersion.of(own, own.stat())
 
     def _take_path(self, run: Run, folder: Path) -> None:

@@ -195,11 +195,29 @@ def test_paths_of_the_weights_come_along(asked: CompareConfig, tmp_path: Path) -
     assert replace(found.plane, seconds=0) == replace(expected.plane, seconds=0)
 
 
+def test_a_damaged_path_is_an_error_every_time(asked: CompareConfig, tmp_path: Path) -> None:
+    config = replace(asked, probe="path", probe_samples=20, seeds=1, batch_sizes="100")
+    run(config)
+    (path,) = Path(asked.output).glob("*.path.npy")
+    path.unlink()
+    os.mkfifo(path)
+    config = replace(config, merge=asked.output, output=str(tmp_path / "all"))
+    for _ in range(2):
+        with pytest.raises(DataError, match=f"{path.name} is damaged"):
+            run(config)
+
+
 def test_a_folder_that_is_not_there_and_options_that_train_are_refused(
     asked: CompareConfig, tmp_path: Path
 ) -> None:
-    with pytest.raises(DataError, match="there is no folder .*nowhere; name the --output"):
-        run(replace(asked, merge=str(tmp_path / "nowhere")))
+    (tmp_path / "file").touch()
+    for name, reason in (
+        ("nowhere", "No such file or directory"),
+        ("file", "Not a directory"),
+        ("a" * 300, "File name too long"),
+    ):
+        with pytest.raises(DataError, match=f"cannot read the folder .*: {reason}; name the --out"):
+            run(replace(asked, merge=str(tmp_path / name)))
     assert not Path(asked.output).exists()
     with pytest.raises(UsageError, match="--jobs 2 trains runs, and --merge none"):
         resolve(replace(asked, merge="a,b", jobs=2))
