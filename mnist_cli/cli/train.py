@@ -32,7 +32,7 @@ from mnist_cli.cli.program import (
 from mnist_cli.cli.show_config import DEFAULT, resolved_training, show_config
 from mnist_cli.config.options import names_where
 from mnist_cli.config.programs import Display, Recording, Resume
-from mnist_cli.config.quoting import quote
+from mnist_cli.config.quoting import printable, quote
 from mnist_cli.config.sources import TRAIN, Source, build_config, check_consistency
 from mnist_cli.config.train import TrainConfig
 from mnist_cli.data.files import prefetch
@@ -96,6 +96,7 @@ def train(given: dict[str, Any], config: str | None) -> None:
             path = fresh.output if resume == AUTO else resume
             checkpoint = _checkpoint(path, group, optional=resume == AUTO)
             if checkpoint is not None:
+                _check_initial(fresh.init, checkpoint, path, group)
                 sources = [_without_init(source) for source in sources]
                 options = _resumed(checkpoint, path, sources, display)
                 origins = {f.name: f"checkpoint {path}" for f in fields(options)}
@@ -123,6 +124,27 @@ def train(given: dict[str, Any], config: str | None) -> None:
         is_given = any("log_interval" in source.values for source in sources[:2])
         shows_steps = is_given or options.log_interval != TrainConfig.log_interval
         _run(options, checkpoint, display, recording, group, shows_steps=shows_steps)
+
+
+def _check_initial(
+    init: str | None, checkpoint: "Checkpoint", path: str, group: "ProcessGroup | None"
+) -> None:
+    """Raise UsageError if the training that goes on did not begin with the weights in `init`.
+
+    That file is not needed any more: if it is gone, nothing is compared with it.
+    """
+    if init is None:
+        return
+    with quick_imports():
+        from mnist_cli.models.networks import weights_sha256  # noqa: PLC0415 (torch)
+
+    began = checkpoint.config.init
+    initial = None if began is None else _checkpoint(init, group, optional=True)
+    if began is None or (initial is not None and weights_sha256(initial.weights) != began):
+        raise UsageError(
+            f"--init {printable(init)} has other weights than the training in {printable(path)} "
+            "began with; leave --init out to go on, or begin anew with another --output"
+        )
 
 
 def _without_init(source: Source) -> Source:

@@ -151,3 +151,14 @@ def test_resume_auto_takes_init_to_begin_with_and_then_goes_on(call: Caller) -> 
     second = objects(call.train(*auto, "-o", "part.pt").out)
     assert second[0]["first_update"] == 4
     assert second[-1]["weights_sha256"] == whole
+
+
+def test_resume_auto_does_not_go_on_from_other_weights_than_init_names(call: Caller) -> None:
+    call.train("-q", "-o", "first.pt", "--seed", "7")
+    call.train("-q", "-o", "other.pt", "--seed", "8")
+    call.train("-q", "-o", "random.pt", "--max-updates", "2")
+    call.train("-q", "-o", "begun.pt", "--max-updates", "2", "--init", "first.pt")
+    for output, init in (("random.pt", "first.pt"), ("begun.pt", "other.pt")):
+        done = call.train("--resume", "auto", "--init", init, "-o", output)
+        assert (done.code, done.out) == (2, "")
+        assert f"--init {init} has other weights than the training in {output}" in done.err
