@@ -28,8 +28,6 @@ from mnist_cli.output.compare_table import format_mean, format_seeds
 _Kind = TypeVar("_Kind", bound=Finding)
 _ROUNDING = 1e-4  # of a loss: what the order of sums may change in a short training
 _TOLERANCE = 0.01  # of the accuracy: what a larger batch may lose and still do as well
-
-
 _AS_GOOD = 0.002  # of the accuracy: a difference that does not count
 
 
@@ -370,11 +368,14 @@ def _growing_batch(results: Results) -> str | None:
         places.append(f"{place} {name} ({difference(ranking, other)})")
     text += f"; with neither {_percent(accuracies[constant])}, {and_(places)}."
     ends = (pair.difference.low, pair.difference.high)
+    verdict = f"{format_seeds(ranking.seeds)} cannot tell"
     if pair.is_significant and pair.ahead == falling:
-        return f"No: {text}"
-    if all(end is not None and abs(end) <= _AS_GOOD for end in ends) or pair.is_significant:
-        return f"Yes: {text}"
-    return f"{format_seeds(ranking.seeds)} cannot tell: {text}"
+        verdict = "No"
+    elif all(end is not None and abs(end) <= _AS_GOOD for end in ends):
+        verdict = f"Yes, to within {100 * _AS_GOOD:g} points"
+    elif pair.is_significant:
+        verdict = "Yes"
+    return f"{verdict}: {text}"
 
 
 def _percent(value: MeanAndDeviation) -> str:
