@@ -143,9 +143,10 @@ class Epoch(Event):
     `batch_size` is the number of samples in its updates.
 
     `noise_scale_estimate` = tr Σ / |G|² is the gradient noise scale in samples, estimated from the
-    norms that the epoch's updates and their micro-batches had: see `NoiseSums`. It is None where
-    |G|² is not clearly positive. All estimates are None if updates have one micro-batch on one
-    rank, the samples are not in random order, or the updates are fewer than ten.
+    norms that the epoch's updates and their micro-batches had: see `NoiseSums`. Both are means over
+    the epoch, in which updates with large gradients, such as the first, count most. It is None
+    where |G|² is not clearly positive. All estimates are None if updates have one micro-batch on
+    one rank, the samples are not in random order, or the updates are fewer than ten.
     """
 
     name: ClassVar[str] = "epoch"

@@ -25,18 +25,19 @@ def load_initial(path: str, model: str, group: ProcessGroup | None = None) -> Ch
 
     """
     group = group or ProcessGroup()
-    own = load_checkpoint(path) if group.is_main else None
-    if group.size > 1:
-        data = group.broadcast(None if own is None else encode(own))
-        own = decode(data or b"", printable(path)) if own is None else own
-    if own is None:
-        raise RuntimeError("a group without a first rank")
-    if own.config.model != model:
+    if group.is_main:
+        checkpoint = load_checkpoint(path)
+        if group.size > 1:
+            group.broadcast(encode(checkpoint))
+    else:
+        checkpoint = decode(group.broadcast(None) or b"", printable(path))
+    found = checkpoint.config.model
+    if found != model:
         raise UsageError(
-            f"--model {model} differs from the {own.config.model} of --init {printable(path)}; "
+            f"--model {model} differs from the {found} of --init {printable(path)}; "
             "leave --model out, or begin with a checkpoint of the same network"
         )
-    return own
+    return checkpoint
 
 
 def warn_of_seen_samples(initial: Checkpoint, config: TrainConfig, samples: Split) -> None:

@@ -65,11 +65,11 @@ class EpochPlan:
     drawn_from: float | None = None
 
     def measured_slices(self, step: int, slices: list[slice]) -> list[slice]:
-        """Return the micro-batches of an update on a rank whose gradients are measured: few.
+        """Return those of a rank's micro-batches whose gradients are measured: two at most.
 
-        All of them would hardly tell more: the whole has most of the noise in |G|². The epoch's
-        last update, if it is smaller, would have the noisiest estimate of all; an only update is
-        not drawn at random.
+        All of them would hardly tell more: the whole has most of the noise in |G|². A smaller last
+        update is left out, whose estimate would be the noisiest, and so is the update of an epoch
+        that has no other, since it is not drawn at random.
         """
         size = self.shape.size_of(step)
         is_whole = slices[:1] == [slice(0, size)]
