@@ -44,7 +44,8 @@ from mnist_cli.config.compare import CompareConfig, ResolvedComparison, resolve
 from mnist_cli.config.options import names_in
 from mnist_cli.config.train import ResolvedConfig, TrainConfig
 from mnist_cli.data.datasets import load_dataset, train_val_split
-from mnist_cli.errors import DivergedError, ThresholdNotMetError
+from mnist_cli.errors import DivergedError, ThresholdNotMetError, UsageError
+from mnist_cli.evaluation.evaluate import evaluate
 from mnist_cli.events import Event
 from mnist_cli.models.checkpoint import Checkpoint
 from mnist_cli.models.networks import build_model, count_parameters, weights_sha256
@@ -309,6 +310,7 @@ class Runner:
     seed: a split by their own seeds would hold out samples that it was trained on.
 
     Raises:
+        UsageError: the weights of `initial` have reached `config.until_accuracy`.
         UsageError, DataError, OutputError: see `pick_device`, `load_dataset` and `RunFolder`.
 
     """
@@ -340,6 +342,8 @@ class Runner:
             warn_of_seen_samples(initial, asked, self._dataset.train)
         self._cached_data: dict[tuple[int, str, bool], SharedData] = {}
         self.samples = len(self.shared_data(config, config.seed).train)
+        if initial is not None and config.until_accuracy is not None:
+            self._check_target_is_ahead(initial, config.until_accuracy)
 
     def shared_data(self, config: CompareConfig | ResolvedConfig, seed: int) -> SharedData:
         """Return the samples that runs of a config share; those of the latest seed are cached."""
@@ -362,6 +366,16 @@ class Runner:
             others = {k: data for k, data in self._cached_data.items() if k[0] == seed}
             self._cached_data = {**others, key: shared}
         return self._cached_data[key]
+
+    def _check_target_is_ahead(self, initial: Checkpoint, target: float) -> None:
+        """Raise UsageError if the first weights have reached the target: no size could save any."""
+        held_out = self.shared_data(self.config, self.config.seed).val
+        accuracy = evaluate(initial.build_model().to(self._device), held_out).accuracy
+        if accuracy >= target:
+            raise UsageError(
+                f"--until-accuracy {target} is behind the weights of --init, which have "
+                f"{accuracy:.4f}; ask for more"
+            )
 
     def plane(self, runs: list[Run]) -> PathPlane | None:
         """Return the plane of the paths of the first seed's runs, measured unless it was before.

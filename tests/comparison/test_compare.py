@@ -422,6 +422,16 @@ def test_all_runs_begin_with_the_weights_of_a_checkpoint_and_its_split(
     assert "validation samples, so that accuracies on them are too high" in caplog.text
 
 
+def test_a_target_that_the_weights_of_the_checkpoint_have_reached_compares_nothing(
+    asked: CompareConfig, trained: Path
+) -> None:
+    config = replace(asked, init=str(trained), subset=500, val_size=500, epochs=None, seeds=1)
+    known = evaluate_checkpoint(str(trained), EvalConfig(split="val", data_dir=asked.data_dir))
+    with pytest.raises(UsageError, match="behind the weights of --init, which have"):
+        run(replace(config, until_accuracy=known.accuracy))
+    assert next(compare(replace(config, until_accuracy=known.accuracy + 0.001)))
+
+
 def test_runs_from_another_checkpoint_are_not_taken_for_these(
     asked: CompareConfig, trained: Path, tmp_path: Path
 ) -> None:
