@@ -330,7 +330,7 @@ def test_the_figure_has_the_losses_of_samples_if_they_were_probed(
         figure.show(event)
     svg = (tmp_path / "curves.svg").read_text()
     share = 100 * (figure._sample_losses[-1].worst_tenth_share or 0)
-    title = f"After 8 updates a tenth of the batch's samples has {share:.0f} % of its loss"
+    title = f"After 8 updates the worst tenth of the batch's samples has {share:.0f} % of its loss"
     for words in (title, "loss of a sample", "after 0 updates, mean 2.3", "after 4 updates"):
         assert f"<!-- {words}" in svg
     assert "after 2 updates" not in svg

@@ -117,7 +117,7 @@ def _sentence(probe: LossesProbe) -> str:
     if probe.worst_tenth_share is None:
         return f"After {probe.update:,} updates no sample of the batch has any loss"
     return (
-        f"After {probe.update:,} updates a tenth of the batch's samples has "
+        f"After {probe.update:,} updates the worst tenth of the batch's samples has "
         f"{100 * probe.worst_tenth_share:.0f} % of its loss"
     )
 

@@ -11,8 +11,8 @@ from mnist_cli.config.train import TrainConfig
 from mnist_cli.data.datasets import Dataset, Split
 from mnist_cli.models.networks import build_model
 from mnist_cli.runtime.device import ThreadPool
-from mnist_cli.training.probes.losses import LossesProbe, worst_tenth_share
-from mnist_cli.training.probes.probes import Probes
+from mnist_cli.training.probes.losses import LossesProbe, sample_losses, worst_tenth_share
+from mnist_cli.training.probes.probes import Objective, Probes
 from mnist_cli.training.train import train
 from tests.helpers.trainings import Configure, steps
 
@@ -83,6 +83,18 @@ def test_at_most_1024_samples_are_listed_but_all_are_counted(mnist: Dataset) -> 
     assert event.mean_loss == pytest.approx(
         F.cross_entropy(logits, samples.labels.long()).item(), rel=1e-5
     )
+
+
+def test_tiny_losses_are_not_rounded_to_0(few: Split) -> None:
+    model = build_model("linear")
+    with torch.no_grad():
+        for name, value in model.named_parameters():
+            value.zero_()
+            if name.endswith("bias"):
+                value[3] = 20.0
+    labels = torch.full_like(few.labels[:2], 3)
+    losses = sample_losses(Objective(model), few.images[:2], labels)
+    assert losses.tolist() == pytest.approx([math.log1p(9 * math.exp(-20))] * 2, rel=1e-6)
 
 
 def test_the_worst_tenth_is_rounded_up_to_whole_samples() -> None:
