@@ -156,6 +156,23 @@ def _steps(results: Results) -> str | None:
     return f"{saved}{'the' if saved else 'The'} target took {and_(ends)}."
 
 
+def _cost_of_the_smallest(results: Results) -> str | None:
+    """Compare what the target took with the smallest and the largest batches."""
+    texts = []
+    for quantity, form in (("samples", "{:,.0f} samples"), ("seconds", "{:.2f} s")):
+        ranking = _ranking(results, quantity)
+        if ranking is None:
+            return None
+        ranked = _by_size(results, ranking)
+        small, large = ranked[0], ranked[-1]
+        ends = [
+            f"{form.format(each.estimate.mean)} {_where(each.variant)}" for each in (small, large)
+        ]
+        tested = difference(ranking, ranking.pair(small.variant, large.variant))
+        texts.append(f"{and_(ends)} ({tested})")
+    return f"The target took {'; '.join(texts)}."
+
+
 def _scaling(results: Results) -> str | None:
     ranking = _ranking(results, "test accuracy")
     diverged = [
@@ -417,6 +434,7 @@ _EXPERIMENTS: dict[str, tuple[str, Callable[[Results], str | None]]] = {
     "edge-of-stability": ("Does batch mode sharpen the loss up to its limit?", _edge),
     "steps-to-target": ("How many updates does a larger batch save?", _steps),
     "along-the-way": ("How many updates does a larger batch save from here on?", _steps),
+    "stochastic": ("What does it cost to train on one sample at a time?", _cost_of_the_smallest),
     "linear-scaling": ("Should the learning rate grow with the batch?", _scaling),
     "shuffling": ("Does the order of the samples matter?", _does_it_matter),
     "last-batch": (

@@ -47,6 +47,7 @@ def test_the_promised_experiments_are_there() -> None:
         "last-batch",
         "replacement",
         "warm-up",
+        "stochastic",
         "momentum",
         "generalisation",
         "optimizers",

@@ -125,6 +125,18 @@ def test_the_updates_to_the_target_are_a_sentence() -> None:
     )
 
 
+def test_the_cost_of_single_samples_is_told_in_samples_and_seconds() -> None:
+    values = {Variant(1): [9000.0, 9900.0], Variant(64): [9000.0, 9900.0]}
+    seconds = {Variant(1): [10.0, 12.0], Variant(64): [1.0, 1.2]}
+    samples = rank("samples", values, higher=False)
+    assert answered("stochastic", samples, rank("seconds", seconds, higher=False)) == (
+        "The target took 9,450 samples with batches of 1 and 9,450 samples with batches of 64 (a "
+        "factor of 1.00; 95 %: 1.00 to 1.00, p = 1, if it is real, 100 seeds would hardly tell); "
+        "11.00 s with batches of 1 and 1.10 s with batches of 64 (a factor of 10.00; 95 %: 10.00 "
+        "to 10.00, p < 0.001)."
+    )
+
+
 @pytest.mark.parametrize(
     ("by_seed", "text"),
     [
