@@ -17,7 +17,6 @@ from typing import Any
 
 from benchmarks.listings import BUSY, others_seconds, this_machine
 from benchmarks.measure import run
-from mnist_cli.comparison.stats import fit_critical_batch_size
 from mnist_cli.config.compare import FULL
 from mnist_cli.output.lesson.measured import FILE, load_measured
 
@@ -114,14 +113,14 @@ def large(events: Events) -> Numbers:
     start, summaries = named(events, "start")[0], named(events, "summary")
     sizes = [start["samples"] if s["batch_size"] == FULL else s["batch_size"] for s in summaries]
     updates = [summary["updates"]["mean"] for summary in summaries]
-    fit = fit_critical_batch_size(sizes, updates)
-    assert fit is not None
+    (verdict,) = named(events, "verdict")
+    (fit,) = (each["numbers"] for each in verdict["findings"] if each["about"] == "knee")
     return {
         "samples": start["samples"],
         "target": start["config"]["until_accuracy"],
         "sizes": sizes,
         "updates": [round(value) for value in updates],
-        "critical": round(fit[1]),
+        "critical": round(fit["batch_size"]),
     }
 
 

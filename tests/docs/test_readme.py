@@ -74,7 +74,7 @@ def test_the_page_on_batches_has_a_figure_and_a_command_for_every_experiment() -
     experiments = [
         path.stem for path in (ROOT / "configs").glob("*.toml") if "batch_sizes" in path.read_text()
     ]
-    assert len(experiments) == 17
+    assert len(experiments) == 18
     for name in experiments:
         assert re.search(rf"mnist-compare --config {name}.* --plot ", text), name
         assert re.search(rf"!\[[^\]]+\]\(figures/{name}[\w-]*\.svg\)", text), name
