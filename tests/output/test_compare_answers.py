@@ -12,9 +12,11 @@ from mnist_cli.comparison.findings import (
     Finding,
     LearningRates,
     Ranking,
+    Sharpness,
     rank,
 )
 from mnist_cli.comparison.results import Results, RunMeasurements
+from mnist_cli.comparison.stats import MeanAndDeviation
 from mnist_cli.comparison.variants import Variant
 from mnist_cli.output.compare_answers import answer
 
@@ -113,6 +115,30 @@ def test_small_batches_are_unstable_if_no_rate_fits_the_smallest(
     assert text.startswith("Yes" if small is None else "No, at a rate that fits")
     found = [replace(each, has_range=False) for each in found]
     assert answered("claim-small-batch-unstable", *found) is None
+
+
+@pytest.mark.parametrize(
+    ("end", "near", "begins"),
+    [
+        (
+            97.0,
+            3,
+            "Yes: in batch mode 3 of 33 probes are within 15 % of the edge of stability, 100;",
+        ),
+        (70.0, 15, "For a while: in batch mode 15 of 33 probes are within 15 % of the edge"),
+        (70.0, 2, "No, not within this budget: in batch mode 2 of 33 probes are within 15 %"),
+    ],
+)
+def test_the_edge_of_stability_is_reached_at_the_end_for_a_while_or_not(
+    end: float, near: int, begins: str
+) -> None:
+    last = MeanAndDeviation(end, 1.0, 3)
+    text = answered(
+        "edge-of-stability", Sharpness(Variant("full"), last, 1000, 100.0, near, 33, 0.0)
+    )
+    assert text is not None
+    assert text.startswith(begins)
+    assert text.endswith(f"at the end the sharpness is {end:.0f}.")
 
 
 def test_the_updates_to_the_target_are_a_sentence() -> None:
