@@ -18,6 +18,14 @@ def expand_home(path: str | Path) -> str:
     return os.path.expanduser(path)  # noqa: PTH111
 
 
+def is_pipe(path: str) -> bool:
+    """Return True if a path names a pipe, whose bytes are there only once, or `-`."""
+    try:
+        return path == "-" or stat.S_ISFIFO(os.stat(expand_home(path)).st_mode)  # noqa: PTH116
+    except (OSError, ValueError):  # what reads it tells what is wrong
+        return False
+
+
 def read_input(name: str | Path, most: int) -> tuple[bytes, os.stat_result | None]:
     """Return the first `most` bytes of a file, or of standard input for `-`, and its status.
 

@@ -21,7 +21,7 @@ from mnist_cli.config.options import (
     options_of,
 )
 from mnist_cli.config.quoting import MAX_QUOTED, escape_controls, printable, quote
-from mnist_cli.config.reading import expand_home, read_input
+from mnist_cli.config.reading import expand_home, is_pipe, read_input
 from mnist_cli.config.suggestions import not_one_of, suggestion, value_hint
 from mnist_cli.config.train import TrainConfig
 from mnist_cli.errors import UsageError
@@ -224,8 +224,9 @@ def contradictions(config: "TrainConfig | CompareConfig") -> list[str]:
             f"--order-seed {config.order_seed} contradicts --no-shuffle: there is no order to "
             "draw; leave one of them out"
         )
-    if config.init == "-":
-        problems.append("--init - : the weights are read more than once; name a file")
+    if config.init is not None and is_pipe(config.init):
+        name = printable(config.init)
+        problems.append(f"--init {name} : the weights are read more than once; name a file")
     if config.warm_up and config.schedule == "one-cycle":
         problems.append(
             f"--warm-up {config.warm_up} contradicts --schedule one-cycle, which begins with its "

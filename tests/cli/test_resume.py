@@ -1,5 +1,6 @@
 """`mnist-train` as a process that is interrupted and goes on."""
 
+import os
 import signal
 import subprocess
 from dataclasses import replace
@@ -129,6 +130,7 @@ def test_a_training_begins_with_the_weights_and_the_network_of_a_checkpoint(call
         ("--init a.pt --resume a.pt", "--init contradicts --resume 'a.pt'"),
         ("--init a.pt -o a.pt", "--output a.pt is what --init names"),
         ("--init -", "--init - : the weights are read more than once; name a file"),
+        ("--init fifo", "--init fifo : the weights are read more than once; name a file"),
     ],
 )
 def test_init_is_not_combined_with_another_origin_or_its_own_output(
@@ -136,6 +138,8 @@ def test_init_is_not_combined_with_another_origin_or_its_own_output(
 ) -> None:
     call.train("-q", "-o", "a.pt")
     before = (call.folder / "a.pt").read_bytes()
+    if "fifo" in options:
+        os.mkfifo(call.folder / "fifo")
     done = call.train(*options.split())
     assert (done.code, done.out) == (2, "")
     assert message in done.err
