@@ -97,8 +97,13 @@ class Results:
         """Return the number of samples in an update."""
         return self.start.samples if variant.batch_size == FULL else int(variant.batch_size)
 
-    def places(self) -> list[int]:
-        """Return the variants' places on a scale: by batch size, or with `--vary` in order."""
+    def places(self) -> list[int] | None:
+        """Return the variants' places on a scale: by batch size, or with `--vary` in order.
+
+        It is None for settings of one batch size, which have no order.
+        """
+        if len({variant.batch_size for variant in self.variants}) == 1 < len(self.variants):
+            return None
         if any(variant.setting is not None for variant in self.variants):
             return [*range(len(self.variants))]
         return [self.update_size(variant) for variant in self.variants]

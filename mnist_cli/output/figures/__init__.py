@@ -26,6 +26,13 @@ def ordered_colours(values: Sequence[float], *, dark: bool = False) -> list[str]
     return [_plasma(first + (last - first) * ranks[value] / steps) for value in values]
 
 
+def variant_colours(places: Sequence[float] | None, count: int, *, dark: bool = False) -> list[str]:
+    """Return a colour for each of `count` variants: by their places, if they have an order."""
+    if places is None:
+        return [colour(index) for index in range(count)]
+    return ordered_colours(places, dark=dark)
+
+
 def _plasma(at: float) -> str:
     """Return the colour of the scale at a place from 0 to 1, between its two neighbours."""
     index = min(int(at * (len(_PLASMA) - 1)), len(_PLASMA) - 2)

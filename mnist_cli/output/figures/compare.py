@@ -13,7 +13,7 @@ from mnist_cli.comparison.stats import MeanAndDeviation, mean_and_deviation
 from mnist_cli.comparison.variants import Variant
 from mnist_cli.data.catalogue import CLASSES
 from mnist_cli.errors import UsageError
-from mnist_cli.output.figures import colour, ordered_colours
+from mnist_cli.output.figures import colour, variant_colours
 from mnist_cli.output.figures.style import Figure, LogLocator, NullFormatter, drawn
 
 _LEGEND_LETTERS = 14  # of its size that fit on an inch
@@ -246,7 +246,8 @@ def _legend_title(results: Results) -> str | None:
 
 def _shades(results: Results) -> dict[Variant, str]:
     """Return the colour of each variant."""
-    return dict(zip(results.variants, ordered_colours(results.places()), strict=True))
+    colours = variant_colours(results.places(), len(results.variants))
+    return dict(zip(results.variants, colours, strict=True))
 
 
 def _legend(figure: Figure, axes: Any, title: str | None = None) -> None:  # noqa: ANN401

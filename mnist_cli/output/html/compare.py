@@ -13,7 +13,7 @@ from mnist_cli.comparison.variants import Variant
 from mnist_cli.data.catalogue import CLASSES
 from mnist_cli.output.compare_findings import Answer, headline, sentence
 from mnist_cli.output.compare_table import cells, format_seeds
-from mnist_cli.output.figures import colour, ordered_colours
+from mnist_cli.output.figures import colour, variant_colours
 from mnist_cli.runtime.html_templates import render_page
 
 _LONGEST_MARK = 8  # of a label that stands at the end of a curve
@@ -90,8 +90,14 @@ def render(results: Results, answer: Answer | None = None) -> str:
 
 def _shades(results: Results) -> list[tuple[str, str]]:
     """Return the colours of each variant on a light and on a dark background."""
-    places = results.places()
-    return list(zip(ordered_colours(places), ordered_colours(places, dark=True), strict=True))
+    places, count = results.places(), len(results.variants)
+    return [
+        *zip(
+            variant_colours(places, count),
+            variant_colours(places, count, dark=True),
+            strict=True,
+        )
+    ]
 
 
 def _data(results: Results, answer: Answer | None) -> dict[str, Any]:

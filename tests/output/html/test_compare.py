@@ -29,7 +29,7 @@ from mnist_cli.errors import UsageError
 from mnist_cli.output import compare_answers, compare_display, compare_table
 from mnist_cli.output.compare_findings import headline
 from mnist_cli.output.figures import compare as compare_figure
-from mnist_cli.output.figures import ordered_colours
+from mnist_cli.output.figures import ordered_colours, variant_colours
 from mnist_cli.output.html import compare as compare_page
 from mnist_cli.training.probes import alignment
 from tests.helpers.browsing import VIEWS, OpenPage, check_self_contained
@@ -704,12 +704,23 @@ def test_colours_are_in_the_order_of_the_sizes_and_stand_out_from_the_background
         linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
         return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
+    def stand_out(values: list[float], card: str) -> bool:
+        pairs = [sorted((value, luminance(card))) for value in values]
+        return all((high + 0.05) / (low + 0.05) >= 2.9 for low, high in pairs)
+
     sizes = [16, 6000, 64, 1024, 256]
     for dark, card in ((False, "#ffffff"), (True, "#1d2026")):
         shades = ordered_colours(sizes, dark=dark)
         values = [luminance(shades[place]) for place in (0, 2, 4, 3, 1)]
         assert values == sorted(values, reverse=True)
-        for value in values:
-            pair = sorted((value, luminance(card)))
-            assert (pair[1] + 0.05) / (pair[0] + 0.05) >= 2.9
+        assert stand_out(values, card)
+        assert stand_out([luminance(each) for each in variant_colours(None, 4, dark=dark)], card)
     assert len(ordered_colours([64])) == 1
+
+
+def test_settings_of_one_batch_size_have_no_order(results: Results) -> None:
+    assert results.places() is not None
+    one = with_target(results)
+    one.runs = [run for run in one.runs if run.variant.batch_size == one.runs[0].variant.batch_size]
+    assert one.places() is None
+    assert compare_figure.draw(one, "a.svg", "curves").count(b"#0072b2") > 0
