@@ -47,14 +47,14 @@ def checkpoint(draw: random.Random, folder: Path) -> Callable[[], object]:
     path.write_bytes(how(data, draw))
 
     def read() -> object:
-        from mnist_cli.data.batches import epoch_shape
+        from mnist_cli.data.batches import training_shape
         from mnist_cli.runtime.device import pick_device
         from mnist_cli.training.state import TrainingState
 
         found = load_checkpoint(path)
         # What a resumed training does with it, too.
         state = TrainingState(found.config, pick_device("cpu"))
-        state.restore(found, epoch_shape(found.config, 500))
+        state.restore(found, training_shape(found.config, 500))
         state.check_finite()
         return found
 
