@@ -381,6 +381,10 @@ class Runner:
         """Return the plane of the paths of the first seed's runs, measured unless it was before.
 
         Runs that diverged are left out. It is None if no paths were recorded.
+
+        Raises:
+            InterruptedRunError, TerminatedRunError: a signal came.
+
         """
         runs = [run for run in runs if _is_whole(self.folder.finished(run))]
         if (plane := self.folder.plane(runs)) is not None:
@@ -393,7 +397,11 @@ class Runner:
             return None
         seed = self.config.seed
         sample = draw_samples(data.train, self.config.probe_samples, seed)
-        plane = plane_of(paths, model, sample, pool=self.pool, seconds=self.clock(), seed=seed)
+        try:
+            plane = plane_of(paths, model, sample, pool=self.pool, seconds=self.clock(), seed=seed)
+        except StopRequested:
+            self._raise_if_interrupted("while the plane of the paths was measured")
+            raise
         if plane is not None:
             self.folder.save_plane(runs, plane)
         return plane

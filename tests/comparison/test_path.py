@@ -121,6 +121,22 @@ def test_the_contours_are_those_of_the_whole_training_set_though_it_is_sorted(
     assert {*samples[0].labels.tolist()} == {*range(10)}
 
 
+def test_a_signal_while_the_plane_is_measured_interrupts_the_comparison(
+    asked: CompareConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = replace(asked, probe="path", probe_samples=50, batch_sizes="30", seeds=1)
+
+    def interrupted(model: nn.Module, split: Split, *, pool: ThreadPool) -> EvaluationResult:
+        signal.raise_signal(signal.SIGTERM)
+        return evaluate(model, split, pool=pool)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(path_module, "evaluate", interrupted)
+        with pytest.raises(MnistError, match="while the plane of the paths was measured"):
+            run(config)
+    assert len(of(PathPlane, run(config))) == 1
+
+
 def test_the_plane_is_measured_once_and_changes_no_run(
     asked: CompareConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
