@@ -27,7 +27,7 @@ def growing_sizes(schedule: str) -> tuple[int, ...]:
 
 
 def _is_size(text: str) -> bool:
-    return text.isascii() and text.isdigit() and 0 < int(text) <= MAX_INT
+    return text.isascii() and text.isdigit() and text[0] != "0" and int(text) <= MAX_INT
 
 
 def problems_of_epochs(schedule: str, epochs: int) -> list[str]:

@@ -31,6 +31,7 @@ from mnist_cli.output.renderers import Renderer
 from mnist_cli.output.terminal_chart import Curve, draw_chart
 from mnist_cli.runtime.terminals import can_animate
 
+_SIZE, _SETTING = "batch size", "setting"  # the headings that name a row of the table
 _CHART_HEIGHT = 16  # lines, without the legend
 _ROWS_ABOVE_CHART = 8  # of the terminal: the bar, and some finished runs
 
@@ -284,10 +285,18 @@ def print_results(results: Results, stream: TextIO, answer: Answer | None = None
         heading: max(len(heading), *(len(row.get(heading, "")) for row in rows))
         for heading in headings
     }
+    if _SETTING in widths:  # a long one takes several lines
+        widths[_SETTING] = min(widths[_SETTING], console.width // 3)
     for columns in _tables(widths, console.width):
         grid = Table(box=box.SIMPLE_HEAD)
         for heading in columns:
-            grid.add_column(heading, justify="right", no_wrap=True)
+            wraps = heading == _SETTING
+            grid.add_column(
+                heading,
+                justify="left" if wraps else "right",
+                no_wrap=not wraps,
+                max_width=widths[heading] if wraps else None,
+            )
         for row in rows:
             grid.add_row(*(row.get(heading, "-") for heading in columns))
         console.print(grid)
@@ -296,12 +305,15 @@ def print_results(results: Results, stream: TextIO, answer: Answer | None = None
 
 
 def _tables(widths: dict[str, int], most: int) -> list[list[str]]:
-    """Divide columns among tables of at most `most` cells; each begins with the first column."""
-    first, *rest = widths
-    tables = [[first]]
-    for heading in rest:
-        if sum(widths[name] + 3 for name in (*tables[-1], heading)) + 1 > most and tables[-1][1:]:
-            tables.append([first])
+    """Divide columns among tables of at most `most` cells; each begins with what names its rows."""
+    names = [heading for heading in widths if heading in (_SIZE, _SETTING)]
+    tables = [[*names]]
+    for heading in widths:
+        if heading in names:
+            continue
+        width = sum(widths[name] + 3 for name in (*tables[-1], heading)) + 1
+        if width > most and len(tables[-1]) > len(names):
+            tables.append([*names])
         tables[-1].append(heading)
     return tables
 

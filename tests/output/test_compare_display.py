@@ -100,6 +100,13 @@ def test_the_line_of_a_run_loses_whole_results_on_a_narrow_terminal() -> None:
     assert shortened == [line, line[:-7], line[:-19], line[:-19]]
 
 
+def test_every_table_names_the_settings_of_its_rows() -> None:
+    widths = {"batch size": 10, "setting": 20, "updates": 12, "seconds": 12, "test accuracy": 14}
+    tables = compare_display._tables(widths, 60)
+    assert [table[:2] for table in tables] == [["batch size", "setting"]] * len(tables)
+    assert [name for table in tables for name in table[2:]] == [*widths][2:]
+
+
 def test_columns_are_divided_among_tables_that_fit() -> None:
     widths = {"batch size": 10, "a": 20, "b": 20, "c": 20, "long": 90}
     tables = compare_display._tables(widths, 60)
