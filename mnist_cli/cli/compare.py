@@ -56,7 +56,7 @@ def compare(given: dict[str, Any], config: str | None) -> None:
 
       mnist-compare --batch-sizes 64,1024,full --report report.html
       mnist-compare --config claim-steady               an experiment; a preset
-      mnist-compare --model cnn --subset 5000 --updates 300 --seeds 5
+      mnist-compare --batch-sizes 64,1024 --vary momentum=0,0.9
       mnist-compare --until-accuracy 0.95 --lr-rule tuned --plot target.svg
 
     Finished runs are kept in --output, so the same command continues where it was interrupted. To
