@@ -104,6 +104,9 @@ def _ranking(finding: Ranking) -> str:
     title, form = _title(finding)
     values = [f"{each.variant.phrase} {form(each.estimate)}" for each in finding.ranked]
     listed = ", ".join(values)
+    means = [each.estimate.mean for each in finding.ranked]
+    if not finding.higher and means != sorted(means):  # logarithms are what is compared
+        listed += ", in the order of their geometric means"
     if finding.seeds < 2:
         return f"{title} (one seed, no test): {listed}."
     pairs = [pair for pair in finding.pairs if pair.ahead == finding.best.variant]

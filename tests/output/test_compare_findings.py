@@ -40,6 +40,7 @@ def test_costs_are_ordered_and_compared_by_their_logarithms() -> None:
     found = rank("updates", {SMALL: [100, 400], FULL: [240, 240]}, higher=False)
     assert [each.variant for each in found.ranked] == [SMALL, FULL]  # 200, 240; means 250, 240
     assert "They differ by a factor of 1.20; 95 %: " in sentence(found).text
+    assert "in the order of their geometric means)." in sentence(found).text
     clear = rank("updates", {SMALL: [100, 104, 96], FULL: [200, 210, 190]}, higher=False)
     expected = "Clearly ahead of batch mode (a factor of 2.00; 95 %: 1.95 to 2.05"
     assert expected in sentence(clear).text
