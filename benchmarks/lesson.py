@@ -95,7 +95,8 @@ def axes(events: Events) -> Numbers:
     keys = {"updates": "updates", "samples": "samples_seen", SECONDS: "train_seconds"}
     for name, key in keys.items():
         for batch, size in (("small", SMALL), ("batch", FULL)):
-            numbers[f"{batch}_{name}"] = summary_of(events, size)[key]["mean"]
+            mean = summary_of(events, size)[key]["mean"]
+            numbers[f"{batch}_{name}"] = round(mean) if name == "samples" else float(f"{mean:.3g}")
     return numbers
 
 

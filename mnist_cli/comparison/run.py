@@ -163,9 +163,8 @@ def learning_rate_of(config: CompareConfig, variant: Variant, samples: int) -> f
     if base is None:
         base = entry_for(NETWORKS[config.model].comparison_lr, config.optimizer, scaled=True)
         if config.optimizer == "sgd":
-            base = round(
-                base * (1 - (config.momentum or 0.0)), 12
-            )  # 0.01, not 0.009999999999999998
+            # Rounded, since 0.1 * (1 - 0.9) is 0.009999999999999998.
+            base = round(base * (1 - (config.momentum or 0.0)), 12)
     ratio = (size_in_update(variant) or samples) / DEFAULT_BATCH_SIZE
     power = {"fixed": 0.0, "sqrt": 0.5, "linear": 1.0, "tuned": 0.5}[config.lr_rule]
     if config.lr_rule == "tuned":

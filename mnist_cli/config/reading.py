@@ -21,7 +21,7 @@ def expand_home(path: str | Path) -> str:
 def is_pipe(path: str) -> bool:
     """Return True if a path names a pipe, whose bytes are there only once, or `-`."""
     try:
-        return path == "-" or stat.S_ISFIFO(os.stat(expand_home(path)).st_mode)  # noqa: PTH116
+        return path == "-" or Path(expand_home(path)).is_fifo()
     except (OSError, ValueError):  # what reads it tells what is wrong
         return False
 
