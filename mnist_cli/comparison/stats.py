@@ -30,7 +30,7 @@ def mean_and_deviation(values: Sequence[float]) -> MeanAndDeviation:
     A noise scale may be infinite, which `statistics.stdev` does not accept.
     """
     if min(values) == max(values):  # or a rounded mean would differ from all of them
-        return MeanAndDeviation(values[0], 0.0, len(values))
+        return MeanAndDeviation(float(values[0]), 0.0, len(values))
     mean = math.fsum(values) / len(values)
     squares = math.fsum((value - mean) ** 2 for value in values)
     return MeanAndDeviation(mean, math.sqrt(squares / (len(values) - 1)), len(values))

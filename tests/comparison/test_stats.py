@@ -21,6 +21,7 @@ def test_a_sample_has_its_mean_and_the_deviation_of_count_less_one() -> None:
     assert mean_and_deviation([1.0, 2.0, 3.0, 6.0]) == MeanAndDeviation(3.0, math.sqrt(14 / 3), 4)
     assert mean_and_deviation([5.0]) == MeanAndDeviation(5.0, 0.0, 1)
     assert mean_and_deviation([0.8268] * 5) == MeanAndDeviation(0.8268, 0.0, 5)
+    assert isinstance(mean_and_deviation([20, 20]).mean, float)  # in every table "20.0"
 
 
 # Sleep gained with two drugs, hours, by ten patients (Student 1908).
