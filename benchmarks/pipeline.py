@@ -10,7 +10,8 @@ from typing import Any
 from torch.utils.data import DataLoader
 
 from benchmarks.references import torchvision_mnist
-from mnist_cli.data.batches import ShiftAugmented, epoch_updates
+from mnist_cli.data.augment import Shift
+from mnist_cli.data.batches import epoch_updates
 from mnist_cli.data.datasets import load_dataset
 from mnist_cli.models.networks import Normalize
 
@@ -38,7 +39,7 @@ def main() -> None:
 
     if options.kind in ("ours", "shifted"):
         split = load_dataset("mnist", options.data_dir).train
-        dataset = ShiftAugmented(split) if options.kind == "shifted" else split
+        dataset = Shift(split) if options.kind == "shifted" else split
         normalize = Normalize()  # the reference's ToTensor makes floating-point images, too
 
         def batches(epoch: int) -> Iterable[Any]:

@@ -168,7 +168,7 @@ def batch_mode(bench: Bench) -> Iterator[Row]:
     turns, updates = (1, 2) if bench.quick else (3, 5)
 
     def rate(size: int) -> float:
-        ran = bench.train("--batch-size", size, "--epochs", 1, "--no-augment")
+        ran = bench.train("--batch-size", size, "--epochs", 1, "--augment", "none")
         return ran["samples_seen"] / ran["train_seconds"]
 
     def batch(samples: int) -> float:

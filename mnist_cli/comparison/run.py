@@ -123,7 +123,7 @@ def plan_run(
         schedule=config.schedule,
         warm_up=config.warm_up,
         label_smoothing=0.0,
-        augment=False,
+        augment="none",
         shuffle=config.shuffle,
         order_seed=None if config.order_seed is None else config.order_seed + seed - config.seed,
         replacement=config.replacement,

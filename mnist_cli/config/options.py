@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 MODES = ("mini-batch", "batch")
 LAST_BATCHES = ("keep", "drop", "scale")
 SCHEDULES = ("constant", "one-cycle", "cosine", "step")
+AUGMENTATIONS = ("none", "shift", "affine", "elastic")
 DATASETS = ("mnist", "fashion-mnist", "kmnist", "qmnist")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 

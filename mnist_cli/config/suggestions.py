@@ -31,6 +31,7 @@ _OPTION_SYNONYMS = {
     "--gpu": "--device cuda",
     "--iterations": "--max-updates",
     "--learning-rate": "--lr",
+    "--no-augment": "--augment none",
     "--no-cuda": "--device cpu",
     "--num-workers": "--threads",
     "--save-model": "--output",
@@ -43,6 +44,10 @@ _OPTION_SYNONYMS = {
 # What values may mean that an option does not take.
 _VALUE_HINTS = {
     "batch_size": dict.fromkeys(("full", "all", "batch"), "for all samples use --mode batch"),
+    "augment": {
+        **dict.fromkeys(("true", "yes", "on", "1"), "for shifted images use shift"),
+        **dict.fromkeys(("false", "no", "off", "0"), "for unchanged images use none"),
+    },
 }
 
 

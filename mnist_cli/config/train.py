@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 
 from mnist_cli.config.batch_schedule import growing_sizes
 from mnist_cli.config.options import (
+    AUGMENTATIONS,
     DATASETS,
     DEFAULT_BATCH_SIZE,
     DEVICES,
@@ -160,12 +161,23 @@ class TrainConfig:
         resolved_by="model",
         panel=_NET,
     )
-    augment: bool | None = option(
+    augment: str | None = option(
         None,
-        "Shift the training images by up to a pixel each way.",
+        "How the training images change from epoch to epoch. shift: by up to a pixel each way. "
+        "affine: rotated, scaled, sheared and shifted. elastic: also distorted smoothly.",
+        choices=AUGMENTATIONS,
         shown_default=_BY_MODEL,
         resolved_by="model",
         panel=_NET,
+    )
+    augment_strength: float = option(
+        1.0,
+        "Factor of the changes by --augment affine and elastic.",
+        metavar="X",
+        minimum=0,
+        maximum=4,
+        panel=_NET,
+        named_if_set=True,
     )
     shuffle: bool = option(True, "A new order every epoch.", panel=_DATA)
     order_seed: int | None = option(
@@ -358,7 +370,7 @@ class ResolvedConfig(TrainConfig):
     lr: float
     weight_decay: float
     label_smoothing: float
-    augment: bool
+    augment: str
 
 
 def _batch_size_factor(batch_size: int | None) -> float:

@@ -1,4 +1,4 @@
-"""The batches of an epoch: shuffled, fetched in a few large operations and, if asked, shifted."""
+"""The batches of an epoch: shuffled, fetched in a few large operations and, if asked, augmented."""
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
@@ -7,56 +7,16 @@ from functools import cached_property
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 from torch.utils.data import DataLoader, Sampler
 
 from mnist_cli.config.batch_schedule import check_enough_samples, growing_sizes
 from mnist_cli.config.train import TrainConfig
+from mnist_cli.data.augment import Augmentation, Item, Unchanged
 from mnist_cli.data.datasets import Split
 from mnist_cli.errors import UsageError
 from mnist_cli.runtime.seeding import stream
 
-PIXELS = 1
-# The shifts, as the pixels to leave out at the top and on the left of a padded image.
-SHIFTS = [(top, left) for top in range(2 * PIXELS + 1) for left in range(2 * PIXELS + 1)]
-
-
-class ShiftAugmented:
-    """A split whose images are shifted by up to one pixel each way; edges are filled with 0.
-
-    Consecutive samples of an epoch get the nine shifts in turn, and each epoch starts with the next
-    shift. Since the order is shuffled, the shift of a sample is random, and every update has about
-    as many of each. Nothing is drawn, and nine operations shift a thousand images.
-    """
-
-    def __init__(self, split: Split) -> None:
-        self._padded = F.pad(split.images, (PIXELS,) * 4)
-        self._labels = split.labels
-
-    def __len__(self) -> int:
-        return len(self._labels)
-
-    @property
-    def device(self) -> torch.device:
-        """The device that holds the samples."""
-        return self._labels.device
-
-    def __getitem__(self, item: tuple[Tensor | slice, int]) -> tuple[Tensor, Tensor]:
-        """Return the samples at the indices `item[0]`; `item[1]` is the first one's shift index."""
-        index, shift = item
-        padded, labels = Split(self._padded, self._labels)[index]
-        height, width = padded.shape[1] - 2 * PIXELS, padded.shape[2] - 2 * PIXELS
-        images = padded.new_empty(len(padded), height, width)
-        for start in range(min(len(SHIFTS), len(padded))):
-            top, left = SHIFTS[(shift + start) % len(SHIFTS)]
-            every = slice(start, None, len(SHIFTS))
-            images[every] = padded[every, top : top + height, left : left + width]
-        return images, labels
-
-
 Batch = tuple[Tensor, Tensor]
-Index = Tensor | slice
-Item = Index | tuple[Index, int]  # with the shift index of the first sample
 FETCH = 1024  # samples fetched by one operation, unless an update has more
 
 
@@ -179,8 +139,7 @@ class FetchSampler(Sampler[Item]):
     """The indices of an epoch's samples, update by update; small updates are fetched together.
 
     Updates of `FETCH` samples or more are restricted to a `shard`. Without an `order` the indices
-    are slices, which fetch views instead of copies. With a `shift`, the shift index of the epoch's
-    first sample, each item also has the shift index of its first sample.
+    are slices, which fetch views instead of copies.
     """
 
     def __init__(
@@ -189,7 +148,6 @@ class FetchSampler(Sampler[Item]):
         order: Tensor | None,
         *,
         first: int,
-        shift: int | None,
         shard: Shard,
     ) -> None:
         self.together = max(1, FETCH // shape.update_size)
@@ -197,7 +155,6 @@ class FetchSampler(Sampler[Item]):
         self._shape = shape
         self._steps = range(first, shape.updates, self.together)
         self._order = order
-        self._shift = shift
 
     def __iter__(self) -> Iterator[Item]:
         size = self._shape.update_size
@@ -205,12 +162,11 @@ class FetchSampler(Sampler[Item]):
             first = step * size
             shard = self._shard(min(self.together * size, self._shape.samples - first))
             samples = slice(first + shard.start, first + shard.stop)
-            index = samples if self._order is None else self._order[samples]
-            yield index if self._shift is None else (index, self._shift + samples.start)
+            yield samples if self._order is None else self._order[samples], samples.start
 
 
 def epoch_updates(
-    dataset: Split | ShiftAugmented,
+    dataset: Split | Augmentation,
     *,
     size: int,
     seed: int,
@@ -227,19 +183,19 @@ def epoch_updates(
     alone; an update of all samples is not shuffled. With `replacement` as many samples are drawn as
     there are, each from all of them, whatever was drawn before.
     """
-    shape = EpochShape(len(dataset), size, last_batch)
+    dataset = Unchanged(dataset) if isinstance(dataset, Split) else dataset
+    samples = len(dataset.split)
+    shape = EpochShape(samples, size, last_batch)
     order = None
     if replacement:
-        generator = stream(seed, "draws", epoch)
-        order = torch.randint(len(dataset), (len(dataset),), generator=generator)
-    elif shuffle and size < len(dataset):
-        order = torch.randperm(len(dataset), generator=stream(seed, "order", epoch))
+        order = torch.randint(samples, (samples,), generator=stream(seed, "draws", epoch))
+    elif shuffle and size < samples:
+        order = torch.randperm(samples, generator=stream(seed, "order", epoch))
     if order is not None:
-        order = order.to(dataset.device)
-    shift = epoch if isinstance(dataset, ShiftAugmented) else None
-    sampler = FetchSampler(shape, order, first=first, shift=shift, shard=shard)
+        order = order.to(dataset.split.device)
+    sampler = FetchSampler(shape, order, first=first, shard=shard)
     fetches: DataLoader[Batch] = DataLoader(
-        dataset,  # type: ignore[arg-type]  # indexed by the items of the sampler
+        dataset.at_epoch(epoch),  # type: ignore[arg-type]  # indexed by the items of the sampler
         batch_size=None,
         sampler=sampler,
         collate_fn=_identity,  # type: ignore[arg-type]  # its argument is a batch already
@@ -258,7 +214,7 @@ def epoch_updates(
 
 
 def training_updates(
-    dataset: Split | ShiftAugmented,
+    dataset: Split | Augmentation,
     config: TrainConfig,
     shape: TrainingShape,
     update: int,

@@ -305,7 +305,12 @@ def _check_known(
 
 
 def _resolved(options: dict[str, object]) -> ResolvedConfig:
-    """Return the config of a checkpoint; missing options have defaults."""
+    """Return the config of a checkpoint; missing options have defaults.
+
+    `augment` was once true or false.
+    """
+    if isinstance(options.get("augment"), bool):
+        options = {**options, "augment": "shift" if options["augment"] else "none"}
     asked = sources.build_config(
         TrainConfig, [sources.Source(options, lambda key: key, typed=True)]
     )

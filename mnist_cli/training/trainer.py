@@ -8,7 +8,8 @@ from typing import Any
 from torch import Tensor
 
 from mnist_cli.config.train import ResolvedConfig
-from mnist_cli.data.batches import ShiftAugmented, full_batch, training_shape, training_updates
+from mnist_cli.data.augment import augmented
+from mnist_cli.data.batches import full_batch, training_shape, training_updates
 from mnist_cli.data.datasets import Split
 from mnist_cli.errors import DivergedError
 from mnist_cli.evaluation.evaluate import evaluate
@@ -92,7 +93,7 @@ class Trainer:
         self.pool = pool
         self._fills_caches = self._is_cold = fills_caches
         self._estimates_noise = estimates_noise
-        self._dataset = ShiftAugmented(train_split) if config.augment else train_split
+        self._dataset = augmented(train_split, config)
         self._probes = Probes(config, train_split, pool, clock, initial_probes)
 
     @property

@@ -59,7 +59,7 @@ def test_a_measurement_can_be_one_of_mnist(measured: Measurement) -> None:
 def test_the_digest_sees_what_decides_a_result_and_nothing_else() -> None:
     base = TrainConfig()
     digest = options_digest(base)
-    for changed in ({"epochs": 6}, {"lr": 0.1}, {"augment": False}, {"subset": 100}):
+    for changed in ({"epochs": 6}, {"lr": 0.1}, {"augment": "none"}, {"subset": 100}):
         assert options_digest(replace(base, **changed)) != digest  # type: ignore[arg-type]
     for same in ({"output": "x.pt"}, {"threads": 2}, {"seed": 3}, {"batch_size": 64}):
         assert options_digest(replace(base, **same)) == digest  # type: ignore[arg-type]

@@ -48,7 +48,10 @@ def origin_of(text: str, name: str) -> str:
         (TRAIN, ("--subset", "10")),
         (TRAIN, ("--val-size", "59990")),
         (TRAIN, ("--model", "lenet", "--optimizer", "sgd", "--batch-size", "7", "--no-shuffle")),
-        (TRAIN, ("--mode", "batch", "--augment", "--lr", "1e-12", "--max-seconds", "1e300")),
+        (
+            TRAIN,
+            ("--mode", "batch", "--augment", "shift", "--lr", "1e-12", "--max-seconds", "1e300"),
+        ),
         (TRAIN, ("--output", 'a "b"\\ü😀 #.pt', "--log-file", "x.jsonl", "--probe", "noise")),
         (COMPARE, ("--until-accuracy", "0.9", "--lr-rule", "tuned", "--report", "x.html")),
     ],

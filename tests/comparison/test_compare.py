@@ -138,7 +138,7 @@ def test_a_run_ends_with_the_weights_of_the_same_training_by_mnist_train(
             lr=end.lr,
             schedule="constant",
             label_smoothing=0.0,
-            augment=False,
+            augment="none",
             epochs=2,
             subset=300,
             dataset=asked.dataset,

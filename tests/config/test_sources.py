@@ -38,7 +38,7 @@ def from_toml(folder: Path, text: str) -> TrainConfig:
         ("batch_size", "128", 128),
         ("lr", "1e-3", 0.001),
         ("shuffle", "no", False),
-        ("augment", "TRUE", True),
+        ("augment", "affine", "affine"),
         ("threads", "auto", None),
         ("lr", "auto", None),
         ("model", "mlp", "mlp"),

@@ -7,9 +7,7 @@ from torch import Tensor
 
 from mnist_cli.config.options import LAST_BATCHES
 from mnist_cli.data.batches import (
-    SHIFTS,
     EpochShape,
-    ShiftAugmented,
     TrainingShape,
     epoch_updates,
 )
@@ -197,33 +195,6 @@ def test_about_a_thousand_samples_are_fetched_by_one_indexing_operation(
     split = numbered(1000)
     list(epoch_updates(Counting(split.images, split.labels), size=size, seed=0, epoch=1))
     assert Counting.calls == fetches
-
-
-@pytest.mark.parametrize("shuffle", [True, False])
-@pytest.mark.parametrize("size", [64, 300, 1000])
-def test_a_shift_comes_from_the_place_in_the_epoch_alone(size: int, shuffle: bool) -> None:
-    """Fetching several updates at once, or entering the epoch later, changes no shift."""
-    split = numbered(1000)
-    split.images[:, 14, 14] = 1  # a dot, by which the shift shows
-    options = {"size": size, "seed": 3, "epoch": 2, "shuffle": shuffle}
-    batches = list(epoch_updates(ShiftAugmented(split), **options))  # type: ignore[arg-type]
-    images, labels = (torch.cat(parts) for parts in zip(*batches, strict=True))
-    assert labels.tolist() == order_of(**options), "shifting does not change the order"
-    turns = torch.arange(1000) + 2  # an epoch begins with its own number
-    top, left = torch.tensor(SHIFTS)[turns % 9].unbind(1)
-    dots = torch.stack([torch.arange(1000), 15 - top, 15 - left], 1)
-    assert torch.equal(images.nonzero(), dots)
-    first = len(batches) - 1
-    ((late, _),) = epoch_updates(ShiftAugmented(split), first=first, **options)  # type: ignore[arg-type]
-    assert torch.equal(late, batches[-1][0])
-
-
-def test_what_moves_in_from_the_edge_is_black() -> None:
-    split = Split(torch.full((9, 28, 28), 7, dtype=torch.uint8), torch.arange(9))
-    images, _labels = ShiftAugmented(split)[torch.arange(9), 0]
-    for image, (top, left) in zip(images, SHIFTS, strict=True):
-        black = (image == 0).sum()
-        assert black == 28 * 28 - (28 - abs(top - 1)) * (28 - abs(left - 1))
 
 
 def test_batch_mode_copies_no_images() -> None:

@@ -102,10 +102,10 @@ def test_a_set_smaller_than_the_default_batch_is_one_batch() -> None:
 
 
 def test_what_was_given_is_kept() -> None:
-    given = TrainConfig(lr=0.0, momentum=0.0, weight_decay=0.0, augment=False, batch_size=7)
+    given = TrainConfig(lr=0.0, momentum=0.0, weight_decay=0.0, augment="none", batch_size=7)
     config = given.resolve(60_000)
     assert (config.lr, config.momentum, config.weight_decay) == (0.0, 0.0, 0.0)
-    assert config.augment is False
+    assert config.augment == "none"
     assert config.batch_size == 7
 
 

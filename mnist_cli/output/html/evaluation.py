@@ -35,7 +35,7 @@ def render(result: CheckpointEvaluation) -> str:
         shown=_shown(incorrect),
         numbered=f"# counts the {_NOUNS[result.split]} of {result.dataset}, from 0 on.",
         calibration=describe_calibration(result.calibration, smoothed=bool(config.label_smoothing)),
-        augmented="shifted and " if config.augment else "",
+        augmented="" if config.augment == "none" else "changed and ",
         facts=list(_facts(result)),
         data=_data(result),
     )

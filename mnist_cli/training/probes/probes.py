@@ -20,7 +20,8 @@ from mnist_cli.config.options import names_in
 from mnist_cli.config.registry import PROBES
 from mnist_cli.config.suggestions import not_one_of
 from mnist_cli.config.train import ResolvedConfig
-from mnist_cli.data.batches import Batch, ShiftAugmented, training_shape, training_updates
+from mnist_cli.data.augment import augmented
+from mnist_cli.data.batches import Batch, training_shape, training_updates
 from mnist_cli.data.datasets import Split
 from mnist_cli.errors import DivergedError, UsageError
 from mnist_cli.events import ProbeEvent, ProbeStart
@@ -211,11 +212,10 @@ class ProbeContext:
         return draw_samples(self.train_split, self.config.probe_samples, self.config.seed)
 
     def next_batch(self) -> Batch:
-        """Return the images, shifted if they are in training, and labels of the next update."""
+        """Return the images, augmented if they are in training, and labels of the next update."""
         config, samples = self.config, self.train_split
-        dataset = ShiftAugmented(samples) if config.augment else samples
         shape = training_shape(config, len(samples))
-        return next(training_updates(dataset, config, shape, self.update))
+        return next(training_updates(augmented(samples, config), config, shape, self.update))
 
     def generator(self, purpose: str) -> torch.Generator:
         """Return a generator for a purpose, seeded by the training's seed and the update.

@@ -63,7 +63,7 @@ def test_a_page_shows_the_predictions(found: CheckpointEvaluation) -> None:
 
 
 def test_a_page_tells_of_what_was_scored(found: CheckpointEvaluation) -> None:
-    config = replace(found.checkpoint.config, augment=True)
+    config = replace(found.checkpoint.config, augment="affine")
     checkpoint = replace(found.checkpoint, config=config)
     other = replace(
         found, checkpoint=checkpoint, path="<b>\udcff.pt", split="val", dataset="kmnist"
@@ -73,7 +73,7 @@ def test_a_page_tells_of_what_was_scored(found: CheckpointEvaluation) -> None:
         "&lt;b&gt;\\udcff.pt",
         "evaluated on the val samples of kmnist; mean",
         "# counts the samples held out of kmnist, from 0 on",
-        "shifted and early in the epoch",
+        "changed and early in the epoch",
     ):
         assert words in written
     assert "<b>\\" not in written

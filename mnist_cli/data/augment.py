@@ -1,0 +1,191 @@
+"""Augmentation: training images that differ a little from epoch to epoch.
+
+What happens to an image depends on the training's seed, the sample and the epoch alone, except for
+the shifts, which depend on the sample's place in the epoch. So neither micro-batches nor ranks nor
+an interruption change it.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from itertools import product
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from mnist_cli.config.train import ResolvedConfig
+from mnist_cli.data.catalogue import IMAGE_SHAPE
+from mnist_cli.data.datasets import Split
+from mnist_cli.runtime.seeding import stream
+
+Index = Tensor | slice
+Item = tuple[Index, int]  # the samples, and the first one's place in the order of the epoch
+
+HEIGHT, WIDTH = IMAGE_SHAPE
+PIXELS = 1
+# The shifts, as the pixels to leave out at the top and on the left of a padded image.
+SHIFTS = [(top, left) for top in range(2 * PIXELS + 1) for left in range(2 * PIXELS + 1)]
+
+# The largest change of each kind at strength 1; half of the images have less than half of it.
+ROTATION = math.radians(12)
+SCALE = 0.12  # of the width, and of the height
+SHEAR = math.tan(math.radians(10))
+SHIFT = 2.0  # pixels
+WAVES = [(down, right) for down, right in product(range(5), repeat=2) if 2 <= down + right <= 5]
+WAVE = 2.0  # pixels, over the root of 1 + down² + right²
+_AFFINE = 6  # random numbers of an image
+_CHUNK = 1024  # images that are changed together: their grid has 6 MB
+
+
+class EpochSamples(ABC):
+    """The samples of an epoch, as a map-style dataset: its keys are items of several samples."""
+
+    @abstractmethod
+    def __getitem__(self, item: Item) -> tuple[Tensor, Tensor]:
+        """Return the images `uint8 [n, 28, 28]` and the labels `[n]` of an item."""
+
+
+class Augmentation(ABC):
+    """A training split, and how its images change from epoch to epoch."""
+
+    def __init__(self, split: Split) -> None:
+        self.split = split
+
+    @abstractmethod
+    def at_epoch(self, epoch: int) -> EpochSamples:
+        """Return the samples as they are in an epoch."""
+
+
+class Unchanged(Augmentation, EpochSamples):
+    """The images as they are."""
+
+    def at_epoch(self, epoch: int) -> EpochSamples:
+        """Return the samples, the same in all epochs."""
+        return self
+
+    def __getitem__(self, item: Item) -> tuple[Tensor, Tensor]:
+        """Return views of the images and labels for a slice, else one copy of each."""
+        return self.split[item[0]]
+
+
+class Shift(Augmentation):
+    """Shift the images by up to one pixel each way; edges are filled with 0.
+
+    Consecutive samples of an epoch get the nine shifts in turn, and each epoch starts with the next
+    shift. Since the order is shuffled, the shift of a sample is random, and every update has about
+    as many of each. Nothing is drawn, and nine operations shift a thousand images.
+    """
+
+    def __init__(self, split: Split) -> None:
+        super().__init__(split)
+        self._padded = Split(F.pad(split.images, (PIXELS,) * 4), split.labels)
+
+    def at_epoch(self, epoch: int) -> EpochSamples:
+        """Return the samples, shifted as they are in an epoch."""
+        return _Shifted(self._padded, epoch)
+
+
+class _Shifted(EpochSamples):
+    def __init__(self, padded: Split, epoch: int) -> None:
+        self._padded, self._epoch = padded, epoch
+
+    def __getitem__(self, item: Item) -> tuple[Tensor, Tensor]:
+        index, place = item
+        padded, labels = self._padded[index]
+        images = padded.new_empty(len(padded), HEIGHT, WIDTH)
+        for start in range(min(len(SHIFTS), len(padded))):
+            top, left = SHIFTS[(self._epoch + place + start) % len(SHIFTS)]
+            every = slice(start, None, len(SHIFTS))
+            images[every] = padded[every, top : top + HEIGHT, left : left + WIDTH]
+        return images, labels
+
+
+class Warp(Augmentation):
+    """Rotate, scale, shear and shift each image, and with `waves` also distort it smoothly.
+
+    Each pixel is read where the inverse map puts it, between its four neighbours (bilinearly), with
+    0 outside the image. The map is affine, about the centre; the waves add a displacement, a sum of
+    cosines of low frequency with random amplitudes, like the elastic distortions of Simard et al.
+    (2003). All random numbers are uniform; `strength` multiplies the range of each.
+    """
+
+    def __init__(self, split: Split, seed: int, *, strength: float = 1.0, waves: bool) -> None:
+        super().__init__(split)
+        self._seed, self._strength = seed, strength
+        self._numbers = _AFFINE + (2 * len(WAVES) if waves else 0)
+
+    def at_epoch(self, epoch: int) -> EpochSamples:
+        """Return the samples, each with the map that is drawn for it in an epoch."""
+        generator = stream(self._seed, "augment", epoch)
+        drawn = torch.rand(len(self.split), self._numbers, generator=generator)
+        drawn = (2 * drawn - 1) * self._strength
+        return _Warped(self.split, drawn.to(self.split.device))
+
+
+class _Warped(EpochSamples):
+    """The samples of a split, each changed by its row of random numbers, `[N, 6]` or more."""
+
+    def __init__(self, split: Split, drawn: Tensor) -> None:
+        self._split, self._drawn = split, drawn
+
+    def __getitem__(self, item: Item) -> tuple[Tensor, Tensor]:
+        images, labels = self._split[item[0]]
+        changed = torch.empty_like(images)
+        chunks = (each.split(_CHUNK) for each in (images, self._drawn[item[0]], changed))
+        for before, drawn, after in zip(*chunks, strict=True):
+            after.copy_(warp(before, drawn))
+        return changed, labels
+
+
+def warp(images: Tensor, drawn: Tensor) -> Tensor:
+    """Return the images, each changed by its row of random numbers from -strength to strength.
+
+    Args:
+        images: `uint8 [n, 28, 28]`.
+        drawn: `float32 [n, 6]`, or `[n, 6 + 2 * len(WAVES)]` with waves; zeros change nothing.
+
+    Returns:
+        `float32 [n, 28, 28]`, rounded to whole numbers from 0 to 255.
+
+    """
+    turn, across, down, shear, right, below = drawn[:, :_AFFINE].unbind(1)
+    cos, sin = (turn * ROTATION).cos(), (turn * ROTATION).sin()
+    across, down, shear = 1 + across * SCALE, 1 + down * SCALE, shear * SHEAR
+    # Where the pixel at (x, y), from the centre, is read: rotated after it was scaled and sheared.
+    by_x = torch.stack([cos * across, sin * down])
+    by_y = torch.stack([(cos * shear - sin) * across, (sin * shear + cos) * down])
+    shift = torch.stack([right, below]) * SHIFT
+    x, y = (torch.arange(n, device=images.device) - (n - 1) / 2 for n in (WIDTH, HEIGHT))
+    columns = (by_x[:, :, None] * x)[:, :, None, :]  # [2, n, 1, 28]
+    rows = (by_y[:, :, None] * y + shift[:, :, None])[:, :, :, None]  # [2, n, 28, 1]
+    if drawn.shape[1] > _AFFINE:
+        columns = columns + _displacement(drawn[:, _AFFINE:])
+    # In the units of `grid_sample`, in which the image reaches from -1 to 1.
+    grid = torch.empty(len(images), HEIGHT, WIDTH, 2, device=images.device)
+    torch.add(columns[0], rows[0], out=grid[..., 0]).mul_(2 / WIDTH)
+    torch.add(columns[1], rows[1], out=grid[..., 1]).mul_(2 / HEIGHT)
+    read = F.grid_sample(images[:, None].float(), grid, align_corners=False)
+    return read[:, 0].round_()
+
+
+def _displacement(drawn: Tensor) -> Tensor:
+    """Return the displacement `[2, n, 28, 28]` in pixels, `drawn` is `[n, 2 * len(WAVES)]`."""
+    size = max(down for down, _ in WAVES) + 1
+    at = (torch.arange(HEIGHT, device=drawn.device) + 0.5) * (math.pi / HEIGHT)
+    cosines = (torch.arange(size, device=drawn.device)[:, None] * at).cos()  # [5, 28]
+    amplitudes = drawn.new_zeros(2, len(drawn), size, size)
+    for (down, right), values in zip(WAVES, drawn.view(-1, 2, len(WAVES)).unbind(2), strict=True):
+        amplitudes[:, :, down, right] = values.T * (WAVE / math.sqrt(1 + down**2 + right**2))
+    return cosines.T @ (amplitudes @ cosines)
+
+
+def augmented(split: Split, config: ResolvedConfig) -> Augmentation:
+    """Return a training split with the augmentation of a training."""
+    match config.augment:
+        case "shift":
+            return Shift(split)
+        case "affine" | "elastic":
+            waves = config.augment == "elastic"
+            return Warp(split, config.seed, strength=config.augment_strength, waves=waves)
+        case _:
+            return Unchanged(split)
