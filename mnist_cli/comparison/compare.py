@@ -59,7 +59,7 @@ from mnist_cli.runtime.device import (
     threads_set,
 )
 from mnist_cli.runtime.signals import StopRequested, StopSignals
-from mnist_cli.training.initial import load_initial, warn_of_seen_samples
+from mnist_cli.training.initial import load_weights, warn_of_seen_samples
 from mnist_cli.training.probes.probes import draw_samples
 
 _SAVE_EVERY = 5.0  # seconds
@@ -161,7 +161,7 @@ class _Comparison:
         initial = None
         if asked.init is not None:
             resolve(asked)  # options that contradict each other are told first
-            initial = load_initial(asked.init, asked.model)
+            initial = load_weights("--init", asked.init, asked)
             asked = replace(asked, init=weights_sha256(initial.weights))
         self.config = config = resolve(asked)
         self.results = results
@@ -339,7 +339,7 @@ class Runner:
                 subset=config.subset,
                 seed=initial.config.seed,
             )
-            warn_of_seen_samples(initial, asked, self._dataset.train)
+            warn_of_seen_samples("--init", initial, asked, self._dataset.train)
         self._cached_data: dict[tuple[int, str, bool], SharedData] = {}
         self.samples = len(self.shared_data(config, config.seed).train)
         if initial is not None and config.until_accuracy is not None:

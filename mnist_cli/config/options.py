@@ -17,9 +17,11 @@ LAST_BATCHES = ("keep", "drop", "scale")
 SCHEDULES = ("constant", "one-cycle", "cosine", "step")
 AUGMENTATIONS = ("none", "shift", "affine", "elastic")
 DATASETS = ("mnist", "fashion-mnist", "kmnist", "qmnist")
+PRECISIONS = ("float32", "bfloat16", "auto")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
 DEFAULT_BATCH_SIZE = 64
+MAX_MEMBERS = 64  # of an ensemble
 OFF = "off"  # no batch schedule
 MAX_INT = 2**63 - 1
 

@@ -200,6 +200,7 @@ def check_consistency(config: TrainConfig) -> None:
             f"--batch-schedule {config.batch_schedule} contradicts --mode batch, whose update "
             "takes all training samples; leave one of them out"
         )
+    problems += _contradictions_of_extras(config)
     problems += contradictions(config)
     problems += problems_of_epochs(config.batch_schedule, config.epochs)
     sizes = growing_sizes(config.batch_schedule)
@@ -209,6 +210,24 @@ def check_consistency(config: TrainConfig) -> None:
             f"{config.batch_schedule}, which begins with {sizes[0]}; leave one of them out"
         )
     raise_if_any(problems)
+
+
+def _contradictions_of_extras(config: TrainConfig) -> list[str]:
+    """Return what contradicts an ensemble or a teacher."""
+    problems = []
+    extras = {f"--members {config.members}": config.members > 1, "--teacher": config.teacher}
+    for extra in (name for name, is_given in extras.items() if is_given):
+        if config.probe:
+            problems.append(
+                f"--probe {config.probe} contradicts {extra}: the probes measure the loss of one "
+                "network by the labels; leave one of them out"
+            )
+    if config.teacher is not None and config.label_smoothing:
+        problems.append(
+            f"--label-smoothing {config.label_smoothing} contradicts --teacher, whose "
+            "probabilities take the place of the labels; leave one of them out"
+        )
+    return problems
 
 
 def contradictions(config: "TrainConfig | CompareConfig") -> list[str]:

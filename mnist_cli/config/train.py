@@ -10,8 +10,10 @@ from mnist_cli.config.options import (
     DEFAULT_BATCH_SIZE,
     DEVICES,
     LAST_BATCHES,
+    MAX_MEMBERS,
     MODES,
     OFF,
+    PRECISIONS,
     SCHEDULES,
     Effect,
     data_dir_option,
@@ -109,6 +111,27 @@ class TrainConfig:
         panel=_NET,
         named_if_set=True,
     )
+    members: int = option(
+        1,
+        "Networks of an ensemble: each learns by itself from the same batches, and their mean "
+        "probabilities predict.",
+        metavar="N",
+        minimum=1,
+        maximum=MAX_MEMBERS,
+        panel=_NET,
+        named_if_set=True,
+    )
+    teacher: str | None = option(
+        None,
+        "Learn the probabilities that a checkpoint predicts for the training images instead of "
+        "their labels (distillation).",
+        metavar="CHECKPOINT",
+        shown_default="none",
+        is_path=True,
+        restored=False,
+        panel=_NET,
+        named_if_set=True,
+    )
     optimizer: str = option("adamw", "The optimizer.", choices=tuple(OPTIMIZERS), panel=_NET)
     lr: float | None = option(
         None,
@@ -148,6 +171,16 @@ class TrainConfig:
         "contradicts --schedule one-cycle.",
         metavar="N",
         minimum=0,
+        panel=_NET,
+        named_if_set=True,
+    )
+    ema: float = option(
+        0.0,
+        "Evaluate and save an exponential moving average of the weights, of which each update "
+        "keeps the share X, such as 0.99; 0: the weights as they are.",
+        metavar="X",
+        minimum=0,
+        maximum=0.99999,
         panel=_NET,
         named_if_set=True,
     )
@@ -275,6 +308,14 @@ class TrainConfig:
         by_machine=True,
         per_rank=True,
     )
+    precision: str = option(
+        "float32",
+        "The numbers of which products are computed in training. auto: bfloat16 where this machine "
+        "computes it faster. Weights, sums and evaluations are always float32.",
+        choices=PRECISIONS,
+        panel=_RUN,
+        named_if_set=True,
+    )
     threads: int | None = option(
         None,
         "Processor threads.",
@@ -348,12 +389,14 @@ class TrainConfig:
         if decay is None:
             decay = entry_for(defaults.weight_decay, self.optimizer)
         smoothing, augment = self.label_smoothing, self.augment
+        if smoothing is None:
+            smoothing = 0.0 if self.teacher is not None else defaults.label_smoothing
         values = {
             **asdict(self),
             "batch_size": size,
             "lr": lr,
             "weight_decay": decay,
-            "label_smoothing": defaults.label_smoothing if smoothing is None else smoothing,
+            "label_smoothing": smoothing,
             "augment": defaults.augment if augment is None else augment,
         }
         return ResolvedConfig(**values)
@@ -364,7 +407,8 @@ class ResolvedConfig(TrainConfig):
     """Options of a training with all defaults filled in.
 
     `None` stands for an option that isn't used: a limit, a probe, or in batch mode the batch size.
-    `init` is the SHA-256 of the initial weights instead of the file that has them.
+    `init` and `teacher` are the SHA-256 of the weights in a checkpoint, instead of the file that
+    has them, once a training has begun.
     """
 
     lr: float

@@ -131,9 +131,10 @@ class _Warped(EpochSamples):
     def __getitem__(self, item: Item) -> tuple[Tensor, Tensor]:
         images, labels = self._split[item[0]]
         changed = torch.empty_like(images)
-        chunks = (each.split(_CHUNK) for each in (images, self._drawn[item[0]], changed))
-        for before, drawn, after in zip(*chunks, strict=True):
-            after.copy_(warp(before, drawn))
+        drawn = self._drawn[item[0]]
+        for start in range(0, len(images), _CHUNK):
+            part = slice(start, start + _CHUNK)
+            changed[part] = warp(images[part], drawn[part])
         return changed, labels
 
 

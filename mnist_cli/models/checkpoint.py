@@ -95,7 +95,8 @@ class Position:
 class Checkpoint:
     """The state of a training; `weights` is the network's state dict.
 
-    `origin` is the file from which it was read, if it was.
+    `origin` is the file from which it was read, if it was. If `weights` is an average over the
+    updates, `raw_weights` is the state dict with which the training goes on.
     """
 
     config: ResolvedConfig
@@ -105,10 +106,11 @@ class Checkpoint:
     history: list[dict[str, Any]]
     versions: dict[str, str]
     origin: FileVersion | None = None
+    raw_weights: Mapping[str, Tensor] | None = None
 
     def build_model(self) -> nn.Module:
         """Return the network with its weights."""
-        model = build_model(self.config.model)
+        model = build_model(self.config.model, members=self.config.members)
         model.load_state_dict(dict(self.weights))
         return model
 
@@ -125,7 +127,7 @@ def encode(checkpoint: Checkpoint, *, spare: int = 0) -> bytes:
     parts = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
-        "model": {"name": checkpoint.config.model, "arguments": {}},
+        "model": _description(checkpoint.config),
         "weights": dict(checkpoint.weights),
         "weights_sha256": weights_sha256(checkpoint.weights),
         "config": asdict(checkpoint.config),
@@ -134,6 +136,8 @@ def encode(checkpoint: Checkpoint, *, spare: int = 0) -> bytes:
         "history": checkpoint.history,
         "versions": checkpoint.versions,
     }
+    if checkpoint.raw_weights is not None:
+        parts["raw_weights"] = dict(checkpoint.raw_weights)
     torch.save(parts, buffer)
     data = buffer.getvalue()
     if len(data) > _MAX_BYTES - spare or count_members(data) > MAX_MEMBERS:
@@ -269,16 +273,14 @@ def _assemble(parts: dict[str, Any]) -> Checkpoint:
     for part, kind, what in (("config", TrainConfig, "option"), ("position", Position, "position")):
         _check_known(parts, part, kind, what)
     config = _resolved(parts["config"])
-    weights = parts["weights"]
-    if parts["model"] != {"name": config.model, "arguments": {}} or config.model not in NETWORKS:
+    weights, raw = parts["weights"], parts.get("raw_weights")
+    if parts["model"] != _description(config) or config.model not in NETWORKS:
         raise ValueError(f"its model is {quote(parts['model'])}")
-    if not all(isinstance(key, str) and isinstance(t, Tensor) for key, t in weights.items()):
-        raise ValueError("its weights are not tensors")
-    expected = {k: (v.shape, v.dtype) for k, v in build_model(config.model).state_dict().items()}
-    if {k: (v.shape, v.dtype) for k, v in weights.items()} != expected:
-        raise ValueError(f"its weights are not those of the model {config.model}")
-    if not all(bool(value.isfinite().all()) for value in weights.values()):
-        raise ValueError("a weight is not finite")
+    if (raw is None) != (not config.ema):
+        raise ValueError(f"its weights do not fit --ema {config.ema}")
+    expected = build_model(config.model, members=config.members).state_dict()
+    for state in (weights, raw) if config.ema else (weights,):
+        _check_weights(state, expected, config.model)
     if weights_sha256(weights) != parts["weights_sha256"]:
         raise ValueError("the SHA-256 of its weights differs from the recorded one")
     return Checkpoint(
@@ -288,7 +290,27 @@ def _assemble(parts: dict[str, Any]) -> Checkpoint:
         position=Position(**parts["position"]),
         history=parts["history"],
         versions=parts["versions"],
+        raw_weights=raw,
     )
+
+
+def _description(config: ResolvedConfig) -> dict[str, Any]:
+    """Return the part `model`: the network's name, and the arguments that build it."""
+    arguments = {"members": config.members} if config.members > 1 else {}
+    return {"name": config.model, "arguments": arguments}
+
+
+def _check_weights(weights: object, expected: Mapping[str, Tensor], model: str) -> None:
+    """Raise ValueError unless `weights` is a finite state dict like that of a network."""
+    if not isinstance(weights, dict) or not all(
+        isinstance(key, str) and isinstance(value, Tensor) for key, value in weights.items()
+    ):
+        raise ValueError("its weights are not tensors")
+    kinds = [{k: (v.shape, v.dtype) for k, v in state.items()} for state in (weights, expected)]
+    if kinds[0] != kinds[1]:
+        raise ValueError(f"its weights are not those of the model {model}")
+    if not all(bool(value.isfinite().all()) for value in weights.values()):
+        raise ValueError("a weight is not finite")
 
 
 def _check_known(
@@ -318,8 +340,9 @@ def _resolved(options: dict[str, object]) -> ResolvedConfig:
     config = asked.resolve(asked.batch_size or DEFAULT_BATCH_SIZE)
     if any(getattr(config, name) != value for name, value in options.items()):
         raise ValueError("an option is left open")
-    if config.init is not None and not re.fullmatch("[0-9a-f]{64}", config.init):
-        raise ValueError(f"the SHA-256 of its initial weights is {quote(config.init)}")
+    for digest in (config.init, config.teacher):
+        if digest is not None and not re.fullmatch("[0-9a-f]{64}", digest):
+            raise ValueError(f"the SHA-256 of other weights is {quote(digest)}")
     return config
 
 

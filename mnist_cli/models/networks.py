@@ -10,7 +10,7 @@ import ctypes
 import hashlib
 import math
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -92,6 +92,25 @@ class CosinePatches(nn.Module):
         """Return the filtered images."""
         with torch.no_grad():
             return F.conv2d(pairs, self.filters, stride=(2, 1)).relu_()
+
+
+class Ensemble(nn.Module):
+    """Several networks of a kind, each trained by itself on the same batches.
+
+    In training mode it returns the logits of each, `[N, members, 10]`; in evaluation mode the
+    logarithms of their mean probabilities, `[N, 10]`.
+    """
+
+    def __init__(self, members: Iterable[nn.Module]) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Return the logits of the members, or of the ensemble."""
+        logits = torch.stack([member(pixels) for member in self.members], 1)
+        if self.training:
+            return logits
+        return F.log_softmax(logits, 2).logsumexp(1) - math.log(len(self.members))
 
 
 def linear() -> nn.Module:
@@ -188,17 +207,25 @@ def _he_normal(model: nn.Module) -> nn.Module:
     return model
 
 
-def build_model(name: str, seed: int = 0) -> nn.Module:
+def build_model(name: str, seed: int = 0, members: int = 1) -> nn.Module:
     """Return a new network of the registry, with weights drawn from the seed.
 
-    Convolutions have the channels last in memory, which is faster.
+    With several `members` it is an `Ensemble` of such networks, the first of which has the weights
+    that it would have alone. Convolutions have the channels last in memory, which is faster.
+
+    Raises:
+        UsageError: there is no such network.
+
     """
     if name not in NETWORKS:
         raise UsageError(f"model: {not_one_of(name, NETWORKS)}")
     builder: Callable[[], nn.Module] = globals()[NETWORKS[name].builder]
+    networks = []
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(stream_seed(seed, "weights"))
-        model = builder()
+        for member in range(members):
+            torch.manual_seed(stream_seed(seed, "weights", *([member] if member else [])))
+            networks.append(builder())
+    model = networks[0] if members == 1 else Ensemble(networks)
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
@@ -206,8 +233,10 @@ def check_additive(model: nn.Module, name: str) -> None:
     """Raise UsageError unless the gradient of a batch is the sum of the gradients of its parts.
 
     It is not with batch normalisation or dropout: then micro-batches and ranks change the result.
-    That is tried, in training mode, with a few random samples on the CPU.
+    That is tried, in training mode, with a few random samples on the CPU. Of an ensemble, whose
+    members are alike, the first one is tried.
     """
+    model = model.members[0] if isinstance(model, Ensemble) else model
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(256, (_SAMPLES, 28, 28), dtype=torch.uint8, generator=generator)
     labels = torch.arange(_SAMPLES)

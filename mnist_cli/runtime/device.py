@@ -62,6 +62,17 @@ def pick_device(name: str, rank_info: RankInfo | None = None) -> torch.device:
     return torch.device(name)
 
 
+def pick_precision(name: str, device: torch.device) -> str:
+    """Return the precision called `name`; `auto` is bfloat16 where the device has units for it."""
+    if name != "auto":
+        return name
+    has_units = {
+        "cuda": lambda: torch.cuda.get_device_capability(device) >= (8, 0),
+        "cpu": lambda: torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported(),
+    }
+    return "bfloat16" if has_units.get(device.type, lambda: False)() else "float32"
+
+
 def check_torch_modes(*, gradients: bool) -> None:
     """Raise UsageError in a mode of PyTorch that would change results, such as autocast.
 

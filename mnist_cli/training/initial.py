@@ -1,9 +1,10 @@
-"""The checkpoint with whose weights another training begins."""
+"""Checkpoints that another training begins with, or learns from."""
 
 import logging
 
 import torch
 
+from mnist_cli.config.compare import CompareConfig
 from mnist_cli.config.quoting import printable
 from mnist_cli.config.train import TrainConfig
 from mnist_cli.data.datasets import Split, split_indices
@@ -14,10 +15,16 @@ from mnist_cli.runtime.distributed.group import ProcessGroup
 _log = logging.getLogger(__name__)
 
 
-def load_initial(path: str, model: str, group: ProcessGroup | None = None) -> Checkpoint:
-    """Return the checkpoint in a file, whose network has to be `model`.
+def load_weights(
+    option: str,
+    path: str,
+    config: TrainConfig | CompareConfig | None,
+    group: ProcessGroup | None = None,
+) -> Checkpoint:
+    """Return the checkpoint in a file that an option names.
 
-    Rank 0 of a group reads the file and broadcasts it, since other machines may not have it.
+    With a `config`, it has to have the network of that config. Rank 0 of a group reads the file and
+    broadcasts it, since other machines may not have it.
 
     Raises:
         UsageError: it has another network.
@@ -31,19 +38,29 @@ def load_initial(path: str, model: str, group: ProcessGroup | None = None) -> Ch
             group.broadcast(encode(checkpoint))
     else:
         checkpoint = decode(group.broadcast(None) or b"", printable(path))
-    found = checkpoint.config.model
-    if found != model:
+    if config is None:
+        return checkpoint
+    found, members = checkpoint.config.model, checkpoint.config.members
+    if found != config.model:
         raise UsageError(
-            f"--model {model} differs from the {found} of --init {printable(path)}; "
+            f"--model {config.model} differs from the {found} of {option} {printable(path)}; "
             "leave --model out, or begin with a checkpoint of the same network"
+        )
+    wanted = getattr(config, "members", 1)
+    if members != wanted:
+        raise UsageError(
+            f"--members {wanted} differs from the {members} of {option} {printable(path)}; "
+            "begin with a checkpoint of as many"
         )
     return checkpoint
 
 
-def warn_of_seen_samples(initial: Checkpoint, config: TrainConfig, samples: Split) -> None:
+def warn_of_seen_samples(
+    option: str, initial: Checkpoint, config: TrainConfig, samples: Split
+) -> None:
     """Warn if a checkpoint was trained on samples that a config holds out of `samples`.
 
-    What the checkpoint itself began with is not known here.
+    An `option` named it. What the checkpoint itself began with is not known here.
     """
     before = initial.config
     if not config.val_size or before.dataset != config.dataset:
@@ -61,9 +78,9 @@ def warn_of_seen_samples(initial: Checkpoint, config: TrainConfig, samples: Spli
         seed = "" if before.seed == config.seed else f"--seed {before.seed} "
         advice = f"hold out what it held out, with {seed}--val-size {before.val_size}"
     _log.warning(
-        "--init: the checkpoint was trained on %s of the %s validation samples, so that "
+        "%s: the checkpoint was trained on %s of the %s validation samples, so that "
         "accuracies on them are too high; %s",
-        *(f"{count:,}", f"{len(held_out):,}", advice),
+        *(option, f"{count:,}", f"{len(held_out):,}", advice),
     )
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
+from typing import cast
 
 import torch
 from torch import Tensor, _foreach_copy_, nn
@@ -17,8 +18,10 @@ from mnist_cli.runtime.device import ThreadPool
 from mnist_cli.runtime.distributed.group import AGREED_ENTRIES, ProcessGroup
 from mnist_cli.training.noise_estimate import NoiseSums, two_size_estimate
 from mnist_cli.training.optim import Optimizer
+from mnist_cli.training.weight_average import WeightAverage
 
 Gradient = list[Tensor]
+Targets = Callable[[Tensor, Tensor], Tensor]  # of images and labels [n]: probabilities [n, 10]
 
 _MEASURED = 2  # micro-batches of an update whose gradients' norms are taken, at most
 
@@ -63,6 +66,7 @@ class EpochPlan:
     label_smoothing: float
     clock: Callable[[], float]
     drawn_from: float | None = None
+    precision: str = "float32"
 
     def measured_slices(self, step: int, slices: list[slice]) -> list[slice]:
         """Return those of a rank's micro-batches whose gradients are measured: two at most.
@@ -103,8 +107,13 @@ def fit(
     *,
     pool: ThreadPool,
     group: ProcessGroup | None = None,
+    teacher: nn.Module | None = None,
+    average: WeightAverage | None = None,
 ) -> Iterator[Step | Progress]:
     """Make one update from each batch, beginning with step `plan.first` of the epoch.
+
+    With a `teacher`, its probabilities are the targets instead of the labels. The weights after
+    each update are added to the `average`.
 
     Each rank of a group gets its shard of every batch, and all ranks make the same update.
 
@@ -120,7 +129,9 @@ def fit(
     group = group or ProcessGroup()
     model.train()
     parameters: list[Tensor] = list(model.parameters())
-    targets = target_probabilities(plan.label_smoothing).to(parameters[0])
+    targets = label_targets(plan.label_smoothing, parameters[0])
+    if teacher is not None:
+        targets = teacher_targets(teacher, plan.precision)
     gradient_all_reduce = GradientAllReduce(group, parameters)
     for step, (images, labels) in enumerate(batches, start=plan.first):
         size = plan.shape.size_of(step)
@@ -129,7 +140,9 @@ def fit(
         divisor = plan.shape.divisor_of(step)
         slices = micro_batches(len(labels), plan.micro_batch_size)
         measured = plan.measured_slices(step, slices)
-        update = Update(model, parameters, images, labels, divisor, targets, measured)
+        update = Update(
+            model, parameters, images, labels, divisor, targets, measured, plan.precision
+        )
         gradient: Gradient = []
         sums = RunningSums()
         with group.defer_stop():
@@ -153,6 +166,8 @@ def fit(
             sizes = (count / len(measured), size)
             epoch_sums.noise.add(*two_size_estimate(sizes, squares, plan.drawn_from))
         optimizer.step(gradient, lr)
+        if average is not None:
+            average.add(parameters, number + 1)
         epoch_sums.add(sums)
         yield Step(
             seconds=plan.clock(),
@@ -174,8 +189,8 @@ class Update:
     """One update; `images` and `labels` may be a rank's shard of its samples.
 
     `divisor` is the number by which the summed gradient is divided: that of all its samples, unless
-    `EpochShape.divisor_of` says otherwise. `targets` has the target probabilities of each class,
-    `[10, 10]`. The sums of the `measured` micro-batches have the squared norms of their gradients.
+    `EpochShape.divisor_of` says otherwise. `targets` returns the target probabilities of images
+    and labels. The sums of the `measured` micro-batches have the squared norms of their gradients.
     """
 
     model: nn.Module
@@ -183,24 +198,32 @@ class Update:
     images: Tensor
     labels: Tensor
     divisor: int
-    targets: Tensor
+    targets: Targets
     measured: Container[slice] = ()
+    precision: str = "float32"
 
     def gradient_of(self, micro_batch: slice) -> tuple[Gradient, RunningSums]:
         """Return what a micro-batch adds to the gradient of the update's mean loss, and its sums.
 
         This is the gradient of the micro-batch's summed loss divided by the update's divisor. So
         the gradients of all micro-batches add up to that of the mean, however the samples are
-        divided among micro-batches and ranks. Label smoothing changes the target probabilities, but
-        not the loss that is reported.
+        divided among micro-batches and ranks. Label smoothing and a teacher change the target
+        probabilities, but not the loss that is reported. The loss of an ensemble is the mean of its
+        members' losses, but each member's gradient is that of its own loss.
         """
-        labels = self.labels[micro_batch].long()
-        logits = self.model(self.images[micro_batch])
-        log_likelihood = F.log_softmax(logits.detach(), 1)
-        loss_sum = F.nll_loss(log_likelihood, labels, reduction="sum")
-        correct = log_likelihood.argmax(1).eq_(labels).sum()
+        images, labels = self.images[micro_batch], self.labels[micro_batch].long()
+        logits = forward(self.model, images, self.precision)
+        members = logits.shape[1] if logits.ndim == 3 else 1
+        each = labels.repeat_interleave(members) if members > 1 else labels
+        log_likelihood = F.log_softmax(logits.detach().view(-1, CLASSES), 1)
+        loss_sum = F.nll_loss(log_likelihood, each, reduction="sum") / members
+        joint = log_likelihood.view(-1, members, CLASSES)
+        prediction = (joint.logsumexp(1) if members > 1 else joint[:, 0]).argmax(1)
+        correct = prediction.eq_(labels).sum()
         # The gradient of the cross-entropy by the logits: predicted less target probabilities.
-        logit_gradient = log_likelihood.exp_().sub_(self.targets[labels]).div_(self.divisor)
+        logit_gradient = (
+            log_likelihood.exp_().sub_(self._targets_of(images, labels, members)).div_(self.divisor)
+        )
         # The gradient of this product with respect to the logits is `logit_gradient`. Passing that
         # as `grad_outputs` makes PyTorch import its symbolic shapes: a third of a second.
         product = torch.dot(logits.view(-1), logit_gradient.view(-1))
@@ -209,6 +232,11 @@ class Update:
         if micro_batch in self.measured:
             sums.squares = square_norm(gradient) * self.divisor**2 / len(labels)
         return gradient, sums
+
+    def _targets_of(self, images: Tensor, labels: Tensor, members: int) -> Tensor:
+        """Return the target probabilities of each member for each sample, `[n * members, 10]`."""
+        targets = self.targets(images, labels)
+        return targets.repeat_interleave(members, 0) if members > 1 else targets
 
 
 class GradientAllReduce:
@@ -258,11 +286,32 @@ class GradientAllReduce:
         return self._gradient, RunningSums(loss_sum, int(correct), size)
 
 
-def target_probabilities(label_smoothing: float) -> Tensor:
-    """Return the probabilities that a sample of each class should get, `float64 [10, 10]`."""
-    return torch.eye(CLASSES, dtype=torch.float64) * (1 - label_smoothing) + (
-        label_smoothing / CLASSES
-    )
+def label_targets(label_smoothing: float, like: Tensor) -> Targets:
+    """Return the target probabilities that labels have, with the device and type of a tensor."""
+    table = torch.eye(CLASSES, dtype=torch.float64) * (1 - label_smoothing)
+    table = (table + label_smoothing / CLASSES).to(like)
+    return lambda _images, labels: table[labels]
+
+
+def teacher_targets(teacher: nn.Module, precision: str = "float32") -> Targets:
+    """Return the probabilities of a trained network as target probabilities (Hinton et al. 2015).
+
+    They are computed for the images as they are trained on. The network stays as it is.
+    """
+    teacher.eval().requires_grad_(requires_grad=False)
+    return lambda images, _labels: forward(teacher, images, precision).softmax(1)
+
+
+def forward(model: nn.Module, images: Tensor, precision: str) -> Tensor:
+    """Return the logits of a network that computes in a precision, `float32` or `bfloat16`.
+
+    In `bfloat16`, convolutions and dense layers are computed with rounded inputs and weights, and
+    sums of float32. The logits are as precise as the weights.
+    """
+    if precision != "bfloat16":
+        return cast("Tensor", model(images))
+    with torch.autocast(images.device.type, torch.bfloat16):
+        return cast("Tensor", model(images).float())
 
 
 def micro_batches(size: int, largest: int) -> list[slice]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mnist_cli import __version__
 from mnist_cli.config.train import ResolvedConfig
@@ -16,6 +16,7 @@ from mnist_cli.models.networks import build_model, check_additive
 from mnist_cli.training.loop import RunningSums
 from mnist_cli.training.noise_estimate import NoiseSums
 from mnist_cli.training.optim import build_optimizer
+from mnist_cli.training.weight_average import WeightAverage
 
 MAX_EPOCHS, MAX_RESUMPTIONS = 2000, 100  # that the history keeps
 
@@ -37,16 +38,22 @@ class TrainingState:
         device: torch.device,
         weights: Mapping[str, Tensor] | None = None,
     ) -> None:
-        model = build_model(config.model, config.seed)
+        model = build_model(config.model, config.seed, config.members)
         if weights is not None:
             model.load_state_dict(dict(weights))
         check_additive(model, config.model)
         self.model = model.to(device)
         self.optimizer = build_optimizer(self.model, config)
+        self.average = WeightAverage(self.model, config.ema) if config.ema else None
         self.update = 0
         self.sums = RunningSums()
         self.probed_update: int | None = None
         self.history: list[dict[str, Any]] = []
+
+    @property
+    def evaluated(self) -> nn.Module:
+        """The network to evaluate and to save: with averaged weights, if they are averaged."""
+        return self.model if self.average is None else self.average.model
 
     def restore(self, checkpoint: Checkpoint, shape: TrainingShape) -> None:
         """Restore the state in a checkpoint, on the device that this state is on.
@@ -66,9 +73,11 @@ class TrainingState:
         if not fits or at.update > shape.updates or (at.loss_sum and not at.samples):
             raise CheckpointError(f"the checkpoint is damaged: its position is {at}")
         try:
-            self.model.load_state_dict(dict(checkpoint.weights))
+            self.evaluated.load_state_dict(dict(checkpoint.weights))
+            if self.average is not None:
+                self.model.load_state_dict(dict(checkpoint.raw_weights or {}))
             self.optimizer.load_state_dict(checkpoint.optimizer, at.update)
-        except (ValueError, TypeError) as error:
+        except (RuntimeError, ValueError, TypeError) as error:
             raise CheckpointError(f"the checkpoint is damaged: {error}") from error
         self.update = at.update
         noise = NoiseSums(*at.noise_sums)
@@ -81,7 +90,7 @@ class TrainingState:
 
         `lr` is the learning rate of the last update.
         """
-        weights = self.model.state_dict().values()
+        weights = [*self.model.state_dict().values(), *self.evaluated.state_dict().values()]
         culprit = "" if all(bool(value.isfinite().all()) for value in weights) else "a weight"
         if not culprit and not self.optimizer.is_finite():
             culprit = "a value of the optimizer's"
@@ -109,7 +118,8 @@ class TrainingState:
         sums = self.sums
         return Checkpoint(
             config=config,
-            weights={key: value.cpu() for key, value in self.model.state_dict().items()},
+            weights=_on_cpu(self.evaluated),
+            raw_weights=None if self.average is None else _on_cpu(self.model),
             optimizer={
                 slot: [tensor.cpu() for tensor in tensors]
                 for slot, tensors in self.optimizer.state_dict().items()
@@ -125,6 +135,10 @@ class TrainingState:
             history=self.history,
             versions=versions,
         )
+
+
+def _on_cpu(model: nn.Module) -> dict[str, Tensor]:
+    return {key: value.cpu() for key, value in model.state_dict().items()}
 
 
 def versions_on(device: torch.device, ranks: int = 1) -> dict[str, str]:

@@ -29,6 +29,7 @@ from mnist_cli.runtime.device import (
     ThreadPool,
     check_torch_modes,
     pick_device,
+    pick_precision,
     threads_for,
     threads_set,
 )
@@ -42,7 +43,7 @@ from mnist_cli.training.compatibility import (
     check_unchanged,
     differences,
 )
-from mnist_cli.training.initial import load_initial, warn_of_seen_samples
+from mnist_cli.training.initial import load_weights, warn_of_seen_samples
 from mnist_cli.training.loop import RunningSums
 from mnist_cli.training.state import TrainingState, versions_on
 from mnist_cli.training.stop_rule import StopRule
@@ -105,13 +106,18 @@ def _prepare(
         return time.perf_counter() - began
 
     group.listen(signals, clock)
-    if resume is not None:
-        check_unchanged(asked, resume.config)
     device = pick_device(asked.device, group.rank_info)
+    asked = replace(asked, precision=pick_precision(asked.precision, device))
     check_same_options(asked, device, group)
-    initial = None
+    initial = teacher = None
     if resume is None and asked.init is not None:
-        initial = load_initial(asked.init, asked.model, group)
+        initial = load_weights("--init", asked.init, asked, group)
+    if asked.teacher is not None:
+        teacher = load_weights("--teacher", asked.teacher, None, group)
+        asked = replace(asked, teacher=weights_sha256(teacher.weights))
+    if resume is not None:
+        _check_teacher(asked, resume.config)
+        check_unchanged(asked, resume.config)
     pool = ThreadPool(threads_for(device), signals.check_stop)
     with group.local_main_first():
         dataset = load_dataset(asked.dataset, asked.data_dir)
@@ -121,9 +127,11 @@ def _prepare(
     if asked.sort_by_class:
         samples = samples.sorted_by_class()
     config = asked.resolve(len(samples))
+    if group.is_main:
+        for name, other in (("--init", initial), ("--teacher", teacher)):
+            if other is not None:
+                warn_of_seen_samples(name, other, config, dataset.train)
     if initial is not None:
-        if group.is_main:
-            warn_of_seen_samples(initial, config, dataset.train)
         config = replace(config, init=weights_sha256(initial.weights))
     if resume is not None:
         check_unchanged(config, resume.config)
@@ -132,7 +140,14 @@ def _prepare(
     samples, val, test = (split.to(device) for split in (samples, val, dataset.test))
     state = TrainingState(config, device, initial.weights if initial else None)
     trainer = Trainer(
-        config, state, samples, pool=pool, clock=clock, group=group, estimates_noise=True
+        config,
+        state,
+        samples,
+        pool=pool,
+        clock=clock,
+        group=group,
+        estimates_noise=True,
+        teacher=None if teacher is None else teacher.build_model().to(device),
     )
     versions = versions_on(device, group.size)
     resumed = None if resume is None else _restore(trainer, resume, versions)
@@ -151,6 +166,21 @@ def _prepare(
         signals=signals,
         versions=versions,
         resumed=resumed,
+    )
+
+
+def _check_teacher(config: TrainConfig, before: TrainConfig) -> None:
+    """Raise UsageError if a resumed training has no teacher any more, or another one."""
+    if config.teacher == before.teacher:
+        return
+    if config.teacher is None:
+        raise UsageError(
+            "this training learns from a teacher, which the checkpoint does not have; give it "
+            "again: --teacher CHECKPOINT"
+        )
+    which = "began without one" if before.teacher is None else "has learned from another one"
+    raise UsageError(
+        f"--teacher: the training to go on with {which}; give the same, or train without --resume"
     )
 
 
@@ -341,7 +371,7 @@ class _Run(Callback):
             train_seconds=trainer.train_seconds,
             weights_sha256=None
             if reason == "diverged"
-            else weights_sha256(trainer.state.model.state_dict()),
+            else weights_sha256(trainer.state.evaluated.state_dict()),
         )
 
     def _raise_exit_error(self, reason: str, lost: PeerError | None) -> None:

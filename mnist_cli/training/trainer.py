@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from mnist_cli.config.train import ResolvedConfig
 from mnist_cli.data.augment import augmented
@@ -17,7 +17,7 @@ from mnist_cli.evaluation.metrics import EvaluationResult
 from mnist_cli.events import Event, ProbeEvent, ProbeStart, Progress, Step
 from mnist_cli.runtime.device import ThreadPool, check_torch_modes
 from mnist_cli.runtime.distributed.group import ProcessGroup
-from mnist_cli.training.loop import EpochPlan, Update, fit, target_probabilities
+from mnist_cli.training.loop import EpochPlan, Update, fit, label_targets
 from mnist_cli.training.optim import learning_rate
 from mnist_cli.training.probes.probes import Probes
 from mnist_cli.training.state import TrainingState
@@ -64,7 +64,7 @@ class Trainer:
     `initial_probes` is what `Probes` calls `initial`. With `fills_caches`, the seconds of updates
     do not depend on what was measured in between: see `_fill_caches`. With `estimates_noise`, the
     state's running sums have those of the gradient's noise, on rank 0, where updates of several
-    micro-batches or ranks are drawn at random.
+    micro-batches or ranks are drawn at random. A `teacher` gives the target probabilities.
     """
 
     def __init__(
@@ -81,6 +81,7 @@ class Trainer:
         initial_probes: dict[str, Any] | None = None,
         fills_caches: bool = False,
         estimates_noise: bool = False,
+        teacher: nn.Module | None = None,
     ) -> None:
         self.config = config
         self.state = state
@@ -93,6 +94,7 @@ class Trainer:
         self.pool = pool
         self._fills_caches = self._is_cold = fills_caches
         self._estimates_noise = estimates_noise
+        self._teacher = teacher
         self._dataset = augmented(train_split, config)
         self._probes = Probes(config, train_split, pool, clock, initial_probes)
 
@@ -172,6 +174,7 @@ class Trainer:
             label_smoothing=config.label_smoothing,
             clock=self.clock,
             drawn_from=self._drawn_from,
+            precision=config.precision,
         )
         events = fit(
             state.model,
@@ -181,6 +184,8 @@ class Trainer:
             state.sums,
             pool=self.pool,
             group=self.group,
+            teacher=self._teacher,
+            average=state.average,
         )
         spent = 0.0  # on the current update, which may yet be abandoned
         while True:
@@ -216,7 +221,7 @@ class Trainer:
         epoch, _ = self.shape.place_of(self.state.update)
         samples = slice(0, min(_FILL_SAMPLES, self.shape.epoch_shape(epoch).update_size))
         parameters: list[Tensor] = list(self.state.model.parameters())
-        targets = target_probabilities(self.config.label_smoothing).to(parameters[0])
+        targets = label_targets(self.config.label_smoothing, parameters[0])
         images, labels = self.train_split[samples]
         update = Update(self.state.model, parameters, images, labels, len(labels), targets)
         micro_batch = slice(0, min(len(labels), self.config.micro_batch_size))
@@ -233,7 +238,7 @@ class Trainer:
 
         """
         self._is_cold = self._fills_caches
-        score = evaluate(self.state.model, split, pool=self.pool, group=self.group)
+        score = evaluate(self.state.evaluated, split, pool=self.pool, group=self.group)
         if not math.isfinite(score.loss):
             what = f"the {name} loss after update {self.state.update} is {score.loss}"
             raise self.state.optimizer.diverged(what, self.last_lr)

@@ -22,8 +22,8 @@ from mnist_cli.training.loop import (
     RunningSums,
     Update,
     fit,
+    label_targets,
     micro_batches,
-    target_probabilities,
 )
 from mnist_cli.training.optim import SGD, AdamW
 
@@ -207,7 +207,8 @@ def test_the_noise_of_a_batch_falls_with_its_size(replacement: bool, size: int, 
     each = torch.einsum("no,ni->noi", excess, inputs).flatten(1)
     deviation = (each - each.mean(0)).square().sum(1).mean().sqrt().item()
 
-    model, targets = build_model("linear").double(), target_probabilities(0.0)
+    model = build_model("linear").double()
+    targets = label_targets(0.0, next(model.parameters()))
     parameters: list[torch.Tensor] = list(model.parameters())
 
     def gradient(images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

@@ -27,7 +27,7 @@ from mnist_cli.errors import DivergedError, UsageError
 from mnist_cli.events import ProbeEvent, ProbeStart
 from mnist_cli.runtime.device import ThreadPool
 from mnist_cli.runtime.seeding import stream
-from mnist_cli.training.loop import Update, micro_batches, target_probabilities
+from mnist_cli.training.loop import Update, label_targets, micro_batches
 
 T = TypeVar("T")
 
@@ -68,7 +68,7 @@ class Objective:
 
         """
         parameters = self.parameters
-        targets = target_probabilities(self.label_smoothing).to(parameters[0])
+        targets = label_targets(self.label_smoothing, parameters[0])
         update = Update(self.model, parameters, split.images, split.labels, len(split), targets)
         total = torch.zeros(sum(p.numel() for p in parameters), dtype=torch.float64)
         parts = micro_batches(len(split), _MICRO_BATCH)
