@@ -22,9 +22,11 @@ TRAININGS = {
     "lenet": "--model lenet --subset 960 --epochs 2 --save-every 1 --optimizer sgd "
     "--schedule cosine --batch-size 32",
     "quick": "--model quick --subset 5120 --epochs 2 --save-every 2 --batch-size 128",
+    "average": "--model quick --subset 2560 --epochs 2 --save-every 2 --batch-size 128 --ema 0.9 "
+    "--augment affine --members 2",
 }
 LAST = "t10k-labels-idx1-ubyte"  # of the files that are unpacked
-CHAINS = 5  # tests that share the kills, so that they can run in parallel
+CHAINS = 6  # tests that share the kills, so that they can run in parallel
 
 
 @pytest.mark.parametrize(

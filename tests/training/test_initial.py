@@ -88,14 +88,15 @@ def test_a_file_that_is_no_checkpoint_is_refused(
         end_of(small(model="linear", init=str(tmp_path / "odd.pt")))
 
 
+@pytest.mark.parametrize("name", ["init", "teacher"])
 @pytest.mark.parametrize("value", ["first.pt", "a" * 63, "A" * 64])
 def test_a_checkpoint_with_something_else_than_a_digest_is_damaged(
-    value: str, trained: Path, tmp_path: Path
+    value: str, name: str, trained: Path, tmp_path: Path
 ) -> None:
     checkpoint = load_checkpoint(trained)
-    config = replace(checkpoint.config, init=value)
+    config = replace(checkpoint.config, **{name: value})  # type: ignore[arg-type]
     save_checkpoint(replace(checkpoint, config=config), tmp_path / "odd.pt")
-    with pytest.raises(CheckpointError, match="the SHA-256 of its initial weights is"):
+    with pytest.raises(CheckpointError, match="the SHA-256 of other weights is"):
         load_checkpoint(tmp_path / "odd.pt")
 
 

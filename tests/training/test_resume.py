@@ -43,6 +43,8 @@ from tests.torture.amount import count
         {"model": "linear", "replacement": True, "batch_size": 60, "last_batch": "scale"},
         {"model": "linear", "batch_size": 45, "last_batch": "drop", "order_seed": 9},
         {"model": "cnn", "batch_schedule": "50:200", "epochs": 3},  # 4, 2 and 1 updates
+        {"model": "cnn", "augment": "affine", "ema": 0.7},
+        {"model": "quick", "augment": "elastic", "members": 2, "precision": "bfloat16"},
     ],
     ids=str,
 )
@@ -151,12 +153,15 @@ ANOTHER_TRAINING: dict[str, Any] = {
     "batch_schedule": "50:100",
     "model": "mlp",
     "init": "other.pt",
+    "members": 3,
+    "teacher": "other.pt",
     "optimizer": "sgd",
     "lr": 0.5,
     "momentum": 0.5,
     "weight_decay": 0.5,
     "schedule": "constant",
     "warm_up": 3,
+    "ema": 0.5,
     "label_smoothing": 0.5,
     "augment": "affine",
     "augment_strength": 2.0,
@@ -169,6 +174,7 @@ ANOTHER_TRAINING: dict[str, Any] = {
     "val_size": 100,
     "dataset": "qmnist",
     "seed": 1,
+    "precision": "bfloat16",
 }
 
 
