@@ -34,7 +34,7 @@ SHIFT = 2.0  # pixels
 WAVES = [(down, right) for down, right in product(range(5), repeat=2) if 2 <= down + right <= 5]
 WAVE = 2.0  # pixels, over the root of 1 + down² + right²
 _AFFINE = 6  # random numbers of an image
-_CHUNK = 1024  # images that are changed together: their grid has 6 MB
+_CHUNK = 256  # images that are changed together: their grid fits into a cache
 
 
 class EpochSamples(ABC):
@@ -152,32 +152,34 @@ def warp(images: Tensor, drawn: Tensor) -> Tensor:
     turn, across, down, shear, right, below = drawn[:, :_AFFINE].unbind(1)
     cos, sin = (turn * ROTATION).cos(), (turn * ROTATION).sin()
     across, down, shear = 1 + across * SCALE, 1 + down * SCALE, shear * SHEAR
-    # Where the pixel at (x, y), from the centre, is read: rotated after it was scaled and sheared.
-    by_x = torch.stack([cos * across, sin * down])
-    by_y = torch.stack([(cos * shear - sin) * across, (sin * shear + cos) * down])
-    shift = torch.stack([right, below]) * SHIFT
-    x, y = (torch.arange(n, device=images.device) - (n - 1) / 2 for n in (WIDTH, HEIGHT))
-    columns = (by_x[:, :, None] * x)[:, :, None, :]  # [2, n, 1, 28]
-    rows = (by_y[:, :, None] * y + shift[:, :, None])[:, :, :, None]  # [2, n, 28, 1]
+    # Where the pixel at (x, y) is read: rotated after it was scaled and sheared. In the coordinates
+    # of `grid_sample` the image reaches from -1 to 1; its sides are equal.
+    by_x = torch.stack([cos * across, sin * down], 1)
+    by_y = torch.stack([(cos * shear - sin) * across, (sin * shear + cos) * down], 1)
+    shift = torch.stack([right, below], 1) * (SHIFT * 2 / WIDTH)
+    at = (torch.arange(WIDTH, device=images.device) * 2 + 1) / WIDTH - 1
+    columns = (by_x[:, :, None] * at)[:, :, None, :]  # [n, 2, 1, 28]
+    rows = (by_y[:, :, None] * at + shift[:, :, None])[:, :, :, None]  # [n, 2, 28, 1]
+    grid = columns + rows
     if drawn.shape[1] > _AFFINE:
-        columns = columns + _displacement(drawn[:, _AFFINE:])
-    # In the units of `grid_sample`, in which the image reaches from -1 to 1.
-    grid = torch.empty(len(images), HEIGHT, WIDTH, 2, device=images.device)
-    torch.add(columns[0], rows[0], out=grid[..., 0]).mul_(2 / WIDTH)
-    torch.add(columns[1], rows[1], out=grid[..., 1]).mul_(2 / HEIGHT)
-    read = F.grid_sample(images[:, None].float(), grid, align_corners=False)
+        grid += _displacement(drawn[:, _AFFINE:])
+    read = F.grid_sample(images[:, None].float(), grid.permute(0, 2, 3, 1), align_corners=False)
     return read[:, 0].round_()
 
 
 def _displacement(drawn: Tensor) -> Tensor:
-    """Return the displacement `[2, n, 28, 28]` in pixels, `drawn` is `[n, 2 * len(WAVES)]`."""
-    size = max(down for down, _ in WAVES) + 1
-    at = (torch.arange(HEIGHT, device=drawn.device) + 0.5) * (math.pi / HEIGHT)
-    cosines = (torch.arange(size, device=drawn.device)[:, None] * at).cos()  # [5, 28]
-    amplitudes = drawn.new_zeros(2, len(drawn), size, size)
-    for (down, right), values in zip(WAVES, drawn.view(-1, 2, len(WAVES)).unbind(2), strict=True):
-        amplitudes[:, :, down, right] = values.T * (WAVE / math.sqrt(1 + down**2 + right**2))
-    return cosines.T @ (amplitudes @ cosines)
+    """Return the displacement `[n, 2, 28, 28]`, in `grid_sample`'s coordinates.
+
+    `drawn` is `[n, 2 * len(WAVES)]`: the amplitudes of the displacement to the right, then down.
+    """
+    count = 1 + max(down for down, _ in WAVES)
+    reach = [WAVE / math.sqrt(1 + down**2 + right**2) * 2 / WIDTH for down, right in WAVES]
+    amplitudes = drawn.new_zeros(len(drawn), 2, count * count)
+    places = torch.tensor([down * count + right for down, right in WAVES], device=drawn.device)
+    amplitudes[:, :, places] = drawn.view(-1, 2, len(WAVES)) * drawn.new_tensor(reach)
+    at = (torch.arange(WIDTH, device=drawn.device) + 0.5) * (math.pi / WIDTH)
+    cosines = (torch.arange(count, device=drawn.device)[:, None] * at).cos()  # [count, 28]
+    return cosines.T @ (amplitudes.view(-1, 2, count, count) @ cosines)
 
 
 def augmented(split: Split, config: ResolvedConfig) -> Augmentation:
