@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 MODES = ("mini-batch", "batch")
 LAST_BATCHES = ("keep", "drop", "scale")
 SCHEDULES = ("constant", "one-cycle", "cosine", "step")
-AUGMENTATIONS = ("none", "shift", "affine", "elastic")
 DATASETS = ("mnist", "fashion-mnist", "kmnist", "qmnist")
+AUGMENTATIONS = ("none", "shift", "affine", "elastic")
 PRECISIONS = ("float32", "bfloat16", "auto")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
