@@ -15,8 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.listings import BUSY, others_seconds, this_machine
-from benchmarks.measure import run
+from benchmarks.measure import BUSY, others_seconds, run, this_machine
 from mnist_cli.config.compare import FULL
 from mnist_cli.output.lesson.measured import FILE, load_measured
 

@@ -7,17 +7,12 @@ so an interrupted run continues and a changed preset is measured again.
 
 import argparse
 import json
-import os
-import platform
 import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
-import mnist_cli
-from benchmarks.measure import Ran, run
+from benchmarks.measure import BUSY, Ran, others_seconds, run, this_machine
 from mnist_cli.cli.listings import (
     FILE,
     MeasuredResults,
@@ -28,12 +23,9 @@ from mnist_cli.cli.listings import (
 from mnist_cli.config.registry import NETWORKS
 from mnist_cli.config.sources import PRESETS, TRAIN, build_config, preset_names, toml_file
 from mnist_cli.config.train import TrainConfig
-from mnist_cli.runtime.cores import usable_cores
-from mnist_cli.runtime.device import processor
 
 # Few seeds for a preset that takes minutes, many for one that takes seconds and varies more.
 SEEDS = {"batch": 1, "accurate": 2, "cnn": 5, "default": 5, "fast": 10}
-BUSY = 0.2  # cores used by other programs; with more, the seconds are not reliable
 
 
 def main() -> None:
@@ -106,30 +98,6 @@ def measure(arguments: list[str], digest: str, seeds: int) -> Measurement:
         busy=busy_cores > BUSY,
         parameters=start["parameters"],
     )
-
-
-def others_seconds() -> float:
-    """Return the processor seconds that this machine has spent on other programs (Linux)."""
-    try:
-        line = Path("/proc/stat").read_text().splitlines()[0]
-    except OSError:
-        return 0.0
-    user, nice, system, _idle, _wait, irq, softirq, *_ = map(int, line.split()[1:])
-    every = (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
-    own = os.times()
-    return every - own.user - own.system - own.children_user - own.children_system
-
-
-def this_machine() -> dict[str, object]:
-    """Return the date and a description of this machine."""
-    return {
-        "date": time.strftime("%F"),
-        "processor": processor(),
-        "cores": usable_cores(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "mnist_cli": mnist_cli.__version__,
-    }
 
 
 if __name__ == "__main__":

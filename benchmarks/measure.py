@@ -14,10 +14,22 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import torch
+
+import mnist_cli
+from mnist_cli.runtime.cores import usable_cores
+from mnist_cli.runtime.device import processor
+
 BIN = Path(sys.executable).parent
 ROOT = Path(__file__).parents[1]
-# As a user has it: modules are compiled once, and not by every process.
-ENVIRONMENT = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+BUSY = 0.2  # cores used by other programs; with more, the seconds are not reliable
+# As a user has it: modules are compiled once, and not by every process. No variable sets an option.
+ENVIRONMENT = {
+    name: value
+    for name, value in os.environ.items()
+    if name != "PYTHONDONTWRITEBYTECODE"
+    if not name.startswith("MNIST_") or name == "MNIST_DATA_DIR"
+}
 
 
 @dataclass(frozen=True)
@@ -162,22 +174,36 @@ def exponent(sizes: Sequence[float], seconds: Sequence[float]) -> float:
     return statistics.linear_regression(*logarithms).slope
 
 
-def machine() -> dict[str, Any]:
-    """Return what the figures were measured on."""
-    import torch  # noqa: PLC0415
+def others_seconds() -> float:
+    """Return the processor seconds that this machine has spent on other programs (Linux)."""
+    try:
+        line = Path("/proc/stat").read_text().splitlines()[0]
+    except OSError:
+        return 0.0
+    user, nice, system, _idle, _wait, irq, softirq, *_ = map(int, line.split()[1:])
+    every = (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
+    own = os.times()
+    return every - own.user - own.system - own.children_user - own.children_system
 
-    names = [
-        line.partition(":")[2].strip()
-        for line in Path("/proc/cpuinfo").read_text().splitlines()
-        if line.startswith("model name")
-    ]
-    packages = ("mnist_cli", "torch", "torchvision", "scikit-learn", "keras")
+
+def this_machine() -> dict[str, Any]:
+    """Return the date and a description of this machine."""
     return {
-        "date": time.strftime("%Y-%m-%d"),
-        "processor": names[0] if names else platform.processor(),
-        "cores": os.cpu_count(),
+        "date": time.strftime("%F"),
+        "processor": processor(),
+        "cores": usable_cores(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "mnist_cli": mnist_cli.__version__,
+    }
+
+
+def machine() -> dict[str, Any]:
+    """Return what the figures were measured on, with the versions of what is compared."""
+    packages = ("torchvision", "scikit-learn", "keras")
+    return {
+        **this_machine(),
         "threads": torch.get_num_threads(),
         "system": platform.platform(),
-        "python": platform.python_version(),
         **{package: version(package) for package in packages},
     }

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from mnist_cli.config.train import TrainConfig
 from mnist_cli.data.datasets import load_dataset
@@ -18,27 +19,17 @@ from mnist_cli.training.train import train
 SIDE, UPDATES = 1024, 300
 
 
-def operations(model: nn.Module, images: Tensor) -> float:
-    """Return the floating-point operations of training on a sample, convolutions and products.
+def operations(model: nn.Module, images: Tensor) -> int:
+    """Return the floating-point operations of training on images, convolutions and products.
 
-    A multiplication and an addition are two; they come once in the forward pass and twice in the
-    backward pass, but for the gradient by the pixels, which nobody needs.
+    A multiplication and an addition are two. What PyTorch computes is counted: a forward pass, and
+    the gradients by the weights and by the inputs of a layer, where they are needed. They are not
+    for the weights of a layer that is not trained, nor for the pixels.
     """
-    total, seen = 0.0, 0
-
-    def count(layer: nn.Module, _inputs: object, outputs: Tensor) -> None:
-        nonlocal total, seen
-        assert isinstance(layer.weight, Tensor)
-        once = 2.0 * outputs[0].numel() * layer.weight[0].numel()
-        total += once * (3 if seen else 2)
-        seen += 1
-
-    layers = [layer for layer in model.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
-    hooks = [layer.register_forward_hook(count) for layer in layers]
-    model(images)
-    for hook in hooks:
-        hook.remove()
-    return total
+    with FlopCounterMode(display=False) as counter:
+        model(images).sum().backward()
+    model.zero_grad()
+    return counter.get_total_flops()
 
 
 def main() -> None:
