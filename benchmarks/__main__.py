@@ -1,14 +1,19 @@
-"""`python -m benchmarks [--quick] [GROUP ...]`: a table, and JSON under `benchmarks/results/`."""
+"""`python -m benchmarks [--quick] [GROUP ...]`: a table, and JSON under `benchmarks/results/`.
+
+`python -m benchmarks records [NAME ...]` trains presets with several seeds for docs/records.md.
+"""
 
 import argparse
 import json
 import statistics
+import sys
 import time
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks import records, records_page
 from benchmarks.measure import Row, machine
 from benchmarks.rows import GROUPS, measure
 
@@ -46,6 +51,39 @@ def main() -> None:
     console.print(f"Wrote {path}")
 
 
+def measure_records(arguments: list[str]) -> None:
+    """Train what the logs of the records do not have yet, or write the page of the records."""
+    names = records.available()
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks records",
+        description="Train presets with several seeds, and log every run.",
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(names))
+    parser.add_argument("--seeds", type=int, metavar="K", help="seeds of each (default: its own)")
+    parser.add_argument("--first-seed", type=int, default=0, metavar="S", help="default: 0")
+    parser.add_argument("--again", action="store_true", help="also the seeds that the log has")
+    parser.add_argument(
+        "--page", action="store_true", help="write docs/records.md and the README's table instead"
+    )
+    options = parser.parse_args(arguments)
+    if unknown := set(options.names) - set(names):
+        parser.error(f"no such record: {', '.join(sorted(unknown))}; there are {', '.join(names)}")
+    if options.page:
+        records_page.write_page(records.read_logs())
+        return
+    for name in options.names or names:
+        first, count = options.first_seed, options.seeds or records.RECORDS[name]
+        for run in records.measure(name, range(first, first + count), again=options.again):
+            print(
+                f"{name}, seed {run.seed}: {run.test_accuracy:.2%}, {run.seconds:.1f} s", flush=True
+            )
+        log = records.read_log(name)
+        if log is not None:
+            measured = log.measurement
+            seconds = records_page.duration(measured.median_seconds)
+            print(f"{name}: {records_page.accuracy(measured)}, {seconds}", flush=True)
+
+
 def format_row(row: Row) -> str:
     """Return a row as a line of text."""
     text = f"{row.name}: {statistics.median(row.ours):,.4g} {row.unit}"
@@ -81,4 +119,7 @@ def table(rows: list[dict]) -> Table:
 SIGNS = (("≥", "at_least"), ("≤", "at_most"))
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:2] == ["records"]:
+        measure_records(sys.argv[2:])
+    else:
+        main()

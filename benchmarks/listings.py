@@ -2,7 +2,8 @@
 
 Trains every model with its defaults and every preset of mnist-train with several seeds, and writes
 `mnist_cli/cli/measured.json` after each. A result with the same options and seeds is kept,
-so an interrupted run continues and a changed preset is measured again.
+so an interrupted run continues and a changed preset is measured again. What the logs of the records
+have (`python -m benchmarks records`) is taken from them.
 """
 
 import argparse
@@ -13,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.measure import BUSY, Ran, others_seconds, run, this_machine
+from benchmarks.records import read_logs
 from mnist_cli.cli.listings import (
     FILE,
     MeasuredResults,
@@ -46,6 +48,7 @@ def main() -> None:
     if unknown := set(options.names) - {name for _, name in jobs}:
         parser.error(f"no such model or preset: {', '.join(sorted(unknown))}")
     results = load_measured_results() if FILE.exists() else MeasuredResults({}, {}, {})
+    recorded = {log.measurement.options: log.measurement for log in read_logs().values()}
     by_options: dict[str, Measurement] = {}  # the default model and preset have the same
     for (kind, name), arguments in jobs.items():
         entries = getattr(results, kind)
@@ -54,11 +57,13 @@ def main() -> None:
         seeds = 1 if options.quick else SEEDS.get(name, options.seeds)
         wanted = not options.names or name in options.names
         done = before is not None and before.options == digest and len(before.accuracies) >= seeds
-        if not wanted or (done and not options.again and options.only is None):
+        if digest in recorded:
+            measured = recorded[digest]
+        elif not wanted or (done and not options.again and options.only is None):
             if before is not None:
                 by_options.setdefault(before.options, before)
             continue
-        if digest in by_options and len(by_options[digest].accuracies) >= seeds:
+        elif digest in by_options and len(by_options[digest].accuracies) >= seeds:
             measured = by_options[digest]
         elif options.only == "times" and before is not None:
             again = measure(arguments, digest, seeds)

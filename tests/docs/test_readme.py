@@ -97,8 +97,8 @@ def test_accuracies_and_seconds_are_those_of_the_measured_results() -> None:
     }.items():
         one = results.presets[preset]
         seconds = one.median_seconds
-        shown = f"{seconds:.0f}" if seconds > 10 else f"{seconds:.1f}"
-        row = rf"^\| {command}, .* \| {re.escape(words_of(one))} \| {shown} s \|$"
+        shown = f"{seconds:,.0f}" if seconds > 10 else f"{seconds:.1f}"
+        row = rf"^\| {command}[ ,].* \| {re.escape(words_of(one))} \| {shown} s \|$"
         assert re.search(row, table, re.M), preset
 
 
