@@ -69,15 +69,17 @@ def measure_records(arguments: list[str]) -> None:
     if unknown := set(options.names) - set(names):
         parser.error(f"no such record: {', '.join(sorted(unknown))}; there are {', '.join(names)}")
     if options.page:
-        records_page.write_page(records.read_logs())
+        records_page.write_page(records.read_logs(records.LOGS))
         return
     for name in options.names or names:
         first, count = options.first_seed, options.seeds or records.RECORDS[name]
-        for run in records.measure(name, range(first, first + count), again=options.again):
+        for run in records.measure(
+            name, range(first, first + count), records.LOGS, again=options.again
+        ):
             print(
                 f"{name}, seed {run.seed}: {run.test_accuracy:.2%}, {run.seconds:.1f} s", flush=True
             )
-        log = records.read_log(name)
+        log = records.read_log(name, records.LOGS)
         if log is not None:
             measured = log.measurement
             seconds = records_page.duration(measured.median_seconds)

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.measure import BUSY, Ran, others_seconds, run, this_machine
-from benchmarks.records import read_logs
+from benchmarks.records import LOGS, read_logs
 from mnist_cli.cli.listings import (
     FILE,
     MeasuredResults,
@@ -48,7 +48,7 @@ def main() -> None:
     if unknown := set(options.names) - {name for _, name in jobs}:
         parser.error(f"no such model or preset: {', '.join(sorted(unknown))}")
     results = load_measured_results() if FILE.exists() else MeasuredResults({}, {}, {})
-    recorded = {log.measurement.options: log.measurement for log in read_logs().values()}
+    recorded = {log.measurement.options: log.measurement for log in read_logs(LOGS).values()}
     by_options: dict[str, Measurement] = {}  # the default model and preset have the same
     for (kind, name), arguments in jobs.items():
         entries = getattr(results, kind)

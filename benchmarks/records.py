@@ -80,7 +80,7 @@ def available() -> list[str]:
     return [name for name in RECORDS if (PRESETS / f"{name}.toml").exists()]
 
 
-def read_log(name: str, folder: Path = LOGS) -> Log | None:
+def read_log(name: str, folder: Path) -> Log | None:
     """Return the log of a record, or None if nothing was measured."""
     path = _path(name, folder)
     if not path.exists():
@@ -89,14 +89,14 @@ def read_log(name: str, folder: Path = LOGS) -> Log | None:
     return Log(tuple(sorted(runs, key=lambda run: run.seed)))
 
 
-def read_logs(folder: Path = LOGS) -> dict[str, Log]:
+def read_logs(folder: Path) -> dict[str, Log]:
     """Return the logs of all records that were measured, by name."""
     logs = {name: read_log(name, folder) for name in RECORDS}
     return {name: log for name, log in logs.items() if log is not None}
 
 
 def measure(
-    name: str, seeds: range, *, config: str | None = None, folder: Path = LOGS, again: bool = False
+    name: str, seeds: range, folder: Path, *, config: str | None = None, again: bool = False
 ) -> Iterator[Run]:
     """Train with each seed that the log does not have, and append each run to it as it ends.
 

@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 
+from benchmarks import __main__ as command
 from benchmarks import records, records_page
 from benchmarks.measure import Ran
 from benchmarks.records import Log, Run, measure, options_of, read_log, read_logs, same_options
 from benchmarks.records_page import PAGE, README, figure, page, readme
 from mnist_cli.cli.listings import load_measured_results
 
-LOGS = read_logs()
+LOGS = read_logs(records.LOGS)
 AGAIN = "run: python -m benchmarks records --page"
 ACCURACIES = (0.99, 0.992, 0.997)  # mean 0.993, standard deviation 0.0036056
 
@@ -83,15 +84,15 @@ def config(tmp_path: Path) -> Callable[[int], str]:
 
 
 def test_an_interrupted_measurement_goes_on(trained: Trained, tmp_path: Path) -> None:
-    runs = measure("fast", range(3), folder=tmp_path)
+    runs = measure("fast", range(3), tmp_path)
     next(runs)
     logged = (tmp_path / "fast.jsonl").read_text()
     assert len(logged.splitlines()) == 1, "before the next training begins"
     runs.close()
-    assert [run.seed for run in measure("fast", range(3), folder=tmp_path)] == [1, 2]
+    assert [run.seed for run in measure("fast", range(3), tmp_path)] == [1, 2]
     assert seeds_of(trained) == [0, 1, 2]
     assert (tmp_path / "fast.jsonl").read_text().startswith(logged)
-    assert [*measure("fast", range(3), folder=tmp_path)] == []
+    assert [*measure("fast", range(3), tmp_path)] == []
     assert len(trained) == 3, "nothing is trained twice"
 
 
@@ -99,7 +100,7 @@ def test_a_log_of_other_options_is_replaced(
     trained: Trained, tmp_path: Path, config: Callable[[int], str]
 ) -> None:
     for epochs in (1, 2):
-        for _ in measure("try", range(2), config=config(epochs), folder=tmp_path):
+        for _ in measure("try", range(2), tmp_path, config=config(epochs)):
             pass
     log = read_log("try", tmp_path)
     assert log is not None
@@ -110,14 +111,14 @@ def test_a_log_of_other_options_is_replaced(
 def test_a_log_that_could_not_be_replaced_stays(
     trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = [*measure("fast", range(2), folder=tmp_path)]
+    before = [*measure("fast", range(2), tmp_path)]
 
     def fails(*_: object) -> Ran:
         raise RuntimeError
 
     monkeypatch.setattr(records, "run", fails)
     with pytest.raises(RuntimeError):
-        next(measure("fast", range(2), folder=tmp_path, again=True))
+        next(measure("fast", range(2), tmp_path, again=True))
     log = read_log("fast", tmp_path)
     assert log is not None
     assert [*log.runs] == before
@@ -125,7 +126,7 @@ def test_a_log_that_could_not_be_replaced_stays(
 
 def test_all_seeds_are_trained_again_if_asked(trained: Trained, tmp_path: Path) -> None:
     for first in (0, 1):
-        for _ in measure("fast", range(first, first + 2), folder=tmp_path, again=first == 1):
+        for _ in measure("fast", range(first, first + 2), tmp_path, again=first == 1):
             pass
     log = read_log("fast", tmp_path)
     assert log is not None
@@ -134,8 +135,8 @@ def test_all_seeds_are_trained_again_if_asked(trained: Trained, tmp_path: Path) 
 
 
 def test_the_default_is_trained_without_a_preset(trained: Trained, tmp_path: Path) -> None:
-    next(measure("default", range(1), folder=tmp_path))
-    next(measure("fast", range(1), folder=tmp_path))
+    next(measure("default", range(1), tmp_path))
+    next(measure("fast", range(1), tmp_path))
     assert trained[0][:2] == ("mnist-train", "--seed")
     assert trained[1][:3] == ("mnist-train", "--config", "fast")
 
@@ -150,13 +151,29 @@ def test_an_option_that_a_log_does_not_know_had_its_default() -> None:
     assert same_options({**asked, "teacher": "its digest"}, {**asked, "teacher": "teacher.pt"})
 
 
+def test_the_command_trains_what_is_asked_for_and_says_what_came_of_it(
+    trained: Trained,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(records, "LOGS", tmp_path)
+    command.measure_records(["fast", "default", "--seeds", "2", "--first-seed", "5"])
+    assert seeds_of(trained) == [5, 6, 5, 6]
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1:3] == ["fast, seed 6: 99.25%, 2.3 s", "fast: 99.25 ± 0.00 % (2 seeds), 2.3 s"]
+    with pytest.raises(SystemExit):
+        command.measure_records(["nothing"])
+    assert "no such record: nothing" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_a_training_is_logged_as_it_was(mnist_dir: Path, tmp_path: Path) -> None:
     path = tmp_path / "try.toml"
     path.write_text(
         f'model = "linear"\nepochs = 2\nsubset = 640\nthreads = 1\ndata_dir = "{mnist_dir}"\n'
     )
-    (run,) = measure("try", range(3, 4), config=str(path), folder=tmp_path / "logs")
+    (run,) = measure("try", range(3, 4), tmp_path / "logs", config=str(path))
     (line,) = (tmp_path / "logs" / "try.jsonl").read_text().splitlines()
     assert json.loads(line) == asdict(run)
     assert str(tmp_path) not in line
@@ -170,7 +187,7 @@ def test_a_training_is_logged_as_it_was(mnist_dir: Path, tmp_path: Path) -> None
     # two products of 784 by 10, forward and by the weights; an operation for each factor and sum
     assert run.training_tflop == pytest.approx(1280 * 2 * 2 * 7840 / 1e12)
     assert 0 < run.train_seconds < run.seconds
-    assert [*measure("try", range(3, 4), config=str(path), folder=tmp_path / "logs")] == []
+    assert [*measure("try", range(3, 4), tmp_path / "logs", config=str(path))] == []
 
 
 def test_a_preset_that_does_not_exist_yet_is_left_out(
