@@ -210,7 +210,11 @@ class ClassMetrics:
 
 @dataclass(frozen=True)
 class Evaluated(Event):
-    """A checkpoint was evaluated. `confusion`: rows are true digits, columns predicted ones."""
+    """A checkpoint was evaluated. `confusion`: rows are true digits, columns predicted ones.
+
+    The keys with `tta_` are those of the score with test-time augmentation, if it was asked for;
+    all others are those of the plain score.
+    """
 
     name: ClassVar[str] = "eval"
     checkpoint: str
@@ -222,6 +226,9 @@ class Evaluated(Event):
     weights_sha256: str
     per_class: list[ClassMetrics] = field(default_factory=list)
     confusion: list[list[int]] = field(default_factory=list)
+    tta_correct: int | None = None
+    tta_accuracy: float | None = None
+    tta_loss: float | None = None
     time: str = field(default_factory=wall_clock)
     schema: int = SCHEMA
 
@@ -303,8 +310,8 @@ class Unreadable(Event):
 def to_dict(event: Event) -> dict[str, Any]:
     """Return the JSON object of an event: its name first, validation only if there is some.
 
-    The run of a comparison (`arm`) is left out likewise. A number that is not finite becomes null,
-    since JSON has none.
+    The run of a comparison (`arm`) and test-time augmentation are left out likewise. A number that
+    is not finite becomes null, since JSON has none.
     """
     values = {
         key: None if isinstance(value, float) and not math.isfinite(value) else value
@@ -330,4 +337,4 @@ def fields_of(kind: type[Event]) -> list[Field[Any]]:
 
 def is_optional(key: str) -> bool:
     """Return True if a key without a value is left out of the JSON object."""
-    return key.startswith("val_") or key == "arm"
+    return key.startswith(("val_", "tta_")) or key == "arm"

@@ -40,6 +40,9 @@ def evaluate(given: dict[str, Any], checkpoint: str) -> None:
 
     - as CHECKPOINT reads standard input: mnist-train -q -o - | mnist-eval -
 
+    --tta adds a line with the accuracy with test-time augmentation: the probabilities are averaged
+    over the image and its eight shifts by one pixel. Everything else stays that of the plain score.
+
     --mistakes 12 draws the most confident mistakes (on stderr, if stdout is not a terminal),
     --report report.html writes a page, --plot confusion.svg a figure: confusion, calibration,
     mistakes or history, by its name or by --panel. --report - writes the page to stdout instead of
@@ -124,17 +127,26 @@ def _show(result: "CheckpointEvaluation", config: EvalConfig, display: Display) 
     if display.json:
         JsonLines().show(result.event)
     elif "-" not in (config.report, config.plot):
-        write_standard_output(f"{config.split.capitalize()} Accuracy: {result.accuracy:.4f}\n")
+        write_standard_output(_accuracies(result))
     tables = on_terminal and not display.quiet and "-" not in (config.report, config.plot)
     if tables or config.mistakes:
         from mnist_cli.output.eval_table import print_metrics, print_mistakes  # noqa: PLC0415
 
         if tables:
-            print_metrics(result, sys.stdout)
+            print_metrics(result, sys.stdout, result.augmented)
         if config.mistakes:
             with suppress(OSError):  # stderr is closed: no reason to stop
                 stream = sys.stdout if tables else sys.stderr
                 print_mistakes(result, config.mistakes, stream)
+
+
+def _accuracies(result: "CheckpointEvaluation") -> str:
+    """Return the line of the accuracy, and one of that with test-time augmentation."""
+    name = f"{result.split.capitalize()} Accuracy"
+    lines = f"{name}: {result.accuracy:.4f}\n"
+    if result.augmented:
+        lines += f"{name} with test-time augmentation: {result.augmented.accuracy:.4f}\n"
+    return lines
 
 
 def _files(

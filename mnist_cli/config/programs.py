@@ -34,6 +34,11 @@ class EvalConfig:
     batch_size: int = option(
         1000, "Samples in one forward pass; never changes the result.", metavar="N", minimum=1
     )
+    tta: bool = option(
+        False,
+        "Also print the score with test-time augmentation: the mean of the probabilities for the "
+        "image and its eight shifts by one pixel. It never replaces the plain score.",
+    )
     min_accuracy: float | None = option(
         None, "Exit with 5 if the accuracy is below A.", metavar="A", minimum=0, maximum=1
     )

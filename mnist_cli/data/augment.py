@@ -7,6 +7,7 @@ an interruption change it.
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from itertools import product
 
 import torch
@@ -35,6 +36,13 @@ WAVES = [(down, right) for down, right in product(range(5), repeat=2) if 2 <= do
 WAVE = 2.0  # pixels, over the root of 1 + down² + right²
 _AFFINE = 6  # random numbers of an image
 _CHUNK = 256  # images that are changed together: their grid fits into a cache
+
+
+def shifts_of(images: Tensor) -> Iterator[Tensor]:
+    """Yield the images `[..., 28, 28]` in each of the nine `SHIFTS`; edges are filled with 0."""
+    padded = F.pad(images, (PIXELS,) * 4)
+    for top, left in SHIFTS:
+        yield padded[..., top : top + HEIGHT, left : left + WIDTH]
 
 
 class EpochSamples(ABC):

@@ -9,11 +9,13 @@ from torch.nn import functional as F
 
 from mnist_cli.config.programs import EvalConfig
 from mnist_cli.config.quoting import quote
+from mnist_cli.data.augment import shifts_of
 from mnist_cli.data.catalogue import CLASSES
 from mnist_cli.data.datasets import Split, load_dataset, load_test, train_val_split
 from mnist_cli.errors import CheckpointError, UsageError
 from mnist_cli.evaluation.metrics import CheckpointEvaluation, EvaluationResult
 from mnist_cli.models.checkpoint import Checkpoint, load_checkpoint
+from mnist_cli.models.networks import log_mean_probabilities
 from mnist_cli.runtime.device import (
     ThreadPool,
     check_torch_modes,
@@ -91,9 +93,28 @@ def _loss_and_confusion(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]
     return losses.double().sum(), torch.bincount(cells, minlength=CLASSES * CLASSES)
 
 
+class ShiftAverage(nn.Module):
+    """A network with test-time augmentation, for evaluation.
+
+    Its probabilities are the means of the network's over nine images: the image as it is, and its
+    shifts by one pixel up, down, left, right and diagonally, with edges filled with 0.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Return the logarithms of the mean probabilities: `[N, 28, 28]` → `[N, 10]`."""
+        logits = [self.network(shifted) for shifted in shifts_of(pixels)]
+        return log_mean_probabilities(torch.stack(logits, 1))
+
+
 @threads_set()
 def evaluate_checkpoint(path: str, config: EvalConfig) -> CheckpointEvaluation:
     """Return the metrics of a checkpoint on a split, and its prediction for each sample.
+
+    With `tta`, the result with test-time augmentation is measured besides: see `ShiftAverage`.
 
     Raises:
         CheckpointError: see `load_checkpoint`; or the network's logits overflow.
@@ -108,8 +129,12 @@ def evaluate_checkpoint(path: str, config: EvalConfig) -> CheckpointEvaluation:
     split = _load_split(checkpoint, dataset, config)
     model = checkpoint.build_model().to(device)
     logits = torch.empty(len(split), CLASSES)
+    on_device = split.to(device)
+    augmented = None
     with ThreadPool(threads_for(device)) as pool:
-        result = evaluate(model, split.to(device), config.batch_size, pool, logits_out=logits)
+        result = evaluate(model, on_device, config.batch_size, pool, logits_out=logits)
+        if config.tta:
+            augmented = evaluate(ShiftAverage(model), on_device, config.batch_size, pool)
     if not math.isfinite(result.loss):
         name = "standard input" if path == "-" else path
         raise CheckpointError(
@@ -127,6 +152,7 @@ def evaluate_checkpoint(path: str, config: EvalConfig) -> CheckpointEvaluation:
         images=split.images,
         labels=split.labels.long(),
         logits=logits,
+        augmented=augmented,
     )
 
 

@@ -71,6 +71,7 @@ class CheckpointEvaluation(EvaluationResult):
     """The result for a checkpoint on a split of a data set, with the logits of each sample.
 
     Images are `uint8 [N, 28, 28]`, labels `int64 [N]` and logits `float32 [N, 10]`, all on the CPU.
+    `augmented` is the result with test-time augmentation, if it was asked for.
     """
 
     path: str
@@ -81,6 +82,7 @@ class CheckpointEvaluation(EvaluationResult):
     images: Tensor
     labels: Tensor
     logits: Tensor
+    augmented: EvaluationResult | None = None
 
     @cached_property
     def predictions(self) -> Tensor:
@@ -120,6 +122,7 @@ class CheckpointEvaluation(EvaluationResult):
     @cached_property
     def event(self) -> Evaluated:
         """The event that reports the result."""
+        augmented = self.augmented
         return Evaluated(
             seconds=self.seconds,
             checkpoint=self.path,
@@ -131,6 +134,9 @@ class CheckpointEvaluation(EvaluationResult):
             weights_sha256=weights_sha256(self.checkpoint.weights),
             per_class=self.per_class,
             confusion=self.confusion.tolist(),
+            tta_correct=augmented.correct if augmented else None,
+            tta_accuracy=augmented.accuracy if augmented else None,
+            tta_loss=augmented.loss if augmented else None,
         )
 
 

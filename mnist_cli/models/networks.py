@@ -110,7 +110,16 @@ class Ensemble(nn.Module):
         logits = torch.stack([member(pixels) for member in self.members], 1)
         if self.training:
             return logits
-        return F.log_softmax(logits, 2).logsumexp(1) - math.log(len(self.members))
+        return log_mean_probabilities(logits)
+
+
+def log_mean_probabilities(logits: Tensor) -> Tensor:
+    """Return the logarithms of the mean probabilities: logits `[N, K, 10]` → `[N, 10]`.
+
+    The mean is over the K predictions for a sample. The result is a sample's logits, too: its
+    softmax is the mean.
+    """
+    return F.log_softmax(logits, 2).logsumexp(1) - math.log(logits.shape[1])
 
 
 def linear() -> nn.Module:

@@ -19,19 +19,20 @@ _CORRECT = (0, 120, 40)
 _RAREST, _MOST_FREQUENT = 70, 215
 
 
-def print_metrics(result: EvaluationResult, stream: TextIO) -> None:
+def print_metrics(
+    result: EvaluationResult, stream: TextIO, augmented: EvaluationResult | None = None
+) -> None:
     """Print the interval of the accuracy, the metrics of each class, and the confusion matrix.
 
+    `augmented` is the result with test-time augmentation; its interval is printed, too.
     Nothing is wider than the terminal: a narrow one gets fewer columns, and a list of the most
     frequent mistakes instead of the matrix.
     """
     console = Console(file=stream, highlight=False)
-    low, high = result.accuracy_interval
-    correct = f"{result.correct:,} of {result.samples:,} correct;"
-    line = f"{correct} 95 % confidence interval {low:.4f} to {high:.4f}"
-    if len(line) > console.width:
-        line = f"{correct}\n95 % confidence: {low:.4f} to {high:.4f}"
-    console.print(line, style="dim")
+    console.print(_interval(result, console.width), style="dim")
+    if augmented:
+        console.print("With test-time augmentation:", style="dim")
+        console.print(_interval(augmented, console.width), style="dim")
     table = Table(box=box.SIMPLE_HEAD)
     headings = ["class", "samples", "precision", "recall", "F1"]
     if console.width < 50:
@@ -58,6 +59,16 @@ def print_metrics(result: EvaluationResult, stream: TextIO) -> None:
         console.print("Most frequent mistakes, true → predicted")
         for count, true, predicted in _most_confused(confusion)[:10]:
             console.print(f"  {true} → {predicted}  {count:,}")
+
+
+def _interval(result: EvaluationResult, width: int) -> str:
+    """Return the number of correct predictions and the accuracy's interval, in a line or two."""
+    low, high = result.accuracy_interval
+    correct = f"{result.correct:,} of {result.samples:,} correct;"
+    line = f"{correct} 95 % confidence interval {low:.4f} to {high:.4f}"
+    if len(line) > width:
+        line = f"{correct}\n95 % confidence: {low:.4f} to {high:.4f}"
+    return line
 
 
 def _matrix(confusion: list[list[int]], cell: int) -> Text:

@@ -34,6 +34,24 @@ def test_json_has_the_keys_of_the_contract(call: Caller, trained: Path) -> None:
     assert event["weights_sha256"] == weights_sha256(load_checkpoint(trained).weights)
 
 
+def test_test_time_augmentation_stands_beside_the_plain_score(call: Caller, trained: Path) -> None:
+    plain = json.loads(call("mnist-eval", str(trained), "--json").out)
+    both = json.loads(call("mnist-eval", str(trained), "--json", "--tta").out)
+    added = {key: both.pop(key) for key in ("tta_correct", "tta_accuracy", "tta_loss")}
+    assert added["tta_accuracy"] == added["tta_correct"] / 1000 != plain["accuracy"]
+    for event in (plain, both):
+        del event["seconds"], event["time"]
+    assert both == plain
+    done = call("mnist-eval", str(trained), "--tta")
+    assert done.out == (
+        f"Test Accuracy: {plain['accuracy']:.4f}\n"
+        f"Test Accuracy with test-time augmentation: {added['tta_accuracy']:.4f}\n"
+    )
+    between = str((added["tta_accuracy"] + plain["accuracy"]) / 2)
+    done = call("mnist-eval", str(trained), "--tta", "--min-accuracy", between)
+    assert done.code == (0 if plain["accuracy"] > added["tta_accuracy"] else 5), "the plain one"
+
+
 def test_the_parts_of_the_training_set_are_the_ones_it_used(call: Caller, trained: Path) -> None:
     last = load_checkpoint(trained).history[-1]
     val = json.loads(call("mnist-eval", str(trained), "--split", "val", "--json").out)

@@ -1,12 +1,15 @@
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from mnist_cli.config.programs import EvalConfig
 from mnist_cli.data.datasets import Dataset, Split
-from mnist_cli.evaluation.evaluate import evaluate, evaluate_checkpoint
+from mnist_cli.evaluation.evaluate import ShiftAverage, evaluate, evaluate_checkpoint
 from mnist_cli.evaluation.metrics import EvaluationResult
 from mnist_cli.events import ClassMetrics
 from mnist_cli.models.checkpoint import load_checkpoint
@@ -103,3 +106,53 @@ def test_a_network_that_overflows_is_refused(call: Caller, trained: Path) -> Non
     done = call("mnist-eval", "x.pt", "--json")
     assert (done.code, done.out) == (4, "")
     assert "x.pt: its network computes no finite numbers" in done.err
+
+
+def test_test_time_augmentation_is_the_mean_over_nine_shifts(mnist: Dataset) -> None:
+    """Computed by hand with NumPy in double precision: the shifts, the means, the losses."""
+    model, split = build_model("lenet", seed=1).double(), Split(*mnist.test[:20])
+    probabilities = np.zeros((20, 10))
+    for down, right in product((-1, 0, 1), repeat=2):
+        shifted = np.zeros((20, 28, 28))
+        for row, column in product(range(28), repeat=2):
+            if 0 <= row - down < 28 and 0 <= column - right < 28:
+                shifted[:, row, column] = split.images[:, row - down, column - right]
+        odds = np.exp(model(torch.from_numpy(shifted)).detach().numpy())
+        probabilities += odds / odds.sum(1, keepdims=True) / 9
+    labels = split.labels.numpy()
+    result = evaluate(ShiftAverage(model), split)
+    assert result.correct == (probabilities.argmax(1) == labels).sum()
+    expected = -np.log(probabilities[np.arange(20), labels]).mean()
+    assert result.loss == pytest.approx(expected, rel=1e-12)
+    assert result.loss != pytest.approx(evaluate(model, split).loss, rel=1e-3)
+
+
+def test_test_time_augmentation_changes_nothing_where_shifts_change_nothing(
+    mnist: Dataset,
+) -> None:
+    """A network of the sum of the pixels, and images with empty edges."""
+
+    class Ink(nn.Module):
+        def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+            ink = pixels.double().sum((1, 2)) / 10_000
+            return torch.stack([-((ink - digit / 2) ** 2) for digit in range(10)], 1)
+
+    images, labels = (tensor.clone() for tensor in mnist.test[:500])
+    images[:, [0, -1]] = 0
+    images[:, :, [0, -1]] = 0
+    plain = evaluate(Ink(), Split(images, labels))
+    augmented = evaluate(ShiftAverage(Ink()), Split(images, labels))
+    assert torch.equal(augmented.confusion, plain.confusion)
+    assert augmented.loss == pytest.approx(plain.loss, rel=1e-12)
+
+
+def test_test_time_augmentation_depends_on_no_batch_size_and_no_threads(
+    mnist: Dataset, trained: Path
+) -> None:
+    model, split = load_checkpoint(trained).build_model(), Split(*mnist.test[:1000])
+    whole = evaluate(ShiftAverage(model), split)
+    assert not torch.equal(whole.confusion, evaluate(model, split).confusion)
+    for size, threads in ((7, 1), (333, 2), (5000, 2)):
+        result = evaluate(ShiftAverage(model), split, size, ThreadPool(threads))
+        assert torch.equal(result.confusion, whole.confusion)
+        assert result.loss == pytest.approx(whole.loss, rel=1e-6)  # float32 rounding

@@ -38,6 +38,13 @@ def test_a_more_frequent_mistake_is_never_darker(system: ColorSystem, least: int
     assert correct not in mistakes
 
 
+def augmented_by(correct: int) -> EvaluationResult:
+    """Return a result with test-time augmentation."""
+    confusion = torch.full((10, 10), 10).fill_diagonal_(1100)
+    confusion[0, 0], confusion[0, 1] = 1100 + correct, 10 - correct
+    return EvaluationResult(loss_sum=0.25, confusion=confusion)
+
+
 @pytest.fixture
 def show(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], list[str]]:
     """Return a function that returns the lines of an evaluation on a terminal of some columns."""
@@ -47,7 +54,7 @@ def show(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], list[str]]:
     def shown(columns: int) -> list[str]:
         monkeypatch.setenv("COLUMNS", str(columns))
         stream = io.StringIO()
-        eval_table.print_metrics(result, stream)
+        eval_table.print_metrics(result, stream, augmented_by(2))
         return [line.rstrip() for line in stream.getvalue().splitlines()]
 
     return shown
@@ -59,7 +66,9 @@ def test_no_row_is_folded_or_cut_off(columns: int, show: Callable[[int], list[st
     assert max(map(len, lines)) <= columns
     assert "…" not in "".join(lines)
     interval = r"(.*; 95 % confidence interval|95 % confidence:) 0\.\d{4} to 0\.\d{4}"
-    assert [line for line in lines if re.fullmatch(interval, line)]
+    assert len([line for line in lines if re.fullmatch(interval, line)]) == 2
+    augmented = lines[lines.index("With test-time augmentation:") + 1]
+    assert augmented.startswith("11,002 of 11,900 correct;")
     (heading,) = [line for line in lines if "recall" in line]
     rows = [line.split() for line in lines if re.match(r" +\d +1,190 ", line)]
     assert [len(row) for row in rows] == [len(heading.split())] * 10

@@ -9,7 +9,12 @@ from typing import Any
 
 from mnist_cli import __version__
 from mnist_cli.config.batch_schedule import growing_sizes
-from mnist_cli.evaluation.metrics import Calibration, CheckpointEvaluation, learning_curves
+from mnist_cli.evaluation.metrics import (
+    Calibration,
+    CheckpointEvaluation,
+    EvaluationResult,
+    learning_curves,
+)
 from mnist_cli.models.networks import count_parameters
 from mnist_cli.runtime.html_templates import render_page
 
@@ -27,7 +32,7 @@ def render(result: CheckpointEvaluation) -> str:
     return render_page(
         _TEMPLATE,
         title=f"What {config.model} gets wrong",
-        accuracy=f"{min(100 * result.accuracy, 99.99 if incorrect else 100):.2f}",
+        accuracy=_percentage(result),
         interval=f"{100 * low:.2f} to {100 * high:.2f} %",
         counts=f"{result.correct:,} of {result.samples:,} correct, {incorrect:,} incorrect",
         digit_rows=list(_digit_rows(result)),
@@ -39,6 +44,11 @@ def render(result: CheckpointEvaluation) -> str:
         facts=list(_facts(result)),
         data=_data(result),
     )
+
+
+def _percentage(result: EvaluationResult) -> str:
+    """Return the accuracy in per cent, which is 100.00 only if every prediction is correct."""
+    return f"{min(100 * result.accuracy, 100 if result.correct == result.samples else 99.99):.2f}"
 
 
 def describe_calibration(calibration: Calibration, *, smoothed: bool) -> str:
@@ -88,6 +98,12 @@ def _facts(result: CheckpointEvaluation) -> Iterator[str]:
     )
     samples = f"{result.split} samples of {result.dataset}"
     yield f"evaluated on the {samples}; mean loss {result.loss:.4f}"
+    if result.augmented:
+        yield (
+            f"with test-time augmentation {_percentage(result.augmented)} %, "
+            f"{result.augmented.correct:,} of {result.samples:,} correct: the mean of the "
+            "probabilities for the image and its eight shifts by one pixel"
+        )
     yield f"weights {result.event.weights_sha256}"
     yield f"mnist_cli {__version__}"
 

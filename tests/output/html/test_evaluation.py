@@ -16,7 +16,7 @@ import torch
 
 from mnist_cli.config.programs import EvalConfig
 from mnist_cli.evaluation.evaluate import evaluate_checkpoint
-from mnist_cli.evaluation.metrics import CheckpointEvaluation
+from mnist_cli.evaluation.metrics import CheckpointEvaluation, EvaluationResult
 from mnist_cli.output import eval_table
 from mnist_cli.output.figures import evaluation as evaluation_figure
 from mnist_cli.output.html import evaluation as evaluation_page
@@ -83,6 +83,18 @@ def test_a_page_tells_of_what_was_scored(found: CheckpointEvaluation) -> None:
     written = evaluation_page.render(replace(found, path="-", confusion=confusion))
     assert "<b>99.99<small>" in written
     assert "<li>standard input: linear" in written
+
+
+def test_a_page_has_test_time_augmentation_as_one_more_fact(found: CheckpointEvaluation) -> None:
+    confusion = torch.diag(found.confusion.sum(1))
+    confusion[1, 0] = 1
+    confusion[1, 1] -= 1
+    augmented = EvaluationResult(loss_sum=1.0, confusion=confusion)
+    plain, both = map(evaluation_page.render, (found, replace(found, augmented=augmented)))
+    (line,) = set(both.splitlines()) - set(plain.splitlines())
+    fact = "<li>with test-time augmentation 99.99 %, 9,999 of 10,000 correct: the mean of"
+    assert fact in line
+    assert re.sub("<li>with test-time.*?</li>", "", line) in plain.splitlines()
 
 
 def test_a_terminal_shows_each_figure_in_its_column(found: CheckpointEvaluation) -> None:
