@@ -54,6 +54,7 @@ class Run:
         """
         value = {k: v for k, v in asdict(self).items() if k not in ("config", "variant")}
         options = {k: v for k, v in asdict(self.config).items() if self._is_named(k, v)}
+        options["augment"] = self.config.augment != "none"  # as it was when there was one kind
         text = json.dumps([__version__, value, options], sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()[:10]
         return f"{self.kind}-seed{self.config.seed}-lr{self.config.lr:g}-{digest}"

@@ -31,6 +31,7 @@ LESS: list[dict[str, object]] = [
     {},
     {"batch_size": 25, "subset": 511},
     {"batch_size": 517, "subset": 2003, "model": "linear"},  # more than 512: fetched by shares
+    {"batch_size": 25, "subset": 311, "model": "quick"},
     {},
     {"subset": 157, "micro_batch_size": 25},
     {"subset": 47, "micro_batch_size": 10},
