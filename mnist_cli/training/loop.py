@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from mnist_cli.data.batches import Batch, EpochShape, TrainingShape
 from mnist_cli.data.catalogue import CLASSES
+from mnist_cli.errors import DivergedError
 from mnist_cli.events import Progress, Step
 from mnist_cli.runtime.device import ThreadPool
 from mnist_cli.runtime.distributed.group import AGREED_ENTRIES, ProcessGroup
@@ -55,7 +56,9 @@ class EpochPlan:
     `learning_rate` is a function of the update's number. Updates count from 0 since the start of
     training, steps from 0 since the start of the epoch; `first` is the step to begin with. If the
     gradient's noise is to be estimated, `drawn_from` is the number of samples that the updates are
-    drawn from at random: infinite if with replacement.
+    drawn from at random: infinite if with replacement. `reads` is for a device that computes while
+    the host goes on: it returns True for the updates, counted from 1, after which the host waits
+    for the losses. Each update then has to be a single micro-batch.
     """
 
     epoch: int
@@ -67,6 +70,7 @@ class EpochPlan:
     clock: Callable[[], float]
     drawn_from: float | None = None
     precision: str = "float32"
+    reads: Callable[[int], bool] | None = None
 
     def measured_slices(self, step: int, slices: list[slice]) -> list[slice]:
         """Return those of a rank's micro-batches whose gradients are measured: two at most.
@@ -133,6 +137,7 @@ def fit(
     if teacher is not None:
         targets = teacher_targets(teacher, plan.precision)
     gradient_all_reduce = GradientAllReduce(group, parameters)
+    unread = UnreadUpdates(parameters[0].device)
     for step, (images, labels) in enumerate(batches, start=plan.first):
         size = plan.shape.size_of(step)
         number = plan.updates_before + step
@@ -145,19 +150,31 @@ def fit(
         )
         gradient: Gradient = []
         sums = RunningSums()
+        if plan.reads is not None:
+            gradient, micro_sums = update.gradient_of(slice(None))
+            unread.add(micro_sums, gradient, number, lr)
+            optimizer.step(gradient, lr, unless=unread.not_finite)
+            if average is not None:
+                average.add(parameters, number + 1)
+            if plan.reads(number + 1):
+                *before, last = unread.read(optimizer)
+                for each in before:
+                    epoch_sums.add(each)
+                yield from _end_of_update(plan, step, epoch_sums, last)
+            continue
         with group.defer_stop():
             for addend, micro_sums in pool.map(update.gradient_of, slices):
                 gradient = list(torch._foreach_add(gradient, addend)) if gradient else addend
-                sums.add(micro_sums)
+                sums.add(micro_sums.read())
                 if sums.samples < len(labels):
                     yield _progress(plan, lr, epoch_sums, sums, group.size)
         own = sums
         gradient, sums = gradient_all_reduce.all_reduce(gradient, sums, size)
         loss = sums.loss_sum / size
         if not math.isfinite(loss):
-            raise optimizer.diverged(f"the loss of update {number + 1} is {loss}", lr)
+            raise _diverged(optimizer, number, lr, loss)
         if not is_finite(gradient):
-            raise optimizer.diverged(f"the gradient of update {number + 1} is not finite", lr)
+            raise _diverged(optimizer, number, lr)
         if measured and plan.drawn_from is not None:
             # Only from this rank's micro-batches: a longer vector would be summed in other
             # segments by three ranks or more, and round otherwise.
@@ -168,20 +185,92 @@ def fit(
         optimizer.step(gradient, lr)
         if average is not None:
             average.add(parameters, number + 1)
-        epoch_sums.add(sums)
-        yield Step(
-            seconds=plan.clock(),
-            epoch=plan.epoch,
-            step=step + 1,
-            update=number + 1,
-            samples_seen=plan.samples_before + epoch_sums.samples,
-            loss=loss,
-            lr=lr,
-            updates_per_epoch=plan.shape.updates,
-        )
-        yield _progress(
-            plan, lr, epoch_sums, RunningSums(), group.size, update=number + 1, update_loss=loss
-        )
+        yield from _end_of_update(plan, step, epoch_sums, sums)
+
+
+def _diverged(
+    optimizer: Optimizer, number: int, lr: float, loss: float | None = None
+) -> DivergedError:
+    """Return the error of an update, counted from 0, whose loss or gradient is not finite."""
+    what = f"gradient of update {number + 1} is not finite"
+    if loss is not None:
+        what = f"loss of update {number + 1} is {loss}"
+    return optimizer.diverged(f"the {what}", lr)
+
+
+def _end_of_update(
+    plan: EpochPlan, step: int, epoch_sums: RunningSums, sums: RunningSums
+) -> Iterator[Step | Progress]:
+    """Add the sums of an update to those of the epoch; yield its events."""
+    epoch_sums.add(sums)
+    number, loss = plan.updates_before + step, sums.loss_sum / sums.samples
+    lr = plan.learning_rate(number)
+    yield Step(
+        seconds=plan.clock(),
+        epoch=plan.epoch,
+        step=step + 1,
+        update=number + 1,
+        samples_seen=plan.samples_before + epoch_sums.samples,
+        loss=loss,
+        lr=lr,
+        updates_per_epoch=plan.shape.updates,
+    )
+    nothing = RunningSums()
+    yield _progress(plan, lr, epoch_sums, nothing, update=number + 1, update_loss=loss)
+
+
+@dataclass(frozen=True)
+class MicroBatchSums:
+    """The sums of a micro-batch, still on the device: `totals` are its loss and correct samples."""
+
+    totals: Tensor
+    samples: int
+    squares: float = 0.0
+
+    def read(self) -> RunningSums:
+        """Return the sums as numbers, for which the host waits."""
+        loss_sum, correct = self.totals.tolist()
+        return RunningSums(loss_sum, int(correct), self.samples, self.squares)
+
+
+class UnreadUpdates:
+    """The sums of updates that a device has been asked for, and the host has not read yet.
+
+    `not_finite` is 1 as soon as a loss or a gradient is not finite. The updates from then on change
+    nothing, if the optimizer is given it.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.not_finite = torch.zeros((), device=device)
+        self._one = torch.ones((), device=device)
+        self._rows: list[Tensor] = []
+        self._updates: list[tuple[int, float, int]] = []
+
+    def add(self, sums: MicroBatchSums, gradient: Gradient, number: int, lr: float) -> None:
+        """Add update `number`, counted from 0, which has a single micro-batch."""
+        torch._amp_foreach_non_finite_check_and_unscale_(gradient, self.not_finite, self._one)
+        is_bad = sums.totals[:1].isfinite().logical_not_().to(self.not_finite)
+        self.not_finite.copy_(torch.maximum(self.not_finite, is_bad[0]))
+        self._rows.append(torch.cat([sums.totals, self.not_finite.view(1).to(sums.totals)]))
+        self._updates.append((number, lr, sums.samples))
+
+    def read(self, optimizer: Optimizer) -> list[RunningSums]:
+        """Return the sums of each update; the host waits for the device.
+
+        Raises:
+            DivergedError: the loss or the gradient of one is not finite.
+
+        """
+        rows, updates = torch.stack(self._rows).tolist(), self._updates
+        self._rows, self._updates = [], []
+        for (loss_sum, _, is_bad), (number, lr, samples) in zip(rows, updates, strict=True):
+            if is_bad:
+                loss = loss_sum / samples
+                raise _diverged(optimizer, number, lr, None if math.isfinite(loss) else loss)
+        return [
+            RunningSums(loss_sum, int(correct), samples)
+            for (loss_sum, correct, _), (_, _, samples) in zip(rows, updates, strict=True)
+        ]
 
 
 @dataclass(frozen=True)
@@ -202,7 +291,7 @@ class Update:
     measured: Container[slice] = ()
     precision: str = "float32"
 
-    def gradient_of(self, micro_batch: slice) -> tuple[Gradient, RunningSums]:
+    def gradient_of(self, micro_batch: slice) -> tuple[Gradient, MicroBatchSums]:
         """Return what a micro-batch adds to the gradient of the update's mean loss, and its sums.
 
         This is the gradient of the micro-batch's summed loss divided by the update's divisor. So
@@ -228,10 +317,11 @@ class Update:
         # as `grad_outputs` makes PyTorch import its symbolic shapes: a third of a second.
         product = torch.dot(logits.view(-1), logit_gradient.view(-1))
         gradient = list(torch.autograd.grad(product, self.parameters))
-        sums = RunningSums(loss_sum.item(), int(correct.item()), len(labels))
+        squares = 0.0
         if micro_batch in self.measured:
-            sums.squares = square_norm(gradient) * self.divisor**2 / len(labels)
-        return gradient, sums
+            squares = square_norm(gradient) * self.divisor**2 / len(labels)
+        totals = torch.stack([loss_sum, correct.to(loss_sum)])  # counts below 2^24 are exact
+        return gradient, MicroBatchSums(totals, len(labels), squares)
 
     def _targets_of(self, images: Tensor, labels: Tensor, members: int) -> Tensor:
         """Return the target probabilities of each member for each sample, `[n * members, 10]`."""
@@ -341,7 +431,7 @@ def _progress(
     lr: float,
     epoch_sums: RunningSums,
     sums: RunningSums,
-    ranks: int,
+    ranks: int = 1,
     *,
     update: int | None = None,
     update_loss: float | None = None,

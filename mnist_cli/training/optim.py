@@ -46,17 +46,20 @@ class Optimizer(ABC):
     def _slot_names(self) -> tuple[str, ...]:
         """Return the names of the slots. Called when `_momentum` and `_weight_decay` are set."""
 
-    def step(self, gradient: Sequence[Tensor], lr: float) -> None:
-        """Make one update; `gradient` has one tensor per parameter, `lr` is the learning rate."""
+    def step(self, gradient: Sequence[Tensor], lr: float, unless: Tensor | None = None) -> None:
+        """Make one update; `gradient` has one tensor per parameter, `lr` is the learning rate.
+
+        Nothing changes if the tensor `unless`, `float32 []`, is 1, which only the device reads.
+        """
         self._steps += 1
         pairs = zip(gradient, self._parameters, strict=True)
         with torch.no_grad():
             # The fused kernels require matching strides.
             strided = [g if g.stride() == p.stride() else _with_strides(g, p) for g, p in pairs]
-            self._update(strided, lr)
+            self._update(strided, lr, unless)
 
     @abstractmethod
-    def _update(self, gradient: list[Tensor], lr: float) -> None:
+    def _update(self, gradient: list[Tensor], lr: float, unless: Tensor | None) -> None:
         """Change the parameters in place; the gradient has their strides."""
 
     def state_dict(self) -> dict[str, Any]:
@@ -100,7 +103,7 @@ class SGD(Optimizer):
     def _slot_names(self) -> tuple[str, ...]:
         return ("momentum",) if self._momentum else ()
 
-    def _update(self, gradient: list[Tensor], lr: float) -> None:
+    def _update(self, gradient: list[Tensor], lr: float, unless: Tensor | None) -> None:
         torch._fused_sgd_(
             self._parameters,
             gradient,
@@ -112,6 +115,7 @@ class SGD(Optimizer):
             nesterov=False,
             maximize=False,
             is_first_step=self._steps == 1,
+            found_inf=unless,
         )
 
 
@@ -126,9 +130,9 @@ class AdamW(Optimizer):
     def _slot_names(self) -> tuple[str, ...]:
         return ("mean", "square")
 
-    def _update(self, gradient: list[Tensor], lr: float) -> None:
-        device = self._parameters[0].device
-        steps = torch.tensor(float(self._steps), device=device)
+    def _update(self, gradient: list[Tensor], lr: float, unless: Tensor | None) -> None:
+        # Unlike `torch.tensor`, this does not make the host wait for a GPU.
+        steps = torch.full((), float(self._steps), device=self._parameters[0].device)
         torch._fused_adamw_(
             self._parameters,
             gradient,
@@ -143,6 +147,7 @@ class AdamW(Optimizer):
             eps=EPSILON,
             amsgrad=False,
             maximize=False,
+            found_inf=unless,
         )
 
 

@@ -147,6 +147,7 @@ def _prepare(
         clock=clock,
         group=group,
         estimates_noise=True,
+        reads_rarely=True,
         teacher=None if teacher is None else teacher.build_model().to(device),
     )
     versions = versions_on(device, group.size)

@@ -65,6 +65,8 @@ class Trainer:
     do not depend on what was measured in between: see `_fill_caches`. With `estimates_noise`, the
     state's running sums have those of the gradient's noise, on rank 0, where updates of several
     micro-batches or ranks are drawn at random. A `teacher` gives the target probabilities.
+    With `reads_rarely`, a GPU is waited for, and a `Step` yielded, only where the config wants to
+    report, save or probe, and at the end of an epoch: see `EpochPlan.reads`.
     """
 
     def __init__(
@@ -82,6 +84,7 @@ class Trainer:
         fills_caches: bool = False,
         estimates_noise: bool = False,
         teacher: nn.Module | None = None,
+        reads_rarely: bool = False,
     ) -> None:
         self.config = config
         self.state = state
@@ -95,6 +98,7 @@ class Trainer:
         self._fills_caches = self._is_cold = fills_caches
         self._estimates_noise = estimates_noise
         self._teacher = teacher
+        self._reads_rarely = reads_rarely
         self._dataset = augmented(train_split, config)
         self._probes = Probes(config, train_split, pool, clock, initial_probes)
 
@@ -175,6 +179,7 @@ class Trainer:
             clock=self.clock,
             drawn_from=self._drawn_from,
             precision=config.precision,
+            reads=self._reads(epoch) if self._reads_rarely else None,
         )
         events = fit(
             state.model,
@@ -201,6 +206,17 @@ class Trainer:
                 self.train_seconds += spent
                 spent = 0.0
             yield event
+
+    def _reads(self, epoch: int) -> Callable[[int], bool] | None:
+        """Return what `EpochPlan` calls so, for an epoch: `None` where each update is read."""
+        config = self.config
+        is_whole = self.shape.epoch_shape(epoch).update_size <= config.micro_batch_size
+        if not is_whole or self.group.size > 1 or self.train_split.device.type != "cuda":
+            return None
+        ends = {self.shape.updates_before(epoch + 1), config.max_updates, self.planned}
+        intervals = [config.log_interval, config.save_every, config.probe and config.probe_every]
+        every = [int(interval) for interval in intervals if interval]
+        return lambda update: update in ends or any(update % n == 0 for n in every)
 
     @property
     def _drawn_from(self) -> float | None:

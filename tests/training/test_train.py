@@ -16,7 +16,7 @@ from mnist_cli.errors import DivergedError, OutputError, ThresholdNotMetError, U
 from mnist_cli.events import End, Epoch, Progress, Start, Step
 from mnist_cli.models.checkpoint import decode, load_checkpoint
 from mnist_cli.models.networks import build_model
-from mnist_cli.training.loop import Gradient, RunningSums, Update
+from mnist_cli.training.loop import Gradient, MicroBatchSums, Update
 from mnist_cli.training.state import TrainingState
 from mnist_cli.training.train import train
 from tests.helpers.idx_files import write_raw
@@ -211,7 +211,7 @@ def test_a_gradient_that_is_not_finite_stops_the_training_at_that_update(
     """With a finite loss: the third update's gradient overflows."""
     real = Update.gradient_of
 
-    def gradient_of(self: Update, micro_batch: slice) -> tuple[Gradient, RunningSums]:
+    def gradient_of(self: Update, micro_batch: slice) -> tuple[Gradient, MicroBatchSums]:
         gradient, sums = real(self, micro_batch)
         seen.append(micro_batch)
         if len(seen) == 6:

@@ -11,7 +11,7 @@ from mnist_cli.data.datasets import Dataset, Split
 from mnist_cli.errors import DivergedError
 from mnist_cli.models.networks import weights_sha256
 from mnist_cli.runtime.device import ThreadPool
-from mnist_cli.training.loop import Gradient, RunningSums, Update
+from mnist_cli.training.loop import Gradient, MicroBatchSums, Update
 from mnist_cli.training.optim import learning_rate
 from mnist_cli.training.state import TrainingState
 from mnist_cli.training.trainer import Trainer
@@ -61,9 +61,9 @@ def test_what_an_evaluation_leaves_behind_counts_as_no_second_of_updates(
     is_cold = True
 
     def slow_if_cold(
-        compute: Callable[[Update, slice], tuple[Gradient, RunningSums]],
-    ) -> Callable[[Update, slice], tuple[Gradient, RunningSums]]:
-        def gradient_of(update: Update, micro_batch: slice) -> tuple[Gradient, RunningSums]:
+        compute: Callable[[Update, slice], tuple[Gradient, MicroBatchSums]],
+    ) -> Callable[[Update, slice], tuple[Gradient, MicroBatchSums]]:
+        def gradient_of(update: Update, micro_batch: slice) -> tuple[Gradient, MicroBatchSums]:
             nonlocal is_cold
             time.sleep(0.1 if is_cold else 0.0)
             is_cold = False

@@ -75,7 +75,7 @@ class Objective:
         loss_sum = 0.0
         for part, sums in self.pool.map(update.gradient_of, parts):
             total += flat(part)
-            loss_sum += sums.loss_sum
+            loss_sum += sums.read().loss_sum
         if not bool(total.isfinite().all()):
             raise DivergedError("training diverged: the gradient is not finite")
         return total, loss_sum / len(split)
