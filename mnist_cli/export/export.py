@@ -89,6 +89,8 @@ def _encode(
         "mnist_cli_version": __version__,
         "weights_sha256": digest,
     }
+    if checkpoint.config.members > 1:
+        metadata["members"] = str(checkpoint.config.members)
     match export_format:
         case ExportFormat.SAFETENSORS:
             return encode_safetensors(checkpoint.weights, metadata), None

@@ -1,7 +1,7 @@
 """A network as a list of simple layers, which the exports translate.
 
 Shapes are those of one sample: images are `[C, H, W]`. `CosinePatches` becomes a convolution and a
-ReLU.
+ReLU; an ensemble becomes a single layer, which has the layers of its members.
 """
 
 from dataclasses import dataclass
@@ -66,16 +66,26 @@ class Dense:
     bias: Tensor | None
 
 
-Layer = Normalize | PairColumns | Convolution | MaxPool | Relu | Flatten | Dense
+@dataclass(frozen=True)
+class Ensemble:
+    """Compute the logarithms of the members' mean probabilities; each has its own layers."""
+
+    members: "list[list[Layer]]"
+
+
+Layer = Normalize | PairColumns | Convolution | MaxPool | Relu | Flatten | Dense | Ensemble
 
 
 def layers_of(model: nn.Module) -> list[Layer]:
     """Return the layers of a network in order; they share its tensors.
 
     Raises:
-        UsageError: the network is not a sequence of layers, or the exports do not support one.
+        UsageError: the network is neither a sequence of layers nor an ensemble of such, or the
+            exports do not support a layer.
 
     """
+    if isinstance(model, networks.Ensemble):
+        return [Ensemble([layers_of(member) for member in model.members])]
     if not isinstance(model, nn.Sequential):
         raise _unsupported(f"a {type(model).__name__}, only a torch.nn.Sequential")
     return [layer for module in model for layer in _layers(module)]

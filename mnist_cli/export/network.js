@@ -62,7 +62,21 @@ const LAYERS = {
     for (let n = 0; n < values.length; n++) addTimes(sums, 0, values[n], weight, n * outputs, outputs);
     return { values: sums, height: 1, width: 1, channels: outputs };
   },
+
+  /* The logarithms of the mean probabilities of networks, each of which has layers of its own. */
+  ensemble(image, { members }) {
+    const each = members.map((layers) => logSoftmax(run(layers, image).values));
+    const values = each[0].map((_, n) => {
+      const largest = Math.max(...each.map((logs) => logs[n]));
+      return largest + Math.log(each.reduce((sum, logs) => sum + Math.exp(logs[n] - largest), 0) / each.length);
+    });
+    return { values, height: 1, width: 1, channels: values.length };
+  },
 };
+
+function run(layers, image) {
+  return layers.reduce((now, layer) => LAYERS[layer.kind](now, layer), image);
+}
 
 function addTimes(sums, to, value, weight, from, length) {
   if (value === 0) return;
@@ -74,11 +88,15 @@ function buildNetwork({ layers, weights }) {
   const bytes = Uint8Array.from(atob(weights), (letter) => letter.charCodeAt(0));
   const view = new DataView(bytes.buffer);
   const tensor = (place) => place && Float64Array.from({ length: place[1] }, (_, n) => view.getFloat32(4 * (place[0] + n), true));
-  const ready = layers.map((layer) => ({ ...layer, weight: tensor(layer.weight), bias: tensor(layer.bias) }));
-  return (pixels) => {
-    const image = { values: Float64Array.from(pixels), height: 28, width: 28, channels: 1 };
-    return Array.from(ready.reduce((now, layer) => LAYERS[layer.kind](now, layer), image).values);
-  };
+  const prepare = (layer) => ({ ...layer, weight: tensor(layer.weight), bias: tensor(layer.bias), members: layer.members?.map((own) => own.map(prepare)) });
+  const ready = layers.map(prepare);
+  return (pixels) => Array.from(run(ready, { values: Float64Array.from(pixels), height: 28, width: 28, channels: 1 }).values);
+}
+
+function logSoftmax(logits) {
+  const largest = Math.max(...logits);
+  const logarithm = largest + Math.log(logits.reduce((sum, logit) => sum + Math.exp(logit - largest), 0));
+  return logits.map((logit) => logit - logarithm);
 }
 
 function softmax(logits) {

@@ -5,8 +5,9 @@ Its input `pixels` is `float [N, 28, 28]`, values 0 to 255, for any N; its outpu
 """
 
 import logging
+import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib import import_module
 from typing import Any
 
@@ -14,11 +15,14 @@ import torch
 from onnx import ModelProto, NodeProto, TensorProto, checker, helper
 from torch import Tensor, nn
 
+from mnist_cli.data.catalogue import CLASSES
 from mnist_cli.errors import OutputError
 from mnist_cli.export.graph import (
     Convolution,
     Dense,
+    Ensemble,
     Flatten,
+    Layer,
     MaxPool,
     Normalize,
     PairColumns,
@@ -35,7 +39,7 @@ _logger = logging.getLogger(__name__)
 
 
 class _Graph:
-    """A chain of nodes, and the tensors that they use."""
+    """Nodes, each of which continues the `last` one, and the tensors that they use."""
 
     def __init__(self) -> None:
         self.nodes: list[NodeProto] = []
@@ -50,10 +54,15 @@ class _Graph:
     ) -> None:
         """Append a node whose first input is the output of the previous one."""
         given = [self._store(tensor) for tensor in tensors if tensor is not None]
+        self._append(operator, [self.last, *given], attributes)
+
+    def concatenate(self, outputs: list[str]) -> None:
+        """Append a node that concatenates outputs of nodes `[N, …]` along the second dimension."""
+        self._append("Concat", outputs, {"axis": 1})
+
+    def _append(self, operator: str, inputs: list[str], attributes: Mapping[str, Any]) -> None:
         name = f"{operator.lower()}_{len(self.nodes)}"
-        self.nodes.append(
-            helper.make_node(operator, [self.last, *given], [name], name=name, **attributes)
-        )
+        self.nodes.append(helper.make_node(operator, inputs, [name], name=name, **attributes))
         self.last = name
 
     def _store(self, tensor: Tensor) -> str:
@@ -89,9 +98,24 @@ def encode(model: nn.Module, metadata: Mapping[str, str]) -> tuple[bytes, float 
 
 def _proto(model: nn.Module, metadata: Mapping[str, str]) -> ModelProto:
     graph = _Graph()
+    graph.add("Reshape", torch.tensor([0, 1, 28, 28]))  # 0 keeps the number of samples
+    _add_layers(graph, layers_of(model))
+    graph.nodes.append(helper.make_node("Identity", [graph.last], ["logits"], name="logits"))
+    taken = helper.make_tensor_value_info("pixels", TensorProto.FLOAT, ["N", 28, 28])
+    given = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", 10])
+    built = helper.make_graph(graph.nodes, "mnist_cli", [taken], [given], graph.tensors)
+    opsets = [helper.make_opsetid("", _OPSET)]
+    proto = helper.make_model(
+        built, opset_imports=opsets, ir_version=_IR_VERSION, producer_name="mnist_cli"
+    )
+    helper.set_model_props(proto, dict(metadata))
+    return proto
+
+
+def _add_layers(graph: _Graph, layers: Iterable[Layer]) -> None:
+    """Append the nodes of layers, the first of which takes images `[N, 1, 28, 28]`."""
     shape = [1, 28, 28]  # of one sample: channels, height, width
-    graph.add("Reshape", torch.tensor([0, *shape]))  # 0 keeps the number of samples
-    for layer in layers_of(model):
+    for layer in layers:
         match layer:
             case Normalize():
                 graph.add("Mul", torch.tensor(layer.scale))
@@ -117,16 +141,22 @@ def _proto(model: nn.Module, metadata: Mapping[str, str]) -> ModelProto:
                 graph.add("Flatten", axis=1)
             case Dense():
                 graph.add("Gemm", layer.weight, layer.bias, transB=1)
-    graph.nodes.append(helper.make_node("Identity", [graph.last], ["logits"], name="logits"))
-    taken = helper.make_tensor_value_info("pixels", TensorProto.FLOAT, ["N", 28, 28])
-    given = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", 10])
-    built = helper.make_graph(graph.nodes, "mnist_cli", [taken], [given], graph.tensors)
-    opsets = [helper.make_opsetid("", _OPSET)]
-    proto = helper.make_model(
-        built, opset_imports=opsets, ir_version=_IR_VERSION, producer_name="mnist_cli"
-    )
-    helper.set_model_props(proto, dict(metadata))
-    return proto
+            case Ensemble():
+                _add_ensemble(graph, layer)
+
+
+def _add_ensemble(graph: _Graph, ensemble: Ensemble) -> None:
+    """Append the nodes of the members side by side, then those that average their predictions."""
+    images, outputs = graph.last, []
+    for layers in ensemble.members:
+        graph.last = images
+        _add_layers(graph, layers)
+        outputs.append(graph.last)
+    graph.concatenate(outputs)
+    graph.add("Reshape", torch.tensor([0, len(outputs), CLASSES]))
+    graph.add("LogSoftmax", axis=2)
+    graph.add("ReduceLogSumExp", axes=[1], keepdims=0)
+    graph.add("Add", torch.tensor(-math.log(len(outputs))))
 
 
 def _largest_difference(model: nn.Module, data: bytes) -> float:

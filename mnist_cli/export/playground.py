@@ -11,6 +11,7 @@ from mnist_cli.config.registry import NETWORKS
 from mnist_cli.export.graph import (
     Convolution,
     Dense,
+    Ensemble,
     Flatten,
     Layer,
     MaxPool,
@@ -55,7 +56,7 @@ def render(checkpoint: Checkpoint, model: nn.Module, digest: str) -> str:
         "labels": class_labels(dataset),
         **_network(model),
     }
-    facts = [checkpoint.config.model, f"{count_parameters(model):,} parameters"]
+    facts = [checkpoint.network_name, f"{count_parameters(model):,} parameters"]
     accuracy = _test_accuracy(checkpoint)
     if accuracy is not None:
         facts.append(f"{100 * accuracy:.2f} % right on {dataset}'s test images")
@@ -127,3 +128,6 @@ def _layer_data(layer: Layer, buffer: _WeightBuffer) -> dict[str, Any]:  # noqa:
                 "weight": buffer.add(layer.weight.T),
                 "bias": buffer.add(layer.bias),
             }
+        case Ensemble():
+            members = [[_layer_data(each, buffer) for each in own] for own in layer.members]
+            return {"kind": "ensemble", "members": members}

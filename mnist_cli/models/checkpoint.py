@@ -108,6 +108,12 @@ class Checkpoint:
     origin: FileVersion | None = None
     raw_weights: Mapping[str, Tensor] | None = None
 
+    @property
+    def network_name(self) -> str:
+        """The name of its network, such as `cnn`, or `an ensemble of 3 cnn`."""
+        members, model = self.config.members, self.config.model
+        return f"an ensemble of {members} {model}" if members > 1 else model
+
     def build_model(self) -> nn.Module:
         """Return the network with its weights."""
         model = build_model(self.config.model, members=self.config.members)

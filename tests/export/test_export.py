@@ -22,7 +22,7 @@ from mnist_cli.export import export
 from mnist_cli.export.export import export_checkpoint
 from mnist_cli.export.graph import layers_of
 from mnist_cli.models.checkpoint import Checkpoint, Position, load_checkpoint
-from mnist_cli.models.networks import build_model, weights_sha256
+from mnist_cli.models.networks import Ensemble, build_model, weights_sha256
 from tests.helpers.calling import Caller
 from tests.helpers.checkpoints import save_checkpoint
 from tests.helpers.shell import Shell
@@ -30,26 +30,29 @@ from tests.helpers.shell import Shell
 ENDINGS = ("html", "onnx", "safetensors")
 
 
-def checkpoint_of(name: str, folder: Path) -> Path:
+EACH_AND_ENSEMBLES = [*((name, 1) for name in NETWORKS), ("quick", 2), ("linear", 3)]
+
+
+def checkpoint_of(name: str, folder: Path, members: int = 1, std: float = 0.1) -> Path:
     """Return a checkpoint of a network as it begins, with biases: none of its sums is simple."""
-    model = build_model(name, seed=1)
+    model = build_model(name, seed=1, members=members)
     with torch.random.fork_rng():
         torch.manual_seed(2)
         for parameter in model.parameters():
             if parameter.dim() == 1 or name == "linear":
-                nn.init.normal_(parameter, std=0.1)
+                nn.init.normal_(parameter, std=std)
     path = folder / f"{name}.pt"
-    config = TrainConfig(model=name).resolve(60_000)
+    config = TrainConfig(model=name, members=members).resolve(60_000)
     save_checkpoint(Checkpoint(config, model.state_dict(), {}, Position(0), [], {}), str(path))
     return path
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(("name", "members"), EACH_AND_ENSEMBLES)
 def test_onnx_runtime_reads_the_same_digits(
-    call: Caller, mnist: Dataset, tmp_path: Path, name: str
+    call: Caller, mnist: Dataset, tmp_path: Path, name: str, members: int
 ) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
-    path = checkpoint_of(name, tmp_path)
+    path = checkpoint_of(name, tmp_path, members)
     done = call("mnist-export", str(path), "model.onnx", "--json")
     assert done.code == 0, done.err
     session = onnxruntime.InferenceSession(
@@ -57,7 +60,7 @@ def test_onnx_runtime_reads_the_same_digits(
     )
     images = mnist.test.images[: 10_000 if name == "cnn" else 1000].view(-1, 28, 28)
     with torch.inference_mode():
-        expected = load_checkpoint(path).build_model()(images)
+        expected = load_checkpoint(path).build_model().eval()(images)
     found = [
         torch.from_numpy(session.run(["logits"], {"pixels": part.float().numpy()})[0])
         for part in images.split(777)  # the last batch is a smaller one
@@ -70,6 +73,22 @@ def test_onnx_runtime_reads_the_same_digits(
     assert json.loads(done.out)["largest_difference"] < 1e-4
 
 
+def test_members_that_are_certain_of_different_digits_lose_no_probability_in_onnx(
+    call: Caller, mnist: Dataset, tmp_path: Path
+) -> None:
+    """Their probabilities are too small for 32-bit floats, their logarithms are not."""
+    onnxruntime = pytest.importorskip("onnxruntime")
+    path = checkpoint_of("linear", tmp_path, members=2, std=100)
+    assert call("mnist-export", str(path), "model.onnx").code == 0
+    images = mnist.test.images[:100]
+    with torch.inference_mode():
+        expected = load_checkpoint(path).build_model().double().eval()(images)
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
+    found = torch.from_numpy(session.run(["logits"], {"pixels": images.float().numpy()})[0])
+    assert expected.min() < -1000
+    torch.testing.assert_close(found.double(), expected, rtol=1e-4, atol=1e-2)
+
+
 def test_an_onnx_model_tells_where_it_comes_from(call: Caller, trained: Path) -> None:
     onnx = pytest.importorskip("onnx")
     assert call("mnist-export", "-q", str(trained), "model.onnx").err == ""
@@ -80,24 +99,24 @@ def test_an_onnx_model_tells_where_it_comes_from(call: Caller, trained: Path) ->
     assert model.graph.input[0].type.tensor_type.shape.dim[0].dim_param == "N"
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(("name", "members"), EACH_AND_ENSEMBLES)
 def test_the_safetensors_library_reads_the_same_weights(
-    call: Caller, tmp_path: Path, name: str
+    call: Caller, tmp_path: Path, name: str, members: int
 ) -> None:
     safetensors = pytest.importorskip("safetensors")
     from safetensors.torch import load_file
 
-    path = checkpoint_of(name, tmp_path)
+    path = checkpoint_of(name, tmp_path, members)
     done = call("mnist-export", str(path), "model.safetensors", "--json")
     assert done.code == 0, done.err
     event = json.loads(done.out)
-    model = build_model(name)
+    model = build_model(name, members=members)
     model.load_state_dict(load_file(tmp_path / "model.safetensors"))
     assert weights_sha256(model.state_dict()) == event["weights_sha256"]
     with safetensors.safe_open(tmp_path / "model.safetensors", "pt") as file:
         about = file.metadata()
     assert about["format"] == "pt"
-    assert about["model"] == name
+    assert (about["model"], about.get("members", "1")) == (name, str(members))
     assert about["weights_sha256"] == event["weights_sha256"]
     header = int.from_bytes((tmp_path / "model.safetensors").read_bytes()[:8], "little")
     assert header % 8 == 0  # the tensors are aligned
@@ -299,6 +318,7 @@ def test_a_page_cannot_run_what_is_not_its_own(tmp_path: Path) -> None:
         nn.Sequential(nn.MaxPool2d((2, 1))),
         nn.Sequential(nn.Sequential(nn.ReLU())),
         nn.ModuleList([nn.ReLU()]),
+        Ensemble([nn.Sequential(nn.GELU())]),
     ],
     ids=str,
 )

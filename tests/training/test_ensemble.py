@@ -1,16 +1,20 @@
 """Ensembles: each member learns as it would alone, and their mean probabilities predict."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
-from mnist_cli.config.programs import EvalConfig
+from mnist_cli.config.programs import EvalConfig, ExportConfig, PredictConfig
 from mnist_cli.data.datasets import Dataset
 from mnist_cli.errors import UsageError
 from mnist_cli.evaluation.evaluate import evaluate_checkpoint
+from mnist_cli.export.export import export_checkpoint
 from mnist_cli.models.checkpoint import load_checkpoint
 from mnist_cli.models.networks import Ensemble, build_model, count_parameters
+from mnist_cli.output.html.evaluation import render
+from mnist_cli.prediction.predict import ImagePrediction, predict
 from mnist_cli.training.train import train
 from tests.helpers.trainings import Configure, end_of, steps
 
@@ -56,6 +60,29 @@ def test_what_is_reported_is_what_it_does(small: Configure) -> None:
         evaluate_checkpoint(config.output, EvalConfig(data_dir=config.data_dir)).accuracy
         == end.test_accuracy
     )
+
+
+def test_predict_and_the_pages_read_an_ensemble(
+    small: Configure, digits: dict[str, bytes], tmp_path: Path
+) -> None:
+    config = small(model="linear", members=2)
+    end_of(config)
+    image = tmp_path / "digit.png"
+    image.write_bytes(digits["0.png"])
+    (result,) = predict(config.output, [image], PredictConfig())
+    assert isinstance(result, ImagePrediction)
+    ensemble = load_checkpoint(config.output).build_model()
+    assert isinstance(ensemble, Ensemble)
+    pixels = torch.from_numpy(result.image)[None]
+    mean = sum(member(pixels).softmax(1)[0] for member in ensemble.members) / 2
+    assert result.event.probabilities == pytest.approx(mean.tolist(), abs=1e-5)
+    export_checkpoint(config.output, str(tmp_path / "page.html"), ExportConfig())
+    page = (tmp_path / "page.html").read_text()
+    assert "<li>an ensemble of 2 linear</li><li>15,700 parameters</li>" in page
+    scored = evaluate_checkpoint(config.output, EvalConfig(data_dir=config.data_dir, tta=True))
+    report = render(scored)
+    assert "What an ensemble of 2 linear gets wrong" in report
+    assert scored.augmented is not None
 
 
 def test_an_ensemble_begins_only_with_as_many(small: Configure, tmp_path: object) -> None:

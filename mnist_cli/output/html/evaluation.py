@@ -31,7 +31,7 @@ def render(result: CheckpointEvaluation) -> str:
     low, high = result.accuracy_interval
     return render_page(
         _TEMPLATE,
-        title=f"What {config.model} gets wrong",
+        title=f"What {result.checkpoint.network_name} gets wrong",
         accuracy=_percentage(result),
         interval=f"{100 * low:.2f} to {100 * high:.2f} %",
         counts=f"{result.correct:,} of {result.samples:,} correct, {incorrect:,} incorrect",
@@ -88,7 +88,7 @@ def _facts(result: CheckpointEvaluation) -> Iterator[str]:
     config = checkpoint.config
     parameters = count_parameters(checkpoint.build_model())
     name = "standard input" if result.path == "-" else result.path
-    yield f"{name}: {config.model}, {parameters:,} parameters"
+    yield f"{name}: {checkpoint.network_name}, {parameters:,} parameters"
     how = "batch mode" if config.batch_size is None else f"batches of {config.batch_size:,}"
     if sizes := growing_sizes(config.batch_schedule):
         how = f"batches that grew from {sizes[0]:,} to {sizes[-1]:,}"
