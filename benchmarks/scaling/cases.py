@@ -7,6 +7,7 @@ import torch
 from mnist_cli.config.train import TrainConfig
 from mnist_cli.data.datasets import Dataset, train_val_split
 from mnist_cli.events import Step
+from mnist_cli.models.networks import build_model
 from mnist_cli.runtime.device import ThreadPool
 from mnist_cli.runtime.distributed.group import ProcessGroup
 from mnist_cli.training.loop import RunningSums
@@ -61,8 +62,8 @@ CASES = [
     _case("shifted images", **STEADY, lr=0.001, model="cnn", batch_size=250, subset=5101),
     _case("shards fetched", **STEADY, lr=0.001, model="lenet", batch_size=1001, subset=5003),
     _case(
-        "warped images, two members",
-        **{**STEADY, "augment": "elastic", "members": 2},
+        "warped images, two members, a teacher",
+        **{**STEADY, "augment": "elastic", "members": 2, "teacher": "mlp"},
         lr=0.001,
         model="cnn",
         batch_size=250,
@@ -89,7 +90,12 @@ def losses_of(
     state = TrainingState(config, torch.device("cpu"))
     state.model.to(getattr(torch, dtype))
     state.optimizer = build_optimizer(state.model, config)
-    trainer = Trainer(config, state, samples, pool=ThreadPool(), clock=float, group=group)
+    teacher = None
+    if config.teacher is not None:  # here the name of a network, with random weights
+        teacher = build_model(config.teacher, seed=9).to(getattr(torch, dtype))
+    trainer = Trainer(
+        config, state, samples, pool=ThreadPool(), clock=float, group=group, teacher=teacher
+    )
     losses: list[float] = []
     while len(losses) < updates:
         losses += [event.loss for event in trainer.train_epoch() if isinstance(event, Step)]

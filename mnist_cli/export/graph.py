@@ -1,7 +1,8 @@
 """A network as a list of simple layers, which the exports translate.
 
 Shapes are those of one sample: images are `[C, H, W]`. `CosinePatches` becomes a convolution and a
-ReLU; an ensemble becomes a single layer, which has the layers of its members.
+ReLU, and `CosineConv2d` a convolution. Repeated layers are listed as often as they are applied. An
+ensemble becomes a single layer, which has the layers of its members.
 """
 
 from dataclasses import dataclass
@@ -54,6 +55,20 @@ class Relu:
 
 
 @dataclass(frozen=True)
+class ChannelNorm:
+    """Normalise each channel, `epsilon` added to its variance; weight and bias are `[C]`."""
+
+    weight: Tensor
+    bias: Tensor
+    epsilon: float
+
+
+@dataclass(frozen=True)
+class ChannelMean:
+    """Average each channel over the image: `[C, H, W]` → `[C, 1, 1]`."""
+
+
+@dataclass(frozen=True)
 class Flatten:
     """Flatten `[C, H, W]` in the order (H, W, C)."""
 
@@ -73,7 +88,18 @@ class Ensemble:
     members: "list[list[Layer]]"
 
 
-Layer = Normalize | PairColumns | Convolution | MaxPool | Relu | Flatten | Dense | Ensemble
+Layer = (
+    Normalize
+    | PairColumns
+    | Convolution
+    | MaxPool
+    | Relu
+    | ChannelNorm
+    | ChannelMean
+    | Flatten
+    | Dense
+    | Ensemble
+)
 
 
 def layers_of(model: nn.Module) -> list[Layer]:
@@ -106,6 +132,15 @@ def _layers(module: nn.Module) -> list[Layer]:  # noqa: PLR0911 (a case for each
             return [PairColumns()]
         case networks.CosinePatches():
             return [Convolution(module.filters, None, (2, 1), (0, 0)), Relu()]
+        case networks.CosineConv2d():
+            stride = (module.stride, module.stride)
+            return [Convolution(module.kernel().detach(), None, stride, (1, 1))]
+        case networks.Repeat():
+            return [each for one in module.layers for each in _layers(one)] * module.times
+        case nn.GroupNorm() if module.num_groups == module.num_channels and module.affine:
+            return [ChannelNorm(module.weight.detach(), module.bias.detach(), module.eps)]
+        case nn.AdaptiveAvgPool2d(output_size=1):
+            return [ChannelMean()]
         case networks.Flatten():
             return [Flatten()]
         case nn.Conv2d() if module.groups == 1 and set(module.dilation) == {1}:

@@ -56,6 +56,19 @@ const LAYERS = {
     return { values: sums, height: rows, width: columns, channels: outputs };
   },
 
+  channelNorm(image, { epsilon, weight, bias }) {
+    const means = LAYERS.channelMean(image, {}).values, { values, channels } = image;
+    const squares = { ...image, values: values.map((value, n) => (value - means[n % channels]) ** 2) };
+    const scales = LAYERS.channelMean(squares, {}).values.map((variance, n) => weight[n] / Math.sqrt(variance + epsilon));
+    return { ...image, values: values.map((value, n) => (value - means[n % channels]) * scales[n % channels] + bias[n % channels]) };
+  },
+
+  channelMean({ values, height, width, channels }) {
+    const means = new Float64Array(channels);
+    values.forEach((value, n) => { means[n % channels] += value / (height * width); });
+    return { values: means, height: 1, width: 1, channels };
+  },
+
   /* weight: [inputs, outputs] */
   dense({ values }, { outputs, weight, bias }) {
     const sums = bias ? Float64Array.from(bias) : new Float64Array(outputs);

@@ -18,6 +18,8 @@ from torch import Tensor, nn
 from mnist_cli.data.catalogue import CLASSES
 from mnist_cli.errors import OutputError
 from mnist_cli.export.graph import (
+    ChannelMean,
+    ChannelNorm,
     Convolution,
     Dense,
     Ensemble,
@@ -136,6 +138,11 @@ def _add_layers(graph: _Graph, layers: Iterable[Layer]) -> None:
                 shape[1:] = [(a - layer.side) // layer.stride + 1 for a in shape[1:]]
             case Relu():
                 graph.add("Relu")
+            case ChannelNorm():
+                graph.add("InstanceNormalization", layer.weight, layer.bias, epsilon=layer.epsilon)
+            case ChannelMean():
+                graph.add("GlobalAveragePool")
+                shape[1:] = [1, 1]
             case Flatten():
                 graph.add("Transpose", perm=[0, 2, 3, 1])
                 graph.add("Flatten", axis=1)

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from mnist_cli.config.registry import NETWORKS
 from mnist_cli.export.graph import (
+    ChannelMean,
+    ChannelNorm,
     Convolution,
     Dense,
     Ensemble,
@@ -119,6 +121,15 @@ def _layer_data(layer: Layer, buffer: _WeightBuffer) -> dict[str, Any]:  # noqa:
             return {"kind": "maxPool", "side": layer.side, "stride": layer.stride}
         case Relu():
             return {"kind": "relu"}
+        case ChannelNorm():
+            return {
+                "kind": "channelNorm",
+                "epsilon": layer.epsilon,
+                "weight": buffer.add(layer.weight),
+                "bias": buffer.add(layer.bias),
+            }
+        case ChannelMean():
+            return {"kind": "channelMean"}
         case Flatten():
             return {"kind": "flatten"}
         case Dense():
