@@ -114,9 +114,9 @@ NETWORKS = {
         comparison_lr={"sgd": 0.05, "adamw": 2e-3},
         confidence_threshold=0.54,  # 98.7 % above, 99.82 % correct; 66 % of the mistakes below
     ),
-    "wide": NetworkEntry(
+    "large": NetworkEntry(
         "Four convolutions with 32 to 128 channels, for the highest accuracy.",
-        builder="wide",
+        builder="large",
         mini_batch=Defaults(
             {"adamw": 4.5e-3, "sgd": 0.05}, {"adamw": 0.05, "sgd": 0.0}, 0.1, augment="affine"
         ),

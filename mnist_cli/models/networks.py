@@ -246,7 +246,7 @@ def cnn() -> nn.Module:
     )
 
 
-def wide() -> nn.Module:
+def large() -> nn.Module:
     """Four convolutions with 32 to 128 channels, for the highest accuracy.
 
     Its channels are multiples of 32, with which processors that compute in bfloat16 are fastest.

@@ -41,6 +41,7 @@ class Optimizer(ABC):
             name: [torch.zeros_like(p) for p in self._parameters] for name in self._slot_names()
         }
         self._steps = 0
+        self._unless: Tensor | None = None
 
     @abstractmethod
     def _slot_names(self) -> tuple[str, ...]:
@@ -52,15 +53,20 @@ class Optimizer(ABC):
         Nothing changes if the tensor `unless`, `float32 []`, is 1, which only the device reads.
         """
         self._steps += 1
+        self._unless = unless
         pairs = zip(gradient, self._parameters, strict=True)
         with torch.no_grad():
             # The fused kernels require matching strides.
             strided = [g if g.stride() == p.stride() else _with_strides(g, p) for g, p in pairs]
-            self._update(strided, lr, unless)
+            self._update(strided, lr)
 
     @abstractmethod
-    def _update(self, gradient: list[Tensor], lr: float, unless: Tensor | None) -> None:
-        """Change the parameters in place; the gradient has their strides."""
+    def _update(self, gradient: list[Tensor], lr: float) -> None:
+        """Change the parameters in place; the gradient has their strides.
+
+        The fused kernels take `_unless` as `found_inf`. Without it, on a GPU updates that follow a
+        gradient that is not finite change the weights before the training is stopped.
+        """
 
     def state_dict(self) -> dict[str, Any]:
         """Return the slots."""
@@ -103,7 +109,7 @@ class SGD(Optimizer):
     def _slot_names(self) -> tuple[str, ...]:
         return ("momentum",) if self._momentum else ()
 
-    def _update(self, gradient: list[Tensor], lr: float, unless: Tensor | None) -> None:
+    def _update(self, gradient: list[Tensor], lr: float) -> None:
         torch._fused_sgd_(
             self._parameters,
             gradient,
@@ -115,7 +121,7 @@ class SGD(Optimizer):
             nesterov=False,
             maximize=False,
             is_first_step=self._steps == 1,
-            found_inf=unless,
+            found_inf=self._unless,
         )
 
 
@@ -130,7 +136,7 @@ class AdamW(Optimizer):
     def _slot_names(self) -> tuple[str, ...]:
         return ("mean", "square")
 
-    def _update(self, gradient: list[Tensor], lr: float, unless: Tensor | None) -> None:
+    def _update(self, gradient: list[Tensor], lr: float) -> None:
         # Unlike `torch.tensor`, this does not make the host wait for a GPU.
         steps = torch.full((), float(self._steps), device=self._parameters[0].device)
         torch._fused_adamw_(
@@ -147,7 +153,7 @@ class AdamW(Optimizer):
             eps=EPSILON,
             amsgrad=False,
             maximize=False,
-            found_inf=unless,
+            found_inf=self._unless,
         )
 
 
