@@ -148,7 +148,7 @@ def encode(checkpoint: Checkpoint, *, spare: int = 0) -> bytes:
     data = buffer.getvalue()
     if len(data) > _MAX_BYTES - spare or count_members(data) > MAX_MEMBERS:
         raise UsageError(
-            f"the model {checkpoint.config.model} is too large: its checkpoint would have "
+            f"{checkpoint.network_name} is too large: its checkpoint would have "
             f"{len(data):,} bytes in {count_members(data)} parts, and could not be read; at most "
             f"{_MAX_BYTES - spare:,} bytes and {MAX_MEMBERS} parts are possible"
         )

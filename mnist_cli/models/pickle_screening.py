@@ -254,7 +254,7 @@ def _check_depth(level: list[Any]) -> None:
         raise UnsupportedFileError("its values are nested too deeply")
 
 
-MAX_MEMBERS = 256
+MAX_MEMBERS = 4096  # the largest ensemble has fewer tensors
 _ENTRY = b"PK\1\2"  # the start of each entry in the directory of a zip archive
 _MEMBER = re.compile(
     r"data\.pkl|version|byteorder|\.format_version|\.storage_alignment|"
