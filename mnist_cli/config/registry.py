@@ -143,6 +143,11 @@ class ProbeEntry:
     class_name: str
 
 
+def network_name(model: str, members: int = 1) -> str:
+    """Return the name of a network, such as `cnn`, or `an ensemble of 3 cnn`."""
+    return f"an ensemble of {members} {model}" if members > 1 else model
+
+
 # The probes run in this order.
 PROBES = {
     "noise": ProbeEntry("noise", "NoiseProbe"),

@@ -23,7 +23,7 @@ from mnist_cli.config import sources
 from mnist_cli.config.options import DEFAULT_BATCH_SIZE
 from mnist_cli.config.quoting import printable, quote
 from mnist_cli.config.reading import expand_home, read_input
-from mnist_cli.config.registry import NETWORKS
+from mnist_cli.config.registry import NETWORKS, network_name
 from mnist_cli.config.train import ResolvedConfig, TrainConfig
 from mnist_cli.errors import CheckpointError, UsageError, lack_of_memory
 from mnist_cli.events import Epoch, Resumed
@@ -111,8 +111,7 @@ class Checkpoint:
     @property
     def network_name(self) -> str:
         """The name of its network, such as `cnn`, or `an ensemble of 3 cnn`."""
-        members, model = self.config.members, self.config.model
-        return f"an ensemble of {members} {model}" if members > 1 else model
+        return network_name(self.config.model, self.config.members)
 
     def build_model(self) -> nn.Module:
         """Return the network with its weights."""

@@ -12,6 +12,7 @@ from rich import filesize
 from mnist_cli.config.options import OFF, Effect, names_where
 from mnist_cli.config.programs import ExportFormat
 from mnist_cli.config.quoting import quote
+from mnist_cli.config.registry import network_name
 from mnist_cli.config.train import TrainConfig
 from mnist_cli.data.catalogue import DIGIT_DATASETS
 from mnist_cli.events import (
@@ -66,8 +67,9 @@ def format_start(start: Start) -> str:
     where = start.device
     if start.world_size > 1:
         where += f" by {start.world_size} ranks with {_count(start.threads, 'thread')} each"
+    network = network_name(config["model"], config["members"])
     plan = (
-        f"Training {config['model']} ({start.parameters:,} parameters) on {config['dataset']} in "
+        f"Training {network} ({start.parameters:,} parameters) on {config['dataset']} in "
         f"{start.mode} mode, on {where}: {each}, {start.updates:,} in all"
     )
     if start.first_update:
