@@ -114,16 +114,6 @@ NETWORKS = {
         comparison_lr={"sgd": 0.05, "adamw": 2e-3},
         confidence_threshold=0.54,  # 98.7 % above, 99.82 % correct; 66 % of the mistakes below
     ),
-    "large": NetworkEntry(
-        "Four convolutions with 32 to 128 channels, for the highest accuracy.",
-        builder="large",
-        mini_batch=Defaults(
-            {"adamw": 4.5e-3, "sgd": 0.05}, {"adamw": 0.05, "sgd": 0.0}, 0.1, augment="affine"
-        ),
-        batch=Defaults({"adamw": 0.01, "sgd": 0.1}, _WEAK_DECAY),
-        comparison_lr={"sgd": 0.05, "adamw": 1e-3},
-        confidence_threshold=0.6,
-    ),
     "quick": NetworkEntry(
         "One convolution and two dense layers on fixed cosine waves: the fastest way to 99 %.",
         builder="quick",

@@ -246,30 +246,6 @@ def cnn() -> nn.Module:
     )
 
 
-def large() -> nn.Module:
-    """Four convolutions with 32 to 128 channels, for the highest accuracy.
-
-    Its channels are multiples of 32, with which processors that compute in bfloat16 are fastest.
-    """
-    return _he_normal(
-        nn.Sequential(
-            Normalize(),
-            PairColumns(),  # [N, 2, 28, 14]
-            nn.Conv2d(2, 32, (6, 3), stride=(2, 1)),  # 6x6 pixels in steps of 2: [N, 32, 12, 12]
-            nn.ReLU(),
-            nn.Conv2d(32, 64, 3),  # [N, 64, 10, 10]
-            nn.ReLU(),
-            nn.Conv2d(64, 64, 3),  # [N, 64, 8, 8]
-            nn.ReLU(),
-            PairColumns(),  # [N, 128, 8, 4]
-            nn.Conv2d(128, 128, (4, 2), stride=(2, 1)),  # [N, 128, 3, 3]
-            nn.ReLU(),
-            Flatten(),
-            nn.Linear(128 * 3 * 3, 10),
-        )
-    )
-
-
 def quick() -> nn.Module:
     """One convolution and two dense layers on fixed cosine waves: the fastest way to 99 %."""
     return _he_normal(
