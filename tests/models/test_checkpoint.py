@@ -19,7 +19,7 @@ from mnist_cli.models import checkpoint, networks
 from mnist_cli.models.checkpoint import HISTORY_BYTES, encode, load_checkpoint
 from mnist_cli.models.networks import weights_sha256
 from mnist_cli.training.train import train
-from tests.helpers.trainings import Configure
+from tests.helpers.trainings import Configure, end_of
 from tests.torture.amount import count
 
 OLD = Path(__file__).parent / "data"  # written by an earlier program, in checkpoint format 2
@@ -245,12 +245,24 @@ def test_a_network_whose_checkpoint_could_not_be_read_is_not_trained(
     small: Configure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def deep() -> nn.Module:
-        return nn.Sequential(*networks.linear(), *[nn.Linear(10, 10) for _ in range(150)])
+        return nn.Sequential(*networks.linear(), *[nn.Linear(10, 10) for _ in range(1100)])
 
     monkeypatch.setattr(networks, "mlp", deep)
     for output in ("checkpoint.pt", "-"):
-        with pytest.raises(UsageError, match="too large: its checkpoint would have"):
+        with pytest.raises(UsageError, match="mlp is too large: its checkpoint would have"):
             next(train(small(model="mlp", output=output)))
+
+
+def test_so_is_an_ensemble_of_too_many(small: Configure) -> None:
+    with pytest.raises(UsageError, match="an ensemble of 64 quick is too large"):
+        next(train(small(model="quick", members=64)))
+
+
+def test_an_ensemble_of_many_tensors_is_read_again(small: Configure) -> None:
+    """More than a thousand: weights, averages, and the optimizer's state."""
+    config = small(model="lenet", members=26, ema=0.9, max_updates=1, subset=20, batch_size=20)
+    digest = end_of(config).weights_sha256
+    assert weights_sha256(load_checkpoint(config.output).weights) == digest
 
 
 def test_a_checkpoint_of_too_many_bytes_is_refused_before_it_is_written(trained: Path) -> None:

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 from mnist_cli.config.registry import NETWORKS
 from mnist_cli.data.datasets import Split
 from mnist_cli.errors import UsageError
+from mnist_cli.models import networks
 from mnist_cli.models.networks import (
     Flatten,
     Normalize,
@@ -84,3 +85,34 @@ def test_the_check_of_gradients_leaves_no_trace(name: str) -> None:
 def test_layers_that_normalise_each_sample_are_allowed() -> None:
     layers = [nn.Conv2d(1, 4, 3), nn.GroupNorm(2, 4), Flatten(), nn.LayerNorm(4 * 26 * 26)]
     check_additive(nn.Sequential(Normalize(), *layers, nn.Linear(4 * 26 * 26, 10)), "mine")
+
+
+def test_a_convolution_of_all_nine_cosines_can_be_any_convolution(few: Split) -> None:
+    """The waves are orthonormal, so its weights are the filters in another basis."""
+    torch.manual_seed(0)
+    layer = networks.CosineConv2d(2, 3, waves=9, stride=2).double()
+    plain = nn.Conv2d(2, 3, 3, stride=2, padding=1, bias=False).double()
+    basis = layer.filters
+    torch.testing.assert_close(basis @ basis.T, torch.eye(9).double(), rtol=0, atol=1e-6)
+    with torch.no_grad():
+        layer.weight.copy_(plain.weight.flatten(2) @ basis.T)
+    images = torch.rand(4, 2, 28, 28, dtype=torch.float64)
+    torch.testing.assert_close(layer(images), plain(images), rtol=0, atol=1e-5)
+
+
+def test_fewer_cosines_are_the_slowest() -> None:
+    flat, right, down = networks.CosineConv2d(1, 1, waves=3).filters.view(3, 3, 3)
+    torch.testing.assert_close(flat, torch.full((3, 3), 1 / 3))
+    slope = torch.tensor([1.0, 0.0, -1.0]) / math.sqrt(6)
+    torch.testing.assert_close(right, slope.expand(3, 3), rtol=0, atol=1e-6)
+    torch.testing.assert_close(down, slope.expand(3, 3).T, rtol=0, atol=1e-6)
+
+
+def test_repeated_layers_have_their_parameters_once() -> None:
+    layer = nn.Conv2d(3, 3, 3, padding=1)
+    repeated = networks.Repeat(3, layer, nn.ReLU())
+    images = torch.rand(2, 3, 28, 28)
+    expected = layer(layer(layer(images).relu()).relu()).relu()
+    torch.testing.assert_close(repeated(images), expected)
+    assert networks.count_parameters(repeated) == networks.count_parameters(layer)
+    assert len(repeated.state_dict()) == 2
