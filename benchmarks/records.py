@@ -134,11 +134,13 @@ def options_of(config: str) -> dict[str, Any]:
 def same_options(logged: dict[str, Any], asked: dict[str, Any]) -> bool:
     """Return whether a log has the options that are asked for.
 
-    An option that the log does not name, since it was added later, had its default.
+    An option that the log does not name, since it was added later, had its default. Where the
+    precision is `auto`, the log has what it was on its machine.
     """
     compared = _without_places(asdict(TrainConfig())) | logged
-    return {k: v for k, v in compared.items() if k not in _FILES} == {
-        k: v for k, v in asked.items() if k not in _FILES
+    left_out = _FILES | ({"precision"} if asked["precision"] == "auto" else set())
+    return {k: v for k, v in compared.items() if k not in left_out} == {
+        k: v for k, v in asked.items() if k not in left_out
     }
 
 

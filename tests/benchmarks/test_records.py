@@ -149,6 +149,8 @@ def test_an_option_that_a_log_does_not_know_had_its_default() -> None:
     assert not same_options({**asked, "gone": 1}, asked)
     assert not same_options(asked, {**asked, "micro_batch_size": 64})
     assert same_options({**asked, "teacher": "its digest"}, {**asked, "teacher": "teacher.pt"})
+    assert same_options({**asked, "precision": "bfloat16"}, {**asked, "precision": "auto"})
+    assert not same_options({**asked, "precision": "bfloat16"}, asked)
 
 
 def test_the_command_trains_what_is_asked_for_and_says_what_came_of_it(
