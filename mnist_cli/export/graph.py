@@ -137,8 +137,8 @@ def _layers(module: nn.Module) -> list[Layer]:  # noqa: PLR0911 (a case for each
             return [Convolution(module.kernel().detach(), None, stride, (1, 1))]
         case networks.Repeat():
             return [each for one in module.layers for each in _layers(one)] * module.times
-        case nn.GroupNorm() if module.num_groups == module.num_channels and module.affine:
-            return [ChannelNorm(module.weight.detach(), module.bias.detach(), module.eps)]
+        case networks.ChannelNorm():
+            return [ChannelNorm(module.weight.detach(), module.bias.detach(), module.epsilon)]
         case nn.AdaptiveAvgPool2d(output_size=1):
             return [ChannelMean()]
         case networks.Flatten():

@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 from torch import nn
+from torch.func import functional_call, grad, vmap
 from torch.nn import functional as F
 
 from mnist_cli.config.registry import NETWORKS
@@ -116,3 +117,60 @@ def test_repeated_layers_have_their_parameters_once() -> None:
     torch.testing.assert_close(repeated(images), expected)
     assert networks.count_parameters(repeated) == networks.count_parameters(layer)
     assert len(repeated.state_dict()) == 2
+
+
+@pytest.mark.parametrize("last", [True, False])
+def test_channels_are_normalised_as_groups_of_one(last: bool) -> None:
+    torch.manual_seed(0)
+    layer = networks.ChannelNorm(5).double()
+    with torch.no_grad():
+        layer.weight.uniform_(0.5, 2)
+        layer.bias.normal_()
+    images = torch.randn(3, 5, 4, 6, dtype=torch.float64) * 2 + 1
+    images[1, 2] = 7.0  # a channel without contrast
+    given = torch.randn_like(images)
+    if last:
+        images = images.to(memory_format=torch.channels_last)
+    images.requires_grad_()
+    inputs = (images, layer.weight, layer.bias)
+    found = layer(images)
+    expected = F.group_norm(images, 5, layer.weight, layer.bias)
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
+    gradients = torch.autograd.grad(found, inputs, given)
+    wanted = torch.autograd.grad(expected, inputs, given)
+    for mine, theirs in zip(gradients, wanted, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-7, atol=1e-7)
+
+
+def test_the_gradients_of_normalised_channels_are_the_derivatives() -> None:
+    torch.manual_seed(0)
+    layer = networks.ChannelNorm(2).double()
+    images = torch.randn(2, 2, 3, 3, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(layer, images)
+    assert torch.autograd.gradgradcheck(layer, images)
+
+
+def test_normalised_channels_have_gradients_of_each_sample() -> None:
+    """As the probes ask for them, by `torch.func`."""
+    layer = networks.ChannelNorm(2).double()
+    images = torch.randn(4, 2, 3, 3, dtype=torch.float64)
+    weights = dict(layer.named_parameters())
+
+    def loss(weights: dict[str, torch.Tensor], image: torch.Tensor) -> torch.Tensor:
+        return functional_call(layer, weights, (image[None],)).pow(3).sum()  # type: ignore[no-any-return]
+
+    each = vmap(grad(loss), in_dims=(None, 0))(weights, images)
+    total = torch.autograd.grad(layer(images).pow(3).sum(), list(layer.parameters()))
+    for name, whole in zip(weights, total, strict=True):
+        torch.testing.assert_close(each[name].sum(0), whole)
+
+
+def test_in_bfloat16_channels_are_normalised_in_single_precision() -> None:
+    torch.manual_seed(0)
+    layer = networks.ChannelNorm(3)
+    images = (torch.rand(2, 3, 10, 10) + 5).to(memory_format=torch.channels_last)
+    rounded = images.bfloat16()
+    found = layer(rounded)
+    assert found.dtype == torch.bfloat16
+    expected = layer(rounded.float())
+    torch.testing.assert_close(found.float(), expected, rtol=0.05, atol=0.3)
