@@ -33,7 +33,7 @@ SCALE = 0.12  # of the width, and of the height
 SHEAR = math.tan(math.radians(10))
 SHIFT = 2.0  # pixels
 WAVES = [(down, right) for down, right in product(range(5), repeat=2) if 2 <= down + right <= 5]
-WAVE = 2.0  # pixels, over the root of 1 + down² + right²
+WAVE = 1.0  # pixels, over the root of 1 + down² + right²
 _AFFINE = 6  # random numbers of an image
 _CHUNK = 256  # images that are changed together: their grid fits into a cache
 

@@ -1,12 +1,15 @@
 import math
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
-from mnist_cli.data.augment import SHIFTS, WAVES, Augmentation, Shift, Warp, warp
+from mnist_cli.data.augment import SHIFTS, WAVE, WAVES, Augmentation, Shift, Warp, warp
 from mnist_cli.data.batches import epoch_updates
-from mnist_cli.data.datasets import Split
+from mnist_cli.data.datasets import Dataset, Split
+from mnist_cli.evaluation.evaluate import evaluate
+from mnist_cli.models.checkpoint import load_checkpoint
 
 
 def numbered(samples: int) -> Split:
@@ -120,7 +123,7 @@ def test_the_displacement_of_a_wave_is_its_cosine() -> None:
     drawn[0, 6 + WAVES.index((1, 2))] = 0.5
     found = (warp(ramp, drawn) - ramp)[0] / 9
     at = (torch.arange(28) + 0.5) * math.pi / 28
-    expected = 0.5 * 2 / math.sqrt(1 + 1 + 4) * at.cos()[:, None] * (2 * at).cos()
+    expected = 0.5 * WAVE / math.sqrt(1 + 1 + 4) * at.cos()[:, None] * (2 * at).cos()
     inside = slice(2, -2)  # at the edge it reads beyond the image
     torch.testing.assert_close(found[:, inside], expected[:, inside], atol=0.06, rtol=0)
 
@@ -132,3 +135,14 @@ def test_what_is_drawn_is_uniform_and_within_the_strength() -> None:
     torch.testing.assert_close(
         drawn.std(0), torch.full((drawn.shape[1],), 0.5 / 3**0.5), atol=0.01, rtol=0
     )
+
+
+def test_digits_stay_readable(skilled: Path, mnist: Dataset) -> None:
+    """A network that never saw such images reads most of them."""
+    model = load_checkpoint(skilled).build_model()
+    split = Split(*mnist.test[:1000])
+    plain = evaluate(model, split).accuracy
+    for waves in (False, True):
+        images, labels = Warp(split, 0, waves=waves).at_epoch(1)[slice(0, 1000), 0]
+        found = evaluate(model, Split(images, labels)).accuracy
+        assert 0.94 * plain < found < plain
