@@ -22,6 +22,7 @@ from mnist_cli.config.options import (
 )
 from mnist_cli.config.quoting import MAX_QUOTED, escape_controls, printable, quote
 from mnist_cli.config.reading import expand_home, is_pipe, read_input
+from mnist_cli.config.registry import NETWORKS
 from mnist_cli.config.suggestions import not_one_of, suggestion, value_hint
 from mnist_cli.config.train import TrainConfig
 from mnist_cli.errors import UsageError
@@ -213,8 +214,14 @@ def check_consistency(config: TrainConfig) -> None:
 
 
 def _contradictions_of_extras(config: TrainConfig) -> list[str]:
-    """Return what contradicts an ensemble or a teacher."""
+    """Return what contradicts an ensemble, a teacher or an augmentation."""
     problems = []
+    augment = config.augment or NETWORKS[config.model].defaults(config.mode).augment
+    if config.augment_strength != 1 and augment not in ("affine", "elastic"):
+        problems.append(
+            f"--augment-strength {config.augment_strength} changes only --augment affine and "
+            "elastic; add one of them, or leave it out"
+        )
     extras = {f"--members {config.members}": config.members > 1, "--teacher": config.teacher}
     for extra in (name for name, is_given in extras.items() if is_given):
         if config.probe:

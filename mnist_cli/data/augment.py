@@ -160,8 +160,8 @@ def warp(images: Tensor, drawn: Tensor) -> Tensor:
     turn, across, down, shear, right, below = drawn[:, :_AFFINE].unbind(1)
     cos, sin = (turn * ROTATION).cos(), (turn * ROTATION).sin()
     across, down, shear = 1 + across * SCALE, 1 + down * SCALE, shear * SHEAR
-    # Where the pixel at (x, y) is read: rotated after it was scaled and sheared. In the coordinates
-    # of `grid_sample` the image reaches from -1 to 1; its sides are equal.
+    # Where the pixel at (x, y) is read: sheared, then rotated, then scaled. In the coordinates of
+    # `grid_sample` the image reaches from -1 to 1; its sides are equal.
     by_x = torch.stack([cos * across, sin * down], 1)
     by_y = torch.stack([(cos * shear - sin) * across, (sin * shear + cos) * down], 1)
     shift = torch.stack([right, below], 1) * (SHIFT * 2 / WIDTH)

@@ -1,13 +1,17 @@
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
+from mnist_cli.config.sources import check_consistency
+from mnist_cli.config.train import TrainConfig
 from mnist_cli.data.augment import SHIFTS, WAVE, WAVES, Augmentation, Shift, Warp, warp
 from mnist_cli.data.batches import epoch_updates
 from mnist_cli.data.datasets import Dataset, Split
+from mnist_cli.errors import UsageError
 from mnist_cli.evaluation.evaluate import evaluate
 from mnist_cli.models.checkpoint import load_checkpoint
 
@@ -146,3 +150,26 @@ def test_digits_stay_readable(skilled: Path, mnist: Dataset) -> None:
         images, labels = Warp(split, 0, waves=waves).at_epoch(1)[slice(0, 1000), 0]
         found = evaluate(model, Split(images, labels)).accuracy
         assert 0.94 * plain < found < plain
+
+
+@pytest.mark.parametrize("kind", [None, "none", "shift"])
+def test_a_strength_without_a_map_is_refused(kind: str | None) -> None:
+    config = TrainConfig(augment=kind, augment_strength=2.0)
+    with pytest.raises(UsageError, match=r"--augment-strength 2\.0 changes only --augment affine"):
+        check_consistency(config)
+    check_consistency(replace(config, augment="elastic"))
+
+
+def test_the_image_is_read_sheared_then_rotated_then_scaled() -> None:
+    """The place where a pixel is read, by the product of the three matrices, in pixels."""
+    y, x = torch.meshgrid(*[torch.arange(28) - 13.5] * 2, indexing="ij")
+    ramp = torch.stack([128 + 4 * x, 128 + 4 * y]).to(torch.uint8)
+    drawn = torch.tensor([[1.0, 1.0, -1.0, 1.0, 0.0, 0.0]]).expand(2, 6)
+    turn = math.radians(12)
+    scale = torch.diag(torch.tensor([1.12, 0.88]))
+    rotation = torch.tensor([[math.cos(turn), -math.sin(turn)], [math.sin(turn), math.cos(turn)]])
+    shear = torch.tensor([[1.0, math.tan(math.radians(10))], [0.0, 1.0]])
+    place = scale @ rotation @ shear @ torch.stack([x.flatten(), y.flatten()])
+    inside = (slice(None), slice(8, 20), slice(8, 20))
+    expected = (128 + 4 * place).view(2, 28, 28)[inside]
+    assert (warp(ramp, drawn)[inside] - expected).abs().max() <= 0.51
