@@ -82,7 +82,8 @@ def config_file_source(config: str | None, program: str, *config_types: type) ->
 def model_source(path: str, initial: "Checkpoint") -> Source:
     """Return the source of the network that `--init` names, for where nothing else names one."""
     origin = f"checkpoint {printable(path)}"
-    return Source({"model": initial.config.model}, lambda _: f"--init {printable(path)}", origin)
+    network = {"model": initial.config.model, "members": initial.config.members}
+    return Source(network, lambda _: f"--init {printable(path)}", origin)
 
 
 def config_name(config: str | None) -> str | None:

@@ -78,7 +78,7 @@ def _setting(
     if source is not None and getattr(asked, name) is not None:
         origin = source.origin or source.label(name)
     elif getattr(asked, name) is None and value is not None:
-        origin = _origin_of_default(resolved, about)
+        origin = _origin_of_default(resolved, name, about)
     elif value is None:
         origin = "not set"
     else:
@@ -87,9 +87,11 @@ def _setting(
     return Setting(name, value, origin, if_absent)
 
 
-def _origin_of_default(resolved: "DataclassInstance", about: Option) -> str:
-    """Return the origin of an option's default: the network, or the program."""
+def _origin_of_default(resolved: "DataclassInstance", name: str, about: Option) -> str:
+    """Return the origin of an option's default: the network, a teacher, or the program."""
     if isinstance(resolved, TrainConfig) and about.resolved_by == "model":
+        if name == "label_smoothing" and resolved.teacher is not None:
+            return "default with a teacher"
         return f"default of {resolved.model} in {resolved.mode} mode"
     return DEFAULT
 

@@ -87,8 +87,10 @@ def train(given: dict[str, Any], config: str | None) -> None:
     fresh = _fresh(sources, display) if resume in (None, AUTO) else TrainConfig()
     if resume == AUTO and fresh.output == "-":
         raise UsageError("--resume auto goes on with the file that --output names, and that is -")
-    if resume == "-" == config_name(config):
-        raise UsageError("--config - and --resume - both want standard input; use a file")
+    teacher = next((s.values["teacher"] for s in sources if "teacher" in s.values), None)
+    _check_standard_input(
+        {"--config": config_name(config), "--resume": resume, "--teacher": teacher}
+    )
     with process_group() as group:
         options, checkpoint = fresh, None
         origins: dict[str, str] = {}
@@ -107,7 +109,11 @@ def train(given: dict[str, Any], config: str | None) -> None:
             read = _checkpoint(initial, group, optional=False)
             sources += [model_source(initial, read)] if read else []
             options = _fresh(sources, display)
-        named = {"--config": config_file(config), "--init": initial}
+        named = {
+            "--config": config_file(config),
+            "--init": initial,
+            "--teacher": options.teacher,
+        }
         check_distinct({"--output": options.output}, named)
         named |= {"--output": options.output, "--resume": resume}
         check_distinct({"--log-file": recording.log_file, "--plot": recording.plot}, named)
@@ -124,6 +130,12 @@ def train(given: dict[str, Any], config: str | None) -> None:
         is_given = any("log_interval" in source.values for source in sources[:2])
         shows_steps = is_given or options.log_interval != TrainConfig.log_interval
         _run(options, checkpoint, display, recording, group, shows_steps=shows_steps)
+
+
+def _check_standard_input(inputs: dict[str, object]) -> None:
+    """Raise UsageError if several inputs, by the names of their options, are `-`."""
+    if len(names := [name for name, path in inputs.items() if path == "-"]) > 1:
+        raise UsageError(f"{names[0]} - and {names[1]} - both want standard input; use a file")
 
 
 def _check_initial(

@@ -146,10 +146,11 @@ def encode(checkpoint: Checkpoint, *, spare: int = 0) -> bytes:
     torch.save(parts, buffer)
     data = buffer.getvalue()
     if len(data) > _MAX_BYTES - spare or count_members(data) > MAX_MEMBERS:
+        advice = "; give fewer --members" if checkpoint.config.members > 1 else ""
         raise UsageError(
             f"{checkpoint.network_name} is too large: its checkpoint would have "
             f"{len(data):,} bytes in {count_members(data)} parts, and could not be read; at most "
-            f"{_MAX_BYTES - spare:,} bytes and {MAX_MEMBERS} parts are possible"
+            f"{_MAX_BYTES - spare:,} bytes and {MAX_MEMBERS} parts are possible{advice}"
         )
     return data
 

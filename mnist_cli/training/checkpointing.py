@@ -26,6 +26,7 @@ class Saver:
 
     `resumed` is the checkpoint that the training was resumed from. A lock of `None` stands for
     standard output. With `writing=False`, as on all ranks but the first, nothing is written.
+    `teacher` is the file of the teacher, of which the config has only the SHA-256.
 
     Raises:
         OutputError: the output is the file that was resumed from, and has changed since.
@@ -40,6 +41,7 @@ class Saver:
         signals: StopSignals,
         *,
         writing: bool = True,
+        teacher: str | None = None,
     ) -> None:
         self.saved: Position | None = None
         self._lock = lock
@@ -47,6 +49,7 @@ class Saver:
         self._resumed = resumed
         self._signals = signals
         self._is_writing = writing
+        self._teacher = teacher
         self._is_stream = writing and (lock is None or lock.is_special)
         origin = resumed.origin if resumed and lock and not self._is_stream else None
         if origin and lock and origin.is_at(lock.target) and origin.was_replaced():
@@ -103,7 +106,10 @@ class Saver:
         if path is None:
             return "nothing new was written"
         command = ["mnist-train", "--resume", path]
-        if self._config.data_dir is not None:  # never taken from a checkpoint
+        # These are never taken from a checkpoint.
+        if self._teacher is not None:
+            command += ["--teacher", self._teacher]
+        if self._config.data_dir is not None:
             command += ["--data-dir", self._config.data_dir]
         return f"go on with: {shlex.join(command)}"
 

@@ -7,6 +7,7 @@ import torch
 from mnist_cli.config.compare import CompareConfig
 from mnist_cli.config.quoting import printable
 from mnist_cli.config.train import TrainConfig
+from mnist_cli.data.catalogue import DIGIT_DATASETS
 from mnist_cli.data.datasets import Split, split_indices
 from mnist_cli.errors import UsageError
 from mnist_cli.models.checkpoint import Checkpoint, decode, encode, load_checkpoint
@@ -46,11 +47,16 @@ def load_weights(
             f"--model {config.model} differs from the {found} of {option} {printable(path)}; "
             "leave --model out, or begin with a checkpoint of the same network"
         )
-    wanted = getattr(config, "members", 1)
-    if members != wanted:
+    if isinstance(config, CompareConfig):
+        if members > 1:
+            raise UsageError(
+                f"{option} {printable(path)} has {checkpoint.network_name}, and a comparison "
+                "trains single networks; begin with a checkpoint of one"
+            )
+    elif members != config.members:
         raise UsageError(
-            f"--members {wanted} differs from the {members} of {option} {printable(path)}; "
-            "begin with a checkpoint of as many"
+            f"--members {config.members} differs from the {members} of {option} "
+            f"{printable(path)}; give --members {members}, or begin with a checkpoint of as many"
         )
     return checkpoint
 
@@ -82,6 +88,17 @@ def warn_of_seen_samples(
         "accuracies on them are too high; %s",
         *(option, f"{count:,}", f"{len(held_out):,}", advice),
     )
+
+
+def warn_of_other_classes(teacher: Checkpoint, config: TrainConfig) -> None:
+    """Warn if a teacher was trained on a data set with other classes than that of a config."""
+    taught = teacher.config.dataset
+    if taught != config.dataset and not {taught, config.dataset} <= set(DIGIT_DATASETS):
+        _log.warning(
+            "--teacher: the checkpoint was trained on %s, whose classes are not those of %s: what "
+            "it predicts means nothing there; give one that was trained on %s",
+            *(taught, config.dataset, config.dataset),
+        )
 
 
 def _split(config: TrainConfig, samples: Split) -> tuple[torch.Tensor, torch.Tensor]:

@@ -10,7 +10,7 @@ import torch
 
 from mnist_cli import __version__
 from mnist_cli.config import sources
-from mnist_cli.config.quoting import quote
+from mnist_cli.config.quoting import printable, quote
 from mnist_cli.config.train import TrainConfig
 from mnist_cli.data.batches import training_shape
 from mnist_cli.data.datasets import Split, load_dataset, train_val_split
@@ -43,7 +43,11 @@ from mnist_cli.training.compatibility import (
     check_unchanged,
     differences,
 )
-from mnist_cli.training.initial import load_weights, warn_of_seen_samples
+from mnist_cli.training.initial import (
+    load_weights,
+    warn_of_other_classes,
+    warn_of_seen_samples,
+)
 from mnist_cli.training.loop import RunningSums
 from mnist_cli.training.state import TrainingState, versions_on
 from mnist_cli.training.stop_rule import StopRule
@@ -59,16 +63,16 @@ def train(
 
     With `resume`, the training goes on from that checkpoint; `config` may differ from its config
     in the options that are declared as `changeable`. What it began with, `config.init`, is not read
-    again. Until the iterator ends or is closed, no
-    other run can write to the same output. All ranks of a `group` must call this with the same
-    arguments; rank 0 writes.
+    again; a teacher is, so `config.teacher` has to name its file. Until the iterator ends or is
+    closed, no other run can write to the same output. All ranks of a `group` must call this with
+    the same arguments; rank 0 writes.
 
     A process that is forked afterwards hangs as soon as it computes, since PyTorch's threads are
     not in it: start processes with the method "spawn".
 
     Raises:
         UsageError: options contradict each other, the data or the checkpoint.
-        CheckpointError: `config.init` cannot be read.
+        CheckpointError: `config.init` or `config.teacher` cannot be read.
         DataError: see `load_dataset`.
         OutputError: see `lock_output`.
         ThresholdNotMetError: `until_accuracy` was not reached; the `End` came before.
@@ -112,11 +116,14 @@ def _prepare(
     initial = teacher = None
     if resume is None and asked.init is not None:
         initial = load_weights("--init", asked.init, asked, group)
-    if asked.teacher is not None:
-        teacher = load_weights("--teacher", asked.teacher, None, group)
-        asked = replace(asked, teacher=weights_sha256(teacher.weights))
+    teacher_path = asked.teacher
+    if resume is not None and teacher_path == resume.config.teacher:
+        teacher_path = None  # the digest of the teacher's weights, which names no file
+    if teacher_path is not None:
+        teacher = load_weights("--teacher", teacher_path, None, group)
+    asked = replace(asked, teacher=None if teacher is None else weights_sha256(teacher.weights))
     if resume is not None:
-        _check_teacher(asked, resume.config)
+        _check_teacher(teacher_path, asked, resume.config)
         check_unchanged(asked, resume.config)
     pool = ThreadPool(threads_for(device), signals.check_stop)
     with group.local_main_first():
@@ -131,12 +138,14 @@ def _prepare(
         for name, other in (("--init", initial), ("--teacher", teacher)):
             if other is not None:
                 warn_of_seen_samples(name, other, config, dataset.train)
+        if teacher is not None:
+            warn_of_other_classes(teacher, config)
     if initial is not None:
         config = replace(config, init=weights_sha256(initial.weights))
     if resume is not None:
         check_unchanged(config, resume.config)
         sources.check_consistency(config)
-    saver = Saver(lock, config, resume, signals, writing=group.is_main)
+    saver = Saver(lock, config, resume, signals, writing=group.is_main, teacher=teacher_path)
     samples, val, test = (split.to(device) for split in (samples, val, dataset.test))
     state = TrainingState(config, device, initial.weights if initial else None)
     trainer = Trainer(
@@ -170,8 +179,8 @@ def _prepare(
     )
 
 
-def _check_teacher(config: TrainConfig, before: TrainConfig) -> None:
-    """Raise UsageError if a resumed training has no teacher any more, or another one."""
+def _check_teacher(path: str | None, config: TrainConfig, before: TrainConfig) -> None:
+    """Raise UsageError if a resumed training has no teacher any more, or another one in `path`."""
     if config.teacher == before.teacher:
         return
     if config.teacher is None:
@@ -179,9 +188,12 @@ def _check_teacher(config: TrainConfig, before: TrainConfig) -> None:
             "this training learns from a teacher, which the checkpoint does not have; give it "
             "again: --teacher CHECKPOINT"
         )
-    which = "began without one" if before.teacher is None else "has learned from another one"
+    which = "began without a teacher; leave it out"
+    if before.teacher is not None:
+        which = "has learned from other weights; give those"
     raise UsageError(
-        f"--teacher: the training to go on with {which}; give the same, or train without --resume"
+        f"--teacher {printable(path or '')}: the training to go on with {which}, or train without "
+        "--resume"
     )
 
 

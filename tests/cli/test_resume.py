@@ -109,6 +109,21 @@ def test_the_config_and_the_checkpoint_cannot_both_come_from_standard_input(shel
     assert done.err.startswith("error: --config - and --resume - both want standard input")
 
 
+@pytest.mark.parametrize("other", ["config", "resume"])
+def test_a_teacher_on_standard_input_is_the_only_one_there(other: str, shell: Shell) -> None:
+    shell.bash("mnist-train -q -o a.pt; echo 'epochs = 2' > c.toml")
+    given = {"config": "c.toml", "resume": "a.pt"}[other]
+    done = shell.bash(f"cat {given} | mnist-train --{other} - --teacher - -o b.pt")
+    assert (done.code, done.out) == (2, "")
+    assert done.err == f"error: --{other} - and --teacher - both want standard input; use a file\n"
+
+
+def test_an_ensemble_begins_with_the_members_of_another(call: Caller) -> None:
+    call.train("-q", "--members", "2", "-o", "two.pt")
+    begun = objects(call.train("--init", "two.pt", "--json").out)
+    assert begun[0]["config"]["members"] == 2
+
+
 def test_a_training_begins_with_the_weights_and_the_network_of_a_checkpoint(call: Caller) -> None:
     first = objects(call.train("--json", "--model", "linear", "-o", "first.pt").out)[-1]
     env = {name: value for name, value in SMALL.items() if name != "MNIST_MODEL"}
@@ -129,6 +144,8 @@ def test_a_training_begins_with_the_weights_and_the_network_of_a_checkpoint(call
     [
         ("--init a.pt --resume a.pt", "--init contradicts --resume 'a.pt'"),
         ("--init a.pt -o a.pt", "--output a.pt is what --init names"),
+        ("--teacher a.pt -o a.pt", "--output a.pt is what --teacher names"),
+        ("--teacher a.pt --log-file a.pt", "--log-file a.pt is what --teacher names"),
         ("--init -", "--init - : the weights are read more than once; name a file"),
         ("--init fifo", "--init fifo : the weights are read more than once; name a file"),
     ],

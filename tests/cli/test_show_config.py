@@ -94,6 +94,8 @@ def test_every_line_says_where_its_value_came_from(call: Caller) -> None:
     preset = call("mnist-train", "--show-config", "--config", "fast")
     assert origin_of(preset.out, "model") == "preset fast"
     assert origin_of(preset.out, "label_smoothing") == "default of quick in mini-batch mode"
+    taught = call("mnist-train", "--show-config", "--teacher", "teacher.pt")
+    assert origin_of(taught.out, "label_smoothing") == "default with a teacher"
 
 
 def test_what_is_shown_is_what_a_training_uses(call: Caller) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from mnist_cli.config.compare import CompareConfig
 from mnist_cli.config.programs import EvalConfig, ExportConfig, PredictConfig
 from mnist_cli.data.datasets import Dataset
 from mnist_cli.errors import UsageError
@@ -15,6 +16,7 @@ from mnist_cli.models.checkpoint import load_checkpoint
 from mnist_cli.models.networks import Ensemble, build_model, count_parameters
 from mnist_cli.output.html.evaluation import render
 from mnist_cli.prediction.predict import ImagePrediction, predict
+from mnist_cli.training.initial import load_weights
 from mnist_cli.training.train import train
 from tests.helpers.trainings import Configure, end_of, steps
 
@@ -90,6 +92,8 @@ def test_an_ensemble_begins_only_with_as_many(small: Configure, tmp_path: object
     end_of(first)
     with pytest.raises(UsageError, match="--members 1 differs from the 2 of --init"):
         end_of(small(model="linear", init=first.output))
+    with pytest.raises(UsageError, match="has an ensemble of 2 linear, and a comparison trains"):
+        load_weights("--init", first.output, CompareConfig(model="linear", init=first.output))
     end_of(small(model="linear", members=2, init=first.output))
 
 
@@ -97,3 +101,8 @@ def test_an_ensemble_begins_only_with_as_many(small: Configure, tmp_path: object
 def test_probes_are_refused(extra: dict[str, object], small: Configure) -> None:
     with pytest.raises(UsageError, match="--probe noise contradicts --"):
         next(train(replace(small(model="linear", probe="noise"), **extra)))  # type: ignore[arg-type]
+
+
+def test_one_too_large_to_be_read_again_is_refused(small: Configure) -> None:
+    with pytest.raises(UsageError, match="64 mlp is too large: .*; give fewer --members"):
+        next(train(small(model="mlp", members=64)))

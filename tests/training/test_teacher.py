@@ -1,5 +1,6 @@
 """Distillation: the targets are what a trained network predicts for the images as they are seen."""
 
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,11 +9,13 @@ import torch
 from torch.nn import functional as F
 
 from mnist_cli.data.datasets import Split
-from mnist_cli.errors import UsageError
+from mnist_cli.errors import InterruptedRunError, UsageError
+from mnist_cli.events import Step
 from mnist_cli.models.checkpoint import load_checkpoint
 from mnist_cli.models.networks import build_model, weights_sha256
 from mnist_cli.training.loop import Update, teacher_targets
 from mnist_cli.training.train import train
+from tests.helpers.checkpoints import save_checkpoint
 from tests.helpers.trainings import Configure, end_of
 
 
@@ -65,17 +68,38 @@ def test_it_goes_on_exactly_with_the_same_teacher_only(taught: Configure, small:
     rest = replace(checkpoint.config, max_updates=None)
     for other, message in (
         (replace(rest, teacher=None), "give it again: --teacher"),
-        (replace(rest, teacher=config.output), "has learned from another one"),
+        (rest, "give it again: --teacher"),  # with the digest, which names no file
+        (replace(rest, teacher=config.output), f"{config.output}: .* learned from other weights"),
     ):
         with pytest.raises(UsageError, match=message):
             next(train(other, checkpoint))
     assert end_of(replace(rest, teacher=config.teacher), resume=checkpoint).weights_sha256 == whole
     plain = small(model="linear", max_updates=3)
     end_of(plain)
-    with pytest.raises(UsageError, match="began without one"):
+    with pytest.raises(UsageError, match="began without a teacher; leave it out"):
         next(train(replace(plain, teacher=config.teacher), load_checkpoint(plain.output)))
 
 
 def test_labels_are_not_smoothed_beside_a_teacher(taught: Configure) -> None:
     with pytest.raises(UsageError, match=r"--label-smoothing 0\.1 contradicts --teacher"):
         next(train(taught(label_smoothing=0.1)))
+
+
+def test_how_to_go_on_names_the_teacher(taught: Configure) -> None:
+    config = taught()
+    with pytest.raises(InterruptedRunError, match=f"--resume .* --teacher {config.teacher}"):
+        for event in train(config):
+            if isinstance(event, Step) and event.update == 3:
+                signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.parametrize(("dataset", "is_told"), [("mnist", True), ("kmnist", False)])
+def test_a_teacher_of_other_classes_is_warned_of(
+    dataset: str, is_told: bool, taught: Configure, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = taught()
+    teacher = load_checkpoint(str(config.teacher))
+    other = replace(teacher, config=replace(teacher.config, dataset=dataset))
+    save_checkpoint(other, Path(str(config.teacher)))
+    next(train(config))
+    assert ("trained on mnist, whose classes are not those of kmnist" in caplog.text) == is_told
