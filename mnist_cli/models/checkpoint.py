@@ -344,7 +344,8 @@ def _resolved(options: dict[str, object]) -> ResolvedConfig:
     )
     sources.check_consistency(asked)
     config = asked.resolve(asked.batch_size or DEFAULT_BATCH_SIZE)
-    if any(getattr(config, name) != value for name, value in options.items()):
+    is_open = any(getattr(config, name) != value for name, value in options.items())
+    if is_open or config.precision == "auto":
         raise ValueError("an option is left open")
     for digest in (config.init, config.teacher):
         if digest is not None and not re.fullmatch("[0-9a-f]{64}", digest):

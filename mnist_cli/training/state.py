@@ -77,7 +77,7 @@ class TrainingState:
             if self.average is not None:
                 self.model.load_state_dict(dict(checkpoint.raw_weights or {}))
             self.optimizer.load_state_dict(checkpoint.optimizer, at.update)
-        except (RuntimeError, ValueError, TypeError) as error:
+        except (ValueError, TypeError) as error:
             raise CheckpointError(f"the checkpoint is damaged: {error}") from error
         self.update = at.update
         noise = NoiseSums(*at.noise_sums)

@@ -1,10 +1,14 @@
 """Trainings whose products are computed in bfloat16."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 import torch
 
 from mnist_cli.data.datasets import Split
-from mnist_cli.models.checkpoint import load_checkpoint
+from mnist_cli.errors import CheckpointError
+from mnist_cli.models.checkpoint import decode, encode, load_checkpoint
 from mnist_cli.models.networks import build_model
 from mnist_cli.runtime.device import pick_precision
 from mnist_cli.training.loop import Update, forward, label_targets
@@ -37,6 +41,13 @@ def test_a_checkpoint_has_what_auto_chose(small: Configure) -> None:
     chosen = load_checkpoint(config.output).config.precision
     assert chosen == pick_precision("auto", torch.device("cpu"))
     assert chosen in ("float32", "bfloat16")
+
+
+def test_a_checkpoint_without_a_choice_is_damaged(trained: Path) -> None:
+    checkpoint = load_checkpoint(trained)
+    config = replace(checkpoint.config, precision="auto")
+    with pytest.raises(CheckpointError, match="an option is left open"):
+        decode(encode(replace(checkpoint, config=config)), "it")
 
 
 @pytest.mark.parametrize(("units", "chosen"), [(True, "bfloat16"), (False, "float32")])
