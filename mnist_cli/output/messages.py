@@ -67,7 +67,7 @@ def format_start(start: Start) -> str:
     where = start.device
     if start.world_size > 1:
         where += f" by {start.world_size} ranks with {_count(start.threads, 'thread')} each"
-    network = network_name(config["model"], config["members"])
+    network = network_name(config["model"], config.get("members", 1))
     plan = (
         f"Training {network} ({start.parameters:,} parameters) on {config['dataset']} in "
         f"{start.mode} mode, on {where}: {each}, {start.updates:,} in all"
