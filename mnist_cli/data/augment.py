@@ -8,11 +8,13 @@ an interruption change it.
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from functools import cache
 from itertools import product
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils.data import Dataset
 
 from mnist_cli.config.train import ResolvedConfig
 from mnist_cli.data.catalogue import IMAGE_SHAPE
@@ -45,7 +47,7 @@ def shifts_of(images: Tensor) -> Iterator[Tensor]:
         yield padded[..., top : top + HEIGHT, left : left + WIDTH]
 
 
-class EpochSamples(ABC):
+class EpochSamples(Dataset[tuple[Tensor, Tensor]]):
     """The samples of an epoch, as a map-style dataset: its keys are items of several samples."""
 
     @abstractmethod
@@ -180,14 +182,22 @@ def _displacement(drawn: Tensor) -> Tensor:
 
     `drawn` is `[n, 2 * len(WAVES)]`: the amplitudes of the displacement to the right, then down.
     """
-    count = 1 + max(down for down, _ in WAVES)
-    reach = [WAVE / math.sqrt(1 + down**2 + right**2) * 2 / WIDTH for down, right in WAVES]
+    places, reach, cosines = _waves(drawn.device)
+    count = len(cosines)
     amplitudes = drawn.new_zeros(len(drawn), 2, count * count)
-    places = torch.tensor([down * count + right for down, right in WAVES], device=drawn.device)
-    amplitudes[:, :, places] = drawn.view(-1, 2, len(WAVES)) * drawn.new_tensor(reach)
-    at = (torch.arange(WIDTH, device=drawn.device) + 0.5) * (math.pi / WIDTH)
-    cosines = (torch.arange(count, device=drawn.device)[:, None] * at).cos()  # [count, 28]
+    amplitudes[:, :, places] = drawn.view(-1, 2, len(WAVES)) * reach
     return cosines.T @ (amplitudes.view(-1, 2, count, count) @ cosines)
+
+
+@cache  # a GPU would be waited for each time
+def _waves(device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the places of the waves in a matrix, their reach, and the cosines `[count, 28]`."""
+    count = 1 + max(down for down, _ in WAVES)
+    places = torch.tensor([down * count + right for down, right in WAVES], device=device)
+    reach = [WAVE / math.sqrt(1 + down**2 + right**2) * 2 / WIDTH for down, right in WAVES]
+    at = (torch.arange(WIDTH, device=device) + 0.5) * (math.pi / WIDTH)
+    cosines = (torch.arange(count, device=device)[:, None] * at).cos()
+    return places, torch.tensor(reach, device=device), cosines
 
 
 def augmented(split: Split, config: ResolvedConfig) -> Augmentation:

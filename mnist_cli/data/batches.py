@@ -195,7 +195,7 @@ def epoch_updates(
         order = order.to(dataset.split.device)
     sampler = FetchSampler(shape, order, first=first, shard=shard)
     fetches: DataLoader[Batch] = DataLoader(
-        dataset.at_epoch(epoch),  # type: ignore[arg-type]  # indexed by the items of the sampler
+        dataset.at_epoch(epoch),
         batch_size=None,
         sampler=sampler,
         collate_fn=_identity,  # type: ignore[arg-type]  # its argument is a batch already

@@ -3,7 +3,8 @@
 Format 2 is a dictionary saved by `torch.save`, with values that `torch.load(weights_only=True)`
 accepts: `format`, `format_version`, `model` (name, arguments), `weights`, `weights_sha256`,
 `config`, `optimizer`, `position`, `history` (an entry for each epoch and each time that the
-training was resumed) and `versions` (of the programs and the device).
+training was resumed) and `versions` (of the programs and the device). With averaged weights it also
+has `raw_weights`.
 """
 
 import io

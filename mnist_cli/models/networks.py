@@ -166,7 +166,7 @@ class ChannelNorm(nn.Module):
 
 
 class _Normalized(torch.autograd.Function):
-    """The function that `ChannelNorm` computes: with the channels last, four times as fast."""
+    """The function that `ChannelNorm` computes, about twice as fast as `GroupNorm` computes it."""
 
     generate_vmap_rule = True
 

@@ -107,11 +107,12 @@ def test_what_is_read_rarely_is_the_same(
 
 
 def test_an_epoch_waits_for_the_device_once_a_report(mnist: Dataset, small: Configure) -> None:
-    config = small(model="cnn", augment="elastic", members=2, ema=0.9).resolve(200)
-    samples = Split(*mnist.train[:200])
-    model = build_model("cnn", members=2)
+    config = small(model="quick", augment="elastic", members=2, ema=0.9, batch_size=100)
+    config = config.resolve(1200)
+    samples = Split(*mnist.train[:1200])  # fetched a thousand at a time, so again for update 11
+    model = build_model("quick", members=2)
     optimizer, average = AdamW(model), WeightAverage(model, 0.9)
-    plan = plan_of(samples, 17, every_fifth_and_last)
+    plan = plan_of(samples, 100, every_fifth_and_last)
     batches = training_updates(augmented(samples, config), config, plan.training, 0)
     events = fit(model, optimizer, batches, plan, RunningSums(), pool=ThreadPool(), average=average)
     next(events)  # what happens once an epoch is over: 5 updates
