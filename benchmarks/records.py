@@ -1,7 +1,6 @@
 """The records: trainings of presets with several seeds, and the log that has every one of them."""
 
 import json
-import statistics
 import tempfile
 import time
 from collections.abc import Iterator
@@ -65,12 +64,17 @@ class Log:
 
     @property
     def measurement(self) -> Measurement:
-        """The accuracies and seconds, as `--list-presets` shows them."""
+        """The accuracies and seconds, as `--list-presets` shows them.
+
+        The seconds are those of the runs beside which no other programs were computing, if there
+        are any: unlike the accuracy they depend on that.
+        """
+        undisturbed = [run for run in self.runs if run.other_cores <= BUSY]
         return Measurement(
             options=options_digest(TrainConfig(**self.runs[0].options)),
             accuracies=tuple(run.test_accuracy for run in self.runs),
-            seconds=tuple(run.seconds for run in self.runs),
-            busy=statistics.mean(run.other_cores for run in self.runs) > BUSY,
+            seconds=tuple(run.seconds for run in undisturbed or self.runs),
+            busy=not undisturbed,
             parameters=self.runs[0].parameters,
         )
 

@@ -72,7 +72,7 @@ def _sections(logs: Mapping[str, Log]) -> list[str]:
             ]
         )
     busy = [f"`{name}`" for name, log in logs.items() if log.measurement.busy]
-    note = f" While {', '.join(busy)} trained, other programs were computing." if busy else ""
+    note = f" Whenever {', '.join(busy)} trained, other programs were computing." if busy else ""
     shown = (
         "![Error against seconds of the whole process, and against parameters, both logarithmic]"
     )

@@ -31,9 +31,8 @@ FILE = Path(__file__).with_name("measured.json")
 class Measurement:
     """The results of trainings with the same options and the seeds 0, 1, 2 and so on.
 
-    `accuracies` are on the test set, `seconds` are of whole processes, each in the order of seeds.
-
-    If `busy`, other programs were computing at the same time, and the seconds are too many.
+    `accuracies` are on the test set, in the order of seeds. `seconds` are of whole processes; if
+    `busy`, other programs were computing at the same time, and the seconds are too many.
     """
 
     options: str

@@ -76,7 +76,9 @@ class NetworkEntry:
 
 # AdamW's rates in mini-batch mode, and in batch mode those of linear and mlp, were compared by the
 # accuracy on 10,000 training samples that were held out. The others are customary values.
-_WEAK_DECAY, _STRONG_DECAY = {"adamw": 0.01, "sgd": 0.0}, {"adamw": 0.2, "sgd": 0.0}
+_NO_DECAY: Rates = {"adamw": 0.0, "sgd": 0.0}
+_WEAK_DECAY: Rates = {"adamw": 0.01, "sgd": 0.0}
+_STRONG_DECAY: Rates = {"adamw": 0.2, "sgd": 0.0}
 
 # In batch mode the gradient is that of the plain loss over the samples as they are: no label
 # smoothing and no augmentation.
@@ -113,6 +115,32 @@ NETWORKS = {
         batch=Defaults({"adamw": 0.01, "sgd": 0.1}, _WEAK_DECAY),
         comparison_lr={"sgd": 0.05, "adamw": 2e-3},
         confidence_threshold=0.54,  # 98.7 % above, 99.82 % correct; 66 % of the mistakes below
+    ),
+    "large": NetworkEntry(
+        "Four convolutions with 32 to 128 channels, one of them normalised: the best accuracy.",
+        builder="large",
+        mini_batch=Defaults(
+            {"adamw": 4.2e-3, "sgd": 0.05}, {"adamw": 0.05, "sgd": 0.0}, 0.1, augment="affine"
+        ),
+        batch=Defaults({"adamw": 0.01, "sgd": 0.1}, _WEAK_DECAY),
+        comparison_lr={"sgd": 0.05, "adamw": 1e-3},
+        confidence_threshold=0.6,
+    ),
+    "tiny": NetworkEntry(
+        "Five convolutions from three sets of weights, for fewer than 5,000 parameters.",
+        builder="tiny",
+        mini_batch=Defaults({"adamw": 7e-3, "sgd": 0.05}, _WEAK_DECAY, augment="affine"),
+        batch=Defaults({"adamw": 0.01, "sgd": 0.1}, _WEAK_DECAY),
+        comparison_lr={"sgd": 0.05, "adamw": 1e-3},
+        confidence_threshold=0.6,
+    ),
+    "nano": NetworkEntry(
+        "Five convolutions that are sums of a few cosines, for fewer than 1,000 parameters.",
+        builder="nano",
+        mini_batch=Defaults({"adamw": 0.01, "sgd": 0.05}, _NO_DECAY, augment="affine"),
+        batch=Defaults({"adamw": 0.01, "sgd": 0.1}, _NO_DECAY),
+        comparison_lr={"sgd": 0.05, "adamw": 1e-3},
+        confidence_threshold=0.6,
     ),
     "quick": NetworkEntry(
         "One convolution and two dense layers on fixed cosine waves: the fastest way to 99 %.",

@@ -64,6 +64,13 @@ class ChannelNorm:
 
 
 @dataclass(frozen=True)
+class PlaceWeights:
+    """Multiply all channels by a weight for each place, `[H, W]`."""
+
+    weight: Tensor
+
+
+@dataclass(frozen=True)
 class ChannelMean:
     """Average each channel over the image: `[C, H, W]` → `[C, 1, 1]`."""
 
@@ -95,6 +102,7 @@ Layer = (
     | MaxPool
     | Relu
     | ChannelNorm
+    | PlaceWeights
     | ChannelMean
     | Flatten
     | Dense
@@ -124,7 +132,7 @@ def _unsupported(what: str) -> UsageError:
     )
 
 
-def _layers(module: nn.Module) -> list[Layer]:  # noqa: PLR0911 (a case for each layer)
+def _layers(module: nn.Module) -> list[Layer]:  # noqa: PLR0911, PLR0912 (a case for each layer)
     match module:
         case networks.Normalize():
             return [Normalize(1 / (255 * networks.STD), float(module.offset))]
@@ -139,6 +147,8 @@ def _layers(module: nn.Module) -> list[Layer]:  # noqa: PLR0911 (a case for each
             return [each for one in module.layers for each in _layers(one)] * module.times
         case networks.ChannelNorm():
             return [ChannelNorm(module.weight.detach(), module.bias.detach(), module.epsilon)]
+        case networks.PlaceWeights():
+            return [PlaceWeights(module.weight.detach())]
         case nn.AdaptiveAvgPool2d(output_size=1):
             return [ChannelMean()]
         case networks.Flatten():

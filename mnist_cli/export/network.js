@@ -63,6 +63,12 @@ const LAYERS = {
     return { ...image, values: values.map((value, n) => (value - means[n % channels]) * scales[n % channels] + bias[n % channels]) };
   },
 
+  /* weight: [height, width] */
+  placeWeights(image, { weight }) {
+    const { values, channels } = image;
+    return { ...image, values: values.map((value, n) => value * weight[Math.floor(n / channels)]) };
+  },
+
   channelMean({ values, height, width, channels }) {
     const means = new Float64Array(channels);
     values.forEach((value, n) => { means[n % channels] += value / (height * width); });

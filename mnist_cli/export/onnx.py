@@ -28,6 +28,7 @@ from mnist_cli.export.graph import (
     MaxPool,
     Normalize,
     PairColumns,
+    PlaceWeights,
     Relu,
     checked_logits,
     layers_of,
@@ -140,6 +141,8 @@ def _add_layers(graph: _Graph, layers: Iterable[Layer]) -> None:
                 graph.add("Relu")
             case ChannelNorm():
                 graph.add("InstanceNormalization", layer.weight, layer.bias, epsilon=layer.epsilon)
+            case PlaceWeights():
+                graph.add("Mul", layer.weight)
             case ChannelMean():
                 graph.add("GlobalAveragePool")
                 shape[1:] = [1, 1]

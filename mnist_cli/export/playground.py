@@ -19,6 +19,7 @@ from mnist_cli.export.graph import (
     MaxPool,
     Normalize,
     PairColumns,
+    PlaceWeights,
     Relu,
     layers_of,
 )
@@ -128,6 +129,8 @@ def _layer_data(layer: Layer, buffer: _WeightBuffer) -> dict[str, Any]:  # noqa:
                 "weight": buffer.add(layer.weight),
                 "bias": buffer.add(layer.bias),
             }
+        case PlaceWeights():
+            return {"kind": "placeWeights", "weight": buffer.add(layer.weight)}
         case ChannelMean():
             return {"kind": "channelMean"}
         case Flatten():

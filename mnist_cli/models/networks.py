@@ -225,6 +225,21 @@ def _mean_and_scale(rows: Tensor) -> tuple[Tensor, Tensor]:
     return mean, (variance + ChannelNorm.epsilon).rsqrt()
 
 
+class PlaceWeights(nn.Module):
+    """Multiply each place of an image by a weight of its own, the same for all channels.
+
+    Before an average over the places it keeps something of where things are, for few parameters.
+    """
+
+    def __init__(self, height: int, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(height, width))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the weighted images."""
+        return images * self.weight
+
+
 class Ensemble(nn.Module):
     """Several networks of a kind, each trained by itself on the same batches.
 
@@ -319,6 +334,31 @@ def cnn() -> nn.Module:
     )
 
 
+def large() -> nn.Module:
+    """Four convolutions with 32 to 128 channels, one of them normalised: the best accuracy.
+
+    With numbers of channels that are multiples of 32, bfloat16 is at its fastest.
+    """
+    return _he_normal(
+        nn.Sequential(
+            Normalize(),
+            PairColumns(),  # [N, 2, 28, 14]
+            nn.Conv2d(2, 32, (6, 3), stride=(2, 1)),  # 6x6 pixels in steps of 2: [N, 32, 12, 12]
+            nn.ReLU(),
+            nn.Conv2d(32, 64, 3),  # [N, 64, 10, 10]
+            nn.ReLU(),
+            nn.Conv2d(64, 64, 3, bias=False),  # [N, 64, 8, 8]
+            ChannelNorm(64),
+            nn.ReLU(),
+            PairColumns(),  # [N, 128, 8, 4]
+            nn.Conv2d(128, 128, (4, 2), stride=(2, 1)),  # 4x4 in steps of 2: [N, 128, 3, 3]
+            nn.ReLU(),
+            Flatten(),
+            nn.Linear(128 * 3 * 3, 10),
+        )
+    )
+
+
 def quick() -> nn.Module:
     """One convolution and two dense layers on fixed cosine waves: the fastest way to 99 %."""
     return _he_normal(
@@ -333,6 +373,48 @@ def quick() -> nn.Module:
             nn.Linear(32 * 5 * 5, 128),
             nn.ReLU(),
             nn.Linear(128, 10),
+        )
+    )
+
+
+def tiny() -> nn.Module:
+    """Five convolutions from three sets of weights, 4,685 parameters in all.
+
+    Two of the sets are applied twice in a row, and have filters that are sums of six cosines.
+    Each channel is normalised. In the end it is averaged over the places, which have weights.
+    """
+    return _he_normal(
+        nn.Sequential(
+            Normalize(),
+            nn.Conv2d(1, 18, 5, stride=2, padding=2, bias=False),  # [N, 18, 14, 14]
+            ChannelNorm(18),
+            nn.ReLU(),
+            Repeat(2, CosineConv2d(18, 18, waves=6), ChannelNorm(18), nn.ReLU()),
+            nn.MaxPool2d(2),  # [N, 18, 7, 7]
+            Repeat(2, CosineConv2d(18, 18, waves=6), ChannelNorm(18), nn.ReLU()),
+            PlaceWeights(7, 7),
+            nn.AdaptiveAvgPool2d(1),
+            Flatten(),
+            nn.Linear(18, 10),
+        )
+    )
+
+
+def nano() -> nn.Module:
+    """As `tiny`, with fewer channels and cosines: 905 parameters in all."""
+    return _he_normal(
+        nn.Sequential(
+            Normalize(),
+            CosineConv2d(1, 9, waves=6, stride=2),  # [N, 9, 14, 14]
+            ChannelNorm(9),
+            nn.ReLU(),
+            Repeat(2, CosineConv2d(9, 9, waves=4), ChannelNorm(9), nn.ReLU()),
+            nn.MaxPool2d(2),  # [N, 9, 7, 7]
+            Repeat(2, CosineConv2d(9, 9, waves=4), ChannelNorm(9), nn.ReLU()),
+            PlaceWeights(7, 7),
+            nn.AdaptiveAvgPool2d(1),
+            Flatten(),
+            nn.Linear(9, 10),
         )
     )
 

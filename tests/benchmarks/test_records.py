@@ -215,7 +215,16 @@ def test_the_page_shows_means_deviations_and_medians(log: Log) -> None:
     ensemble = replace(run_of(0), options={**run_of(0).options, "members": 5}, other_cores=0.5)
     shown = page(text, {"best": Log((ensemble,))})
     assert "| `best` | 5 of `quick` | 1 | 112,042 | 0.0964 | 3.0 s | 99.00 % (1 seed) |" in shown
-    assert "While `best` trained, other programs were computing." in shown
+    assert "Whenever `best` trained, other programs were computing." in shown
+
+
+def test_the_seconds_are_of_undisturbed_runs(log: Log) -> None:
+    first, second, third = log.runs
+    some = Log((first, replace(second, other_cores=0.5), third)).measurement
+    assert (some.seconds, some.busy) == ((3.0, 40.0), False)
+    assert some.accuracies == ACCURACIES, "which do not depend on other programs"
+    none = Log(tuple(replace(run, other_cores=0.5) for run in log.runs)).measurement
+    assert (none.seconds, none.busy) == ((3.0, 2.0, 40.0), True)
 
 
 def test_the_table_of_the_readme_is_made_from_the_logs(log: Log) -> None:
