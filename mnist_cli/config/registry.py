@@ -28,6 +28,7 @@ class OptimizerEntry:
 OPTIMIZERS = {
     "sgd": OptimizerEntry("SGD", comparison_momentum=0.0),
     "adamw": OptimizerEntry("AdamW", comparison_momentum=0.9),
+    "muon": OptimizerEntry("Muon", comparison_momentum=0.9, like="adamw"),
 }
 
 
@@ -137,7 +138,7 @@ NETWORKS = {
     "nano": NetworkEntry(
         "Five convolutions that are sums of a few cosines, for fewer than 1,000 parameters.",
         builder="nano",
-        mini_batch=Defaults({"adamw": 0.01, "sgd": 0.05}, _NO_DECAY, augment="affine"),
+        mini_batch=Defaults({"adamw": 0.02, "sgd": 0.05}, _NO_DECAY, augment="affine"),
         batch=Defaults({"adamw": 0.01, "sgd": 0.1}, _NO_DECAY),
         comparison_lr={"sgd": 0.05, "adamw": 1e-3},
         confidence_threshold=0.6,
