@@ -16,7 +16,8 @@ MODES = ("mini-batch", "batch")
 LAST_BATCHES = ("keep", "drop", "scale")
 SCHEDULES = ("constant", "one-cycle", "cosine", "step")
 DATASETS = ("mnist", "fashion-mnist", "kmnist", "qmnist")
-AUGMENTATIONS = ("none", "shift", "affine", "elastic")
+MAPS = ("affine", "elastic")  # the augmentations that have a strength
+AUGMENTATIONS = ("none", "shift", *MAPS)
 PRECISIONS = ("float32", "bfloat16", "auto")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 

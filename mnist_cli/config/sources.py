@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_type_hints
 
 from mnist_cli.config.batch_schedule import growing_sizes, problems_of_epochs
 from mnist_cli.config.options import (
+    MAPS,
     MAX_INT,
     OFF,
     Option,
@@ -217,7 +218,7 @@ def _contradictions_of_extras(config: TrainConfig) -> list[str]:
     """Return what contradicts an ensemble, a teacher or an augmentation."""
     problems = []
     augment = config.augment or NETWORKS[config.model].defaults(config.mode).augment
-    if config.augment_strength != 1 and augment not in ("affine", "elastic"):
+    if config.augment_strength not in (None, 1) and augment not in MAPS:
         problems.append(
             f"--augment-strength {config.augment_strength} changes only --augment affine and "
             "elastic; add one of them, or leave it out"

@@ -10,6 +10,7 @@ from mnist_cli.config.options import (
     DEFAULT_BATCH_SIZE,
     DEVICES,
     LAST_BATCHES,
+    MAPS,
     MAX_MEMBERS,
     MODES,
     OFF,
@@ -132,7 +133,14 @@ class TrainConfig:
         panel=_NET,
         named_if_set=True,
     )
-    optimizer: str = option("adamw", "The optimizer.", choices=tuple(OPTIMIZERS), panel=_NET)
+    optimizer: str | None = option(
+        None,
+        "The optimizer.",
+        choices=tuple(OPTIMIZERS),
+        shown_default=_BY_MODEL,
+        resolved_by="model",
+        panel=_NET,
+    )
     lr: float | None = option(
         None,
         "Peak learning rate.",
@@ -144,7 +152,7 @@ class TrainConfig:
     )
     momentum: float = option(
         0.9,
-        "SGD's momentum, AdamW's beta1.",
+        "Momentum of SGD and Muon, AdamW's beta1.",
         metavar="X",
         minimum=0,
         maximum=0.9999,
@@ -203,12 +211,14 @@ class TrainConfig:
         resolved_by="model",
         panel=_NET,
     )
-    augment_strength: float = option(
-        1.0,
+    augment_strength: float | None = option(
+        None,
         "Factor of the changes by --augment affine and elastic.",
         metavar="X",
         minimum=0,
         maximum=4,
+        shown_default=_BY_MODEL,
+        resolved_by="model",
         panel=_NET,
         named_if_set=True,
     )
@@ -383,21 +393,28 @@ class TrainConfig:
         size = self.batch_size
         if size is None and self.mode != "batch":
             size = next(iter(growing_sizes(self.batch_schedule)), min(DEFAULT_BATCH_SIZE, samples))
+        optimizer = defaults.optimizer if self.optimizer is None else self.optimizer
         lr, decay = self.lr, self.weight_decay
         if lr is None:
-            lr = entry_for(defaults.lr, self.optimizer, scaled=True) * _batch_size_factor(size)
+            lr = entry_for(defaults.lr, optimizer, scaled=True) * _batch_size_factor(size)
         if decay is None:
-            decay = entry_for(defaults.weight_decay, self.optimizer)
+            decay = entry_for(defaults.weight_decay, optimizer)
         smoothing, augment = self.label_smoothing, self.augment
         if smoothing is None:
             smoothing = 0.0 if self.teacher is not None else defaults.label_smoothing
+        augment = defaults.augment if augment is None else augment
+        strength = self.augment_strength
+        if strength is None and augment in MAPS:
+            strength = defaults.augment_strength
         values = {
             **asdict(self),
             "batch_size": size,
+            "optimizer": optimizer,
             "lr": lr,
             "weight_decay": decay,
             "label_smoothing": smoothing,
-            "augment": defaults.augment if augment is None else augment,
+            "augment": augment,
+            "augment_strength": strength,
         }
         return ResolvedConfig(**values)
 
@@ -406,11 +423,13 @@ class TrainConfig:
 class ResolvedConfig(TrainConfig):
     """Options of a training with all defaults filled in.
 
-    `None` stands for an option that isn't used: a limit, a probe, or in batch mode the batch size.
+    `None` stands for an option that isn't used: a limit, a probe, in batch mode the batch size, or
+    the strength of an augmentation that has none.
     `init` and `teacher` are the SHA-256 of the weights in a checkpoint, instead of the file that
     has them, once a training has begun.
     """
 
+    optimizer: str
     lr: float
     weight_decay: float
     label_smoothing: float

@@ -206,7 +206,12 @@ def augmented(split: Split, config: ResolvedConfig) -> Augmentation:
         case "shift":
             return Shift(split)
         case "affine" | "elastic":
-            waves = config.augment == "elastic"
-            return Warp(split, config.seed, strength=config.augment_strength, waves=waves)
+            strength = config.augment_strength
+            return Warp(
+                split,
+                config.seed,
+                strength=1.0 if strength is None else strength,
+                waves=config.augment == "elastic",
+            )
         case _:
             return Unchanged(split)

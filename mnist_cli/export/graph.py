@@ -147,8 +147,8 @@ def _layers(module: nn.Module) -> list[Layer]:  # noqa: PLR0911, PLR0912 (a case
             return [each for one in module.layers for each in _layers(one)] * module.times
         case networks.ChannelNorm():
             return [ChannelNorm(module.weight.detach(), module.bias.detach(), module.epsilon)]
-        case networks.PlaceWeights():
-            return [PlaceWeights(module.weight.detach())]
+        case networks.WeightedMean():
+            return [PlaceWeights(module.weight.detach()), ChannelMean(), Flatten()]
         case nn.AdaptiveAvgPool2d(output_size=1):
             return [ChannelMean()]
         case networks.Flatten():

@@ -225,10 +225,11 @@ def _mean_and_scale(rows: Tensor) -> tuple[Tensor, Tensor]:
     return mean, (variance + ChannelNorm.epsilon).rsqrt()
 
 
-class PlaceWeights(nn.Module):
-    """Multiply each place of an image by a weight of its own, the same for all channels.
+class WeightedMean(nn.Module):
+    """Average each channel over the places of an image: `[N, C, H, W]` → `[N, C]`.
 
-    Before an average over the places it keeps something of where things are, for few parameters.
+    Each place has a weight, the same for all channels. So something is kept of where things are,
+    for few parameters.
     """
 
     def __init__(self, height: int, width: int) -> None:
@@ -236,8 +237,8 @@ class PlaceWeights(nn.Module):
         self.weight = nn.Parameter(torch.ones(height, width))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the weighted images."""
-        return images * self.weight
+        """Return the averages."""
+        return (images * self.weight).mean((2, 3))
 
 
 class Ensemble(nn.Module):
@@ -381,7 +382,7 @@ def tiny() -> nn.Module:
     """Five convolutions from three sets of weights, 4,685 parameters in all.
 
     Two of the sets are applied twice in a row, and have filters that are sums of six cosines.
-    Each channel is normalised. In the end it is averaged over the places, which have weights.
+    Each channel is normalised, and in the end averaged over the places, which have weights.
     """
     return _he_normal(
         nn.Sequential(
@@ -392,9 +393,7 @@ def tiny() -> nn.Module:
             Repeat(2, CosineConv2d(18, 18, waves=6), ChannelNorm(18), nn.ReLU()),
             nn.MaxPool2d(2),  # [N, 18, 7, 7]
             Repeat(2, CosineConv2d(18, 18, waves=6), ChannelNorm(18), nn.ReLU()),
-            PlaceWeights(7, 7),
-            nn.AdaptiveAvgPool2d(1),
-            Flatten(),
+            WeightedMean(7, 7),
             nn.Linear(18, 10),
         )
     )
@@ -411,9 +410,7 @@ def nano() -> nn.Module:
             Repeat(2, CosineConv2d(9, 9, waves=4), ChannelNorm(9), nn.ReLU()),
             nn.MaxPool2d(2),  # [N, 9, 7, 7]
             Repeat(2, CosineConv2d(9, 9, waves=4), ChannelNorm(9), nn.ReLU()),
-            PlaceWeights(7, 7),
-            nn.AdaptiveAvgPool2d(1),
-            Flatten(),
+            WeightedMean(7, 7),
             nn.Linear(9, 10),
         )
     )

@@ -233,7 +233,7 @@ def orthogonalized(matrix: Tensor) -> Tensor:
         factor = torch.addmm(gram, gram, gram, beta=b, alpha=c)
         factor.diagonal().add_(a)
         factors.append(factor)
-    result = reduce(torch.matmul, factors) @ rows
+    result: Tensor = reduce(torch.matmul, factors) @ rows
     return result.T if is_tall else result
 
 

@@ -152,7 +152,7 @@ def test_digits_stay_readable(skilled: Path, mnist: Dataset) -> None:
         assert 0.94 * plain < found < plain
 
 
-@pytest.mark.parametrize("kind", [None, "none", "shift"])
+@pytest.mark.parametrize("kind", ["none", "shift"])
 def test_a_strength_without_a_map_is_refused(kind: str | None) -> None:
     config = TrainConfig(augment=kind, augment_strength=2.0)
     with pytest.raises(UsageError, match=r"--augment-strength 2\.0 changes only --augment affine"):

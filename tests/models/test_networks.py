@@ -119,6 +119,16 @@ def test_repeated_layers_have_their_parameters_once() -> None:
     assert len(repeated.state_dict()) == 2
 
 
+def test_places_are_averaged_with_their_weights() -> None:
+    layer = networks.WeightedMean(2, 3)
+    images = torch.arange(12.0).view(1, 2, 2, 3)
+    torch.testing.assert_close(layer(images), torch.tensor([[2.5, 8.5]]))
+    with torch.no_grad():
+        layer.weight.zero_()
+        layer.weight[1, 2] = 6.0
+    torch.testing.assert_close(layer(images), images[:, :, 1, 2])
+
+
 @pytest.mark.parametrize("last", [True, False])
 def test_channels_are_normalised_as_groups_of_one(last: bool) -> None:
     torch.manual_seed(0)

@@ -1,4 +1,5 @@
 import math
+from copy import deepcopy
 from dataclasses import replace
 
 import pytest
@@ -17,9 +18,12 @@ from mnist_cli.training.optim import (
     SGD,
     WARM_UP,
     AdamW,
+    Muon,
     Optimizer,
     build_optimizer,
+    hidden_weights,
     learning_rate,
+    orthogonalized,
 )
 
 
@@ -138,7 +142,7 @@ def test_the_optimizers_are_those_of_torch(name: str, momentum: float, few: Spli
             assert torch.equal(a, b)
 
 
-@pytest.mark.parametrize("name", ["sgd", "adamw"])
+@pytest.mark.parametrize("name", OPTIMIZERS)
 def test_a_gradient_may_lie_otherwise_in_memory(name: str, few: Split) -> None:
     digests = set()
     for lay in (torch.clone, lambda g: g.clone(memory_format=torch.contiguous_format)):
@@ -165,6 +169,82 @@ def test_an_optimizer_goes_on_from_its_state(few: Split) -> None:
     assert weights_sha256(first.state_dict()) == weights_sha256(second.state_dict())
 
 
+@pytest.mark.parametrize("shape", [(16, 36), (64, 20), (1, 50), (30, 30)])
+def test_a_matrix_is_made_orthogonal_but_for_the_size_of_its_singular_values(
+    shape: tuple[int, int],
+) -> None:
+    torch.manual_seed(0)
+    matrix = torch.randn(shape, dtype=torch.float64)
+    found = orthogonalized(matrix)
+    left, sizes, right = torch.linalg.svd(matrix, full_matrices=False)
+    in_basis = left.T @ found @ right.T
+    torch.testing.assert_close(in_basis, in_basis.diag().diag(), rtol=0, atol=1e-9)
+    enough = sizes > 0.05 * sizes.norm()  # the others are still growing
+    assert 0.65 < in_basis.diag()[enough].min() <= in_basis.diag().max() < 1.25
+
+
+def test_the_iteration_is_that_of_newton_and_schulz() -> None:
+    torch.manual_seed(0)
+    matrix = torch.randn(8, 20, dtype=torch.float64)
+    x = matrix / matrix.norm()
+    for _ in range(5):
+        gram = x @ x.T
+        x = 3.4445 * x - 4.7750 * gram @ x + 2.0315 * gram @ gram @ x
+    torch.testing.assert_close(orthogonalized(matrix), x)
+    torch.testing.assert_close(orthogonalized(matrix.T), x.T)
+    assert torch.equal(orthogonalized(torch.zeros(3, 4)), torch.zeros(3, 4))
+
+
+def test_muon_is_torchs_for_hidden_weights_and_adamw_for_the_others() -> None:
+    torch.manual_seed(0)
+    mine = nn.Sequential(nn.Linear(50, 32), nn.ReLU(), nn.Linear(32, 10))
+    theirs, adam = deepcopy(mine), deepcopy(mine)
+    optimizer = Muon(mine, momentum=0.8, weight_decay=0.1)
+    by_adam = AdamW(adam, momentum=0.8, weight_decay=0.1)
+    reference = torch.optim.Muon(
+        [theirs[0].weight],
+        lr=0.01,
+        weight_decay=0.1,
+        momentum=0.8,
+        adjust_lr_fn="match_rms_adamw",
+    )
+    before = theirs[0].weight.detach().clone()
+    for _ in range(5):
+        gradient = [torch.randn_like(one) for one in mine.parameters()]
+        optimizer.step(gradient, 0.01)
+        by_adam.step(gradient, 0.01)
+        theirs[0].weight.grad = gradient[0].clone()
+        reference.step()  # which iterates in bfloat16
+        wanted = theirs[0].weight - before
+        assert (mine[0].weight - before - wanted).norm() < 0.02 * wanted.norm()
+    for number in (0, 2):
+        assert torch.equal(mine[number].bias, adam[number].bias)
+    assert torch.equal(mine[2].weight, adam[2].weight)
+    assert not torch.equal(mine[0].weight, adam[0].weight)
+
+
+def test_hidden_weights_are_all_but_the_last_of_each_network() -> None:
+    assert hidden_weights(build_model("linear")) == []
+    layers = build_model("nano")
+    shapes = [tuple(weight.shape) for weight in hidden_weights(layers)]
+    assert shapes == [(9, 1, 6), (9, 9, 4), (9, 9, 4)], "not the weights of places"
+    assert len(hidden_weights(build_model("mlp", members=3))) == 6
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_an_update_that_is_not_to_be_made_changes_nothing(name: str, few: Split) -> None:
+    model = build_model("quick")
+    optimizer = build_optimizer(model, TrainConfig(optimizer=name).resolve(60_000))
+    optimizer.step(gradient(model, few), 0.01, unless=torch.zeros(()))
+    weights = weights_sha256(model.state_dict())
+    slots = {key: [t.clone() for t in slot] for key, slot in optimizer.state_dict().items()}
+    broken = [torch.full_like(one, math.nan) for one in model.parameters()]
+    optimizer.step(broken, 0.01, unless=torch.ones(()))
+    assert weights_sha256(model.state_dict()) == weights
+    for key, slot in optimizer.state_dict().items():
+        assert all(map(torch.equal, slot, slots[key]))
+
+
 def test_a_state_that_does_not_fit_is_refused() -> None:
     optimizer = AdamW(build_model("mlp"))
     for other in (AdamW(build_model("linear")), SGD(build_model("mlp"), momentum=0.9)):
@@ -174,7 +254,7 @@ def test_a_state_that_does_not_fit_is_refused() -> None:
 
 def test_an_unknown_optimizer_or_schedule_is_an_error_and_not_a_default() -> None:
     config = TrainConfig().resolve(samples=100)
-    with pytest.raises(UsageError, match="--optimizer: 'lion' is not one of sgd, adamw"):
+    with pytest.raises(UsageError, match="--optimizer: 'lion' is not one of sgd, adamw, muon"):
         build_optimizer(build_model("linear"), replace(config, optimizer="lion"))
     with pytest.raises(UsageError, match="--schedule: 'stairs' is not one of constant, one-cycle"):
         learning_rate("stairs", 0.1, 0, 10)
