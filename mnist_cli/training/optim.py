@@ -7,7 +7,6 @@ used: making one imports `torch._dynamo`, which takes a second, and their learni
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from functools import reduce
 from typing import Any
 
 import torch
@@ -187,14 +186,13 @@ class Muon(AdamW):
     def _update(self, gradient: list[Tensor], lr: float) -> None:
         self._update_by_adam(gradient, lr, self._others)
         for n in self._hidden:
-            weight, mean = self._parameters[n], self._slots["mean"][n]
-            new_mean = mean.lerp(gradient[n], 1 - self._momentum)
+            weight, mean = (_rows(one[n]) for one in (self._parameters, self._slots["mean"]))
+            slope = _rows(gradient[n])
+            new_mean = mean.lerp(slope, 1 - self._momentum)
             # Nesterov's momentum: what the mean will be if the next gradient is the same.
-            direction = gradient[n].lerp(new_mean, self._momentum)
-            matrix = orthogonalized(direction.flatten(1))
+            matrix = orthogonalized(slope.lerp(new_mean, self._momentum))
             size = MUON_SIZE * math.sqrt(max(matrix.shape))
-            new_weight = weight * (1 - lr * self._weight_decay)
-            new_weight -= lr * size * matrix.view(weight.shape)
+            new_weight = weight.mul(1 - lr * self._weight_decay).sub_(matrix, alpha=lr * size)
             if self._unless is not None:
                 new_mean = torch.where(self._unless > 0, mean, new_mean)
                 new_weight = torch.where(self._unless > 0, weight, new_weight)
@@ -218,23 +216,32 @@ def orthogonalized(matrix: Tensor) -> Tensor:
 
     Where the matrix has singular values that are tiny beside its norm, they stay smaller.
 
-    A step of the iteration is X → (a + b G + c G²) X with G = X Xᵀ. All factors are polynomials of
-    the first G, so they are multiplied before X is: this takes half the time for a long matrix.
+    A step of the iteration is X → (a + H) X with H = b G + c G² and G = X Xᵀ. All factors are
+    polynomials of the first G, so they are multiplied before X is: this takes half the time for a
+    long matrix.
     """
     a, b, c = _NEWTON_SCHULZ
     is_tall = matrix.shape[0] > matrix.shape[1]
     rows = matrix.T if is_tall else matrix
     rows = rows / rows.norm().clamp_min(_TINY_NORM)
     gram = rows @ rows.T
-    factors: list[Tensor] = []
-    for _ in range(_NEWTON_SCHULZ_STEPS):
-        if factors:
-            gram = factors[-1] @ gram @ factors[-1]
-        factor = torch.addmm(gram, gram, gram, beta=b, alpha=c)
-        factor.diagonal().add_(a)
-        factors.append(factor)
-    result: Tensor = reduce(torch.matmul, factors) @ rows
+    change = torch.addmm(gram, gram, gram, beta=b, alpha=c)
+    factor = change.clone()
+    factor.diagonal().add_(a)
+    for _ in range(_NEWTON_SCHULZ_STEPS - 1):
+        half = torch.addmm(gram, change, gram, beta=a)
+        gram = torch.addmm(half, half, change, beta=a)
+        change = torch.addmm(gram, gram, gram, beta=b, alpha=c)
+        factor = torch.addmm(factor, change, factor, beta=a)
+    result = factor @ rows
     return result.T if is_tall else result
+
+
+def _rows(weight: Tensor) -> Tensor:
+    """Return a view of a weight as a matrix `[outputs, inputs]`."""
+    if weight.ndim == 4 and weight.is_contiguous(memory_format=torch.channels_last):
+        weight = weight.permute(0, 2, 3, 1)
+    return weight.view(len(weight), -1)
 
 
 def _with_strides(values: Tensor, like: Tensor) -> Tensor:

@@ -223,6 +223,20 @@ def test_muon_is_torchs_for_hidden_weights_and_adamw_for_the_others() -> None:
     assert not torch.equal(mine[0].weight, adam[0].weight)
 
 
+def test_muon_does_not_depend_on_how_filters_lie_in_memory() -> None:
+    torch.manual_seed(0)
+    plain = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Flatten(), nn.Linear(8 * 26 * 26, 10)).double()
+    last = deepcopy(plain).to(memory_format=torch.channels_last)
+    before = plain[0].weight.detach().clone()
+    optimizers = Muon(plain), Muon(last)
+    for _ in range(3):
+        gradient = [torch.randn_like(one) for one in plain.parameters()]
+        for optimizer in optimizers:
+            optimizer.step(gradient, 0.01)
+    assert not torch.equal(plain[0].weight, before)
+    torch.testing.assert_close(plain[0].weight, last[0].weight, rtol=0, atol=1e-9)
+
+
 def test_hidden_weights_are_all_but_the_last_of_each_network() -> None:
     assert hidden_weights(build_model("linear")) == []
     layers = build_model("nano")
