@@ -233,7 +233,7 @@ def orthogonalized(matrix: Tensor) -> Tensor:
         gram = torch.addmm(half, half, change, beta=a)
         change = torch.addmm(gram, gram, gram, beta=b, alpha=c)
         factor = torch.addmm(factor, change, factor, beta=a)
-    result = factor @ rows
+    result: Tensor = factor @ rows
     return result.T if is_tall else result
 
 
