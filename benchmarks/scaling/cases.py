@@ -72,7 +72,8 @@ CASES = [
     _case("one micro-batch", **STEADY, lr=0.01, model="linear", mode="batch", subset=509),
     _case("micro-batches", **STEADY, lr=0.01, model="mlp", mode="batch", subset=6007),
     _case("", **STEADY, lr=0.001, model="cnn", mode="batch", subset=1501),
-    # AdamW divides by the size of a gradient, even if that is nothing but rounding error.
+    # AdamW divides by the size of a gradient, even if that is nothing but rounding error, and Muon
+    # makes all its directions as large.
     _case("defaults", chaotic=True, model="cnn", batch_size=250, subset=5101),
     _case("defaults", chaotic=True, model="mlp", mode="batch", subset=6007),
 ]

@@ -35,7 +35,9 @@ from tests.torture.amount import count
 @pytest.mark.parametrize(
     "options",
     [
-        {"model": "cnn"},  # augmented, AdamW, one-cycle
+        {"model": "cnn"},  # augmented, Muon, one-cycle
+        {"model": "lenet"},  # augmented, AdamW, one-cycle
+        {"model": "nano", "optimizer": "muon", "members": 2, "ema": 0.9},
         {"model": "lenet", "optimizer": "sgd", "schedule": "cosine"},
         {"model": "mlp", "mode": "batch", "epochs": 8},
         {"model": "linear", "shuffle": False, "schedule": "constant", "sort_by_class": True},
