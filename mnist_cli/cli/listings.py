@@ -93,6 +93,7 @@ def options_digest(config: TrainConfig) -> str:
     does not change the digest.
     """
     decisive = names_where(TrainConfig, lambda about: about.effect is Effect.RESULT)
+    decisive -= {"precision"}  # which is a kind of rounding, and by auto that of the machine
     added = names_where(TrainConfig, lambda about: about.named_if_set)
     values = asdict(config.resolve(TRAINING_SAMPLES))
     used = {

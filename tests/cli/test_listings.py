@@ -62,7 +62,8 @@ def test_the_digest_sees_what_decides_a_result_and_nothing_else() -> None:
     digest = options_digest(base)
     for changed in ({"epochs": 6}, {"lr": 0.1}, {"augment": "none"}, {"subset": 100}):
         assert options_digest(replace(base, **changed)) != digest  # type: ignore[arg-type]
-    for same in ({"output": "x.pt"}, {"threads": 2}, {"seed": 3}, {"batch_size": 64}):
+    same_result = {"output": "x.pt"}, {"threads": 2}, {"seed": 3}, {"batch_size": 64}
+    for same in (*same_result, {"precision": "auto"}):
         assert options_digest(replace(base, **same)) == digest  # type: ignore[arg-type]
 
 
