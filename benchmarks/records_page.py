@@ -98,7 +98,8 @@ def _machines(logs: Mapping[str, Log]) -> str:
     places: dict[str, set[str]] = {}
     for run in (run for log in logs.values() for run in log.runs):
         on = run.machine
-        place = f"{on['cores']} cores of {on['processor']}, PyTorch {on['torch']}"
+        cores = f"{on['cores']} core{'s' if on['cores'] > 1 else ''}"
+        place = f"{cores} of {on['processor']}, PyTorch {on['torch']}"
         places.setdefault(place, set()).add(on["date"])
     parts = [f"{place} ({_dates(dates)})" for place, dates in places.items()]
     return f"Measured on {'; '.join(parts)}."
