@@ -11,7 +11,7 @@ from mnist_cli import __version__
 from mnist_cli.comparison.variants import Variant
 from mnist_cli.config.compare import FULL, CompareConfig, ResolvedComparison
 from mnist_cli.config.options import DEFAULT_BATCH_SIZE, Effect, names_where
-from mnist_cli.config.registry import NETWORKS, entry_for
+from mnist_cli.config.registry import entry_for, network_entry
 from mnist_cli.config.sources import flag, flag_with_value
 from mnist_cli.config.train import ResolvedConfig, TrainConfig
 from mnist_cli.data.batches import training_shape
@@ -162,7 +162,7 @@ def learning_rate_of(config: CompareConfig, variant: Variant, samples: int) -> f
     """
     base = config.lr
     if base is None:
-        base = entry_for(NETWORKS[config.model].comparison_lr, config.optimizer, scaled=True)
+        base = entry_for(network_entry(config.model).comparison_lr, config.optimizer, scaled=True)
         if config.optimizer == "sgd":
             # Rounded, since 0.1 * (1 - 0.9) is 0.009999999999999998.
             base = round(base * (1 - (config.momentum or 0.0)), 12)

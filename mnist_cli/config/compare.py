@@ -6,6 +6,7 @@ from itertools import product
 from typing import Any, ClassVar
 
 from mnist_cli.config.batch_schedule import growing_sizes, problems_of_epochs
+from mnist_cli.config.network_file import begun
 from mnist_cli.config.options import OFF, Effect, names_in, option, options_of
 from mnist_cli.config.quoting import quote
 from mnist_cli.config.registry import OPTIMIZERS
@@ -357,7 +358,13 @@ def resolve(config: CompareConfig) -> ResolvedComparison:
     if momentum is None:
         momentum = OPTIMIZERS[config.optimizer].comparison_momentum
     epochs = config.epochs if budgets else DEFAULT_EPOCHS
-    values = {**asdict(config), "epochs": epochs, "momentum": momentum, "val_size": val_size}
+    values = {
+        **asdict(config),
+        "model": begun(config.model),
+        "epochs": epochs,
+        "momentum": momentum,
+        "val_size": val_size,
+    }
     return ResolvedComparison(**values)
 
 

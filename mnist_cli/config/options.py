@@ -62,6 +62,7 @@ class Option:
         by_machine: Its meaning depends on the machine; a history records the value that was used.
         per_rank: It may differ between the ranks of a process group.
         if_absent: Text for `--show-config` if the option isn't set.
+        takes_file: Besides the choices it takes a network in a file, `FILE.py:NAME`.
         named_if_set: The name of a comparison's run has it only where it differs from its default,
             so that records from before there was the option keep their names.
 
@@ -85,6 +86,7 @@ class Option:
     by_machine: bool = False
     per_rank: bool = False
     if_absent: str = ""
+    takes_file: bool = False
     named_if_set: bool = False
 
 
@@ -101,6 +103,17 @@ def data_dir_option(**about: Any) -> Any:  # noqa: ANN401
         metavar="DIR",
         shown_default="MNIST is in the package, others in data",
         is_path=True,
+        **about,
+    )
+
+
+def model_option(**about: Any) -> Any:  # noqa: ANN401
+    """Declare the field `model` of the programs that read a checkpoint."""
+    return option(
+        None,
+        "The network, if it is your own: its Python file, which is run, and its name there.",
+        metavar="FILE.py:NAME",
+        takes_file=True,
         **about,
     )
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from mnist_cli.config.options import DATASETS, DEVICES, data_dir_option, option
+from mnist_cli.config.options import DATASETS, DEVICES, data_dir_option, model_option, option
 
 SPLITS = ("test", "train", "val")
 PANELS = ("auto", "confusion", "calibration", "mistakes", "history")
@@ -25,6 +25,7 @@ class EvalConfig:
         None, "The data set.", choices=DATASETS, shown_default="as trained on"
     )
     data_dir: str | None = data_dir_option()
+    model: str | None = model_option()
     device: str = option("auto", "Where to compute.", choices=DEVICES)
     split: str = option(
         "test",
@@ -66,6 +67,7 @@ class EvalConfig:
 class PredictConfig:
     """Options of `mnist-predict`."""
 
+    model: str | None = model_option()
     device: str = option("auto", "Where to compute.", choices=DEVICES)
     uncertain_below: float | None = option(
         None,
@@ -89,6 +91,7 @@ class PredictConfig:
 class ExportConfig:
     """Options of `mnist-export`."""
 
+    model: str | None = model_option()
     format: str | None = option(
         None, "The format.", choices=tuple(ExportFormat), shown_default="by OUTPUT's ending"
     )

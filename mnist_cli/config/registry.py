@@ -6,7 +6,11 @@ entry here. It is in `config/` because the options take their choices and defaul
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+
+from mnist_cli.config.network_file import is_begun, read_network_file, shown_name
+from mnist_cli.config.suggestions import not_one_of
+from mnist_cli.errors import UsageError
 
 Rates = Mapping[str, float]  # by the name of an optimizer
 
@@ -172,6 +176,38 @@ NETWORKS = {
 }
 
 
+# Of a network in a file of one's own. Its OPTIONS take the place of these.
+OWN = NetworkEntry(
+    "A network in a file of one's own.",
+    builder="",
+    mini_batch=Defaults({"adamw": 1e-3, "sgd": 0.02}, _WEAK_DECAY),
+    batch=Defaults({"adamw": 3e-3, "sgd": 0.1}, _WEAK_DECAY),
+    comparison_lr={"sgd": 0.05, "adamw": 1e-3},
+    confidence_threshold=0.5,
+)
+
+
+def network_entry(model: str) -> NetworkEntry:
+    """Return the entry of a network; one in a file is read for its OPTIONS, and not run.
+
+    Raises:
+        UsageError: the file cannot be read, or sets other OPTIONS than it may.
+
+    """
+    if model in NETWORKS:
+        return NETWORKS[model]
+    given = {} if is_begun(model) else dict(read_network_file(model).options)
+    given.pop("normalized", None)
+    mini_batch = OWN.mini_batch
+    optimizer = given.get("optimizer", mini_batch.optimizer)
+    if optimizer not in OPTIMIZERS:
+        raise UsageError(f"OPTIONS of {model}: optimizer: {not_one_of(optimizer, OPTIMIZERS)}")
+    for name in ("lr", "weight_decay"):
+        if name in given:
+            given[name] = {**getattr(mini_batch, name), optimizer: float(given[name])}
+    return replace(OWN, mini_batch=replace(mini_batch, **given))
+
+
 @dataclass(frozen=True)
 class ProbeEntry:
     """The class of a probe, and its module in `training/probes/`."""
@@ -182,7 +218,8 @@ class ProbeEntry:
 
 def network_name(model: str, members: int = 1) -> str:
     """Return the name of a network, such as `cnn`, or `an ensemble of 3 cnn`."""
-    return f"an ensemble of {members} {model}" if members > 1 else model
+    name = shown_name(model)
+    return f"an ensemble of {members} {name}" if members > 1 else name
 
 
 # The probes run in this order.

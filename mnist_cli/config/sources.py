@@ -13,6 +13,13 @@ from types import NoneType
 from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_type_hints
 
 from mnist_cli.config.batch_schedule import growing_sizes, problems_of_epochs
+from mnist_cli.config.network_file import (
+    is_begun,
+    is_named,
+    is_network_file,
+    shown_name,
+    split_name,
+)
 from mnist_cli.config.options import (
     MAPS,
     MAX_INT,
@@ -23,7 +30,7 @@ from mnist_cli.config.options import (
 )
 from mnist_cli.config.quoting import MAX_QUOTED, escape_controls, printable, quote
 from mnist_cli.config.reading import expand_home, is_pipe, read_input
-from mnist_cli.config.registry import NETWORKS
+from mnist_cli.config.registry import network_entry
 from mnist_cli.config.suggestions import not_one_of, suggestion, value_hint
 from mnist_cli.config.train import TrainConfig
 from mnist_cli.errors import UsageError
@@ -217,7 +224,7 @@ def check_consistency(config: TrainConfig) -> None:
 def _contradictions_of_extras(config: TrainConfig) -> list[str]:
     """Return what contradicts an ensemble, a teacher or an augmentation."""
     problems = []
-    augment = config.augment or NETWORKS[config.model].defaults(config.mode).augment
+    augment = config.augment or network_entry(config.model).defaults(config.mode).augment
     if config.augment_strength not in (None, 1) and augment not in MAPS:
         problems.append(
             f"--augment-strength {config.augment_strength} changes only --augment affine and "
@@ -308,7 +315,13 @@ def _convert(value: object, hint: Any, option: Option, *, typed: bool) -> object
         converted = expand_home(str(converted))
         _check_file_name(converted)
     for name in names_in(str(converted)) if option.listed else [converted]:
-        if option.choices and name not in option.choices:
+        if option.takes_file and is_network_file(str(name)):
+            split_name(str(name))
+        elif option.takes_file and is_begun(str(name)):
+            if not typed and not is_named(str(name)):
+                what = shown_name(str(name))
+                raise ValueError(f"{what} is in a Python file; name it: --model FILE.py:{what}")
+        elif option.choices and name not in option.choices:
             raise ValueError(not_one_of(name, option.choices))
     _check_bounds(converted, option)
     return converted

@@ -4,6 +4,7 @@ import math
 from dataclasses import asdict, dataclass
 
 from mnist_cli.config.batch_schedule import growing_sizes
+from mnist_cli.config.network_file import begun
 from mnist_cli.config.options import (
     AUGMENTATIONS,
     DATASETS,
@@ -20,7 +21,14 @@ from mnist_cli.config.options import (
     data_dir_option,
     option,
 )
-from mnist_cli.config.registry import NETWORKS, OPTIMIZERS, PROBES, entry_for
+from mnist_cli.config.registry import (
+    NETWORKS,
+    OPTIMIZERS,
+    OWN,
+    PROBES,
+    entry_for,
+    network_entry,
+)
 
 _PLAN, _NET, _DATA, _RUN = "What is trained", "Model and optimizer", "Data", "Run and output"
 _PROBE = "Probes"
@@ -101,7 +109,13 @@ class TrainConfig:
         panel=_PLAN,
         changeable=True,
     )
-    model: str = option("cnn", "The network.", choices=tuple(NETWORKS), panel=_NET)
+    model: str = option(
+        "cnn",
+        "The network. FILE.py:NAME is one of your own, from a Python file.",
+        choices=tuple(NETWORKS),
+        takes_file=True,
+        panel=_NET,
+    )
     init: str | None = option(
         None,
         "Begin with the weights of a checkpoint of the same network; without --model, of its "
@@ -389,7 +403,10 @@ class TrainConfig:
             UsageError: see `growing_sizes`.
 
         """
-        defaults = NETWORKS[self.model].defaults(self.mode)
+        chosen = self.optimizer, self.lr, self.weight_decay, self.label_smoothing, self.augment
+        # A network's file is not read for options that a checkpoint has.
+        entry = network_entry(self.model) if None in chosen else OWN
+        defaults = entry.defaults(self.mode)
         size = self.batch_size
         if size is None and self.mode != "batch":
             size = next(iter(growing_sizes(self.batch_schedule)), min(DEFAULT_BATCH_SIZE, samples))
@@ -409,6 +426,7 @@ class TrainConfig:
         values = {
             **asdict(self),
             "batch_size": size,
+            "model": begun(self.model),
             "optimizer": optimizer,
             "lr": lr,
             "weight_decay": decay,
@@ -426,7 +444,7 @@ class ResolvedConfig(TrainConfig):
     `None` stands for an option that isn't used: a limit, a probe, in batch mode the batch size, or
     the strength of an augmentation that has none.
     `init` and `teacher` are the SHA-256 of the weights in a checkpoint, instead of the file that
-    has them, once a training has begun.
+    has them, once a training has begun; `model` has that of the file of one's own network.
     """
 
     optimizer: str

@@ -124,7 +124,8 @@ def evaluate_checkpoint(path: str, config: EvalConfig) -> CheckpointEvaluation:
     """
     started = time.perf_counter()
     device = pick_device(config.device)
-    checkpoint = load_checkpoint(path)
+    checkpoint = load_checkpoint(path, config.model)
+    checkpoint.check_named()
     dataset = config.dataset or checkpoint.config.dataset
     split = _load_split(checkpoint, dataset, config)
     model = checkpoint.build_model().to(device)

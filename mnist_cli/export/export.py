@@ -10,7 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from mnist_cli import __version__
+from mnist_cli.config.network_file import shown_name
 from mnist_cli.config.programs import ExportConfig, ExportFormat
+from mnist_cli.config.quoting import printable
 from mnist_cli.errors import UsageError
 from mnist_cli.events import Exported
 from mnist_cli.export.formats import resolve_format
@@ -52,16 +54,16 @@ def export_checkpoint(checkpoint: str, output: str, config: ExportConfig) -> tup
         is_file = "-" not in (checkpoint, output) and path.exists()
         if is_file and path.resolve() == Path(checkpoint).resolve():
             raise UsageError(f"OUTPUT {path} is the checkpoint itself; choose another name")
-        event, data = _export(checkpoint, output, export_format, began)
+        loaded = load_checkpoint(checkpoint, config.model)
+        event, data = _export(loaded, checkpoint, output, export_format, began)
         write(data)
     return event, data
 
 
 def _export(
-    path: str, output: str, export_format: ExportFormat, began: float
+    checkpoint: Checkpoint, path: str, output: str, export_format: ExportFormat, began: float
 ) -> tuple[Exported, bytes]:
     """Return the event of an export, and the contents of the file."""
-    checkpoint = load_checkpoint(path)
     model = checkpoint.build_model().eval()
     checked_logits(model)
     digest = weights_sha256(checkpoint.weights)
@@ -72,7 +74,7 @@ def _export(
         output=output,
         format=export_format,
         bytes=len(data),
-        model=checkpoint.config.model,
+        model=shown_name(checkpoint.config.model),
         parameters=count_parameters(model),
         weights_sha256=digest,
         largest_difference=difference,
@@ -91,13 +93,21 @@ def _encode(
     }
     if checkpoint.config.members > 1:
         metadata["members"] = str(checkpoint.config.members)
+    file = checkpoint.network_file
+    if file is not None:
+        metadata |= {"model": file.name, "network_sha256": file.sha256}
     match export_format:
         case ExportFormat.SAFETENSORS:
             return encode_safetensors(checkpoint.weights, metadata), None
         case ExportFormat.ONNX:
             from mnist_cli.export import onnx  # noqa: PLC0415 (an optional package)
 
-            return onnx.encode(model, metadata)
+            return onnx.encode(model, metadata, traced=file is not None)
+        case ExportFormat.HTML if file is not None:
+            raise UsageError(
+                "a page computes the networks of mnist_cli only, and this one is in "
+                f"{printable(file.path)}; export it as .onnx or .safetensors"
+            )
         case ExportFormat.HTML:
             from mnist_cli.export import playground  # noqa: PLC0415 (jinja2)
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mnist_cli.data.catalogue import STD
 from mnist_cli.errors import CheckpointError, UsageError
 from mnist_cli.models import networks
 
@@ -135,7 +136,7 @@ def _unsupported(what: str) -> UsageError:
 def _layers(module: nn.Module) -> list[Layer]:  # noqa: PLR0911, PLR0912 (a case for each layer)
     match module:
         case networks.Normalize():
-            return [Normalize(1 / (255 * networks.STD), float(module.offset))]
+            return [Normalize(1 / (255 * STD), float(module.offset))]
         case networks.PairColumns():
             return [PairColumns()]
         case networks.CosinePatches():

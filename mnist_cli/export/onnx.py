@@ -7,7 +7,10 @@ Its input `pixels` is `float [N, 28, 28]`, values 0 to 255, for any N; its outpu
 import logging
 import math
 import os
+import sys
+import warnings
 from collections.abc import Iterable, Mapping
+from contextlib import redirect_stdout
 from importlib import import_module
 from typing import Any
 
@@ -16,7 +19,7 @@ from onnx import ModelProto, NodeProto, TensorProto, checker, helper
 from torch import Tensor, nn
 
 from mnist_cli.data.catalogue import CLASSES
-from mnist_cli.errors import OutputError
+from mnist_cli.errors import OutputError, UsageError, lack_of_memory
 from mnist_cli.export.graph import (
     ChannelMean,
     ChannelNorm,
@@ -36,6 +39,8 @@ from mnist_cli.export.graph import (
 from mnist_cli.models.networks import little_endian
 
 _OPSET, _IR_VERSION = 17, 8  # of 2022: every current runtime reads them
+_TRACED_OPSET = 18  # the oldest that PyTorch writes
+_MAX_REASON = 300  # characters
 _TOLERANCE = 1e-4  # relative to the largest logit, at least 1
 
 _logger = logging.getLogger(__name__)
@@ -76,17 +81,23 @@ class _Graph:
         return name
 
 
-def encode(model: nn.Module, metadata: Mapping[str, str]) -> tuple[bytes, float | None]:
+def encode(
+    model: nn.Module, metadata: Mapping[str, str], *, traced: bool = False
+) -> tuple[bytes, float | None]:
     """Return the contents of a file, and the largest difference between its logits and PyTorch's.
+
+    A network in a file of one's own is `traced`: PyTorch follows what it computes.
 
     The difference is measured on generated images, and None if ONNX Runtime is not installed.
 
     Raises:
         CheckpointError: see `checked_logits`.
         OutputError: the difference exceeds rounding errors.
+        UsageError: see `layers_of`; or PyTorch cannot follow the network.
 
     """
-    proto = _proto(model, metadata)
+    proto = _traced(model) if traced else _proto(model)
+    helper.set_model_props(proto, dict(metadata))
     checker.check_model(proto, full_check=True)
     data: bytes = proto.SerializeToString(deterministic=True)
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # or it leaves an id in the home folder
@@ -99,7 +110,45 @@ def encode(model: nn.Module, metadata: Mapping[str, str]) -> tuple[bytes, float 
     return data, _largest_difference(model, data)
 
 
-def _proto(model: nn.Module, metadata: Mapping[str, str]) -> ModelProto:
+def _traced(model: nn.Module) -> ModelProto:
+    """Return a model of what PyTorch saw a network compute."""
+    try:
+        import_module("onnxscript.ir")  # a folder called onnxscript would be importable as well
+    except ImportError as error:
+        raise UsageError(
+            f"a network in a Python file needs onnxscript, too: pip install 'mnist_cli[onnx]' "
+            f"({' '.join(str(error).split())})"
+        ) from error
+    sizes = ({0: torch.export.Dim.DYNAMIC},)
+    with warnings.catch_warnings(), redirect_stdout(sys.stderr):
+        warnings.simplefilter("ignore")  # of PyTorch, about its own code
+        try:
+            program = torch.onnx.export(
+                model,
+                (torch.zeros(3, 28, 28),),
+                input_names=["pixels"],
+                output_names=["logits"],
+                opset_version=_TRACED_OPSET,
+                dynamic_shapes=sizes,
+                dynamo=True,
+                verbose=False,
+            )
+        except Exception as error:  # of many types
+            if lack_of_memory(error):
+                raise
+            reason = " ".join(str(error).split())[:_MAX_REASON]
+            raise UsageError(
+                f"PyTorch cannot write this network as ONNX: {reason}; a .safetensors file holds "
+                "the weights of any network"
+            ) from error
+    assert program is not None
+    proto: ModelProto = program.model_proto
+    for value in (*proto.graph.input, *proto.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_param = "N"
+    return proto
+
+
+def _proto(model: nn.Module) -> ModelProto:
     graph = _Graph()
     graph.add("Reshape", torch.tensor([0, 1, 28, 28]))  # 0 keeps the number of samples
     _add_layers(graph, layers_of(model))
@@ -108,11 +157,9 @@ def _proto(model: nn.Module, metadata: Mapping[str, str]) -> ModelProto:
     given = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", 10])
     built = helper.make_graph(graph.nodes, "mnist_cli", [taken], [given], graph.tensors)
     opsets = [helper.make_opsetid("", _OPSET)]
-    proto = helper.make_model(
+    return helper.make_model(
         built, opset_imports=opsets, ir_version=_IR_VERSION, producer_name="mnist_cli"
     )
-    helper.set_model_props(proto, dict(metadata))
-    return proto
 
 
 def _add_layers(graph: _Graph, layers: Iterable[Layer]) -> None:

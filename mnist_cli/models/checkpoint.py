@@ -4,10 +4,11 @@ Format 2 is a dictionary saved by `torch.save`, with values that `torch.load(wei
 accepts: `format`, `format_version`, `model` (name, arguments), `weights`, `weights_sha256`,
 `config`, `optimizer`, `position`, `history` (an entry for each epoch and each time that the
 training was resumed) and `versions` (of the programs and the device). With averaged weights it also
-has `raw_weights`.
+has `raw_weights`, with a network from a file `network_file` (path, name, text), which is never run.
 """
 
 import io
+import logging
 import math
 import re
 from collections.abc import Mapping
@@ -21,6 +22,14 @@ from torch import Tensor, nn
 
 from mnist_cli import __version__
 from mnist_cli.config import sources
+from mnist_cli.config.network_file import (
+    MAX_BYTES,
+    NetworkFile,
+    is_named,
+    is_network_file,
+    read_network_file,
+    split_name,
+)
 from mnist_cli.config.options import DEFAULT_BATCH_SIZE
 from mnist_cli.config.quoting import printable, quote
 from mnist_cli.config.reading import expand_home, read_input
@@ -37,6 +46,8 @@ from mnist_cli.models.pickle_screening import (
     screen,
 )
 from mnist_cli.runtime.files import FileVersion
+
+_log = logging.getLogger(__name__)
 
 FORMAT, FORMAT_VERSION = "mnist_cli checkpoint", 2
 _MAX_BYTES = 1 << 26  # twenty times the largest network here, with its optimizer's state
@@ -97,7 +108,8 @@ class Checkpoint:
     """The state of a training; `weights` is the network's state dict.
 
     `origin` is the file from which it was read, if it was. If `weights` is an average over the
-    updates, `raw_weights` is the state dict with which the training goes on.
+    updates, `raw_weights` is the state dict with which the training goes on. `network_file` has the
+    text of the network's file, if it has one.
     """
 
     config: ResolvedConfig
@@ -108,6 +120,7 @@ class Checkpoint:
     versions: dict[str, str]
     origin: FileVersion | None = None
     raw_weights: Mapping[str, Tensor] | None = None
+    network_file: NetworkFile | None = None
 
     @property
     def network_name(self) -> str:
@@ -115,10 +128,61 @@ class Checkpoint:
         return network_name(self.config.model, self.config.members)
 
     def build_model(self) -> nn.Module:
-        """Return the network with its weights."""
+        """Return the network with its weights.
+
+        Raises:
+            UsageError: the network is in a file that was not named: see `with_network`.
+            CheckpointError: the weights are not those of the network in the file.
+
+        """
+        self.check_named()
         model = build_model(self.config.model, members=self.config.members)
-        model.load_state_dict(dict(self.weights))
+        try:
+            model.load_state_dict(dict(self.weights))
+        except RuntimeError as error:
+            if lack_of_memory(error):
+                raise
+            reason = " ".join(str(error).split())[:300]
+            raise CheckpointError(
+                f"the weights are not those of {self.network_name}: {printable(reason)}"
+            ) from error
         return model
+
+    def check_named(self) -> None:
+        """Raise UsageError if the network is in a file that was not named in this process."""
+        file = self.network_file
+        if file is not None and not is_named(self.config.model):
+            raise UsageError(
+                f"the network of this checkpoint is in {printable(file.path)}, which is run only "
+                f"if you name it: --model {printable(file.path)}:{file.name}"
+            )
+
+    def with_network(self, model: str | None) -> "Checkpoint":
+        """Return the checkpoint with the network that `--model` names, if it names one.
+
+        A file is read, and run as soon as the network is built. It may have changed since the
+        training, which is said.
+
+        Raises:
+            UsageError: the checkpoint has another network.
+
+        """
+        if model is None or model == self.config.model:
+            return self
+        before = self.network_file
+        if before is None or not is_network_file(model):
+            raise UsageError(
+                f"--model {printable(model)} differs from the checkpoint's {self.network_name}; "
+                "leave it out"
+                + ("" if before is None else f", or name a file: FILE.py:{before.name}")
+            )
+        file = read_network_file(model)
+        if file.text != before.text:
+            _log.warning(
+                "%s has changed since the training: %s",
+                *(printable(file.path), before.differences(file)),
+            )
+        return replace(self, config=replace(self.config, model=file.begun), network_file=file)
 
 
 def encode(checkpoint: Checkpoint, *, spare: int = 0) -> bytes:
@@ -144,6 +208,8 @@ def encode(checkpoint: Checkpoint, *, spare: int = 0) -> bytes:
     }
     if checkpoint.raw_weights is not None:
         parts["raw_weights"] = dict(checkpoint.raw_weights)
+    if checkpoint.network_file is not None:
+        parts["network_file"] = asdict(checkpoint.network_file)
     torch.save(parts, buffer)
     data = buffer.getvalue()
     if len(data) > _MAX_BYTES - spare or count_members(data) > MAX_MEMBERS:
@@ -156,21 +222,23 @@ def encode(checkpoint: Checkpoint, *, spare: int = 0) -> bytes:
     return data
 
 
-def load_checkpoint(path: str | Path) -> Checkpoint:
+def load_checkpoint(path: str | Path, model: str | None = None) -> Checkpoint:
     """Return the checkpoint in a file, or on standard input for `-`, after validating it.
 
     Nothing in the file is executed: it is screened, then read by `torch.load(weights_only=True)`.
     The position in the training and the optimizer's state are checked by `TrainingState.restore`.
+    A network in a file of one's own has to be named by `model`, such as `my_net.py:Net`.
 
     Raises:
         CheckpointError: missing, damaged, of another format or version, or unsafe.
+        UsageError: `model` names another network.
 
     """
     if not isinstance(path, str | Path):
         raise CheckpointError(f"{quote(path)} is no path of a checkpoint; give a string")
     name = "standard input" if str(path) == "-" else printable(path) or "''"
     data, origin = _read(path, name)
-    return replace(decode(data, name), origin=origin)
+    return replace(decode(data, name), origin=origin).with_network(model)
 
 
 def decode(data: bytes, name: str) -> Checkpoint:
@@ -281,11 +349,15 @@ def _assemble(parts: dict[str, Any]) -> Checkpoint:
         _check_known(parts, part, kind, what)
     config = _resolved(parts["config"])
     weights, raw = parts["weights"], parts.get("raw_weights")
-    if parts["model"] != _description(config) or config.model not in NETWORKS:
+    file = _network_file(parts.get("network_file"))
+    is_known = config.model in NETWORKS if file is None else config.model == file.begun
+    if parts["model"] != _description(config) or not is_known:
         raise ValueError(f"its model is {quote(parts['model'])}")
     if (raw is None) != (not config.ema):
         raise ValueError(f"its weights do not fit --ema {config.ema}")
-    expected = build_model(config.model, members=config.members).state_dict()
+    expected = None  # known from a file's network when it is built
+    if file is None:
+        expected = build_model(config.model, members=config.members).state_dict()
     for state in (weights, raw) if config.ema else (weights,):
         _check_weights(state, expected, config.model)
     if weights_sha256(weights) != parts["weights_sha256"]:
@@ -298,7 +370,20 @@ def _assemble(parts: dict[str, Any]) -> Checkpoint:
         history=parts["history"],
         versions=parts["versions"],
         raw_weights=raw,
+        network_file=file,
     )
+
+
+def _network_file(part: object) -> NetworkFile | None:
+    """Return the file of a network that a checkpoint has; raise ValueError if it is malformed."""
+    if part is None:
+        return None
+    if not isinstance(part, dict) or set(part) != {"path", "name", "text"}:
+        raise ValueError("its network's file is malformed")
+    if not all(isinstance(value, str) and len(value) <= MAX_BYTES for value in part.values()):
+        raise ValueError("its network's file is malformed")
+    split_name(f"{part['path']}:{part['name']}")
+    return NetworkFile(**part)
 
 
 def _description(config: ResolvedConfig) -> dict[str, Any]:
@@ -307,15 +392,19 @@ def _description(config: ResolvedConfig) -> dict[str, Any]:
     return {"name": config.model, "arguments": arguments}
 
 
-def _check_weights(weights: object, expected: Mapping[str, Tensor], model: str) -> None:
-    """Raise ValueError unless `weights` is a finite state dict like that of a network."""
+def _check_weights(weights: object, expected: Mapping[str, Tensor] | None, model: str) -> None:
+    """Raise ValueError unless `weights` is a finite state dict, and like the one `expected`."""
     if not isinstance(weights, dict) or not all(
         isinstance(key, str) and isinstance(value, Tensor) for key, value in weights.items()
     ):
         raise ValueError("its weights are not tensors")
-    kinds = [{k: (v.shape, v.dtype) for k, v in state.items()} for state in (weights, expected)]
-    if kinds[0] != kinds[1]:
-        raise ValueError(f"its weights are not those of the model {model}")
+    if expected is None:
+        if sum(value.numel() * value.element_size() for value in weights.values()) > _MAX_BYTES:
+            raise ValueError("its weights are larger than the file")
+    else:
+        kinds = [{k: (v.shape, v.dtype) for k, v in s.items()} for s in (weights, expected)]
+        if kinds[0] != kinds[1]:
+            raise ValueError(f"its weights are not those of the model {model}")
     if not all(bool(value.isfinite().all()) for value in weights.values()):
         raise ValueError("a weight is not finite")
 

@@ -17,13 +17,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mnist_cli.config.network_file import is_begun, is_network_file, named_file, read_network_file
 from mnist_cli.config.registry import NETWORKS
 from mnist_cli.config.suggestions import not_one_of
+from mnist_cli.data.catalogue import MEAN, STD
 from mnist_cli.errors import UsageError
+from mnist_cli.models.own import builder_of
 from mnist_cli.runtime.seeding import stream_seed
-
-# Mean and standard deviation of the pixels of MNIST's 60,000 training images, scaled to 0 to 1.
-MEAN, STD = 0.1307, 0.3081
 
 _SAMPLES, _TOLERANCE = 5, 1e-3  # of the check of gradients; the tolerance is relative
 
@@ -427,18 +427,24 @@ def _he_normal(model: nn.Module) -> nn.Module:
 
 
 def build_model(name: str, seed: int = 0, members: int = 1) -> nn.Module:
-    """Return a new network of the registry, with weights drawn from the seed.
+    """Return a new network of the registry, or of a file, with weights drawn from the seed.
 
     With several `members` it is an `Ensemble` of such networks, the first of which has the weights
     that it would have alone. Convolutions have the channels last in memory, which is faster.
 
     Raises:
-        UsageError: there is no such network.
+        UsageError: there is no such network, or its file cannot be run.
 
     """
-    if name not in NETWORKS:
+    builder: Callable[[], nn.Module]
+    if is_network_file(name):
+        builder = builder_of(read_network_file(name))
+    elif is_begun(name):
+        builder = builder_of(named_file(name))
+    elif name in NETWORKS:
+        builder = globals()[NETWORKS[name].builder]
+    else:
         raise UsageError(f"model: {not_one_of(name, NETWORKS)}")
-    builder: Callable[[], nn.Module] = globals()[NETWORKS[name].builder]
     networks = []
     with torch.random.fork_rng(devices=[]):
         for member in range(members):
@@ -479,9 +485,14 @@ def check_additive(model: nn.Module, name: str) -> None:
         )
 
 
+def trained_parameters(model: nn.Module) -> list[nn.Parameter]:
+    """Return the parameters that a training changes: all but those that are frozen."""
+    return [parameter for parameter in model.parameters() if parameter.requires_grad]
+
+
 def count_parameters(model: nn.Module) -> int:
     """Return the number of trainable values."""
-    return sum(parameter.numel() for parameter in model.parameters())
+    return sum(parameter.numel() for parameter in trained_parameters(model))
 
 
 def weights_sha256(weights: Mapping[str, Tensor]) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 from rich import filesize
 
+from mnist_cli.config.network_file import is_named, named_file
 from mnist_cli.config.options import OFF, Effect, names_where
 from mnist_cli.config.programs import ExportFormat
 from mnist_cli.config.quoting import quote
@@ -148,8 +149,13 @@ def format_summary(end: End, start: Start) -> str:
     )
     if end.checkpoint and end.checkpoint != "-":
         path = shlex.quote(end.checkpoint)
+        model = start.config["model"]
+        if is_named(model):
+            path += f" --model {shlex.quote(named_file(model).model)}"
         if is_cut:
             alternative = f"or train on: mnist-train --resume {path}"
+        elif is_named(model):
+            alternative = f"or predict your own digits: mnist-predict {path} IMAGE"
         elif start.config["dataset"] in DIGIT_DATASETS:
             alternative = f"or draw digits for it: mnist-export {path} digit.html"
         else:

@@ -19,7 +19,7 @@ from torch import nn
 from mnist_cli.config.programs import PredictConfig
 from mnist_cli.config.quoting import quote
 from mnist_cli.config.reading import read_input
-from mnist_cli.config.registry import NETWORKS
+from mnist_cli.config.registry import network_entry
 from mnist_cli.config.sources import validate
 from mnist_cli.data.catalogue import DIGIT_DATASETS
 from mnist_cli.errors import CheckpointError, DataError, OutputError, UsageError
@@ -77,8 +77,8 @@ def predict(
     device = pick_device(config.device)
     if config.save_seen == "":
         raise UsageError("--save-seen '': it is empty; name a folder")
-    loaded = load_checkpoint(checkpoint)
-    confident = NETWORKS[loaded.config.model].confidence_threshold
+    loaded = load_checkpoint(checkpoint, config.model)
+    confident = network_entry(loaded.config.model).confidence_threshold
     threshold = confident if config.uncertain_below is None else config.uncertain_below
     model = loaded.build_model().to(device).eval()
     read = partial(_read_digits, reads_digits=loaded.config.dataset in DIGIT_DATASETS)

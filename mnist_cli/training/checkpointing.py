@@ -6,6 +6,7 @@ import sys
 from contextlib import nullcontext
 from pathlib import Path
 
+from mnist_cli.config.network_file import is_named, named_file
 from mnist_cli.config.quoting import printable
 from mnist_cli.config.train import ResolvedConfig, TrainConfig
 from mnist_cli.errors import OutputError, UsageError
@@ -107,6 +108,8 @@ class Saver:
             return "nothing new was written"
         command = ["mnist-train", "--resume", path]
         # These are never taken from a checkpoint.
+        if is_named(self._config.model):
+            command += ["--model", named_file(self._config.model).model]
         if self._teacher is not None:
             command += ["--teacher", self._teacher]
         if self._config.data_dir is not None:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
@@ -15,8 +16,10 @@ from mnist_cli.data.batches import Batch, EpochShape, TrainingShape
 from mnist_cli.data.catalogue import CLASSES
 from mnist_cli.errors import DivergedError
 from mnist_cli.events import Progress, Step
+from mnist_cli.models.networks import trained_parameters
 from mnist_cli.runtime.device import ThreadPool
 from mnist_cli.runtime.distributed.group import AGREED_ENTRIES, ProcessGroup
+from mnist_cli.runtime.seeding import stream_seed
 from mnist_cli.training.noise_estimate import NoiseSums, two_size_estimate
 from mnist_cli.training.optim import Optimizer
 from mnist_cli.training.weight_average import WeightAverage
@@ -58,7 +61,8 @@ class EpochPlan:
     gradient's noise is to be estimated, `drawn_from` is the number of samples that the updates are
     drawn from at random: infinite if with replacement. `reads` is for a device that computes while
     the host goes on: it returns True for the updates, counted from 1, after which the host waits
-    for the losses. Each update then has to be a single micro-batch.
+    for the losses. Each update then has to be a single micro-batch. So it has with a `seed`, of
+    the numbers that the network draws, or changes its buffers: see `in_one_piece`.
     """
 
     epoch: int
@@ -71,6 +75,7 @@ class EpochPlan:
     drawn_from: float | None = None
     precision: str = "float32"
     reads: Callable[[int], bool] | None = None
+    seed: int | None = None
 
     def measured_slices(self, step: int, slices: list[slice]) -> list[slice]:
         """Return those of a rank's micro-batches whose gradients are measured: two at most.
@@ -132,7 +137,7 @@ def fit(
     """
     group = group or ProcessGroup()
     model.train()
-    parameters: list[Tensor] = list(model.parameters())
+    parameters: list[Tensor] = [*trained_parameters(model)]
     targets = label_targets(plan.label_smoothing, parameters[0])
     if teacher is not None:
         targets = teacher_targets(teacher, plan.precision)
@@ -162,7 +167,7 @@ def fit(
                     epoch_sums.add(each)
                 yield from _end_of_update(plan, step, epoch_sums, last)
             continue
-        with group.defer_stop():
+        with in_one_piece(model, plan.seed, number), group.defer_stop():
             for addend, micro_sums in pool.map(update.gradient_of, slices):
                 gradient = list(torch._foreach_add(gradient, addend)) if gradient else addend
                 sums.add(micro_sums.read())
@@ -186,6 +191,28 @@ def fit(
         if average is not None:
             average.add(parameters, number + 1)
         yield from _end_of_update(plan, step, epoch_sums, sums)
+
+
+@contextmanager
+def in_one_piece(model: nn.Module, seed: int | None, number: int) -> Iterator[None]:
+    """Make the update in the block repeatable, for a network that draws numbers or has a state.
+
+    The numbers are those of the seed and the number of the update. If the update is abandoned, the
+    buffers are as they were. Without a seed nothing is done.
+    """
+    if seed is None:
+        yield
+        return
+    before = [buffer.clone() for buffer in model.buffers()]
+    devices = sorted({p.device.index or 0 for p in model.parameters() if p.device.type == "cuda"})
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(stream_seed(seed, "network", number))
+        try:
+            yield
+        except BaseException:
+            for buffer, value in zip(model.buffers(), before, strict=True):
+                buffer.copy_(value)
+            raise
 
 
 def _diverged(

@@ -17,7 +17,7 @@ from mnist_cli.config.registry import OPTIMIZERS
 from mnist_cli.config.suggestions import not_one_of
 from mnist_cli.config.train import ResolvedConfig
 from mnist_cli.errors import DivergedError, UsageError
-from mnist_cli.models.networks import CosineConv2d, Ensemble
+from mnist_cli.models.networks import CosineConv2d, Ensemble, trained_parameters
 
 WARM_UP = 0.15  # share of the updates in which one-cycle rises to its peak
 STAGES = 5  # of the schedule step: the rate of each is half that of the one before
@@ -40,7 +40,7 @@ class Optimizer(ABC):
     ) -> None:
         self._momentum = momentum
         self._weight_decay = weight_decay
-        self._parameters: list[Tensor] = list(model.parameters())
+        self._parameters: list[Tensor] = [*trained_parameters(model)]
         self._slots = {
             name: [torch.zeros_like(p) for p in self._parameters] for name in self._slot_names()
         }

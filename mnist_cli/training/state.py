@@ -8,11 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from mnist_cli import __version__
+from mnist_cli.config.network_file import NetworkFile, is_begun, named_file
 from mnist_cli.config.train import ResolvedConfig
 from mnist_cli.data.batches import TrainingShape
 from mnist_cli.errors import CheckpointError
 from mnist_cli.models.checkpoint import Checkpoint, Position
-from mnist_cli.models.networks import build_model, check_additive
+from mnist_cli.models.networks import Ensemble, build_model, check_additive
+from mnist_cli.models.own import Behaviour, behaviour_of
 from mnist_cli.training.loop import RunningSums
 from mnist_cli.training.noise_estimate import NoiseSums
 from mnist_cli.training.optim import build_optimizer
@@ -41,7 +43,14 @@ class TrainingState:
         model = build_model(config.model, config.seed, config.members)
         if weights is not None:
             model.load_state_dict(dict(weights))
-        check_additive(model, config.model)
+        self.behaviour = Behaviour()
+        if is_begun(config.model):
+            self.network_file: NetworkFile | None = named_file(config.model)
+            one = model.members[0] if isinstance(model, Ensemble) else model
+            self.behaviour = behaviour_of(one, self.network_file.model)
+        else:
+            self.network_file = None
+            check_additive(model, config.model)
         self.model = model.to(device)
         self.optimizer = build_optimizer(self.model, config)
         self.average = WeightAverage(self.model, config.ema) if config.ema else None
@@ -134,6 +143,7 @@ class TrainingState:
             ),
             history=self.history,
             versions=versions,
+            network_file=self.network_file,
         )
 
 

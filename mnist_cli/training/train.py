@@ -10,9 +10,11 @@ import torch
 
 from mnist_cli import __version__
 from mnist_cli.config import sources
+from mnist_cli.config.network_file import begun, is_named, named_file
 from mnist_cli.config.quoting import printable, quote
 from mnist_cli.config.train import TrainConfig
 from mnist_cli.data.batches import training_shape
+from mnist_cli.data.catalogue import CLASSES
 from mnist_cli.data.datasets import Split, load_dataset, train_val_split
 from mnist_cli.errors import (
     DivergedError,
@@ -111,7 +113,10 @@ def _prepare(
 
     group.listen(signals, clock)
     device = pick_device(asked.device, group.rank_info)
-    asked = replace(asked, precision=pick_precision(asked.precision, device))
+    asked = replace(
+        asked, precision=pick_precision(asked.precision, device), model=begun(asked.model)
+    )
+    resume = _with_network(resume, asked)
     check_same_options(asked, device, group)
     initial = teacher = None
     if resume is None and asked.init is not None:
@@ -148,6 +153,7 @@ def _prepare(
     saver = Saver(lock, config, resume, signals, writing=group.is_main, teacher=teacher_path)
     samples, val, test = (split.to(device) for split in (samples, val, dataset.test))
     state = TrainingState(config, device, initial.weights if initial else None)
+    _describe(state, group)
     trainer = Trainer(
         config,
         state,
@@ -176,6 +182,30 @@ def _prepare(
         signals=signals,
         versions=versions,
         resumed=resumed,
+    )
+
+
+def _with_network(resume: Checkpoint | None, asked: TrainConfig) -> Checkpoint | None:
+    """Return a checkpoint with the network of a file, if the config names one."""
+    if resume is not None:
+        if is_named(asked.model):
+            resume = resume.with_network(named_file(asked.model).model)
+        resume.check_named()
+    return resume
+
+
+def _describe(state: TrainingState, group: ProcessGroup) -> None:
+    """Log what was found out about a network in a file."""
+    file = state.network_file
+    if file is None or not group.is_main:
+        return
+    _log.info(
+        "%s: %s parameters; images [N, 1, 28, 28] %s, logits [N, %d]; %s",
+        printable(file.model),
+        f"{count_parameters(state.model):,}",
+        "normalised" if file.takes_normalized else "from 0 to 255",
+        CLASSES,
+        state.behaviour.in_words(),
     )
 
 

@@ -7,14 +7,16 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from mnist_cli.config.network_file import shown_name
 from mnist_cli.config.train import ResolvedConfig
 from mnist_cli.data.augment import augmented
 from mnist_cli.data.batches import full_batch, training_shape, training_updates
 from mnist_cli.data.datasets import Split
-from mnist_cli.errors import DivergedError
+from mnist_cli.errors import DivergedError, UsageError
 from mnist_cli.evaluation.evaluate import evaluate
 from mnist_cli.evaluation.metrics import EvaluationResult
 from mnist_cli.events import Event, ProbeEvent, ProbeStart, Progress, Step
+from mnist_cli.models.networks import trained_parameters
 from mnist_cli.runtime.device import ThreadPool, check_torch_modes
 from mnist_cli.runtime.distributed.group import ProcessGroup
 from mnist_cli.training.loop import EpochPlan, Update, fit, label_targets
@@ -100,7 +102,31 @@ class Trainer:
         self._teacher = teacher
         self._reads_rarely = reads_rarely
         self._dataset = augmented(train_split, config)
+        self._check_pieces()
         self._probes = Probes(config, train_split, pool, clock, initial_probes)
+
+    def _check_pieces(self) -> None:
+        """Raise UsageError if a network whose updates have to be in one piece would be divided."""
+        behaviour, config = self.state.behaviour, self.config
+        if behaviour.is_plain:
+            return
+        name, why = shown_name(config.model), behaviour.in_words()
+        largest = max(shape.update_size for shape in self.shape.shapes)
+        if largest > config.micro_batch_size:
+            raise UsageError(
+                f"--micro-batch-size {config.micro_batch_size} would divide updates of {largest:,} "
+                f"samples, which {name} does not allow: {why}; give --micro-batch-size {largest}"
+            )
+        if self.group.size > 1:
+            raise UsageError(
+                f"{self.group.size} ranks would divide each update, which {name} does not allow: "
+                f"{why}; train in one process"
+            )
+        if config.probe:
+            raise UsageError(
+                f"--probe {config.probe} needs the gradient of each sample, which {name} does not "
+                f"have: {why}; leave the probes out"
+            )
 
     @property
     def samples_seen(self) -> int:
@@ -180,6 +206,7 @@ class Trainer:
             drawn_from=self._drawn_from,
             precision=config.precision,
             reads=self._reads(epoch) if self._reads_rarely else None,
+            seed=None if state.behaviour.is_plain else config.seed,
         )
         events = fit(
             state.model,
@@ -194,7 +221,7 @@ class Trainer:
         )
         spent = 0.0  # on the current update, which may yet be abandoned
         while True:
-            if self._is_cold:
+            if self._is_cold and state.behaviour.is_plain:
                 self._fill_caches()
             began = time.perf_counter()
             event = next(events, None)
@@ -211,7 +238,8 @@ class Trainer:
         """Return what `EpochPlan` calls so, for an epoch: `None` where each update is read."""
         config = self.config
         is_whole = self.shape.epoch_shape(epoch).update_size <= config.micro_batch_size
-        if not is_whole or self.group.size > 1 or self.train_split.device.type != "cuda":
+        is_one = is_whole and self.group.size == 1 and self.state.behaviour.is_plain
+        if not is_one or self.train_split.device.type != "cuda":
             return None
         ends = {self.shape.updates_before(epoch + 1), config.max_updates, self.planned}
         intervals = [config.log_interval, config.save_every, config.probe and config.probe_every]
@@ -236,7 +264,7 @@ class Trainer:
         """
         epoch, _ = self.shape.place_of(self.state.update)
         samples = slice(0, min(_FILL_SAMPLES, self.shape.epoch_shape(epoch).update_size))
-        parameters: list[Tensor] = list(self.state.model.parameters())
+        parameters: list[Tensor] = [*trained_parameters(self.state.model)]
         targets = label_targets(self.config.label_smoothing, parameters[0])
         images, labels = self.train_split[samples]
         update = Update(self.state.model, parameters, images, labels, len(labels), targets)

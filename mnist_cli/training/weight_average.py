@@ -6,6 +6,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from mnist_cli.models.networks import trained_parameters
+
 
 class WeightAverage:
     """A network whose weights are an exponential moving average of those of another.
@@ -18,7 +20,7 @@ class WeightAverage:
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.model = copy.deepcopy(model)
         self._decay = decay
-        self._weights: list[Tensor] = [weight.detach() for weight in self.model.parameters()]
+        self._weights: list[Tensor] = [w.detach() for w in trained_parameters(self.model)]
 
     def add(self, weights: Sequence[Tensor], updates: int) -> None:
         """Add the weights after the last of `updates` updates."""

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Self
 
-from mnist_cli.models.networks import build_model
+from mnist_cli.models.networks import build_model, trained_parameters
 from mnist_cli.training.probes.probes import Probe, ProbeContext, flat
 
 
@@ -26,7 +26,7 @@ class PathProbe(Probe):
         weights, config = flat(context.objective.parameters), context.config
         distance = None
         if config.init is None:
-            initial = flat(list(build_model(config.model, config.seed).parameters()))
+            initial = flat(trained_parameters(build_model(config.model, config.seed)))
             distance = float((weights - initial).norm())
         yield cls(**context.common(), distance=distance, norm=float(weights.norm()))
 

@@ -25,6 +25,7 @@ from mnist_cli.data.batches import Batch, training_shape, training_updates
 from mnist_cli.data.datasets import Split
 from mnist_cli.errors import DivergedError, UsageError
 from mnist_cli.events import ProbeEvent, ProbeStart
+from mnist_cli.models.networks import trained_parameters
 from mnist_cli.runtime.device import ThreadPool
 from mnist_cli.runtime.seeding import stream
 from mnist_cli.training.loop import Update, label_targets, micro_batches
@@ -49,7 +50,7 @@ class Objective:
     @property
     def parameters(self) -> list[Tensor]:
         """The tensors with respect to which the gradient is taken."""
-        return list(self.model.parameters())
+        return [*trained_parameters(self.model)]
 
     def gradient(self, split: Split) -> Tensor:
         """Return the gradient of the mean loss over a split, `float64 [P]`.
