@@ -4,6 +4,7 @@ import os
 import sys
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, fields, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -29,9 +30,15 @@ from mnist_cli.cli.program import (
     quick_imports,
     run_program,
 )
+from mnist_cli.cli.repeating import (
+    check_weights,
+    expected_digest,
+    is_checkpoint,
+    options_source,
+)
 from mnist_cli.cli.show_config import DEFAULT, resolved_training, show_config
 from mnist_cli.config.options import names_where
-from mnist_cli.config.programs import Display, Recording, Resume
+from mnist_cli.config.programs import Display, Expectation, Recording, Resume
 from mnist_cli.config.quoting import printable, quote
 from mnist_cli.config.sources import TRAIN, Source, build_config, check_consistency
 from mnist_cli.config.train import TrainConfig
@@ -42,6 +49,9 @@ from mnist_cli.runtime.files import check_distinct
 from mnist_cli.runtime.terminals import can_animate
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mnist_cli.events import End, Start
     from mnist_cli.models.checkpoint import Checkpoint
     from mnist_cli.output.renderers import Recorder
     from mnist_cli.runtime.distributed.group import ProcessGroup
@@ -74,11 +84,12 @@ def train(given: dict[str, Any], config: str | None) -> None:
         return
     if info.show_config:
         exit_unless_main()
-    types = (TrainConfig, Resume, Display, Recording)
-    sources = command_sources(given, *types) + config_file_source(config, TRAIN, *types)
+    types = (TrainConfig, Resume, Display, Recording, Expectation)
+    sources, before = _sources(given, config, *types)
     display = build_config(Display, sources)
     resume = build_config(Resume, sources).resume
     display, recording = _log_on_stdout(display, build_config(Recording, sources))
+    expected = expected_digest(build_config(Expectation, sources).expect_weights)
     if resume not in (None, AUTO) and any("init" in source.values for source in sources):
         raise UsageError(
             f"--init contradicts --resume {quote(resume)}, which goes on with the weights of that "
@@ -109,17 +120,7 @@ def train(given: dict[str, Any], config: str | None) -> None:
             read = _checkpoint(initial, group, optional=False)
             sources += [model_source(initial, read)] if read else []
             options = _fresh(sources, display)
-        named = {
-            "--config": config_file(config),
-            "--init": initial,
-            "--teacher": options.teacher,
-        }
-        check_distinct({"--output": options.output}, named)
-        named |= {"--output": options.output, "--resume": resume}
-        check_distinct({"--log-file": recording.log_file, "--plot": recording.plot}, named)
-        check_distinct({"--plot": recording.plot}, {"--log-file": recording.log_file})
-        if recording.plot is not None:
-            check_figure(recording.plot)
+        _check_files(options, recording, config, initial, resume)
         if info.show_config:
             # The digest that a checkpoint has instead of the file cannot be given as an option.
             options = options if checkpoint is None else replace(options, init=None)
@@ -129,7 +130,42 @@ def train(given: dict[str, Any], config: str | None) -> None:
         # Flags and variables are set on purpose; a file may also list options with their defaults.
         is_given = any("log_interval" in source.values for source in sources[:2])
         shows_steps = is_given or options.log_interval != TrainConfig.log_interval
-        _run(options, checkpoint, display, recording, group, shows_steps=shows_steps)
+        check = partial(check_weights, expected, before)
+        _run(options, checkpoint, display, recording, group, shows_steps=shows_steps, check=check)
+
+
+def _sources(
+    given: dict[str, Any], config: str | None, *types: type
+) -> "tuple[list[Source], Checkpoint | None]":
+    """Return where options come from, and the checkpoint that `--config` names, if it does."""
+    sources = command_sources(given, *types)
+    name = config_name(config)
+    if name is None or not is_checkpoint(name):
+        return sources + config_file_source(config, TRAIN, *types), None
+    before = _checkpoint(name, None, optional=False)
+    assert before is not None
+    return [*sources, options_source(name, before, sources)], before
+
+
+def _check_files(
+    options: TrainConfig,
+    recording: Recording,
+    config: str | None,
+    initial: str | None,
+    resume: str | None,
+) -> None:
+    """Raise UsageError if an output is an input or another output, or no figure could be drawn."""
+    named = {
+        "--config": config_file(config),
+        "--init": initial,
+        "--teacher": options.teacher,
+    }
+    check_distinct({"--output": options.output}, named)
+    named |= {"--output": options.output, "--resume": resume}
+    check_distinct({"--log-file": recording.log_file, "--plot": recording.plot}, named)
+    check_distinct({"--plot": recording.plot}, {"--log-file": recording.log_file})
+    if recording.plot is not None:
+        check_figure(recording.plot)
 
 
 def _check_standard_input(inputs: dict[str, object]) -> None:
@@ -237,13 +273,18 @@ def _run(
     group: "ProcessGroup | None",
     *,
     shows_steps: bool,
+    check: "Callable[[Start, End, dict[str, str]], None]",
 ) -> None:
     prefetch(config.dataset, config.data_dir)
     cores = BusyCores()
     with quick_imports(quiet=display.quiet):
+        import torch  # noqa: PLC0415 (--help is quick)
+
+        from mnist_cli.events import End, Start  # noqa: PLC0415
         from mnist_cli.output.renderers import JsonLines, PathLine, Renderer  # noqa: PLC0415
-        from mnist_cli.output.train_display import human_renderer  # noqa: PLC0415 (--help is quick)
+        from mnist_cli.output.train_display import human_renderer  # noqa: PLC0415
         from mnist_cli.runtime.device import keep_freed_memory  # noqa: PLC0415 (torch)
+        from mnist_cli.training.state import versions_on  # noqa: PLC0415 (torch)
         from mnist_cli.training.train import train as run  # noqa: PLC0415 (torch)
 
     keep_freed_memory()
@@ -270,11 +311,17 @@ def _run(
             with suppress(OSError):  # stderr is closed: no reason to stop
                 progress.show(event)
             data.show(event)
+            if isinstance(event, Start):
+                start = event
+            elif isinstance(event, End):
+                end = event
         for recorder in recorders:
             recorder.raise_failure()
             if not display.quiet and can_animate(sys.stderr, plain=plain):
                 with suppress(OSError):
                     recorder.print_on(sys.stderr)
+        now = versions_on(torch.device(start.device), start.world_size)
+        check(start, end, {**now, "threads": str(start.threads)})
 
 
 def _recorders(recording: Recording, config: TrainConfig, *, resumed: bool) -> "list[Recorder]":
@@ -300,7 +347,7 @@ def _recorders(recording: Recording, config: TrainConfig, *, resumed: bool) -> "
 add_command(
     app,
     train,
-    (TrainConfig, Resume, Recording, Display, TrainInfoFlags),
+    (TrainConfig, Resume, Recording, Expectation, Display, TrainInfoFlags),
     (config_parameter(TRAIN),),
     name="train",
 )

@@ -146,6 +146,19 @@ class Resume:
 
 
 @dataclass(frozen=True)
+class Expectation:
+    """What a repeated training has to end with."""
+
+    expect_weights: str | None = option(
+        None,
+        "Exit with 5 if the weights in the end have another SHA-256, and say what differs from the "
+        "training whose checkpoint --config names.",
+        metavar="SHA256",
+        panel="Run and output",
+    )
+
+
+@dataclass(frozen=True)
 class Recording:
     """Records of a training besides its checkpoint; they do not affect the result."""
 

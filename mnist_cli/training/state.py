@@ -15,6 +15,7 @@ from mnist_cli.errors import CheckpointError
 from mnist_cli.models.checkpoint import Checkpoint, Position
 from mnist_cli.models.networks import Ensemble, build_model, check_additive
 from mnist_cli.models.own import Behaviour, behaviour_of
+from mnist_cli.runtime.device import processor
 from mnist_cli.training.loop import RunningSums
 from mnist_cli.training.noise_estimate import NoiseSums
 from mnist_cli.training.optim import build_optimizer
@@ -158,6 +159,7 @@ def versions_on(device: torch.device, ranks: int = 1) -> dict[str, str]:
         "torch": str(torch.__version__),
         "python": platform.python_version(),
         "device": str(device),
+        "processor": processor(),
         "threads": str(torch.get_num_threads()),
         "ranks": str(ranks),
     }

@@ -246,7 +246,9 @@ def _restore(trainer: Trainer, before: Checkpoint, versions: dict[str, str]) -> 
         samples_seen=trainer.samples_seen,
         changes={
             **changed_options(config, before.config),
-            **differences({"ranks": "1", **before.versions}, versions),
+            **differences(
+                {"ranks": "1", "processor": versions["processor"], **before.versions}, versions
+            ),
         },
     )
     state.remember(to_dict(event))
