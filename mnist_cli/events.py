@@ -209,11 +209,24 @@ class ClassMetrics:
 
 
 @dataclass(frozen=True)
+class Doubt:
+    """A sample whose label the network doubts: it prefers the `prediction`."""
+
+    index: int
+    label: int
+    label_probability: float
+    prediction: int
+    probability: float
+
+
+@dataclass(frozen=True)
 class Evaluated(Event):
     """A checkpoint was evaluated. `confusion`: rows are true digits, columns predicted ones.
 
     The keys with `tta_` are those of the score with test-time augmentation, if it was asked for;
-    all others are those of the plain score.
+    all others are those of the plain score. If asked for, `corruptions` has the accuracies with
+    each corruption in its five strengths, and `doubted` the samples whose label the network doubts
+    most.
     """
 
     name: ClassVar[str] = "eval"
@@ -229,6 +242,8 @@ class Evaluated(Event):
     tta_correct: int | None = None
     tta_accuracy: float | None = None
     tta_loss: float | None = None
+    corruptions: dict[str, list[float]] | None = None
+    doubted: list[Doubt] | None = None
     time: str = field(default_factory=wall_clock)
     schema: int = SCHEMA
 

@@ -43,6 +43,9 @@ def evaluate(given: dict[str, Any], checkpoint: str) -> None:
     --tta adds a line with the accuracy with test-time augmentation: the probabilities are averaged
     over the image and its eight shifts by one pixel. Everything else stays that of the plain score.
 
+    --corruptions evaluates the images shifted, rotated, scaled, sheared, blurred, noisy, with less
+    contrast, thicker, thinner and partly hidden, too, and lists the labels that the network doubts.
+
     --mistakes 12 draws the most confident mistakes (on stderr, if stdout is not a terminal),
     --report report.html writes a page, --plot confusion.svg a figure: confusion, calibration,
     mistakes or history, by its name or by --panel. --report - writes the page to stdout instead of
@@ -129,11 +132,18 @@ def _show(result: "CheckpointEvaluation", config: EvalConfig, display: Display) 
     elif "-" not in (config.report, config.plot):
         write_standard_output(_accuracies(result))
     tables = on_terminal and not display.quiet and "-" not in (config.report, config.plot)
-    if tables or config.mistakes:
-        from mnist_cli.output.eval_table import print_metrics, print_mistakes  # noqa: PLC0415
+    if tables or config.mistakes or result.corrupted:
+        from mnist_cli.output.eval_table import (  # noqa: PLC0415
+            print_corruptions,
+            print_metrics,
+            print_mistakes,
+        )
 
         if tables:
             print_metrics(result, sys.stdout, result.augmented)
+        if result.corrupted and not display.quiet:
+            with suppress(OSError):  # stderr is closed: no reason to stop
+                print_corruptions(result, sys.stdout if tables else sys.stderr)
         if config.mistakes:
             with suppress(OSError):  # stderr is closed: no reason to stop
                 stream = sys.stdout if tables else sys.stderr

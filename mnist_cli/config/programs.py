@@ -40,6 +40,11 @@ class EvalConfig:
         "Also print the score with test-time augmentation: the mean of the probabilities for the "
         "image and its eight shifts by one pixel. It never replaces the plain score.",
     )
+    corruptions: bool = option(
+        False,
+        "Also evaluate the images shifted, rotated, blurred and so on, each in five strengths, and "
+        "list those whose label the network doubts most.",
+    )
     min_accuracy: float | None = option(
         None, "Exit with 5 if the accuracy is below A.", metavar="A", minimum=0, maximum=1
     )

@@ -81,9 +81,23 @@ def flag_with_value(name: str, value: object) -> str:
 
 
 def environment(environ: Mapping[str, str], *config_types: type) -> Source:
-    """Return the values of `MNIST_…` variables, such as `MNIST_BATCH_SIZE=128`."""
+    """Return the values of `MNIST_…` variables, such as `MNIST_BATCH_SIZE=128`.
+
+    MNIST_MODEL may be for a training only: where `model` takes nothing but a file, other values are
+    left out.
+    """
     names = {name: f"MNIST_{name.upper()}" for name in _names(config_types)}
-    values = {name: environ[key] for name, key in names.items() if environ.get(key)}
+    files = {
+        name
+        for kind in config_types
+        for name, about in options_of(kind).items()
+        if about.takes_file and not about.choices
+    }
+    values = {
+        name: environ[key]
+        for name, key in names.items()
+        if environ.get(key) and (name not in files or is_network_file(environ[key]))
+    }
     return Source(values, lambda name: names[name])
 
 

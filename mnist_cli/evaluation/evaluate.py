@@ -13,6 +13,7 @@ from mnist_cli.data.augment import shifts_of
 from mnist_cli.data.catalogue import CLASSES
 from mnist_cli.data.datasets import Split, load_dataset, load_test, train_val_split
 from mnist_cli.errors import CheckpointError, UsageError
+from mnist_cli.evaluation.corruptions import CORRUPTIONS, STRENGTHS, corrupted
 from mnist_cli.evaluation.metrics import CheckpointEvaluation, EvaluationResult
 from mnist_cli.models.checkpoint import Checkpoint, load_checkpoint
 from mnist_cli.models.networks import log_mean_probabilities
@@ -131,11 +132,19 @@ def evaluate_checkpoint(path: str, config: EvalConfig) -> CheckpointEvaluation:
     model = checkpoint.build_model().to(device)
     logits = torch.empty(len(split), CLASSES)
     on_device = split.to(device)
-    augmented = None
+    augmented = corrupted_results = None
     with ThreadPool(threads_for(device)) as pool:
         result = evaluate(model, on_device, config.batch_size, pool, logits_out=logits)
         if config.tta:
             augmented = evaluate(ShiftAverage(model), on_device, config.batch_size, pool)
+        if config.corruptions:
+            corrupted_results = {
+                name: [
+                    evaluate(model, corrupted(on_device, name, strength), config.batch_size, pool)
+                    for strength in STRENGTHS
+                ]
+                for name in CORRUPTIONS
+            }
     if not math.isfinite(result.loss):
         name = "standard input" if path == "-" else path
         raise CheckpointError(
@@ -154,6 +163,7 @@ def evaluate_checkpoint(path: str, config: EvalConfig) -> CheckpointEvaluation:
         labels=split.labels.long(),
         logits=logits,
         augmented=augmented,
+        corrupted=corrupted_results,
     )
 
 

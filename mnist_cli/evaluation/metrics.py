@@ -1,17 +1,19 @@
 """Metrics of an evaluation: accuracy and its interval, precision and recall, calibration."""
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from torch import Tensor
 
-from mnist_cli.events import ClassMetrics, Evaluated
+from mnist_cli.events import ClassMetrics, Doubt, Evaluated
 from mnist_cli.models.checkpoint import Checkpoint
 from mnist_cli.models.networks import weights_sha256
 
 BINS = 15
+DOUBTS = 20  # labels that are listed
 _Z = 1.959964  # the normal quantile of a level of 95 %
 
 
@@ -71,7 +73,8 @@ class CheckpointEvaluation(EvaluationResult):
     """The result for a checkpoint on a split of a data set, with the logits of each sample.
 
     Images are `uint8 [N, 28, 28]`, labels `int64 [N]` and logits `float32 [N, 10]`, all on the CPU.
-    `augmented` is the result with test-time augmentation, if it was asked for.
+    `augmented` is the result with test-time augmentation, if it was asked for, and `corrupted` has
+    the results of each corruption, in the order of its strengths.
     """
 
     path: str
@@ -83,6 +86,7 @@ class CheckpointEvaluation(EvaluationResult):
     labels: Tensor
     logits: Tensor
     augmented: EvaluationResult | None = None
+    corrupted: Mapping[str, Sequence[EvaluationResult]] | None = None
 
     @cached_property
     def predictions(self) -> Tensor:
@@ -119,6 +123,21 @@ class CheckpointEvaluation(EvaluationResult):
         indices: list[int] = incorrect[order][:limit].tolist()
         return indices
 
+    def doubted(self, limit: int) -> list[Doubt]:
+        """Return the samples to whose label the network gives the least probability."""
+        given = self.probabilities.gather(1, self.labels[:, None])[:, 0]
+        order = given.argsort(stable=True)[:limit].tolist()
+        return [
+            Doubt(
+                index=index,
+                label=int(self.labels[index]),
+                label_probability=float(given[index]),
+                prediction=int(self.predictions[index]),
+                probability=float(self.confidences[index]),
+            )
+            for index in order
+        ]
+
     @cached_property
     def event(self) -> Evaluated:
         """The event that reports the result."""
@@ -137,6 +156,10 @@ class CheckpointEvaluation(EvaluationResult):
             tta_correct=augmented.correct if augmented else None,
             tta_accuracy=augmented.accuracy if augmented else None,
             tta_loss=augmented.loss if augmented else None,
+            corruptions=None
+            if self.corrupted is None
+            else {name: [r.accuracy for r in each] for name, each in self.corrupted.items()},
+            doubted=None if self.corrupted is None else self.doubted(DOUBTS),
         )
 
 

@@ -9,6 +9,7 @@ import traceback
 import types
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, cast
 
 import torch
@@ -60,8 +61,9 @@ class Behaviour:
         return f"{' and '.join(parts)}, so an update is computed in one piece"
 
 
+@cache
 def builder_of(file: NetworkFile) -> Callable[[], nn.Module]:
-    """Run a network's file, and return a function that builds the network.
+    """Run a network's file, once in a process, and return a function that builds the network.
 
     The network takes `[N, 28, 28]` or `[N, 1, 28, 28]` of any type, values 0 to 255, as all do
     here: it is given images `[N, 1, 28, 28]` of the type of its parameters, from 0 to 255, or

@@ -9,7 +9,8 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
-from mnist_cli.evaluation.metrics import CheckpointEvaluation, EvaluationResult
+from mnist_cli.evaluation.corruptions import STRENGTHS
+from mnist_cli.evaluation.metrics import DOUBTS, CheckpointEvaluation, EvaluationResult
 from mnist_cli.output.predict_display import half_blocks
 
 _PICTURE, _GAP = 28, 2
@@ -59,6 +60,27 @@ def print_metrics(
         console.print("Most frequent mistakes, true → predicted")
         for count, true, predicted in _most_confused(confusion)[:10]:
             console.print(f"  {true} → {predicted}  {count:,}")
+
+
+def print_corruptions(result: CheckpointEvaluation, stream: TextIO) -> None:
+    """Print the accuracy with each corruption in each strength, and the labels doubted most."""
+    console = Console(file=stream, highlight=False)
+    table = Table(
+        box=box.SIMPLE_HEAD, title="Accuracy of corrupted images, %", title_justify="left"
+    )
+    table.add_column("strength", no_wrap=True)
+    corrupted = result.corrupted or {}
+    for strength in STRENGTHS:
+        table.add_column(str(strength), justify="right", no_wrap=True)
+    for name, results in corrupted.items():
+        table.add_row(name, *(f"{100 * one.accuracy:.1f}" for one in results))
+    console.print(table)
+    console.print("Labels that the network doubts most")
+    for doubt in result.doubted(DOUBTS):
+        console.print(
+            f"  #{doubt.index}: {doubt.label} with {doubt.label_probability:.4f}, "
+            f"{doubt.prediction} with {doubt.probability:.2f}"
+        )
 
 
 def _interval(result: EvaluationResult, width: int) -> str:

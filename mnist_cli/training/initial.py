@@ -5,6 +5,7 @@ import logging
 import torch
 
 from mnist_cli.config.compare import CompareConfig
+from mnist_cli.config.network_file import begun, is_named, named_file, shown_name
 from mnist_cli.config.quoting import printable
 from mnist_cli.config.train import TrainConfig
 from mnist_cli.data.catalogue import DIGIT_DATASETS
@@ -41,10 +42,15 @@ def load_weights(
         checkpoint = decode(group.broadcast(None) or b"", printable(path))
     if config is None:
         return checkpoint
+    model = begun(config.model)
+    if checkpoint.network_file is not None and is_named(model):
+        checkpoint = checkpoint.with_network(named_file(model).model)
+        checkpoint.build_model()  # raises unless the weights are those of the network in the file
     found, members = checkpoint.config.model, checkpoint.config.members
-    if found != config.model:
+    if found != model:
         raise UsageError(
-            f"--model {config.model} differs from the {found} of {option} {printable(path)}; "
+            f"--model {shown_name(model)} differs from the {shown_name(found)} of {option} "
+            f"{printable(path)}; "
             "leave --model out, or begin with a checkpoint of the same network"
         )
     if isinstance(config, CompareConfig):

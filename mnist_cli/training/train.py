@@ -191,6 +191,8 @@ def _with_network(resume: Checkpoint | None, asked: TrainConfig) -> Checkpoint |
         if is_named(asked.model):
             resume = resume.with_network(named_file(asked.model).model)
         resume.check_named()
+        if resume.network_file is not None:
+            resume.build_model()  # raises unless the weights are those of the network in the file
     return resume
 
 

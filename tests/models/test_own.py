@@ -20,7 +20,7 @@ from mnist_cli.evaluation.evaluate import evaluate_checkpoint
 from mnist_cli.export.export import export_checkpoint
 from mnist_cli.models.checkpoint import decode, encode, load_checkpoint
 from mnist_cli.models.networks import build_model
-from mnist_cli.models.own import Behaviour, behaviour_of
+from mnist_cli.models.own import Behaviour, behaviour_of, builder_of
 from mnist_cli.training.train import train
 from tests.helpers.trainings import Configure, end_of
 
@@ -313,6 +313,7 @@ def test_a_checkpoint_has_the_text_and_runs_nothing(
     end_of(config)
     ran.unlink()
     monkeypatch.setattr("mnist_cli.config.network_file._named", {})  # as in another process
+    builder_of.cache_clear()
     checkpoint = load_checkpoint(config.output)
     assert checkpoint.network_file is not None
     assert checkpoint.network_file.text == Path(model.rpartition(":")[0]).read_text()
@@ -350,6 +351,10 @@ def test_a_changed_text_is_told_and_a_changed_network_refused(
     file("Plain", "class Plain(Normed): pass")
     with pytest.raises(CheckpointError, match=r"not those of Plain: .*norm\.running_mean"):
         load_checkpoint(config.output, model).build_model()
+    with pytest.raises(CheckpointError, match="not those of Plain"):
+        end_of(replace(config, epochs=9), resume=load_checkpoint(config.output, model))
+    with pytest.raises(CheckpointError, match="not those of Plain"):
+        end_of(replace(config, init=config.output, output="other.pt"))
     with pytest.raises(UsageError, match="--model cnn differs from the checkpoint's Plain"):
         load_checkpoint(config.output, "cnn")
 
