@@ -322,11 +322,14 @@ class Unreadable(Event):
     reason: str
 
 
+_OPTIONAL = ("arm", "corruptions", "doubted")  # keys that are written only if they have a value
+
+
 def to_dict(event: Event) -> dict[str, Any]:
     """Return the JSON object of an event: its name first, validation only if there is some.
 
-    The run of a comparison (`arm`) and test-time augmentation are left out likewise. A number that
-    is not finite becomes null, since JSON has none.
+    The run of a comparison (`arm`), test-time augmentation and corruptions are left out likewise. A
+    number that is not finite becomes null, since JSON has none.
     """
     values = {
         key: None if isinstance(value, float) and not math.isfinite(value) else value
@@ -352,4 +355,4 @@ def fields_of(kind: type[Event]) -> list[Field[Any]]:
 
 def is_optional(key: str) -> bool:
     """Return True if a key without a value is left out of the JSON object."""
-    return key.startswith(("val_", "tta_")) or key == "arm"
+    return key.startswith(("val_", "tta_")) or key in _OPTIONAL

@@ -23,11 +23,12 @@ _DIGEST = re.compile("[0-9a-f]{8,64}")
 
 def is_checkpoint(named: str | None) -> bool:
     """Return True if `--config` names a file that begins as a checkpoint does."""
-    if named is None or named == "-" or not Path(expand_home(named)).is_file():
+    if named is None or named == "-":
         return False
     try:
-        return read_input(expand_home(named), len(_ZIP))[0] == _ZIP
-    except OSError:  # what reads it as TOML tells why
+        path = Path(expand_home(named))
+        return path.is_file() and read_input(path, len(_ZIP))[0] == _ZIP
+    except (OSError, ValueError):  # what reads it as TOML tells why
         return False
 
 

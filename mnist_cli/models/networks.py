@@ -437,6 +437,8 @@ def build_model(name: str, seed: int = 0, members: int = 1) -> nn.Module:
 
     """
     builder: Callable[[], nn.Module]
+    if not isinstance(name, str):
+        raise UsageError(f"model: {not_one_of(name, NETWORKS)}")
     if is_network_file(name):
         builder = builder_of(read_network_file(name))
     elif is_begun(name):

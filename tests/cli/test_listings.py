@@ -51,7 +51,7 @@ def test_a_preset_was_measured_with_its_present_options(name: str) -> None:
 
 @pytest.mark.parametrize("measured", [*RESULTS.models.values(), *RESULTS.presets.values()])
 def test_a_measurement_can_be_one_of_mnist(measured: Measurement) -> None:
-    assert len(measured.accuracies) == len(measured.seconds) > 0
+    assert len(measured.accuracies) >= len(measured.seconds) > 0
     # softmax regression is the worst, and nothing so small is known to do better than 99.8 %
     assert 0.9 < min(measured.accuracies) <= max(measured.accuracies) < 0.998
     assert min(measured.seconds) > 0.5

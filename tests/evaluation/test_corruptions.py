@@ -79,5 +79,5 @@ def test_the_program_prints_a_table_and_json(shell: Shell) -> None:
     assert len(given) == 20
     assert all(doubt["label"] != doubt["prediction"] for doubt in event["doubted"][:5])
     plain = json.loads(shell("mnist-eval", "c.pt", "--json", "-q").out)
-    assert (plain["corruptions"], plain["doubted"]) == (None, None)
+    assert not {"corruptions", "doubted"} & set(plain)
     assert plain["accuracy"] == event["accuracy"]
