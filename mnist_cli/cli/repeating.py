@@ -85,17 +85,15 @@ def check_weights(
     `now` is what the exact result depends on besides the options, and `then` the checkpoint whose
     training was to be repeated, if it is known.
     """
+    found = end.weights_sha256
+    if expected is None or (found is not None and found.startswith(expected)):
+        return
     from mnist_cli.models.networks import weights_sha256  # noqa: PLC0415 (torch)
 
-    found = end.weights_sha256 or ""
-    if expected is None or found.startswith(expected):
-        return
     why = _why(start.config, now, then)
     if then is not None and found == weights_sha256(then.weights):
         why = "they are those of the checkpoint that --config names; was another one meant?"
-    raise ThresholdNotMetError(
-        f"the weights have the SHA-256 {found or 'of none'}, not {expected}\n{why}"
-    )
+    raise ThresholdNotMetError(f"the weights have the SHA-256 {found}, not {expected}\n{why}")
 
 
 def _why(options: Mapping[str, Any], now: Mapping[str, str], then: "Checkpoint | None") -> str:

@@ -142,8 +142,10 @@ def _sources(
     name = config_name(config)
     if name is None or not is_checkpoint(name):
         return sources + config_file_source(config, TRAIN, *types), None
-    before = _checkpoint(name, None, optional=False)
-    assert before is not None
+    with quick_imports():
+        from mnist_cli.models.checkpoint import load_checkpoint  # noqa: PLC0415 (torch)
+
+    before = load_checkpoint(name)
     return [*sources, options_source(name, before, sources)], before
 
 

@@ -14,11 +14,12 @@ class WeightAverage:
 
     The weights after each update count `1 - decay`, and what was there before counts `decay`. At
     first, as long as there are fewer updates than `1 / (1 - decay)`, it is their plain mean. So it
-    does not depend on the initial weights.
+    does not depend on the initial weights. Buffers, such as running means, are those of the other.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.model = copy.deepcopy(model)
+        self._buffers = [*zip(self.model.buffers(), model.buffers(), strict=True)]
         self._decay = decay
         self._weights: list[Tensor] = [w.detach() for w in trained_parameters(self.model)]
 
@@ -27,3 +28,5 @@ class WeightAverage:
         with torch.no_grad():
             share = max(1 - self._decay, 1 / updates)
             torch._foreach_lerp_(self._weights, list(weights), share)
+            for own, buffer in self._buffers:
+                own.copy_(buffer)

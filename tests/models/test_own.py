@@ -433,3 +433,17 @@ def test_exports_have_what_the_network_computes(
     assert header["__metadata__"]["network_sha256"] == read_network_file(model).sha256
     with pytest.raises(UsageError, match="a page computes the networks of mnist_cli only"):
         export_checkpoint(config.output, str(tmp_path / "net.html"), settings)
+
+
+def test_averaged_weights_have_the_running_means_of_the_training(
+    file: File, small: Configure
+) -> None:
+    model = file("Normed")
+    config = small(model=model, ema=0.5)
+    end_of(config)
+    checkpoint = load_checkpoint(config.output, model)
+    assert checkpoint.raw_weights is not None
+    name = "norm.running_mean"
+    assert torch.equal(checkpoint.weights[name], checkpoint.raw_weights[name])
+    assert checkpoint.weights[name].abs().max() > 0, "not those of the start"
+    assert not torch.equal(checkpoint.weights["last.weight"], checkpoint.raw_weights["last.weight"])
