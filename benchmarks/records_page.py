@@ -128,13 +128,13 @@ def _rounded(value: float) -> str:
 
 def _example() -> list[str]:
     """Return the README's row of PyTorch's example program, as `python -m benchmarks` timed it."""
-    rows = json.loads(FULL.read_text())["rows"]
-    (row,) = [row for row in rows if row["reference_name"] == "tutorial program"]
+    full = json.loads(FULL.read_text())
+    (row,) = [row for row in full["rows"] if row["reference_name"] == "tutorial program"]
     found = re.search(r"reference ([\d.]+)% after (\d+) epochs, one run", row["note"])
     assert found, row["note"]
     percent, epochs = found.groups()
     return [
-        f"PyTorch's MNIST example, {epochs} epochs",
+        f"PyTorch's MNIST example, {epochs} epochs, on {full['machine']['processor']}",
         f"{_EXAMPLE_PARAMETERS:,}",
         f"{percent} % (1 run)",
         duration(row["reference_median"]),
