@@ -204,9 +204,9 @@ def test_one_can_draw_with_the_keys_alone(desk: Desk) -> None:
 def test_a_reading_is_spoken_once_the_pen_rests(desk: Desk) -> None:
     spoken = desk.view.get_by_role("status")
     desk.draw(ONE)
-    spoken.get_by_text("Predicted: 1").wait_for(timeout=5000, state="attached")
+    spoken.get_by_text("Predicted: 1").wait_for(state="attached")
     desk.press("c")
-    spoken.get_by_text("Draw a digit").wait_for(timeout=5000, state="attached")
+    spoken.get_by_text("Draw a digit").wait_for(state="attached")
 
 
 def test_a_finger_draws_and_does_not_scroll(browser: Any, page_file: Path) -> None:
@@ -309,9 +309,7 @@ def test_a_spot_is_no_digit(desk: Desk, strokes: list[Stroke]) -> None:
     assert desk.answer() == "No digit"
     assert desk.shares() == []
     assert desk.read("mnist.input()") is None
-    desk.view.get_by_role("status").get_by_text("No digit: only a spot").wait_for(
-        timeout=5000, state="attached"
-    )
+    desk.view.get_by_role("status").get_by_text("No digit: only a spot").wait_for(state="attached")
 
 
 @pytest.mark.parametrize(("width", "height"), [(1920, 1080), (1280, 720), (844, 390), (667, 375)])
@@ -332,10 +330,12 @@ def test_the_page_fits_the_screen(browser: Any, page_file: Path, width: int, hei
     desk.close()
 
 
-WATCH_STEPS = """() => {
+WATCH_STEPS = """() => {  // `shown` waits for the end: whoever looks now and then may miss it all
   window.seen = [];
-  new MutationObserver(() => seen.push([$("step").textContent.split(" ")[0], !$("steps").hidden]))
-    .observe($("step"), { childList: true });
+  window.shown = new Promise((done) => new MutationObserver(() => {
+    seen.push([$("step").textContent.split(" ")[0], !$("steps").hidden]);
+    if ($("steps").hidden) done();
+  }).observe($("step"), { childList: true }));
 }"""
 
 
@@ -344,16 +344,15 @@ def test_the_page_shows_how_a_drawing_is_prepared(
     browser: Any, page_file: Path, motion: str
 ) -> None:
     desk = Desk(browser, page_file, motion=motion)
+    desk.view.evaluate(WATCH_STEPS)
     desk.draw(moved(SEVEN, 0.5, 0.45, 0.05))
     spoken = desk.view.get_by_role("status").get_by_text("Predicted: 7")
-    desk.view.evaluate(WATCH_STEPS)
     if motion == "reduce":
-        spoken.wait_for(timeout=5000, state="attached")
+        spoken.wait_for(state="attached")
         assert desk.read("seen") == []
         desk.view.locator("#replay").focus()
         desk.press("Enter")
-    desk.view.wait_for_selector("#steps:not([hidden])", timeout=5000)
-    desk.view.wait_for_selector("#steps[hidden]", timeout=5000, state="attached")
+    desk.view.evaluate("shown")
     seen = [pair for pair, _ in groupby(desk.read("seen"))]
     assert seen == [["cut", True], ["scaled", True], ["centred", True], ["its", False]]
     desk.close()

@@ -265,9 +265,9 @@ def test_a_drawing_is_read_by_both(lesson: Lesson) -> None:
     view.mouse.move(*at[1], steps=5)
     view.mouse.up()
     for letter in "AB":
-        view.get_by_text(re.compile(f"{letter} reads: 1,")).wait_for(timeout=5000)
+        view.get_by_text(re.compile(f"{letter} reads: 1,")).wait_for()
     lesson.click("Clear")
-    view.get_by_text("A has nothing to read yet").wait_for(timeout=5000)
+    view.get_by_text("A has nothing to read yet").wait_for()
 
 
 # The address.
