@@ -2,7 +2,7 @@
    pixels, its proportions kept, the centre of mass at pixel 14 of 28 x 28.
    A stroke is a list of points { x, y, width }, all in sides of the field. */
 const SIDE = 28, BOX = 20, PICTURE = 280, LARGE = 160;
-const INK = 0.4, DIRT = 0.04, NEAR = 0.4, INNER = 0.1; /* as in mnist_cli/prediction/segment.py and components.py */
+const INK = 0.4, DIRT = 0.04, NEAR = 0.4, INNER = 0.1; /* as in mnist_cli/data/pictures/segment.py and components.py */
 const SOFT = 0.2; /* of full ink: what is none at all */
 const LEAST_WIDTH = 2.2; /* pixels of the 20: strokes of MNIST's are at least as wide */
 

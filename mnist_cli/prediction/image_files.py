@@ -11,13 +11,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from mnist_cli.data.pictures.limits import ENDINGS, FORMAT_NAMES
 from mnist_cli.errors import DataError
-
-_ENDINGS = (
-    *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".gif", ".tif", ".tiff"),
-    *(".webp", ".pgm", ".ppm", ".pbm", ".pnm", ".heic", ".heif"),
-)
-FORMAT_NAMES = "PNG, JPEG, BMP, GIF, TIFF, WebP or PGM"
 
 
 @dataclass(frozen=True)
@@ -41,7 +36,7 @@ def find_image_files(names: Iterable[str]) -> Iterator[ImageFile]:
         if _is_pattern(name):
             expanded = (file for match in sorted(_matches(name)) for file in _expand(match))
             files = list(dict.fromkeys(expanded))
-            images = [f for f in files if not f.error and f.path.lower().endswith(_ENDINGS)]
+            images = [f for f in files if not f.error and f.path.lower().endswith(ENDINGS)]
             yield from images or files or [_no_match(name)]
         else:
             yield from _expand(name)
@@ -99,5 +94,5 @@ def _expand(name: str) -> Iterator[ImageFile]:
 
 def _is_image(entry: "os.DirEntry[str]") -> bool:
     name = entry.name.lower()
-    is_image = name.endswith(_ENDINGS) and not name.startswith(".")
+    is_image = name.endswith(ENDINGS) and not name.startswith(".")
     return is_image and os.path.isfile(entry.path)  # noqa: PTH113 (False for a link to itself)

@@ -22,13 +22,13 @@ from mnist_cli.config.reading import read_input
 from mnist_cli.config.registry import network_entry
 from mnist_cli.config.sources import validate
 from mnist_cli.data.catalogue import DIGIT_DATASETS
+from mnist_cli.data.pictures.decode import pillow_silenced, read_image
+from mnist_cli.data.pictures.limits import MAX_BYTES
+from mnist_cli.data.pictures.preprocess import Digit, ImageDigits, Pixels
 from mnist_cli.errors import CheckpointError, DataError, OutputError, UsageError
 from mnist_cli.events import Prediction, Unreadable
 from mnist_cli.models.checkpoint import load_checkpoint
-from mnist_cli.prediction.decode import pillow_silenced, read_image
 from mnist_cli.prediction.image_files import ImageFile, find_image_files
-from mnist_cli.prediction.limits import MAX_BYTES
-from mnist_cli.prediction.preprocess import Digit, ImageDigits, Pixels
 from mnist_cli.runtime.cores import usable_cores
 from mnist_cli.runtime.device import check_torch_modes, pick_device, threads_set
 from mnist_cli.runtime.files import check_writable, write_atomic

@@ -1,8 +1,8 @@
 """Images as the programs read them."""
 
-from mnist_cli.prediction import decode
-from mnist_cli.prediction.decode import pillow_silenced
-from mnist_cli.prediction.preprocess import Pixels
+from mnist_cli.data.pictures import decode
+from mnist_cli.data.pictures.decode import pillow_silenced
+from mnist_cli.data.pictures.preprocess import Pixels
 
 
 def read_image(source: bytes, name: str, *, reads_digits: bool = True) -> Pixels:

@@ -1,4 +1,4 @@
-"""Limits of an image file, checked before it is decoded.
+"""The formats of image files, and limits that are checked before one is decoded.
 
 Pillow's own limits are far higher than what a digit needs, and some attacks evade them: texts that
 unpack to a thousand times their size, lists of millions of tags or strips, and JPEGs with
@@ -10,6 +10,11 @@ import struct
 
 from PIL import Image
 
+FORMAT_NAMES = "PNG, JPEG, BMP, GIF, TIFF, WebP or PGM"
+ENDINGS = (
+    *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".gif", ".tif", ".tiff"),
+    *(".webp", ".pgm", ".ppm", ".pbm", ".pnm", ".heic", ".heif"),
+)
 MAX_BYTES = 1 << 25
 _MAX_SIDE = 30_000  # no format needs more, and a row of pixels is decoded as a whole
 _MAX_PIXELS = 89_000_000  # Pillow itself refuses more

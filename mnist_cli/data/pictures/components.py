@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from mnist_cli.prediction.background import Mask
+from mnist_cli.data.pictures.background import Mask
 
 Labels = NDArray[np.int32]
 Box = tuple[slice, slice]  # rows and columns

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageOps
 
 from mnist_cli.data.datasets import Dataset
+from mnist_cli.data.pictures.preprocess import Pixels
 from mnist_cli.errors import DataError
-from mnist_cli.prediction.preprocess import Pixels
 from tests.helpers.hostile import encoded
 from tests.helpers.images import read_image
 

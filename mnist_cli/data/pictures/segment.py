@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from mnist_cli.prediction.background import (
+from mnist_cli.data.pictures.background import (
     COARSE_SIDE,
     ContrastMap,
     Difference,
@@ -16,7 +16,7 @@ from mnist_cli.prediction.background import (
     background_differences,
     border_of,
 )
-from mnist_cli.prediction.components import SQUARE, Box, Components, Labels, windows_of
+from mnist_cli.data.pictures.components import SQUARE, Box, Components, Labels, windows_of
 
 _INK = 0.4  # of full ink: less is a shadow, a printed line or a stroke's soft edge
 # Faint strokes connected to strong ones have this contrast. They make the digit larger by this

@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image, ImageDraw
 
-from mnist_cli.prediction.components import Components
+from mnist_cli.data.pictures.components import Components
 
 
 def components_of(*boxes: tuple[int, int, int, int]) -> Components:

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch.nn import functional as F
 
-from mnist_cli.prediction.background import MIN_CONTRAST, Floats, border_of, median
-from mnist_cli.prediction.components import SQUARE, Box, Labels, windows_of
-from mnist_cli.prediction.segment import Segmentation, find_digit, find_digits
+from mnist_cli.data.pictures.background import MIN_CONTRAST, Floats, border_of, median
+from mnist_cli.data.pictures.components import SQUARE, Box, Labels, windows_of
+from mnist_cli.data.pictures.segment import Segmentation, find_digit, find_digits
 
 SIDE, _BOX = 28, 20
 Pixels = NDArray[np.uint8]

@@ -22,7 +22,7 @@ READER = """
 import json, re, sys
 from pathlib import Path
 from mnist_cli.errors import DataError
-from mnist_cli.prediction.decode import pillow_silenced, read_image
+from mnist_cli.data.pictures.decode import pillow_silenced, read_image
 
 def peak():
     return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024

@@ -20,9 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin
 
-from mnist_cli.errors import DataError
-from mnist_cli.prediction.image_files import FORMAT_NAMES
-from mnist_cli.prediction.limits import (
+from mnist_cli.data.pictures.limits import (
+    FORMAT_NAMES,
     LARGE_BYTES,
     MAX_BYTES,
     LimitedReads,
@@ -30,7 +29,8 @@ from mnist_cli.prediction.limits import (
     decoding_bytes,
     screen_image,
 )
-from mnist_cli.prediction.preprocess import ImageDigits, Pixels, prepare_digits
+from mnist_cli.data.pictures.preprocess import ImageDigits, Pixels, prepare_digits
+from mnist_cli.errors import DataError
 
 _ = TiffImagePlugin, WebPImagePlugin  # otherwise Pillow imports every plugin to find these two
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
