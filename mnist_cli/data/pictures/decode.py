@@ -69,10 +69,30 @@ def read_image(source: bytes, name: str, *, reads_digits: bool = True) -> ImageD
         DataError: the format is unknown, or the file is damaged or too large.
 
     """
-    try:
+    with _errors_of(name):
         image, (width, height) = _decode(source)
         found = prepare_digits(image, reads_digits=reads_digits)
         return found.scaled(width / image.shape[1], height / image.shape[0])
+
+
+def decode_image(source: bytes, name: str) -> Pixels:
+    """Return an image file upright, `[height, width, channels]`, grayscale or RGB.
+
+    See `read_image` for the rest.
+
+    Raises:
+        DataError: the format is unknown, or the file is damaged or too large.
+
+    """
+    with _errors_of(name):
+        return _decode(source)[0]
+
+
+@contextlib.contextmanager
+def _errors_of(name: str) -> Iterator[None]:
+    """Turn whatever decoding raises into a DataError that calls the file `name`."""
+    try:
+        yield
     except UnsupportedImageError as error:
         raise DataError(f"cannot read {name}: {error}") from error
     except UnidentifiedImageError as error:

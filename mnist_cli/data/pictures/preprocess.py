@@ -106,6 +106,25 @@ def prepare_digits(image: Pixels, *, reads_digits: bool = True) -> ImageDigits:
     return ImageDigits(digit, several)
 
 
+def prepare_digit(image: Pixels, *, is_light_ground: bool) -> Pixels | None:
+    """Return the digit in an image `[height, width, channels]`, prepared like MNIST's.
+
+    An image of 28 by 28 pixels is only converted to grayscale and made light on dark; None if no
+    digit is found in one of another size.
+    """
+    if image.shape[:2] == (SIDE, SIDE):
+        gray = grayscale(image)
+        return 255 - gray if is_light_ground else gray
+    found = find_digit(_enlarge(image)[0], is_ink_darker=is_light_ground)
+    return next(_prepare_each(found))[0] if found else None
+
+
+def grayscale(image: Pixels) -> Pixels:
+    """Return an image `[height, width, channels]` in grayscale, `[height, width]`."""
+    gray = image @ _LUMA if image.shape[2] == 3 else image[:, :, 0].astype(np.float32)
+    return gray.round().astype(np.uint8)
+
+
 def _prepare_each(found: Segmentation) -> Iterator[tuple[Pixels, tuple[int, int, int, int]]]:
     """Yield the network's input for each digit, and its top, left, bottom and right."""
     ink = ((found.contrast.full - _MIN_INK) / (1 - _MIN_INK)).clip(0, 1)
@@ -129,7 +148,7 @@ def _as_prepared(image: Pixels) -> Pixels:
 
     The background is the median of the border; ink is what differs most from it.
     """
-    gray = (image @ _LUMA if image.shape[2] == 3 else image[:, :, 0].astype(np.float32)).round()
+    gray = grayscale(image).astype(np.float32)
     background = float(median(border_of(gray)))
     darker, lighter = background - float(gray.min()), float(gray.max()) - background
     if max(darker, lighter) < MIN_CONTRAST or _is_noise(gray) or _is_gradient(gray):

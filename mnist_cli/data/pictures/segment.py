@@ -62,12 +62,19 @@ class Segmentation:
 _Choice = Callable[[Components], Labels]  # the number of each component's digit, `[count + 1]`
 
 
-def find_digit(image: NDArray[np.uint8]) -> Segmentation | None:
+def find_digit(
+    image: NDArray[np.uint8], *, is_ink_darker: bool | None = None
+) -> Segmentation | None:
     """Return the digit in an image `[height, width, channels]`, or None if there is none.
 
-    If a sheet of paper lies on something else, the digit is searched for on the sheet.
+    If a sheet of paper lies on something else, the digit is searched for on the sheet. Ink is
+    darker or lighter than the background, or either if that is not known.
     """
-    return _find(image, lambda components: components.digit().astype(np.int32), COARSE_SIDE)
+
+    def choose(components: Components) -> Labels:
+        return components.digit().astype(np.int32)
+
+    return _find(image, choose, COARSE_SIDE, is_ink_darker)
 
 
 def find_digits(image: NDArray[np.uint8]) -> Segmentation | None:
@@ -78,11 +85,13 @@ def find_digits(image: NDArray[np.uint8]) -> Segmentation | None:
     return _find(image, Components.digits, _FINE_SIDE)
 
 
-def _find(image: NDArray[np.uint8], choose: _Choice, side: int) -> Segmentation | None:
+def _find(
+    image: NDArray[np.uint8], choose: _Choice, side: int, is_ink_darker: bool | None = None
+) -> Segmentation | None:
     """Return the digits that are chosen among the components at a size, if there are any."""
     best: Segmentation | None = None
     for difference in background_differences(image, side):
-        for candidate in _candidates(difference, choose):
+        for candidate in _candidates(difference, choose, is_ink_darker):
             if best is None or candidate.clarity > best.clarity:
                 best = candidate
         if best and best.clarity > _CLEAR:
@@ -97,7 +106,9 @@ def _find(image: NDArray[np.uint8], choose: _Choice, side: int) -> Segmentation 
             )
         )
         sheet = image[rows, columns]
-        if min(sheet.shape[:2]) >= _MIN_SIDE and (found := _find(sheet, choose, side)):
+        if min(sheet.shape[:2]) < _MIN_SIDE:
+            return best
+        if found := _find(sheet, choose, side, is_ink_darker):
             top, left = found.corner
             return replace(found, corner=(top + rows.start, left + columns.start))
     return best
@@ -110,9 +121,13 @@ def _shrink_slice(part: slice, scale: float) -> slice:
     return slice(start + margin, stop - margin)
 
 
-def _candidates(difference: Difference, choose: _Choice) -> Iterator[Segmentation]:
+def _candidates(
+    difference: Difference, choose: _Choice, is_ink_darker: bool | None
+) -> Iterator[Segmentation]:
     """Yield the digits that stand out from one background."""
     for contrast in difference.contrast_maps():
+        if is_ink_darker is not None and (contrast.projection.sum() < 0) != is_ink_darker:
+            continue
         components = Components(contrast.coarse > _INK)
         around = components.surroundings()
         if not around.any():
