@@ -210,13 +210,17 @@ class ClassMetrics:
 
 @dataclass(frozen=True)
 class Doubt:
-    """A sample whose label the network doubts: it prefers the `prediction`."""
+    """A sample whose label the network doubts: it prefers the `prediction`.
+
+    `known_error`: people have found this label of MNIST's test set to be wrong.
+    """
 
     index: int
     label: int
     label_probability: float
     prediction: int
     probability: float
+    known_error: bool
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,11 @@ from mnist_cli.data.catalogue import CLASSES
 from mnist_cli.data.datasets import Split, load_dataset, load_test, train_val_split
 from mnist_cli.errors import CheckpointError, UsageError
 from mnist_cli.evaluation.corruptions import CORRUPTIONS, STRENGTHS, corrupted
-from mnist_cli.evaluation.metrics import CheckpointEvaluation, EvaluationResult
+from mnist_cli.evaluation.metrics import (
+    CheckpointEvaluation,
+    CorruptedEvaluation,
+    EvaluationResult,
+)
 from mnist_cli.models.checkpoint import Checkpoint, load_checkpoint
 from mnist_cli.models.networks import log_mean_probabilities
 from mnist_cli.runtime.device import (
@@ -140,7 +144,7 @@ def evaluate_checkpoint(path: str, config: EvalConfig) -> CheckpointEvaluation:
         if config.corruptions:
             corrupted_results = {
                 name: [
-                    evaluate(model, corrupted(on_device, name, strength), config.batch_size, pool)
+                    _evaluate_corrupted(model, corrupted(on_device, name, strength), config, pool)
                     for strength in STRENGTHS
                 ]
                 for name in CORRUPTIONS
@@ -165,6 +169,13 @@ def evaluate_checkpoint(path: str, config: EvalConfig) -> CheckpointEvaluation:
         augmented=augmented,
         corrupted=corrupted_results,
     )
+
+
+def _evaluate_corrupted(
+    model: nn.Module, split: Split, config: EvalConfig, pool: ThreadPool
+) -> CorruptedEvaluation:
+    result = evaluate(model, split, config.batch_size, pool)
+    return CorruptedEvaluation(result.loss_sum, result.confusion, split.images[0].cpu())
 
 
 def _load_split(checkpoint: Checkpoint, dataset: str, config: EvalConfig) -> Split:

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from mnist_cli.evaluation.label_errors import known_label_errors
 from mnist_cli.events import ClassMetrics, Doubt, Evaluated
 from mnist_cli.models.checkpoint import Checkpoint
 from mnist_cli.models.networks import weights_sha256
@@ -69,6 +70,13 @@ def _divide(numerators: Tensor, denominators: Tensor) -> list[float]:
 
 
 @dataclass(frozen=True)
+class CorruptedEvaluation(EvaluationResult):
+    """The result for a split whose images are corrupted; `example` is the first of them."""
+
+    example: Tensor  # uint8 [28, 28]
+
+
+@dataclass(frozen=True)
 class CheckpointEvaluation(EvaluationResult):
     """The result for a checkpoint on a split of a data set, with the logits of each sample.
 
@@ -86,7 +94,7 @@ class CheckpointEvaluation(EvaluationResult):
     labels: Tensor
     logits: Tensor
     augmented: EvaluationResult | None = None
-    corrupted: Mapping[str, Sequence[EvaluationResult]] | None = None
+    corrupted: Mapping[str, Sequence[CorruptedEvaluation]] | None = None
 
     @cached_property
     def predictions(self) -> Tensor:
@@ -123,6 +131,11 @@ class CheckpointEvaluation(EvaluationResult):
         indices: list[int] = incorrect[order][:limit].tolist()
         return indices
 
+    @cached_property
+    def label_errors(self) -> frozenset[int]:
+        """The indices of the samples whose label is known to be wrong."""
+        return known_label_errors(self.images, self.labels)
+
     def doubted(self, limit: int) -> list[Doubt]:
         """Return the samples to whose label the network gives the least probability."""
         given = self.probabilities.gather(1, self.labels[:, None])[:, 0]
@@ -134,6 +147,7 @@ class CheckpointEvaluation(EvaluationResult):
                 label_probability=float(given[index]),
                 prediction=int(self.predictions[index]),
                 probability=float(self.confidences[index]),
+                known_error=index in self.label_errors,
             )
             for index in order
         ]

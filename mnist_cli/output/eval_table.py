@@ -80,6 +80,7 @@ def print_corruptions(result: CheckpointEvaluation, stream: TextIO) -> None:
         console.print(
             f"  #{doubt.index}: {doubt.label} with {doubt.label_probability:.4f}, "
             f"{doubt.prediction} with {doubt.probability:.2f}"
+            f"{' (known label error)' if doubt.known_error else ''}"
         )
 
 

@@ -1,4 +1,5 @@
-const pixels = Uint8Array.from(atob(data.pixels), (c) => c.charCodeAt(0));
+const bytes = (base64) => Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
+const pixels = bytes(data.pixels), doubtedPixels = bytes(data.doubted_pixels), examples = bytes(data.examples);
 const AT_FIRST = innerWidth < 640 ? 12 : 24;
 let chosen = null, most = AT_FIRST;
 
@@ -9,12 +10,21 @@ function make(name, text, attributes = {}) {
   return made;
 }
 
-function picture(place) {
-  const canvas = make("canvas", undefined, { width: 28, height: 28, role: "img", "aria-label": `${data.split} image ${data.mistakes[place].number}` });
+function paint(canvas, pixels, place) {
   const context = canvas.getContext("2d"), image = context.createImageData(28, 28);
   for (let n = 0; n < 784; n++) image.data.set([...Array(3).fill(pixels[784 * place + n]), 255], 4 * n);
   context.putImageData(image, 0, 0);
-  return canvas;
+}
+
+function sample(one, pixels, place) {
+  const item = make("li"), text = make("p"), same = one.true === one.predicted;
+  const canvas = make("canvas", undefined, { width: 28, height: 28, role: "img", "aria-label": `${data.split} image ${one.number}` });
+  paint(canvas, pixels, place);
+  text.append(make("b", one.true), " predicted as ", make("b", one.predicted), make("span", ` #${one.number}`, { class: "soft" }));
+  item.append(canvas, text, bar(one.predicted, one.probabilities[one.predicted], same ? "good" : "bad"));
+  if (!same) item.append(bar(one.true, one.probabilities[one.true], "good"));
+  if (one.known_error) item.append(make("p", "known label error", { class: "known" }));
+  return item;
 }
 
 function bar(digit, probability, key) {
@@ -28,12 +38,7 @@ function showMistakes() {
   const fitting = data.mistakes.map((_, place) => place).filter((place) => chosen ? (data.mistakes[place].true === chosen[0] && data.mistakes[place].predicted === chosen[1]) : place < data.listed);
   const list = $("mistakes");
   list.replaceChildren();
-  for (const place of fitting.slice(0, most)) {
-    const one = data.mistakes[place], item = make("li"), text = make("p");
-    text.append(make("b", one.true), " predicted as ", make("b", one.predicted), make("span", ` #${one.number}`, { class: "soft" }));
-    item.append(picture(place), text, bar(one.predicted, one.probabilities[one.predicted], "bad"), bar(one.true, one.probabilities[one.true], "good"));
-    list.append(item);
-  }
+  list.append(...fitting.slice(0, most).map((place) => sample(data.mistakes[place], pixels, place)));
   $("more").hidden = fitting.length <= most;
   $("more").textContent = `Show all ${fitting.length}`;
   const which = chosen && (chosen[2] === fitting.length ? (chosen[2] === 1 ? "once" : `all ${chosen[2]} times`) : `the ${fitting.length} most confident of ${chosen[2]} times`);
@@ -92,6 +97,8 @@ for (const [split, colour] of Object.entries(SPLITS)) if (data.history[`${split}
   key.style.cssText = "display:inline-flex;align-items:center;gap:.45rem"; mark.style.setProperty("--key", colour);
   key.prepend(mark); $("keys").append(key);
 }
+for (const canvas of document.querySelectorAll("[data-example]")) paint(canvas, examples, +canvas.dataset.example);
+data.doubted.forEach((one, place) => $("doubted").append(sample(one, doubtedPixels, place)));
 let last = innerWidth;
 addEventListener("resize", () => { if (innerWidth !== last) { last = innerWidth; draw(); } });
 showMistakes();

@@ -5,11 +5,16 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
+
+from torch import Tensor
 
 from mnist_cli import __version__
 from mnist_cli.config.batch_schedule import growing_sizes
+from mnist_cli.evaluation.corruptions import STRENGTHS
 from mnist_cli.evaluation.metrics import (
+    DOUBTS,
     Calibration,
     CheckpointEvaluation,
     EvaluationResult,
@@ -39,6 +44,10 @@ def render(result: CheckpointEvaluation) -> str:
         matrix=_matrix(result.confusion.tolist()),
         shown=_shown(incorrect),
         numbered=f"# counts the {_NOUNS[result.split]} of {result.dataset}, from 0 on.",
+        strengths=STRENGTHS,
+        corruption_rows=list(_corruption_rows(result)),
+        corruptions=_describe_corruptions(result),
+        label_errors=len(result.label_errors),
         calibration=describe_calibration(result.calibration, smoothed=bool(config.label_smoothing)),
         augmented="" if config.augment == "none" else "changed and ",
         facts=list(_facts(result)),
@@ -148,6 +157,52 @@ class _Cell:
         return f"{0.25 + 0.75 * (self.count / self.largest) ** 0.5:.3f}"
 
 
+@dataclass(frozen=True)
+class _Corrupted:
+    """A cell of the table of corruptions; `number` is that of its example."""
+
+    accuracy: float
+    lost: float  # of the accuracy without corruption
+    number: int
+
+    @property
+    def text(self) -> str:
+        return f"{100 * self.accuracy:.1f}"
+
+    @property
+    def shade(self) -> str:
+        return f"{max(0.0, self.lost):.3f}"
+
+
+def _corruption_rows(result: CheckpointEvaluation) -> Iterator[tuple[str, list[_Corrupted]]]:
+    """Yield each corruption with its cells, a strength each."""
+    for row, (name, each) in enumerate((result.corrupted or {}).items()):
+        yield (
+            name,
+            [
+                _Corrupted(one.accuracy, 1 - one.accuracy / (result.accuracy or 1), number)
+                for number, one in enumerate(each, start=row * len(STRENGTHS))
+            ],
+        )
+
+
+def _describe_corruptions(result: CheckpointEvaluation) -> str:
+    """Return a sentence on how accurate the network is on corrupted images."""
+    accuracies = {
+        (name, strength): one.accuracy
+        for name, each in (result.corrupted or {}).items()
+        for strength, one in zip(STRENGTHS, each, strict=True)
+    }
+    if not accuracies:
+        return ""
+    (name, strength), least = min(accuracies.items(), key=lambda item: item[1])
+    return (
+        f"As they are {_percentage(result)} % of the images are predicted correctly, with these "
+        f"corruptions {100 * fmean(accuracies.values()):.1f} % on average, and least often with "
+        f"{name} of strength {strength}: {100 * least:.1f} %."
+    )
+
+
 def _matrix(confusion: list[list[int]]) -> list[list[_Cell]]:
     largest = max(1, *(n for t, row in enumerate(confusion) for p, n in enumerate(row) if p != t))
     return [
@@ -171,24 +226,38 @@ def _select_mistakes(result: CheckpointEvaluation) -> list[int]:
 def _data(result: CheckpointEvaluation) -> dict[str, Any]:
     """Return the data that the page's script draws."""
     mistakes = _select_mistakes(result)
-    pixels = bytes(result.images[mistakes].flatten().tolist())
-    rows = result.probabilities[mistakes].tolist()
+    corrupted = result.corrupted
+    doubted = [] if corrupted is None else [doubt.index for doubt in result.doubted(DOUBTS)]
+    examples = [] if corrupted is None else [one.example for e in corrupted.values() for one in e]
     return {
         "split": result.split,
         "listed": _MAX_MISTAKES,
-        "pixels": base64.b64encode(pixels).decode(),
-        "mistakes": [
-            {
-                "number": index,
-                "true": int(result.labels[index]),
-                "predicted": int(result.predictions[index]),
-                "probabilities": [round(value, 4) for value in row],
-            }
-            for index, row in zip(mistakes, rows, strict=True)
-        ],
+        "pixels": _pixels(result.images[mistakes]),
+        "mistakes": list(_samples(result, mistakes)),
+        "doubted_pixels": _pixels(result.images[doubted]),
+        "doubted": list(_samples(result, doubted)),
+        "examples": _pixels(*examples),
         "bins": [
             [each.low, each.high, each.count, each.confidence, each.accuracy]
             for each in result.calibration.bins
         ],
         "history": learning_curves(result.checkpoint.history),
     }
+
+
+def _pixels(*images: Tensor) -> str:
+    """Return the bytes of images `uint8 [..., 28, 28]` as base64."""
+    joined = b"".join(bytes(each.flatten().tolist()) for each in images)
+    return base64.b64encode(joined).decode()
+
+
+def _samples(result: CheckpointEvaluation, indices: list[int]) -> Iterator[dict[str, Any]]:
+    """Yield what the page shows of samples besides their pixels."""
+    for index, row in zip(indices, result.probabilities[indices].tolist(), strict=True):
+        yield {
+            "number": index,
+            "true": int(result.labels[index]),
+            "predicted": int(result.predictions[index]),
+            "probabilities": [round(value, 4) for value in row],
+            "known_error": index in result.label_errors,
+        }

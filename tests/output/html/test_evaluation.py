@@ -15,8 +15,14 @@ import pytest
 import torch
 
 from mnist_cli.config.programs import EvalConfig
+from mnist_cli.evaluation.corruptions import CORRUPTIONS, STRENGTHS
 from mnist_cli.evaluation.evaluate import evaluate_checkpoint
-from mnist_cli.evaluation.metrics import CheckpointEvaluation, EvaluationResult
+from mnist_cli.evaluation.label_errors import known_label_errors
+from mnist_cli.evaluation.metrics import (
+    CheckpointEvaluation,
+    CorruptedEvaluation,
+    EvaluationResult,
+)
 from mnist_cli.output import eval_table
 from mnist_cli.output.figures import evaluation as evaluation_figure
 from mnist_cli.output.html import evaluation as evaluation_page
@@ -31,6 +37,12 @@ def found(trained: Path, mnist_dir: Path) -> CheckpointEvaluation:
     return evaluate_checkpoint(str(trained), config)
 
 
+def _data_of(page: str) -> dict[str, Any]:
+    [written] = re.findall(r'<script type="application/json" id="data">(.*)</script>', page)
+    data: dict[str, Any] = json.loads(written)
+    return data
+
+
 def test_a_page_has_no_address_to_load_anything_from(found: CheckpointEvaluation) -> None:
     written = evaluation_page.render(found)
     check_self_contained(written)
@@ -40,9 +52,7 @@ def test_a_page_has_no_address_to_load_anything_from(found: CheckpointEvaluation
 
 def test_a_page_shows_the_predictions(found: CheckpointEvaluation) -> None:
     written = evaluation_page.render(found)
-    data = json.loads(
-        re.findall(r'<script type="application/json" id="data">(.*)</script>', written)[0]
-    )
+    data = _data_of(written)
     pixels = list(base64.b64decode(data["pixels"]))
     for place, one in enumerate(data["mistakes"]):
         number = one["number"]
@@ -97,6 +107,67 @@ def test_a_page_has_test_time_augmentation_as_one_more_fact(found: CheckpointEva
     assert re.sub("<li>with test-time.*?</li>", "", line) in plain.splitlines()
 
 
+@pytest.fixture(scope="module")
+def corrupted(found: CheckpointEvaluation) -> CheckpointEvaluation:
+    """Return an evaluation in which corruption k of strength s has k + s of 100 correct."""
+    results = {}
+    for place, name in enumerate(CORRUPTIONS):
+        confusions = [torch.diag(torch.tensor([place + s] + 9 * [0])) for s in STRENGTHS]
+        for confusion in confusions:
+            confusion[0, 1] = 100 - confusion[0, 0]
+        results[name] = [
+            CorruptedEvaluation(1.0, confusion, torch.full((28, 28), 5 * place + s).byte())
+            for s, confusion in zip(STRENGTHS, confusions, strict=True)
+        ]
+    return replace(found, corrupted=results)
+
+
+def test_a_page_has_each_corruption_in_each_strength(
+    found: CheckpointEvaluation, corrupted: CheckpointEvaluation
+) -> None:
+    written = evaluation_page.render(corrupted)
+    check_self_contained(written)
+    for place, name in enumerate(CORRUPTIONS):
+        [row] = re.findall(rf"<tr><th scope=row>{name}</th>(.*)</tr>", written)
+        assert re.findall(r"</canvas>([\d.]+)</td>", row) == [f"{place + s}.0" for s in STRENGTHS]
+        numbers = [*map(int, re.findall(r"data-example=(\d+)", row))]
+        assert numbers == [5 * place + s - 1 for s in STRENGTHS]
+        for s, share in zip(STRENGTHS, re.findall(r"--share:([\d.]+)", row), strict=True):
+            lost = 1 - (place + s) / 100 / found.accuracy
+            assert float(share) == pytest.approx(max(0, lost), abs=6e-4)
+    # The mean of k + s for k from 0 to 9 and s from 1 to 5 is 7.5.
+    assert "corruptions 7.5 % on average" in written
+    assert "least often with shift of strength 1: 1.0 %." in written
+    data = _data_of(written)
+    examples = base64.b64decode(data["examples"])
+    assert [*examples[::784]] == [*range(1, 51)]
+    given = found.probabilities.gather(1, found.labels[:, None])[:, 0]
+    numbers = [one["number"] for one in data["doubted"]]
+    assert numbers == given.argsort(stable=True)[:20].tolist()
+    pixels = found.images[numbers].flatten().tolist()
+    assert [*base64.b64decode(data["doubted_pixels"])] == pixels
+
+
+def test_a_page_without_corruptions_has_no_section_on_them(found: CheckpointEvaluation) -> None:
+    written = evaluation_page.render(found)
+    assert "clean digits" not in written
+    assert "doubts" not in written
+    assert _data_of(written)["examples"] == ""
+
+
+def test_known_label_errors_are_marked_in_mnist_alone(found: CheckpointEvaluation) -> None:
+    written = evaluation_page.render(found)
+    known = {one["number"] for one in _data_of(written)["mistakes"] if one["known_error"]}
+    shown = {one["number"] for one in _data_of(written)["mistakes"]}
+    assert known == shown & known_label_errors(found.images, found.labels)
+    assert known
+    assert "Northcutt et al. 2021; 15 of the images" in written
+    other = replace(found, images=255 - found.images)
+    written = evaluation_page.render(other)
+    assert not any(one["known_error"] for one in _data_of(written)["mistakes"])
+    assert "Northcutt" not in written
+
+
 def test_a_terminal_shows_each_figure_in_its_column(found: CheckpointEvaluation) -> None:
     stream = io.StringIO()
     eval_table.print_metrics(found, stream)
@@ -117,8 +188,9 @@ def _overlap(one: dict[str, float], other: dict[str, float]) -> bool:
 
 @pytest.mark.parametrize(("width", "scheme"), VIEWS)
 def test_the_page_works_in_a_browser(
-    found: CheckpointEvaluation, browser: Any, tmp_path: Path, width: int, scheme: str
+    corrupted: CheckpointEvaluation, browser: Any, tmp_path: Path, width: int, scheme: str
 ) -> None:
+    found = corrupted
     path = tmp_path / "report.html"
     path.write_text(evaluation_page.render(found))
     opened = OpenPage(browser, path, width, scheme)
@@ -148,6 +220,18 @@ def test_the_page_works_in_a_browser(
     boxes = [label.bounding_box() for label in view.locator("#calibration .count").all()]
     assert not any(_overlap(one, other) for one, other in combinations(boxes, 2))
     assert view.locator("#loss path").count() == 3, "train, test, val"
+    painted = "canvas => [...canvas.getContext('2d').getImageData(9, 9, 1, 1).data]"
+    examples = view.locator(".corruptions canvas").all()
+    shown = [canvas.evaluate(painted) for canvas in examples]
+    assert shown == [[n, n, n, 255] for n in range(1, 51)]
+    doubted = view.locator("#doubted li").all_inner_texts()
+    assert [int(text.split("#")[1].split()[0]) for text in doubted] == [
+        doubt.index for doubt in found.doubted(20)
+    ]
+    known = [doubt.known_error for doubt in found.doubted(20)]
+    assert ["known label error" in text for text in doubted] == known
+    table = view.locator(".corruptions")
+    assert table.evaluate("table => table.scrollWidth <= table.parentElement.clientWidth")
     opened.check(width, scheme)
 
 
