@@ -1,5 +1,6 @@
 """Which columns of a table are labels, an index and pixels: what is not certain is refused."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +10,7 @@ from mnist_cli.data.own.arrays import named_as_emnist
 from mnist_cli.data.own.emnist import emnist_split
 from mnist_cli.data.own.samples import (
     MAX_CLASSES,
+    MIN_CLASSES,
     Labels,
     Part,
     labels_of_names,
@@ -20,6 +22,7 @@ from mnist_cli.errors import DataError
 
 _CORRELATED = 0.5  # pixels are, with their neighbours
 _MOST_ROWS = 20_000  # that a correlation is computed from
+_INDEX_NAMES = {"", "id", "index", "imageid", "image_id", "unnamed: 0"}
 _DISTINCT_ROWS = MAX_CLASSES  # a counted column of more rows is an index
 
 
@@ -45,8 +48,7 @@ def part_of(table: Table, *, label: int | None) -> tuple[Part, tuple[str, ...]]:
 
     """
     choice = _choose(table, label)
-    side = side_of(choice.last - choice.first)
-    assert side is not None  # by `_choose`
+    side = math.isqrt(choice.last - choice.first)
     labels = _labels(table, choice)
     pixels = table.values(choice.first, choice.last).reshape(len(table), side, side)
     header = "with a header" if table.dialect.header else "without a header"
@@ -72,16 +74,17 @@ def _choose(table: Table, label: int | None) -> _Choice:
             )
         if side_of(count):
             return _Choice(0, count, text=text)
-        if side_of(count - 1) and _counts_rows(table, 0):
+        if side_of(count - 1) and _counts_rows(table):
             return _Choice(1, count, text=text, index=0)
         raise _no_square(table, count, labelled=True)
     if side_of(count):
         return _Choice(0, count)
     if side_of(count - 1):
-        if len(table) > _DISTINCT_ROWS and _is_counted(table.ends[0]):
+        is_counted = len(table) > _DISTINCT_ROWS and _is_counted(table.ends[0])
+        if is_counted or _is_named_index(table):
             return _Choice(1, count, index=0)
         return _choose_end(table, 0)
-    if side_of(count - 2) and _counts_rows(table, 0):
+    if side_of(count - 2) and _counts_rows(table):
         return _choose_end(table, 1)
     raise _no_square(table, count, labelled=False)
 
@@ -116,12 +119,13 @@ def _looks(table: Table, place: int, beside: int, above: int) -> str:
     neighbours = [_column(table, at, step) for at in (beside, above)]
     here = column[::step]
     if len(distinct) == 1:
-        return "pixel" if (neighbours[0] == here[0]).all() else "open"
+        return "pixel" if np.allclose(neighbours[0], here[0]) else "open"
     if distinct[0] < 0 or (distinct % 1).any():
         return "pixel"
     if max(_correlation(here, neighbour) for neighbour in neighbours) > _CORRELATED:
         return "pixel"
-    return "label" if len(distinct) <= MAX_CLASSES else "open"
+    is_index = len(distinct) == len(column) > MIN_CLASSES
+    return "label" if len(distinct) <= MAX_CLASSES and not is_index else "open"
 
 
 def _column(table: Table, place: int, step: int) -> NDArray[np.float64]:
@@ -138,9 +142,15 @@ def _correlation(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
     return abs(float(one @ other)) / norm if norm > 0 else 0.0
 
 
-def _counts_rows(table: Table, place: int) -> bool:
-    """Return True if a numeric column has another whole number in each row."""
-    column = table.ends[place]
+def _is_named_index(table: Table) -> bool:
+    """Return True if the header says that the first numeric column counts the rows."""
+    header = table.dialect.header
+    return header is not None and header[table.numeric[0]].lower() in _INDEX_NAMES
+
+
+def _counts_rows(table: Table) -> bool:
+    """Return True if the first numeric column has another whole number in each row."""
+    column = table.ends[0]
     return len(np.unique(column)) == len(column) and not (column % 1).any()
 
 

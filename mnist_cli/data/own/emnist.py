@@ -29,6 +29,6 @@ _NAME = re.compile(rf"emnist-({'|'.join(EMNIST_CLASSES)})-(?:train|test)")
 
 
 def emnist_split(name: str) -> str | None:
-    """Return the split of EMNIST whose file has this name; None for other names."""
-    found = _NAME.search(name.lower())
+    """Return the split of EMNIST whose file has this name or path; None for others."""
+    found = _NAME.search(re.split(r"[/\\]", name.lower())[-1])
     return found[1] if found else None

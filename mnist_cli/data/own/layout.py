@@ -63,7 +63,7 @@ def layout_of(source: Source) -> Layout:
     if others:
         first = next(entry for entry in source.entries if not is_picture(entry))
         notes.append(f"left out: {others:,} that are no pictures, such as {printable(first.name)}")
-    if "train" not in splits.values() or len(splits) > 3:
+    if "train" not in splits.values():
         if any(splits.values()):
             names = ", ".join(printable(top) for top in list(splits)[:4])
             raise DataError(
@@ -81,6 +81,7 @@ def layout_of(source: Source) -> Layout:
             "and each once; move the rest elsewhere"
         )
     parts: dict[str | None, Pictures] = {}
+    classes = {path[1] for path in paths if splits[path[0]] == "train" and len(path) > 2}
     for top, split in splits.items():
         chosen = [at for at, path in enumerate(paths) if path[0] == top]
         inner = _without_wrapping([paths[at][1:] for at in chosen])
@@ -90,7 +91,7 @@ def layout_of(source: Source) -> Layout:
                 f"{printable(top)}: {len(chosen):,} pictures are left out; --val-size takes "
                 "validation samples from the training samples"
             )
-        elif split == "test" and all(len(path) == 1 for path in inner) and not _names_fit(inner):
+        elif split == "test" and _are_unlabelled(inner, classes):
             notes.append(
                 f"{printable(top)}: {len(chosen):,} pictures without labels are no test set; "
                 "mnist-predict reads them"
@@ -114,6 +115,13 @@ def _without_wrapping(paths: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]
             break
         found = [path[1:] for path in found]
     return found
+
+
+def _are_unlabelled(paths: Sequence[tuple[str, ...]], classes: set[str]) -> bool:
+    """Return True if pictures lie in one folder, which is no class, and have no label in a name."""
+    folders = {path[:-1] for path in paths}
+    in_class = any(classes.intersection(folder) for folder in folders)
+    return len(folders) == 1 and not in_class and not _names_fit([path[-1:] for path in paths])
 
 
 def _labelled(place: str, files: Sequence[Entry], paths: Sequence[tuple[str, ...]]) -> Pictures:

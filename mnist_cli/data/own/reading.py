@@ -33,6 +33,7 @@ from mnist_cli.errors import DataError, UsageError
 
 __all__ = ["OwnData", "ReadOptions", "Samples", "read_own", "read_unlabelled"]
 
+_NO_OPTIONS = ReadOptions()
 _MAX_SIBLINGS = 1000
 _MAX_DATA_FILES = 200  # of a folder without pictures
 # What is put in place of `train` in a name, to find the test samples beside the training samples.
@@ -40,7 +41,7 @@ _TESTS = {"train": ("test", "t10k"), "training": ("testing", "test"), "tra": ("t
 _TRAIN = re.compile(r"training|train|(?<=\.)tra$", re.IGNORECASE)
 
 
-def read_own(path: Path, options: ReadOptions = ReadOptions()) -> OwnData:  # noqa: B008 (frozen)
+def read_own(path: Path, options: ReadOptions = _NO_OPTIONS) -> OwnData:
     """Return the data set at a path: a file, a folder or a zip.
 
     Raises:
@@ -56,7 +57,7 @@ def read_own(path: Path, options: ReadOptions = ReadOptions()) -> OwnData:  # no
 
 def read_unlabelled(
     path: Path,
-    options: ReadOptions = ReadOptions(),  # noqa: B008 (frozen)
+    options: ReadOptions = _NO_OPTIONS,
     *,
     light_ground: bool | None = None,
     classes: tuple[str, ...] = (),

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
 from pathlib import Path
-from typing import BinaryIO, Self
+from typing import IO
 
 from mnist_cli.config.quoting import printable
 from mnist_cli.data.own.samples import MAX_BYTES, MAX_SAMPLES
@@ -123,7 +123,7 @@ _TEXTS = (
 class Stream:
     """The bytes of a file, unpacked if it is a gzip file; at most `MAX_BYTES` of them."""
 
-    def __init__(self, file: BinaryIO, place: str) -> None:
+    def __init__(self, file: IO[bytes], place: str) -> None:
         self._file, self._place = file, place
         self._count = 0
         self._start = self._of_file(2)
@@ -207,7 +207,7 @@ class Entry:
     name: str
     place: str
     size: int
-    opener: Callable[[], BinaryIO]
+    opener: Callable[[], IO[bytes]]
     path: Path | None = None
 
     @property
@@ -356,7 +356,7 @@ def entry_of(path: Path, name: str | None = None) -> Entry:
     if not stat.S_ISREG(status.st_mode):
         raise DataError(f"{place} is not a regular file; name a file or folder of data")
 
-    def open_file() -> BinaryIO:
+    def open_file() -> IO[bytes]:
         handle = os.open(path, os.O_RDONLY | _NONBLOCK)
         if not stat.S_ISREG(os.fstat(handle).st_mode):
             os.close(handle)
@@ -420,20 +420,18 @@ def is_litter(name: str) -> bool:
     return name.startswith(".") or name.lower() in _LITTER
 
 
-class _ZipFile(zipfile.ZipFile):
-    """A zip whose list of files has a limited length."""
+class _LimitedReads:
+    """A file of which no more is read at once than the list of files of an ordinary zip."""
 
-    @classmethod
-    def of(cls, file: BinaryIO) -> Self:
-        read = file.read
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.seek, self.tell, self.seekable = file.seek, file.tell, file.seekable
 
-        def limited(size: int = -1) -> bytes:
-            if size > _MAX_DIRECTORY:
-                raise zipfile.BadZipFile("it has far too many files; unpack it, name the folder")
-            return read(size)
-
-        file.read = limited  # type: ignore[method-assign]
-        return cls(file)
+    def read(self, size: int = -1) -> bytes:
+        """Return the next `size` bytes."""
+        if size > _MAX_DIRECTORY:
+            raise zipfile.BadZipFile("it has far too many files; unpack it, and name the folder")
+        return self._file.read(size)
 
 
 @contextlib.contextmanager
@@ -447,7 +445,7 @@ def opened_zip(entry: Entry) -> Iterator[tuple[Entry, ...]]:
     with contextlib.ExitStack() as stack:
         try:
             file = stack.enter_context(entry.opener())
-            archive = stack.enter_context(_ZipFile.of(file))
+            archive = stack.enter_context(zipfile.ZipFile(_LimitedReads(file)))
             members = archive.infolist()
         except (*_DAMAGED, zipfile.BadZipFile) as error:
             raise _damaged(entry.place, error) from error
@@ -479,8 +477,8 @@ def _members(
         if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise DataError(f"{place} is packed in a rare way; unpack {entry.place}")
 
-        def open_member(member: zipfile.ZipInfo = member) -> BinaryIO:
-            return archive.open(member)  # type: ignore[return-value]
+        def open_member(member: zipfile.ZipInfo = member) -> IO[bytes]:
+            return archive.open(member)
 
         yield Entry(name, place, member.file_size, open_member)
 

@@ -24,6 +24,7 @@ _MAX_LINE = 1 << 22
 _MAX_COLUMNS = MAX_SIDE**2 + 2  # an image, an index and a label
 _MIN_COLUMNS = MIN_SIDE**2
 _SAMPLE = 200  # lines that tell how a table is written
+_LARGEST = 1e15  # number, such as one that counts rows
 _SHOWN = 40  # characters of a cell in a message
 _NUMBER = re.compile(rb"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,3})?")
 _LABEL_NAMES = {
@@ -57,7 +58,10 @@ class Dialect:
         if b'"' in line:
             text = line.decode("utf-8", "surrogateescape")
             delimiter = self.separator.decode()
-            row = next(csv.reader([text], delimiter=delimiter, skipinitialspace=True), [])
+            try:
+                row = next(csv.reader([text], delimiter=delimiter, skipinitialspace=True), [])
+            except csv.Error:  # such as a quote that is never closed
+                return []
             cells = [cell.strip().encode("utf-8", "surrogateescape") for cell in row]
         else:
             cells = [cell.strip() for cell in line.split(self.separator)]
@@ -285,7 +289,11 @@ class _Reader:
         text = separator.join(rows)
         for dtype in dict.fromkeys((self._dtype, np.float64)):
             numbers = _numbers(text, separator, dtype)
-            if numbers is not None and len(numbers) == shape[0] * shape[1]:
+            if (
+                numbers is not None
+                and len(numbers) == shape[0] * shape[1]
+                and np.abs(numbers).max() <= _LARGEST  # and not NaN
+            ):
                 self._dtype = dtype
                 return numbers.reshape(shape)
         return self._parse_cells(block, rows, separator)
@@ -297,18 +305,28 @@ class _Reader:
         values = np.empty((len(rows), len(self._table.numeric)))
         for number, row in enumerate(rows):
             cells = [cell.strip() for cell in row.split(separator)]
-            broken = [place for place, cell in enumerate(cells) if not _NUMBER.fullmatch(cell)]
+            broken = [
+                place
+                for place, cell in enumerate(cells)
+                if not _NUMBER.fullmatch(cell) or abs(float(cell)) > _LARGEST
+            ]
             if broken:
-                column = self._table.numeric[min(broken[0], len(self._table.numeric) - 1)]
-                cell = cells[broken[0]].decode("utf-8", "replace")
-                place = f"{self._table.place}, line {block[number][0]:,}"
-                raise DataError(
-                    f"{place}, {self._table.name_of(column)}: "
-                    f"{_cell(cell)} is not a number; give each pixel a number"
-                    + (", with a decimal point" if re.fullmatch(r"\d+,\d+", cell) else "")
-                )
+                raise self._no_number(block[number][0], broken[0], cells[broken[0]])
             values[number] = [float(cell) for cell in cells]
         return values
+
+    def _no_number(self, line: int, place: int, cell: bytes) -> DataError:
+        """Return the error for a cell in one of the numeric columns."""
+        numeric = self._table.numeric
+        column = numeric[min(place, len(numeric) - 1)]
+        text = cell.decode("utf-8", "replace")
+        what, advice = "not a number", "give each pixel a number"
+        if _NUMBER.fullmatch(cell):
+            what = "far too large"
+        elif place in self._ends:
+            advice += f", or say with --label-column {column + 1} that these are labels"
+        place_of_cell = f"{self._table.place}, line {line:,}, {self._table.name_of(column)}"
+        return DataError(f"{place_of_cell}: {_cell(text)} is {what}; {advice}")
 
     def _ragged(self, line: int, cells: int) -> DataError:
         return DataError(
@@ -432,6 +450,11 @@ def _refuse_other_text(place: str, sample: Sequence[tuple[int, bytes]]) -> None:
 
 def _not_numbers(place: str, line: tuple[int, bytes], dialect: Dialect) -> DataError:
     cell = next(c for c in dialect.cells(line[1]) if not _NUMBER.fullmatch(c))
+    if re.fullmatch(rb"-?\d+,\d+", cell):
+        return DataError(
+            f"{place}, line {line[0]:,}: {_cell(cell.decode())} is not a number; write numbers "
+            "with a decimal point"
+        )
     return DataError(
         f"{place}, line {line[0]:,}: {_cell(cell.decode('utf-8', 'replace'))} is not a number; "
         "give a line for each sample, with a number for each pixel"

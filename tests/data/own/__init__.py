@@ -1,0 +1,1 @@
+"""Tests of data of one's own."""
