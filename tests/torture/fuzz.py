@@ -25,6 +25,7 @@ from typing import Any
 
 from mnist_cli.config.programs import Display
 from mnist_cli.errors import CheckpointError, DataError, MnistError, UsageError
+from tests.torture import own_data
 from tests.torture.damage import NUMBERS, damaged
 
 SECONDS, MEGABYTES = 5, 1024
@@ -329,6 +330,9 @@ KIND: dict[str, tuple[Callable[..., Callable[[], object]], type[MnistError]]] = 
     "idx": (idx, DataError),
     "toml": (toml, UsageError),
     "image": (image, DataError),
+    "table": (own_data.table, DataError),
+    "array": (own_data.array, DataError),
+    "folder": (own_data.folder, DataError),
 }
 
 

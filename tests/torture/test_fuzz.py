@@ -18,6 +18,9 @@ CASES = {
     "idx": count(200, 20_000),
     "toml": count(200, 20_000),
     "image": count(200, 20_000),
+    "table": count(100, 2000),
+    "array": count(100, 2000),
+    "folder": count(50, 2000),
 }
 
 

@@ -1,5 +1,6 @@
 """Samples from files of one's own: as they are found, and as a training takes them."""
 
+import math
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -106,7 +107,7 @@ class Found:
 
 def side_of(pixels: int) -> int | None:
     """Return the side of a square image of so many pixels; None if there is no such image."""
-    side = round(pixels**0.5)
+    side = math.isqrt(max(pixels, 0))
     return side if side * side == pixels and MIN_SIDE <= side <= MAX_SIDE else None
 
 

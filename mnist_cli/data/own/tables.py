@@ -23,7 +23,7 @@ _BLOCK = 1 << 22  # bytes
 _MAX_LINE = 1 << 22
 _MAX_COLUMNS = MAX_SIDE**2 + 2  # an image, an index and a label
 _MIN_COLUMNS = MIN_SIDE**2
-_SAMPLE = 200  # lines that tell how a table is written
+_SAMPLE = 50  # lines that tell how a table is written
 _LARGEST = 1e15  # number, such as one that counts rows
 _SHOWN = 40  # characters of a cell in a message
 _NUMBER = re.compile(rb"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,3})?")
@@ -32,6 +32,10 @@ _LABEL_NAMES = {
     *("digit", "digits", "category", "letter", "character"),
 }
 _LIBSVM = re.compile(rb"\S+(?: +\d+:\S+)+")
+
+
+Dtype = type[np.uint8] | type[np.int64] | type[np.float64]
+_DTYPES: tuple[Dtype, ...] = (np.uint8, np.int64, np.float64)  # the quick and small one first
 
 
 @dataclass(frozen=True)
@@ -213,7 +217,7 @@ class _Reader:
         self._ends = sorted({*range(min(2, count)), *range(max(0, count - 1), count)})
         self._end_values: list[NDArray[np.float64]] = []
         self._bytes = 0
-        self._dtype: type[np.int64] | type[np.float64] = np.int64
+        self._dtype: Dtype = np.uint8
 
     def add(self, number: int, lines: list[bytes]) -> None:
         """Add the rows of a block of lines."""
@@ -233,10 +237,12 @@ class _Reader:
             return
         self._end_values.append(values[:, self._ends].astype(np.float64))
         inner = values[:, len([e for e in self._ends if e < 2]) : -1]
-        if values.dtype == np.int64 and (
+        if values.dtype == np.uint8:
+            kept = values
+        elif values.dtype == np.int64 and (
             not inner.size or (inner.min() >= 0 and inner.max() <= 255)
         ):
-            kept: Values = values.clip(0, 255).astype(np.uint8)
+            kept = values.clip(0, 255).astype(np.uint8)
         else:
             kept = values.astype(np.float32)
         table.blocks.append(kept)
@@ -258,7 +264,7 @@ class _Reader:
         return table
 
     def _parse(self, block: list[tuple[int, bytes]]) -> Values:
-        """Return the numbers of a block, `int64` or `float64` `[rows, numeric columns]`."""
+        """Return the numbers of a block, `[rows, numeric columns]`, of one of the `_DTYPES`."""
         dialect, columns = self._dialect, self._dialect.columns
         separator = dialect.separator or b","
         rows = []
@@ -285,17 +291,15 @@ class _Reader:
                 columns -= 1
             columns = dialect.columns
             rows.append(line)
-        shape = len(rows), len(self._table.numeric)
-        text = separator.join(rows)
-        for dtype in dict.fromkeys((self._dtype, np.float64)):
-            numbers = _numbers(text, separator, dtype)
+        for dtype in _DTYPES[_DTYPES.index(self._dtype) :]:
+            numbers = _numbers(rows, separator, dtype)
             if (
                 numbers is not None
-                and len(numbers) == shape[0] * shape[1]
-                and np.abs(numbers).max() <= _LARGEST  # and not NaN
+                and numbers.shape == (len(rows), len(self._table.numeric))
+                and (dtype != np.float64 or np.abs(numbers).max() <= _LARGEST)  # and not NaN
             ):
                 self._dtype = dtype
-                return numbers.reshape(shape)
+                return numbers
         return self._parse_cells(block, rows, separator)
 
     def _parse_cells(
@@ -335,17 +339,15 @@ class _Reader:
         )
 
 
-def _numbers(
-    text: bytes, separator: bytes, dtype: type[np.int64] | type[np.float64]
-) -> Values | None:
-    """Return the numbers in a text, or None if something in it is none."""
+def _numbers(rows: list[bytes], separator: bytes, dtype: Dtype) -> Values | None:
+    """Return the numbers in rows, or None if something in them is none of that type."""
+    lines = [row.decode("latin-1") for row in rows]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            numbers = np.fromstring(text, dtype, sep=separator.decode())
-    except (ValueError, DeprecationWarning):
+            return np.loadtxt(lines, dtype, delimiter=separator.decode(), comments=None, ndmin=2)
+    except (ValueError, OverflowError, Warning):
         return None
-    return numbers
 
 
 def _cut(line: bytes, separator: bytes, column: int, columns: int) -> tuple[bytes, bytes]:
