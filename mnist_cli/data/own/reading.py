@@ -271,7 +271,7 @@ def _train_and_test(tables: Sequence[Entry], source: Source) -> tuple[Entry, Ent
 
 def _tables(train: Entry, test: Entry | None, options: ReadOptions, *, needs_labels: bool) -> Found:
     """Return the samples of one table, or of a pair."""
-    part, notes = _table(train, options)
+    part, notes = _table(train, options, needs_labels=needs_labels)
     if part.labels is None and needs_labels:
         raise DataError(
             f"{train.place} has pixels but no labels; training needs a column of labels, and "
@@ -279,15 +279,17 @@ def _tables(train: Entry, test: Entry | None, options: ReadOptions, *, needs_lab
         )
     if test is None:
         return Found(part, None, notes)
-    other, more = _table(test, options)
+    other, more = _table(test, options, needs_labels=False)
     if other.labels is None:
         said = f"{test.place} has no labels, so it is no test set; mnist-predict reads it"
         return Found(part, None, (*notes, said))
     return Found(part, other, (*notes, *(f"{test.place}: {note}" for note in more)))
 
 
-def _table(entry: Entry, options: ReadOptions) -> tuple[Part, tuple[str, ...]]:
-    table, label = read_table(entry, options.label_column)
+def _table(
+    entry: Entry, options: ReadOptions, *, needs_labels: bool
+) -> tuple[Part, tuple[str, ...]]:
+    table, label = read_table(entry, options.label_column, needs_labels=needs_labels)
     return part_of(table, label=label)
 
 

@@ -137,7 +137,8 @@ def labels_of_numbers(values: Values, place: str) -> Labels:
                 "number; give each class a whole number or a name"
             )
     _check_count(len(distinct), place, [f"{value:.0f}" for value in distinct[:8]])
-    return Labels(tuple(str(int(value)) for value in distinct), numbers.astype(np.intp))
+    names = tuple(check_name(str(int(value)), place) for value in distinct)
+    return Labels(names, numbers.astype(np.intp))
 
 
 def labels_of_names(names: list[str], place: str) -> Labels:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnist_cli.config.quoting import quote
-from mnist_cli.data.own.samples import MAX_BYTES, MAX_SAMPLES, MAX_SIDE, MIN_SIDE, Values
+from mnist_cli.data.own.samples import MAX_BYTES, MAX_SAMPLES, MAX_SIDE, MIN_SIDE, Values, side_of
 from mnist_cli.data.own.sources import Entry, Stream
 from mnist_cli.errors import DataError, UsageError
 
@@ -128,21 +128,24 @@ class Table:
 
 
 def is_wide(entry: Entry) -> bool:
-    """Return True if the first line of a text has as many cells as an image has pixels.
+    """Return True if one of the first lines of a text has as many cells as an image has pixels.
 
     Raises:
         DataError: it cannot be read.
 
     """
     with entry.open() as stream:
-        line = stream.read(1 << 16).split(b"\n", 1)[0]
-    return max(line.count(b) for b in (b",", b";", b"\t", b" ")) + 1 >= _MIN_COLUMNS
+        lines = stream.read(1 << 16).split(b"\n")[:20]
+    cells = (line.count(b) + 1 for line in lines for b in (b",", b";", b"\t", b" "))
+    return max(cells) >= _MIN_COLUMNS
 
 
-def read_table(entry: Entry, label_column: str | None) -> tuple[Table, int | None]:
+def read_table(
+    entry: Entry, label_column: str | None, *, needs_labels: bool = True
+) -> tuple[Table, int | None]:
     """Return the rows of a table, and the column of the labels if option or header tells it.
 
-    That column is text.
+    That column is text. If no labels are needed, the column of the option need not be there.
 
     Raises:
         DataError: a line or a cell is not like the others; the message names both.
@@ -152,7 +155,7 @@ def read_table(entry: Entry, label_column: str | None) -> tuple[Table, int | Non
     with entry.open() as stream:
         blocks = _blocks(stream, entry.place)
         first = next(blocks, (1, []))
-        reader = _Reader(entry.place, _significant(first), label_column)
+        reader = _Reader(entry.place, _significant(first), label_column, needs_labels=needs_labels)
         reader.add(*first)
         for block in blocks:
             reader.add(*block)
@@ -193,7 +196,14 @@ def _significant(block: tuple[int, list[bytes]]) -> list[tuple[int, bytes]]:
 class _Reader:
     """Collects the rows of a table, block by block."""
 
-    def __init__(self, place: str, lines: Sequence[tuple[int, bytes]], option: str | None) -> None:
+    def __init__(
+        self,
+        place: str,
+        lines: Sequence[tuple[int, bytes]],
+        option: str | None,
+        *,
+        needs_labels: bool,
+    ) -> None:
         if not lines:
             raise DataError(f"{place} has no lines with numbers; give a line for each sample")
         sample = lines[: _SAMPLE + 1]
@@ -207,6 +217,8 @@ class _Reader:
             for column in range(dialect.columns)
             if 2 * sum(not _NUMBER.fullmatch(row[column]) for row in rows) > len(rows)
         }
+        if not needs_labels and _lacks(dialect, option):
+            option = None
         self.label = label_of(dialect, option, place)
         texts = words if self.label is None else words | {self.label}
         if len(texts) > 3:
@@ -359,6 +371,16 @@ def _cut(line: bytes, separator: bytes, column: int, columns: int) -> tuple[byte
         cells = line.rsplit(separator, columns - column)
         cell = cells.pop(1 if column else 0)
     return cell.strip(), separator.join(cells)
+
+
+def _lacks(dialect: Dialect, option: str | None) -> bool:
+    """Return True if a table has no labels, so that the option for their column is for others.
+
+    Its cells are a square image, or its header does not have the name.
+    """
+    is_name = option is not None and not re.fullmatch(r"-?[0-9]+", option)
+    no_such = is_name and dialect.header is not None and option not in dialect.header
+    return no_such or side_of(dialect.columns) is not None
 
 
 def label_of(dialect: Dialect, option: str | None, place: str) -> int | None:

@@ -646,6 +646,10 @@ def test_kaggles_test_file_is_for_predicting(some: Few, tmp_path: Path) -> None:
     found = read_unlabelled(test, classes=own.classes)
     assert (found.images == some.images[:50]).all()
     assert found.labels is None
+    for column in ("label", "1", "-785"):  # the option is for the training samples
+        options = ReadOptions(label_column=column)
+        assert read_own(tmp_path / "train.csv", options).test is None
+        assert (read_unlabelled(test, options).images == some.images[:50]).all()
     both = read_unlabelled(tmp_path / "train.csv", classes=own.classes)
     assert (both.images == some.images).all()
     assert (both.labels == some.labels).all()
