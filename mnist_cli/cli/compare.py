@@ -28,7 +28,7 @@ from mnist_cli.cli.program import (
     run_program,
 )
 from mnist_cli.cli.show_config import show_config
-from mnist_cli.config.compare import COLUMNS, CompareConfig, resolve
+from mnist_cli.config.compare import COLUMNS, CompareConfig, initial_weights, resolve
 from mnist_cli.config.options import names_in
 from mnist_cli.config.programs import Display
 from mnist_cli.config.sources import COMPARE, Source, build_config
@@ -77,11 +77,14 @@ def compare(given: dict[str, Any], config: str | None) -> None:
     if options.open:
         check_open(options.report, "--report report.html")
     resolved = resolve(options)
-    if options.init is not None:
-        options = _with_model_of(options.init, sources)
+    initial = initial_weights(options)
+    if initial:
+        options = _with_model_of(initial[0], sources)
         resolved = resolve(options)
     outputs = {"--report": options.report, "--plot": options.plot, "--export": options.export}
-    check_distinct(outputs, {"--config": config_file(config), "--init": options.init})
+    check_distinct(outputs, {"--config": config_file(config)})
+    for checkpoint in initial:
+        check_distinct(outputs, {"--init": checkpoint})
     earlier: dict[str, str | None] = {}
     for name, path in outputs.items():
         check_distinct({name: path}, earlier)

@@ -40,7 +40,7 @@ from mnist_cli.comparison.run import (
 from mnist_cli.comparison.run_training import SharedData
 from mnist_cli.comparison.variants import Variant, variants_of
 from mnist_cli.config import sources
-from mnist_cli.config.compare import CompareConfig, ResolvedComparison, resolve
+from mnist_cli.config.compare import CompareConfig, ResolvedComparison, resolve, settings_of
 from mnist_cli.config.options import names_in
 from mnist_cli.config.train import ResolvedConfig, TrainConfig
 from mnist_cli.data.datasets import load_dataset, train_val_split
@@ -55,6 +55,7 @@ from mnist_cli.runtime.device import (
     check_torch_modes,
     machine,
     pick_device,
+    pick_precision,
     threads_for,
     threads_set,
 )
@@ -152,24 +153,44 @@ def _worker_processes(config: CompareConfig) -> Iterator[None]:
                 process.terminate()
 
 
+def _initial_checkpoints(asked: CompareConfig) -> dict[str, Checkpoint]:
+    """Return the checkpoints with whose weights runs begin, by the paths that options name."""
+    found: dict[str, Checkpoint] = {}
+    for _, config in settings_of(asked):
+        if config.init is not None and config.init not in found:
+            option = "--init" if config.init == asked.init else "--vary init"
+            found[config.init] = load_weights(option, config.init, config)
+    return found
+
+
 class _Comparison:
     """A comparison in progress."""
 
     def __init__(self, asked: CompareConfig, results: Results, signals: StopSignals) -> None:
         self._began = time.perf_counter()
         self.asked = asked
-        initial = None
+        resolve(asked)  # options that contradict each other are told first
+        initial = _initial_checkpoints(asked)
+        digests = {path: weights_sha256(each.weights) for path, each in initial.items()}
         if asked.init is not None:
-            resolve(asked)  # options that contradict each other are told first
-            initial = load_weights("--init", asked.init, asked)
-            asked = replace(asked, init=weights_sha256(initial.weights))
+            asked = replace(asked, init=digests.get(asked.init, asked.init))
         self.config = config = resolve(asked)
         self.results = results
-        self.runner = Runner(config, signals, self.clock, initial)
-        self.variants = variants_of(asked, self.runner.samples)
+        by_digest = {digests[path]: each for path, each in initial.items()}
+        self.runner = Runner(config, signals, self.clock, by_digest)
+
+        def begun(varied: ResolvedComparison) -> ResolvedComparison:
+            init = varied.init if varied.init is None else digests.get(varied.init, varied.init)
+            precision = pick_precision(varied.precision, self.runner.device)
+            return replace(varied, init=init, precision=precision)
+
+        variants = variants_of(asked, lambda varied: self.runner.samples_of(begun(varied)))
+        self.variants = {variant: begun(varied) for variant, varied in variants.items()}
+        for varied in self.variants.values():
+            self.runner.check_target_is_ahead(varied)
         self.seeds = seeds_of(config)
         self.rates = {
-            variant: learning_rate_of(varied, variant, self.runner.samples)
+            variant: learning_rate_of(varied, variant, self.runner.samples_of(varied))
             for variant, varied in self.variants.items()
         }
 
@@ -213,8 +234,9 @@ class _Comparison:
         ]
 
     def _plan_run(self, variant: Variant, seed: int, lr: float, purpose: str = COMPARED) -> Run:
-        samples = self.runner.samples
-        return plan_run(self.variants[variant], variant, seed, lr, samples=samples, purpose=purpose)
+        config = self.variants[variant]
+        samples = self.runner.samples_of(config)
+        return plan_run(config, variant, seed, lr, samples=samples, purpose=purpose)
 
     def _estimate(self) -> Iterator[Estimate]:
         """Yield an estimate for the runs without a record, unless rates are yet to be tuned."""
@@ -224,9 +246,7 @@ class _Comparison:
         if not runs:
             return
         with suppress(DivergedError, StopRequested):  # the runs will report these
-            expected = estimated_seconds(
-                runs, self.runner.shared_data(self.config, self.config.seed)
-            )
+            expected = estimated_seconds(runs, self.runner.shared_data)
             if expected is not None:
                 expected /= min(self.config.jobs, len(runs))
             yield Estimate(self.clock(), len(runs), expected)
@@ -245,12 +265,13 @@ class _Comparison:
             )
 
     def _start(self) -> CompareStart:
-        model = build_model(self.config.model)
+        config = asdict(self.config)
+        model = build_model(self.config.model, members=self.config.members)
         data = self.runner.shared_data(self.config, self.config.seed)
         return CompareStart(
             seconds=self.clock(),
             version=__version__,
-            samples=self.runner.samples,
+            samples=max(map(self.runner.samples_of, self.variants.values())),
             val_samples=len(data.val),
             test_samples=len(data.test),
             parameters=count_parameters(model),
@@ -258,8 +279,12 @@ class _Comparison:
             world_size=1,
             machine=self.runner.machine,
             command=command_of(self.asked),
-            config=asdict(self.config),
+            config=config,
             variants=[*self.variants],
+            options=[
+                {k: v for k, v in asdict(varied).items() if k != "vary" and v != config[k]}
+                for varied in self.variants.values()
+            ],
         )
 
     def _tune(self) -> Generator[Event, None, dict[Variant, float]]:
@@ -306,11 +331,11 @@ class _Comparison:
 class Runner:
     """The samples, threads and folder with which a process trains runs.
 
-    All runs begin with the weights of `initial`, if it is given, and then divide the samples by its
-    seed: a split by their own seeds would hold out samples that it was trained on.
+    `initial` are the checkpoints with whose weights runs begin, by the digests of these. If there
+    are any, all runs divide the samples by the seed of the first: a split by their own seeds would
+    hold out samples that it was trained on.
 
     Raises:
-        UsageError: the weights of `initial` have reached `config.until_accuracy`.
         UsageError, DataError, OutputError: see `pick_device`, `load_dataset` and `RunFolder`.
 
     """
@@ -320,57 +345,65 @@ class Runner:
         config: ResolvedComparison,
         signals: StopSignals,
         clock: Callable[[], float],
-        initial: Checkpoint | None = None,
+        initial: Mapping[str, Checkpoint] | None = None,
     ) -> None:
         self.config = config
-        self._initial = initial
+        self._initial = initial or {}
+        first = next(iter(self._initial.values()), None)
+        self._split_seed = None if first is None else first.config.seed
         self.clock = clock
         merged = names_in(config.merge)
         self.folder = MergedFolder(config.output, merged) if merged else RunFolder(config.output)
         self._signals = signals
-        self._device = pick_device(config.device)
-        self.pool = ThreadPool(threads_for(self._device), signals.check_stop)
-        self.machine = machine(self._device, config.jobs)
+        self.device = pick_device(config.device)
+        self.pool = ThreadPool(threads_for(self.device), signals.check_stop)
+        self.machine = machine(self.device, config.jobs)
         self._dataset = load_dataset(config.dataset, config.data_dir)
-        if initial is not None:
+        self._cached_data: dict[tuple[object, ...], SharedData] = {}
+        for each in self._initial.values():
             asked = TrainConfig(
                 dataset=config.dataset,
                 val_size=config.val_size,
                 subset=config.subset,
-                seed=initial.config.seed,
+                seed=config.seed if self._split_seed is None else self._split_seed,
             )
-            warn_of_seen_samples("--init", initial, asked, self._dataset.train)
-        self._cached_data: dict[tuple[int, str, bool], SharedData] = {}
-        self.samples = len(self.shared_data(config, config.seed).train)
-        if initial is not None and config.until_accuracy is not None:
-            self._check_target_is_ahead(initial, config.until_accuracy)
+            warn_of_seen_samples("--init", each, asked, self._dataset.train)
 
-    def shared_data(self, config: CompareConfig | ResolvedConfig, seed: int) -> SharedData:
+    def samples_of(self, config: ResolvedComparison) -> int:
+        """Return the number of samples that runs with these options are trained on."""
+        return len(self.shared_data(config, config.seed).train)
+
+    def shared_data(self, config: ResolvedComparison | ResolvedConfig, seed: int) -> SharedData:
         """Return the samples that runs of a config share; those of the latest seed are cached."""
-        key = (seed, config.model, config.sort_by_class)
+        network = (config.model, config.members, config.init)
+        key = (seed, *network, config.subset, config.val_size, config.sort_by_class)
         if key not in self._cached_data:
             train, val = train_val_split(
                 self._dataset.train,
-                val_size=self.config.val_size,
-                subset=self.config.subset,
-                seed=seed if self._initial is None else self._initial.config.seed,
+                val_size=config.val_size,
+                subset=config.subset,
+                seed=seed if self._split_seed is None else self._split_seed,
             )
             if config.sort_by_class:
                 train = train.sorted_by_class()
-            train, val, test = (s.to(self._device) for s in (train, val, self._dataset.test))
+            train, val, test = (s.to(self.device) for s in (train, val, self._dataset.test))
             shared = SharedData(
                 *(train, val, test, self.pool, self.clock, self.machine),
                 records_path=PATH in names_in(self.config.probe) and seed == self.config.seed,
-                weights=self._initial.weights if self._initial else None,
+                weights=self._initial[config.init].weights if config.init is not None else None,
             )
             others = {k: data for k, data in self._cached_data.items() if k[0] == seed}
             self._cached_data = {**others, key: shared}
         return self._cached_data[key]
 
-    def _check_target_is_ahead(self, initial: Checkpoint, target: float) -> None:
+    def check_target_is_ahead(self, config: ResolvedComparison) -> None:
         """Raise UsageError if the first weights have reached the target: no size could save any."""
-        held_out = self.shared_data(self.config, self.config.seed).val
-        accuracy = evaluate(initial.build_model().to(self._device), held_out).accuracy
+        target = config.until_accuracy
+        if config.init is None or target is None:
+            return
+        held_out = self.shared_data(config, config.seed).val
+        model = self._initial[config.init].build_model()
+        accuracy = evaluate(model.to(self.device), held_out).accuracy
         if accuracy >= target:
             raise UsageError(
                 f"--until-accuracy {target} is behind the weights of --init, which have "

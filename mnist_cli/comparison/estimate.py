@@ -1,12 +1,13 @@
 """An estimate of how long the runs of a comparison take, from a short timing."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 
 from mnist_cli.comparison.run import Run
 from mnist_cli.comparison.run_training import SharedData, scored_updates
 from mnist_cli.comparison.variants import Variant
+from mnist_cli.config.train import ResolvedConfig
 from mnist_cli.data.datasets import Split
 from mnist_cli.events import Progress
 from mnist_cli.training.trainer import Trainer
@@ -15,10 +16,13 @@ _SECONDS = 0.15  # of training, divided among the batch sizes
 _SCORED = 1000  # samples whose evaluation is timed
 
 
-def estimated_seconds(runs: Sequence[Run], data: SharedData) -> float | None:
+def estimated_seconds(
+    runs: Sequence[Run], data_of: Callable[[ResolvedConfig, int], SharedData]
+) -> float | None:
     """Return about how many seconds runs take, or `None` if their work is not known beforehand.
 
-    A few micro-batches of each batch size are timed, with weights that are thrown away.
+    A few micro-batches of each batch size are timed, with weights that are thrown away. `data_of`
+    returns the samples for a config and a seed.
 
     Raises:
         DivergedError: a loss or a gradient is not finite.
@@ -26,11 +30,12 @@ def estimated_seconds(runs: Sequence[Run], data: SharedData) -> float | None:
 
     """
     each: dict[Variant, float] = {}
-    scoring: dict[str, float] = {}  # by model
+    scoring: dict[tuple[str, int], float] = {}  # by model and members
     variants = {run.variant: run for run in runs}
     for variant, run in variants.items():
         if run.end_updates is None or run.config.probe:
             return None
+        data = data_of(run.config, runs[0].config.seed)
         trainer = Trainer(
             run.config,
             data.new_state(run),
@@ -43,9 +48,10 @@ def estimated_seconds(runs: Sequence[Run], data: SharedData) -> float | None:
         on_train, on_others = scored_updates(run.end_updates)
         scored = on_train * len(data.train) + on_others * (len(data.test) + len(data.val))
         training = _seconds_of_training(trainer, _SECONDS / len(variants))
-        if run.config.model not in scoring:
-            scoring[run.config.model] = _seconds_of_scoring(trainer, data.test)
-        each[variant] = trained * training + scored * scoring[run.config.model]
+        network = (run.config.model, run.config.members)
+        if network not in scoring:
+            scoring[network] = _seconds_of_scoring(trainer, data.test)
+        each[variant] = trained * training + scored * scoring[network]
     return sum(each[run.variant] for run in runs)
 
 

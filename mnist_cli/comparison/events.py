@@ -20,7 +20,11 @@ REASONS = ("completed", "until-accuracy", "gave-up", "diverged")  # why a run en
 
 @dataclass(frozen=True)
 class CompareStart(Event):
-    """The comparison begins. `command` repeats it."""
+    """The comparison begins. `command` repeats it.
+
+    `options` are, for each of the variants, the values of the options in which it differs from
+    `config`.
+    """
 
     name: ClassVar[str] = "start"
     version: str
@@ -34,8 +38,18 @@ class CompareStart(Event):
     command: str
     config: dict[str, Any]
     variants: list[Variant] = field(default_factory=list)
+    options: list[dict[str, Any]] = field(default_factory=list)
     time: str = field(default_factory=wall_clock)
     schema: int = SCHEMA
+
+    def value_of(self, variant: Variant, name: str) -> Any:  # noqa: ANN401 (of any option)
+        """Return the value of an option in a variant."""
+        own = dict(zip(self.variants, self.options, strict=False)).get(variant, {})
+        return own.get(name, self.config[name])
+
+    def values_of(self, name: str) -> list[Any]:
+        """Return the values of an option in the variants."""
+        return [self.value_of(variant, name) for variant in self.variants]
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from mnist_cli.comparison.stats import (
     paired_difference,
 )
 from mnist_cli.comparison.variants import Variant
-from mnist_cli.config.compare import CompareConfig, settings_of
+from mnist_cli.config.compare import CompareConfig
 from mnist_cli.events import Event
 from mnist_cli.training.probes.alignment import AlignmentProbe
 
@@ -305,7 +305,7 @@ def conclusions(seconds: float, config: CompareConfig, results: Results) -> Conc
         ),
         *(_rate_exponents(results) if config.lr_rule == "tuned" else ()),
         *_gradient_exponent(results),
-        *_sharpness(config, results),
+        *_sharpness(results),
         *([PathShare(results.plane.share, results.plane.seed)] if results.plane else []),
         *_caveats(config, results),
     ]
@@ -416,7 +416,7 @@ def _loss_increases(config: CompareConfig, results: Results) -> Iterator[LossInc
         yield LossIncreases(increases, evenly_spread)
 
 
-def _sharpness(config: CompareConfig, results: Results) -> Iterator[Sharpness]:
+def _sharpness(results: Results) -> Iterator[Sharpness]:
     for variant in results.variants:
         completed = [run for run in results.runs_of(variant) if run.end.reason != "diverged"]
         runs = [run.sharpness for run in completed if run.sharpness]
@@ -431,7 +431,7 @@ def _sharpness(config: CompareConfig, results: Results) -> Iterator[Sharpness]:
             edge=edges[-1][1] if edges else None,
             near_edge=sum(abs(value / edge - 1) <= EDGE_TOLERANCE for value, edge in edges),
             probes=len(edges),
-            momentum=dict(settings_of(config))[variant.setting].momentum,
+            momentum=results.start.value_of(variant, "momentum"),
         )
 
 

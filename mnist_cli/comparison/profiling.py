@@ -98,7 +98,7 @@ def _cases(config: CompareConfig) -> Iterator[_Case]:
     if config.batch_sizes == SIZES and len(train) <= 4096:  # the sizes are not those asked for
         few = [s for s in SIZES.split(",") if s == FULL or int(s) < len(train)]
         config = replace(config, batch_sizes=",".join(few))
-    for variant in variants_of(replace(config, profile=False), len(train)):
+    for variant in variants_of(replace(config, profile=False), lambda _: len(train)):
         size = len(train) if variant.batch_size == FULL else int(variant.batch_size)
         passes = len(micro_batches(size, config.micro_batch_size))
         yield _Case(variant, config, size, passes)

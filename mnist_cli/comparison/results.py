@@ -95,7 +95,10 @@ class Results:
 
     def update_size(self, variant: Variant) -> int:
         """Return the number of samples in an update."""
-        return self.start.samples if variant.batch_size == FULL else int(variant.batch_size)
+        if variant.batch_size != FULL:
+            return int(variant.batch_size)
+        subset: int | None = self.start.value_of(variant, "subset")
+        return subset or self.start.samples
 
     def places(self) -> list[int] | None:
         """Return the variants' places on a scale: by batch size, or with `--vary` in order.

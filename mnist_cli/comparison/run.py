@@ -54,7 +54,8 @@ class Run:
         """
         value = {k: v for k, v in asdict(self).items() if k not in ("config", "variant")}
         options = {k: v for k, v in asdict(self.config).items() if self._is_named(k, v)}
-        options["augment"] = self.config.augment != "none"  # as it was when there was one kind
+        if self.config.augment == "none":
+            options["augment"] = False  # as it was when there was one kind
         text = json.dumps([__version__, value, options], sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()[:10]
         return f"{self.kind}-seed{self.config.seed}-lr{self.config.lr:g}-{digest}"
@@ -99,7 +100,7 @@ def plan_run(
 ) -> Run:
     """Return the run of a variant and a seed with a learning rate; `config` is the variant's.
 
-    All runs minimise the plain cross-entropy, without label smoothing and augmentation.
+    Unless they are asked for, it has no label smoothing and no augmentation.
 
     Raises:
         UsageError: the batch is larger than the training set.
@@ -123,8 +124,12 @@ def plan_run(
         weight_decay=config.weight_decay,
         schedule=config.schedule,
         warm_up=config.warm_up,
-        label_smoothing=0.0,
-        augment="none",
+        members=config.members,
+        ema=config.ema,
+        label_smoothing=config.label_smoothing,
+        augment=config.augment,
+        augment_strength=config.augment_strength,
+        precision=config.precision,
         shuffle=config.shuffle,
         order_seed=None if config.order_seed is None else config.order_seed + seed - config.seed,
         replacement=config.replacement,

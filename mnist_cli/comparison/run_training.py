@@ -292,7 +292,7 @@ class RunTraining(Callback):
             watched=len(changes),
             rises=sum(change > 0 for change in changes),
             change_deviation=mean_and_deviation(changes).deviation if changes[1:] else None,
-            weights_sha256=weights_sha256(self.state.model.state_dict()) if point else None,
+            weights_sha256=weights_sha256(self.state.evaluated.state_dict()) if point else None,
             machine=self._data.machine,
             busy_share=self._busy_cores.share_taken(self._data.pool.size),
             update_seconds=median(times) if times else None,

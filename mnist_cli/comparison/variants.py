@@ -1,5 +1,6 @@
 """The variants of a comparison: what its runs with the same seed differ in."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from mnist_cli.config.batch_schedule import check_enough_samples
@@ -32,8 +33,12 @@ class Variant:
         return ", ".join([*parts, *([self.setting] if self.setting is not None else [])])
 
 
-def variants_of(config: CompareConfig, samples: int) -> dict[Variant, ResolvedComparison]:
+def variants_of(
+    config: CompareConfig, samples_of: Callable[[ResolvedComparison], int]
+) -> dict[Variant, ResolvedComparison]:
     """Return the variants of a comparison, each with its resolved options.
+
+    `samples_of` returns the number of training samples with the options of a variant.
 
     Raises:
         UsageError: a batch size is invalid, repeated, or larger than the training set, or an option
@@ -41,14 +46,15 @@ def variants_of(config: CompareConfig, samples: int) -> dict[Variant, ResolvedCo
 
     """
     sizes = sizes_in(config.batch_sizes)
-    for size in sizes:
-        if size is not None and size > samples:
-            raise UsageError(
-                f"--batch-sizes {config.batch_sizes}: {size} is more than the {samples:,} training "
-                "samples; full takes all of them"
-            )
     settings = settings_of(config)
     for _, varied in settings:
+        samples = samples_of(varied)
+        for size in sizes:
+            if size is not None and size > samples:
+                raise UsageError(
+                    f"--batch-sizes {config.batch_sizes}: {size} is more than the {samples:,} "
+                    "training samples; full takes all of them"
+                )
         check_enough_samples(varied.batch_schedule, samples)
     return {
         Variant(FULL if size is None else size, setting, names_size=len(sizes) > 1): varied

@@ -1,20 +1,23 @@
 """Options of `mnist-compare`, before and after their defaults are resolved."""
 
+import math
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
 from itertools import product
+from pathlib import Path
 from typing import Any, ClassVar
 
 from mnist_cli.config.batch_schedule import growing_sizes, problems_of_epochs
 from mnist_cli.config.network_file import begun
-from mnist_cli.config.options import OFF, Effect, names_in, option, options_of
+from mnist_cli.config.options import MAPS, OFF, Effect, names_in, option, options_of
 from mnist_cli.config.quoting import quote
-from mnist_cli.config.registry import OPTIMIZERS
+from mnist_cli.config.registry import OPTIMIZERS, network_entry
 from mnist_cli.config.sources import (
     Source,
     build_config,
     contradictions,
     flag,
+    needs_map,
     raise_if_any,
     validate,
 )
@@ -41,8 +44,10 @@ COLUMNS = (
 VARIED = (
     *("model", "optimizer", "lr", "momentum", "weight_decay", "schedule", "warm_up"),
     *("batch_schedule", "micro_batch_size", "shuffle", "order_seed", "replacement"),
-    *("last_batch", "sort_by_class"),
+    *("last_batch", "sort_by_class", "subset", "init", "members", "ema", "label_smoothing"),
+    *("augment", "augment_strength", "precision"),
 )
+RANDOM = "random"  # as --vary init takes it: no checkpoint, but weights that are drawn
 # What --profile takes: options of which speed and memory depend, and the figure.
 PROFILED = (
     *("profile", "batch_sizes", "model", "optimizer", "momentum", "weight_decay", "shuffle"),
@@ -159,6 +164,14 @@ class CompareConfig:
     weight_decay: float = _as_in_training("weight_decay", 0.0)
     schedule: str = _as_in_training("schedule", "constant")
     warm_up: int = _as_in_training("warm_up", 0)
+    members: int = _as_in_training("members", 1)
+    ema: float = _as_in_training("ema", 0.0)
+    label_smoothing: float = _as_in_training("label_smoothing", 0.0)
+    augment: str = _as_in_training("augment", "none")
+    augment_strength: float | None = _as_in_training(
+        "augment_strength", shown_default="by model, with --augment affine and elastic"
+    )
+    precision: str = _as_in_training("precision", "float32")
     batch_schedule: str = _as_in_training(
         "batch_schedule",
         OFF,
@@ -349,6 +362,7 @@ def resolve(config: CompareConfig) -> ResolvedComparison:
     problems += [*_problems_of_seeds(config), *contradictions(config)]
     problems += _problems_of_batch_mode(config)
     problems += _problems_of_growing(config, budgets)
+    problems += _problems_of_strength(config)
     problems += _problems_of_varying(config)
     problems += _problems_of_profiling(config)
     problems += _problems_of_merging(config)
@@ -363,9 +377,17 @@ def resolve(config: CompareConfig) -> ResolvedComparison:
         "model": begun(config.model),
         "epochs": epochs,
         "momentum": momentum,
+        "augment_strength": _strength(config),
         "val_size": val_size,
     }
     return ResolvedComparison(**values)
+
+
+def _strength(config: CompareConfig) -> float | None:
+    """Return the strength of the augmentation; `None` if it has none."""
+    if config.augment_strength is None and config.augment in MAPS:
+        return network_entry(config.model).mini_batch.augment_strength
+    return config.augment_strength
 
 
 def settings_of(config: CompareConfig) -> list[tuple[str | None, ResolvedComparison]]:
@@ -383,13 +405,29 @@ def settings_of(config: CompareConfig) -> list[tuple[str | None, ResolvedCompari
     alone = replace(config, vary=None)
     found: dict[str, ResolvedComparison] = {}
     options = varied(config.vary)
-    for values in product(*options.values()):
-        chosen = dict(zip(options, values, strict=True))
-        setting = ", ".join(_setting(name, value) for name, value in chosen.items())
+    if "subset" in options and config.val_size is None:  # each holds the same samples out
+        fewest = min(options["subset"], key=lambda size: size or math.inf)
+        alone = replace(alone, val_size=resolve(replace(alone, subset=fewest)).val_size)
+    names = {name: _value_names(name, values) for name, values in options.items()}
+    for places in product(*(range(len(values)) for values in options.values())):
+        chosen = {name: options[name][place] for name, place in zip(options, places, strict=True)}
+        setting = ", ".join(names[name][place] for name, place in zip(names, places, strict=True))
         if setting in found:
             raise UsageError(f"--vary {quote(config.vary)}: a value is repeated")
+        if (
+            "augment" in chosen
+            and chosen["augment"] not in MAPS
+            and "augment_strength" not in chosen
+        ):
+            chosen["augment_strength"] = None  # it is that of the others
         found[setting] = resolve(replace(alone, **chosen))
     return [*found.items()]
+
+
+def initial_weights(config: CompareConfig) -> list[str]:
+    """Return the checkpoints with whose weights runs begin, by `--init` or `--vary init`."""
+    named = [each.init for _, each in settings_of(config)]
+    return list(dict.fromkeys(path for path in named if path is not None))
 
 
 def varied(text: str) -> dict[str, list[Any]]:
@@ -411,7 +449,12 @@ def varied(text: str) -> dict[str, list[Any]]:
         if len(values) < 2:
             raise UsageError(f"--vary {quote(part)}: give values to compare: --vary {written}=A,B")
         label = f"--vary {written}"
-        sources = [Source({name: value}, partial(_named, label)) for value in values]
+        sources = [
+            Source(
+                {} if (name, value) == ("init", RANDOM) else {name: value}, partial(_named, label)
+            )
+            for value in values
+        ]
         options[name] = [getattr(build_config(CompareConfig, [each]), name) for each in sources]
     return options
 
@@ -420,13 +463,32 @@ def _named(label: str, _: str) -> str:
     return label
 
 
-def _setting(name: str, value: object) -> str:
+def _value_names(name: str, values: list[Any]) -> list[str]:
+    """Return the settings of an option; files are named without their folders, if that suffices."""
+    shown = [setting_of(name, value) for value in values]
+    if name in ("init", "model"):
+        short = [
+            setting_of(name, Path(value).name if isinstance(value, str) else value)
+            for value in values
+        ]
+        return short if len(set(short)) == len(set(shown)) else shown
+    return shown
+
+
+def setting_of(name: str, value: object) -> str:
+    """Return an option with its value as in a sentence: `momentum 0.9`, `no shuffle`."""
     words = name.replace("_", " ")
     if value is None:
-        return f"{words} auto"
+        return f"{words} {_ABSENT.get(name, 'auto')}"
     if isinstance(value, bool):
         return words if value else f"no {words}"
-    return f"{words} {value:g}" if isinstance(value, float) else f"{words} {value}"
+    if isinstance(value, float):
+        short = f"{value:g}"
+        return f"{words} {short if float(short) == value else value}"
+    return f"{words} {value}"
+
+
+_ABSENT = {"init": RANDOM, "subset": "all"}
 
 
 def _problems_of_profiling(config: CompareConfig) -> list[str]:
@@ -501,6 +563,16 @@ def _problems_of_growing(config: CompareConfig, budgets: list[str]) -> list[str]
     return problems
 
 
+def _problems_of_strength(config: CompareConfig) -> list[str]:
+    """Return what contradicts `--augment-strength`: no augmentation that has one."""
+    strength = config.augment_strength
+    if strength in (None, 1) or config.augment in MAPS:
+        return []
+    if config.vary is not None and "augment" in varied(config.vary):
+        return []  # it is that of the values that have one
+    return [needs_map(strength)]
+
+
 def _problems_of_varying(config: CompareConfig) -> list[str]:
     """Return what contradicts `--vary`.
 
@@ -515,8 +587,12 @@ def _problems_of_varying(config: CompareConfig) -> list[str]:
     problems = []
     if "lr" in options and config.lr_rule == "tuned":
         problems.append("--vary lr contradicts --lr-rule tuned, which chooses it; leave one out")
-    if "model" in options and config.init is not None:
+    if "init" in options and config.init is not None:
+        problems.append("--vary init contradicts --init; give both checkpoints to --vary")
+    if "model" in options and (config.init is not None or "init" in options):
         problems.append("--vary model contradicts --init: weights are those of one network")
+    if "members" in options and (config.init is not None or "init" in options):
+        problems.append("--vary members contradicts --init: weights are those of as many networks")
     if "model" in options and "path" in names_in(config.probe):
         problems.append("--vary model contradicts --probe path: their weights have no common plane")
     return problems

@@ -236,21 +236,13 @@ def check_consistency(config: TrainConfig) -> None:
 
 
 def _contradictions_of_extras(config: TrainConfig) -> list[str]:
-    """Return what contradicts an ensemble, a teacher or an augmentation."""
+    """Return what contradicts a teacher or an augmentation."""
     problems = []
     augment = config.augment or network_entry(config.model).defaults(config.mode).augment
     if config.augment_strength not in (None, 1) and augment not in MAPS:
-        problems.append(
-            f"--augment-strength {config.augment_strength} changes only --augment affine and "
-            "elastic; add one of them, or leave it out"
-        )
-    extras = {f"--members {config.members}": config.members > 1, "--teacher": config.teacher}
-    for extra in (name for name, is_given in extras.items() if is_given):
-        if config.probe:
-            problems.append(
-                f"--probe {config.probe} contradicts {extra}: the probes measure the loss of one "
-                "network by the labels; leave one of them out"
-            )
+        problems.append(needs_map(config.augment_strength))
+    if config.probe and config.teacher is not None:
+        problems.append(_probes_contradict(config.probe, "--teacher"))
     if config.teacher is not None and config.label_smoothing:
         problems.append(
             f"--label-smoothing {config.label_smoothing} contradicts --teacher, whose "
@@ -259,9 +251,26 @@ def _contradictions_of_extras(config: TrainConfig) -> list[str]:
     return problems
 
 
+def needs_map(strength: float | None) -> str:
+    """Return what is wrong with a strength of an augmentation that has none."""
+    return (
+        f"--augment-strength {strength} changes only --augment affine and elastic; add one of "
+        "them, or leave it out"
+    )
+
+
+def _probes_contradict(probe: str, option: str) -> str:
+    return (
+        f"--probe {probe} contradicts {option}: the probes measure the loss of one network by the "
+        "labels; leave one of them out"
+    )
+
+
 def contradictions(config: "TrainConfig | CompareConfig") -> list[str]:
     """Return what contradicts each other in both a training and a comparison."""
     problems = []
+    if config.probe and config.members > 1:
+        problems.append(_probes_contradict(config.probe, f"--members {config.members}"))
     if config.replacement and not config.shuffle:
         problems.append(
             "--replacement contradicts --no-shuffle: samples that are drawn have no order; "

@@ -25,6 +25,12 @@ from mnist_cli.comparison.variants import Variant
 from mnist_cli.config.compare import FULL
 from mnist_cli.events import Event, ProbeEvent, ProbeStart
 from mnist_cli.output.compare_findings import Answer, sentence
+from mnist_cli.output.compare_options import (
+    describe_network,
+    describe_samples,
+    or_,
+    values_of,
+)
 from mnist_cli.output.compare_table import cells, format_seeds
 from mnist_cli.output.messages import format_probe
 from mnist_cli.output.renderers import Renderer
@@ -238,8 +244,8 @@ def _line(event: Event, run: RunStart | None) -> str:
         varied = f" and {config['vary']}" if config["vary"] else ""
         return (
             f"Comparing batch sizes {config['batch_sizes']}{varied} with {seeds}: "
-            f"{config['model']} ({event.parameters:,} parameters) on {event.samples:,} samples of "
-            f"{config['dataset']}, {config['optimizer']}{jobs}"
+            f"{describe_network(event)} on {describe_samples(event)} of {config['dataset']}, "
+            f"{or_(values_of(event, 'optimizer'))}{jobs}"
         )
     if isinstance(event, Estimate | Tuned):
         return _estimate(event) if isinstance(event, Estimate) else _tuned(event)

@@ -53,13 +53,7 @@ def load_weights(
             f"{printable(path)}; "
             "leave --model out, or begin with a checkpoint of the same network"
         )
-    if isinstance(config, CompareConfig):
-        if members > 1:
-            raise UsageError(
-                f"{option} {printable(path)} has {checkpoint.network_name}, and a comparison "
-                "trains single networks; begin with a checkpoint of one"
-            )
-    elif members != config.members:
+    if members != config.members:
         raise UsageError(
             f"--members {config.members} differs from the {members} of {option} "
             f"{printable(path)}; give --members {members}, or begin with a checkpoint of as many"

@@ -116,7 +116,9 @@ def test_while_another_process_trains_a_run_this_one_trains_the_others(
 ) -> None:
     alone = timeless(run(replace(asked, output=f"{asked.output}-alone")))
     runner = Runner(resolve(asked), StopSignals(), float)
-    first = plan_run(resolve(asked), Variant(30), 0, 0.02, samples=runner.samples)
+    first = plan_run(
+        resolve(asked), Variant(30), 0, 0.02, samples=runner.samples_of(resolve(asked))
+    )
     folder = RunFolder(asked.output)
     comparison, together = compare(asked), []
     with folder.lock(first) as locked:

@@ -12,6 +12,13 @@ from mnist_cli.comparison.results import Results, Values
 from mnist_cli.comparison.variants import Variant
 from mnist_cli.data.catalogue import CLASSES
 from mnist_cli.output.compare_findings import Answer, headline, sentence
+from mnist_cli.output.compare_options import (
+    describe_extras,
+    describe_network,
+    describe_samples,
+    or_,
+    values_of,
+)
 from mnist_cli.output.compare_table import cells, format_seeds
 from mnist_cli.output.figures import colour, variant_colours
 from mnist_cli.runtime.html_templates import render_page
@@ -64,14 +71,15 @@ def render(results: Results, answer: Answer | None = None) -> str:
     compared = f"Batch sizes {config['batch_sizes'].replace(',', ', ')}"
     if config["vary"]:
         compared += f" and {config['vary'].replace(',', ', ')}"
-    title = f"{compared}: {config['model']}"
+    title = f"{compared}: {or_(values_of(start, 'model'))}"
     facts = [
         *([title] if answer else []),
-        f"{config['model']}, {start.parameters:,} parameters",
-        f"{config['dataset']}: {start.samples:,} samples to train on, "
+        describe_network(start),
+        f"{config['dataset']}: {describe_samples(start)} to train on, "
         f"{start.val_samples:,} held out, {start.test_samples:,} to test",
-        f"{config['optimizer']}, momentum {config['momentum']:g}, "
-        f"{config['schedule']} learning rate, rule: {config['lr_rule']}",
+        f"{or_(values_of(start, 'optimizer'))}, momentum {or_(values_of(start, 'momentum'))}, "
+        f"{or_(values_of(start, 'schedule'))} learning rate, rule: {config['lr_rule']}",
+        *describe_extras(start),
         f"{format_seeds(config['seeds'])}, from {config['seed']} on",
         f"{start.machine}; mnist_cli {start.version}",
     ]
