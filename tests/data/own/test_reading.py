@@ -8,7 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from mnist_cli.data.own.fitting import fit
 from mnist_cli.data.own.reading import OwnData, ReadOptions, read_own, read_unlabelled
 from mnist_cli.errors import DataError, MnistError, UsageError
 from tests.data.own.conftest import Few
@@ -767,6 +769,33 @@ def test_a_known_maximum_is_full_ink(some: Few, tmp_path: Path) -> None:
     # The scale is that of the option, also where no value reaches it.
     fainter = write(tmp_path / "b.csv", rows(sixteenths // 2, some.labels))
     assert read_own(fainter, ReadOptions(max_value=16)).train.images.max() == round(8 * 255 / 16)
+
+
+def test_optdigits_are_read_and_fitted(some: Few, tmp_path: Path) -> None:
+    """8 by 8 pixels from 0 to 16, the label last, no header; the first pixel is always 0."""
+    small = np.stack([np.asarray(Image.fromarray(i).resize((8, 8))) for i in some.images]) // 16
+    small[:, 0, 0] = 0
+    path = write(tmp_path / "optdigits.tra", rows(small, some.labels, last=True))
+    with pytest.raises(DataError, match="--max-value 15"):
+        read_own(path)
+    own = read_own(path, ReadOptions(max_value=16))
+    assert (own.train.labels == some.labels).all()
+    assert (own.train.images == fit((small / 16 * 255).round().astype(np.uint8))).all()
+    assert "images of 8 by 8, fitted into 28 by 28" in own.found
+
+
+@pytest.mark.parametrize("ground", [0, 255])
+def test_a_corner_that_is_rarely_written_on_is_no_label(
+    ground: int, some: Few, tmp_path: Path
+) -> None:
+    images = some.images.copy() if ground == 0 else 255 - some.images
+    images[::50, -1, -1] = (3, 9, 200, 7)
+    own = read_own(write(tmp_path / "a.csv", rows(images, some.labels)))
+    assert (own.train.labels == some.labels).all()
+    # One that is written on often might be a label.
+    images[::7, -1, -1] = np.arange(29) % 5
+    with pytest.raises(DataError, match="could both be the labels"):
+        read_own(write(tmp_path / "b.csv", rows(images, some.labels)))
 
 
 def test_the_scale_is_that_of_the_whole_set_not_of_a_part(some: Few, tmp_path: Path) -> None:
