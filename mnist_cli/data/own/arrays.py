@@ -29,6 +29,7 @@ from mnist_cli.data.own.samples import (
     Values,
     labels_of_names,
     labels_of_numbers,
+    plain_name,
     side_of,
 )
 from mnist_cli.data.own.sources import Entry, Kind, Stream, opened_zip
@@ -38,7 +39,7 @@ _IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0
 _MAX_DIMENSIONS = 4
 _MAX_HEADER = 10_000  # bytes of the header of a .npy
 # Names of arrays, as people give them.
-_TEST = re.compile(r"test|t10k")
+_TEST = re.compile(r"(?:^|[^a-z]|[xy])test|t10k")
 _VALIDATION = re.compile(
     r"(?:^|[^a-z]|[xy])(?:val(?:id(?:ation)?)?|dev)(?:$|[^a-z]|[xy](?:$|[^a-z]))"
 )
@@ -294,7 +295,8 @@ def _labels(array: ArrayFile, split: str | None) -> Labels:
             names = [t.decode() if isinstance(t, bytes) else t for t in texts]
         except UnicodeDecodeError as error:
             raise DataError(f"{array.place}: a label is not UTF-8; save it as text") from error
-        return labels_of_names(names, array.place)
+        plain = {name: plain_name(name) for name in set(names)}
+        return labels_of_names([plain[name] for name in names], array.place)
     labels = labels_of_numbers(
         values.astype(np.uint8) if values.dtype == bool else values, array.place
     )

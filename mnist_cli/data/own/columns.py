@@ -15,6 +15,7 @@ from mnist_cli.data.own.samples import (
     Part,
     labels_of_names,
     labels_of_numbers,
+    plain_name,
     side_of,
 )
 from mnist_cli.data.own.tables import Table
@@ -183,13 +184,12 @@ def _decoded(table: Table, column: int) -> list[str]:
     cells = table.texts[column]
     known: dict[bytes, str] = {}
     for cell in dict.fromkeys(cells):
-        line = 0
         try:
-            known[cell] = cell.decode()
+            known[cell] = plain_name(cell.decode())
         except UnicodeDecodeError:
+            known[cell] = ""
+        if not known[cell]:
             line = table.lines[cells.index(cell)]
-        if line or not known[cell].strip():
-            line = line or table.lines[cells.index(cell)]
             what = "is not UTF-8; save the file as UTF-8" if cell else "has no label; give it one"
             raise DataError(f"{table.place}, line {line:,}, {table.name_of(column)} {what}")
     return [known[cell] for cell in cells]

@@ -62,7 +62,7 @@ def layout_of(source: Source) -> Layout:
     notes = []
     if others:
         first = next(entry for entry in source.entries if not is_picture(entry))
-        notes.append(f"left out: {others:,} that are no pictures, such as {printable(first.name)}")
+        notes.append(f"left out as no pictures: {others:,}, such as {printable(first.name)}")
     if "train" not in splits.values():
         if any(splits.values()):
             names = ", ".join(printable(top) for top in list(splits)[:4])
@@ -88,13 +88,12 @@ def layout_of(source: Source) -> Layout:
         place = f"{source.place}/{printable(top)}"
         if split == "validation":
             notes.append(
-                f"{printable(top)}: {len(chosen):,} pictures are left out; --val-size takes "
+                f"{printable(top)} is left out, {len(chosen):,} pictures; --val-size takes "
                 "validation samples from the training samples"
             )
         elif split == "test" and _are_unlabelled(inner, classes):
             notes.append(
-                f"{printable(top)}: {len(chosen):,} pictures without labels are no test set; "
-                "mnist-predict reads them"
+                f"{printable(top)} has no labels, so it is no test set; mnist-predict reads it"
             )
         else:
             parts[split] = _labelled(place, [pictures[at] for at in chosen], inner)

@@ -130,10 +130,8 @@ class _Reader:
                 "nothing that stands out from their ground; crop them, or scale them to 28 by 28"
             )
         if self._empty:
-            yield (
-                f"{len(self._empty):,} pictures show nothing, and are black: {min(self._empty)}"
-                f"{', …' if len(self._empty) > 1 else ''}"
-            )
+            shown = f"{len(self._empty):,}, such as {min(self._empty)}"
+            yield f"pictures that show nothing, and are black: {shown}"
 
 
 def _sizes(sizes: Sequence[tuple[int, int]]) -> str:

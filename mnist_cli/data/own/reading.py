@@ -107,7 +107,7 @@ def _read(
         layout = layout_of(source)
         fitted = fit_pictures(layout, options)
         parts = [layout.train] if layout.test is None else [layout.train, layout.test]
-        labels = [labels_of_names(list(part.labels or ()), part.place) for part in parts]
+        labels = [labels_of_names(part.labels or (), part.place) for part in parts]
         return fitted, labels, layout.notes
     found = _found(source, options, stack, needs_labels=True)
     notes = list(found.notes)

@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -141,19 +142,18 @@ def labels_of_numbers(values: Values, place: str) -> Labels:
     return Labels(names, numbers.astype(np.intp))
 
 
-def labels_of_names(names: list[str], place: str) -> Labels:
-    """Return labels from names, one for each sample; whole numbers such as `3.0` are `3`.
+def labels_of_names(names: Sequence[str], place: str) -> Labels:
+    """Return labels from names, one for each sample.
 
     Raises:
         DataError: a name is empty, too long or not printable, or there are far too many.
 
     """
-    distinct = dict.fromkeys(names)
+    distinct = {name: number for number, name in enumerate(dict.fromkeys(names))}
     _check_count(len(distinct), place, list(distinct)[:8])
-    plain = {name: check_name(_plain(name), place) for name in distinct}
-    order = {name: number for number, name in enumerate(dict.fromkeys(plain.values()))}
-    numbers = np.array([order[plain[name]] for name in names], dtype=np.intp)
-    return Labels(tuple(order), numbers)
+    for name in distinct:
+        check_name(name, place)
+    return Labels(tuple(distinct), np.array([distinct[name] for name in names], dtype=np.intp))
 
 
 def check_name(name: str, place: str) -> str:
@@ -171,8 +171,8 @@ def check_name(name: str, place: str) -> str:
     return name
 
 
-def _plain(name: str) -> str:
-    """Return a name without spaces around it, and a whole number without zeros around it."""
+def plain_name(name: str) -> str:
+    """Return the name that a cell gives a class: without spaces, whole numbers without zeros."""
     name = name.strip()
     whole = re.fullmatch(r"\+?0*([0-9]{1,9})(\.0*)?", name, re.ASCII)
     return whole[1] if whole else name

@@ -470,7 +470,7 @@ def _members(
     entry: Entry, archive: zipfile.ZipFile, members: list[zipfile.ZipInfo]
 ) -> Iterator[Entry]:
     for member in sorted(members, key=lambda member: member.filename):
-        name = member.filename.strip("/")
+        name = "/".join(part for part in member.filename.split("/") if part not in ("", "."))
         if member.is_dir() or any(map(is_litter, name.split("/"))):
             continue
         place = f"{entry.place}/{printable(name)}"

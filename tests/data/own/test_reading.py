@@ -688,6 +688,13 @@ def test_whole_numbers_are_one_class_however_they_are_written(some: Few, tmp_pat
     assert some.is_in(own.train, own.classes)
 
 
+def test_the_names_of_folders_are_those_of_the_classes(some: Few, tmp_path: Path) -> None:
+    names = np.array([f"{label:02}" for label in some.labels])
+    own = read_own(class_folders(tmp_path, some.images, names))
+    assert own.classes == tuple(f"{label:02}" for label in range(10))
+    assert Few(some.images, names).is_in(own.train, own.classes)
+
+
 def test_a_set_without_some_classes_has_only_those_that_are_present(
     some: Few, tmp_path: Path
 ) -> None:
@@ -817,7 +824,7 @@ def test_litter_is_no_class_and_no_file_outside_is_read(some: Few, tmp_path: Pat
     (folder / "empty").mkdir()
     own = read_own(folder)
     assert some.is_in(own.train, own.classes)
-    assert "left out: 1 that are no pictures, such as README.md" in own.found
+    assert "left out as no pictures: 1, such as README.md" in own.found
     (folder / "3" / "again.png").symlink_to(next((folder / "3").glob("0*.png")))
     assert len(read_own(folder).train) == 201, "a link within the folder"
     outside = write(tmp_path / "secret.png", png(some.images[0]))
@@ -848,8 +855,8 @@ def test_validation_pictures_are_left_out_and_unlabelled_ones_are_no_test_set(
     own = read_own(tmp_path)
     assert some.is_in(own.train, own.classes)
     assert own.test is None
-    assert any("valid: 30 pictures are left out" in line for line in own.found)
-    assert any("test: 1 pictures without labels are no test set" in line for line in own.found)
+    assert any("valid is left out, 30 pictures" in line for line in own.found)
+    assert "test has no labels, so it is no test set; mnist-predict reads it" in own.found
 
 
 def test_idx_of_any_type_and_qmnists_labels(some: Few, tmp_path: Path) -> None:
