@@ -12,7 +12,7 @@ help:
 	@echo "make dev     install what tests and lint need, too"
 	@echo "make test    run the tests"
 	@echo "make test-quick  only the tests that start no program"
-	@echo "make torture what make test does a little of: hundreds of kills, 80,000 damaged files, whole tutorials; then mutation testing; prints counts"
+	@echo "make torture what make test does a little of: hundreds of kills, 86,000 damaged files, whole tutorials; then mutation testing; prints counts"
 	@echo "make lint    ruff and mypy --strict"
 	@echo "make docs    write docs/reference.md from the code"
 	@echo "make site    build README.md and docs/ as a site with search, in site/"

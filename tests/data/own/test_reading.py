@@ -64,6 +64,9 @@ READ: dict[str, Maker] = {
         d / "a.csv",
         b"\xef\xbb\xbf" + text([HEADER, *rows(s.images, s.labels)]).replace(b"\n", b"\r\n"),
     ),
+    "CRLF, label last": lambda d, s: write(
+        d / "a.csv", text(rows(s.images, s.labels, last=True)).replace(b"\n", b"\r\n")
+    ),
     "CR": lambda d, s: write(d / "a.csv", text(rows(s.images, s.labels)).replace(b"\n", b"\r")),
     "no end of the last line": lambda d, s: write(d / "a.csv", text(rows(s.images, s.labels))[:-1]),
     "trailing separators": lambda d, s: write(
@@ -550,6 +553,13 @@ REFUSED: dict[str, tuple[Callable[[Path, Few], Path | Made], str]] = {
         ),
         "line 5, column 2: '' is not a number",
     ),
+    "header that is not UTF-8": (
+        lambda d, s: write(
+            d / "a.csv",
+            text([HEADER, *rows(s.images, s.labels)]).replace(b"label", b"\xe9tiquette"),
+        ),
+        "header is not UTF-8; save",
+    ),
     "decimal comma": (
         lambda d, s: write(
             d / "a.csv",
@@ -765,6 +775,19 @@ def test_a_column_of_labels_in_the_middle(some: Few, tmp_path: Path) -> None:
     own = read_own(path, ReadOptions(label_column="400"))
     assert own.classes == tuple(f"'{n}'" for n in range(10))
     assert (own.train.images == some.images).all()
+
+
+def test_one_bit_is_no_ink_or_full_ink(some: Few, tmp_path: Path) -> None:
+    bits = some.images > 127
+    black_and_white = Few(bits.astype(np.uint8) * 255, some.labels)
+    for path in (
+        write(tmp_path / "a.npz", npz(x=bits, y=some.labels)),
+        write(tmp_path / "b.npz", npz(x=bits.astype(np.uint8), y=some.labels)),
+        write(tmp_path / "c.csv", rows(bits.astype(int), some.labels)),
+        class_folders(tmp_path / "d", bits, some.labels),
+    ):
+        own = read_own(path)
+        assert black_and_white.is_in(own.train, own.classes), path
 
 
 def test_a_known_maximum_is_full_ink(some: Few, tmp_path: Path) -> None:
