@@ -21,9 +21,13 @@ from mnist_cli.data.own.samples import (
 from mnist_cli.data.own.tables import Table
 from mnist_cli.errors import DataError
 
-_CORRELATED = 0.5  # pixels are, with their neighbours
-_GROUND_SHARE = 0.95  # of the samples: a corner of the images is ground in more
+# Pixels are correlated with their neighbours at least so much, and by more standard deviations than
+# a small table has by chance.
+_CORRELATED, _DEVIATIONS = 0.5, 3.0
 _MOST_ROWS = 20_000  # that a correlation is computed from
+# Of the samples: more have the ground where images are rarely written on, and more in a corner.
+_GROUND, _CORNER = 0.5, 0.95
+_SAMPLES_OF_A_CLASS = 3
 _INDEX_NAMES = {"", "id", "index", "imageid", "image_id", "unnamed: 0"}
 _DISTINCT_ROWS = MAX_CLASSES  # a counted column of more rows is an index
 
@@ -112,25 +116,28 @@ def _choose_end(table: Table, first: int) -> _Choice:
 def _looks(table: Table, place: int, beside: int, above: int) -> str:
     """Return whether a column looks like a `label` or a `pixel`, or is `open`.
 
-    Labels are whole numbers from 0, of at least two and at most 62 kinds, and not correlated with
-    the columns where the next pixels would be. A column that hardly ever differs from the ground of
-    the one beside it is a corner of the images.
+    Labels are whole numbers from 0, of at least two and at most 62 kinds, with three samples each
+    on average, and not correlated with the columns where the next pixels would be. A column that
+    hardly ever differs from the ground of the one beside it, but then much, is a corner of the
+    images.
     """
     step = max(1, len(table) // _MOST_ROWS)
     column = table.ends[place]
-    distinct = np.unique(column)
-    neighbours = [_column(table, at, step) for at in (beside, above)]
     here = column[::step]
-    if np.isclose(here, _most_frequent(neighbours[0])).mean() > _GROUND_SHARE:
+    neighbours = [_column(table, at, step) for at in (beside, above)]
+    ground = _ground_of(neighbours[0])
+    if ground is not None and np.isclose(here, ground).mean() > _CORNER:
+        is_corner = np.isclose(here, ground).all() or column.max() > MAX_CLASSES
+        return "pixel" if is_corner else "open"  # or the label of a rare class
+    if (column < 0).any() or (column % 1).any():
         return "pixel"
-    if len(distinct) == 1:
-        return "open"
-    if distinct[0] < 0 or (distinct % 1).any():
+    by_chance = _DEVIATIONS / math.sqrt(len(here))
+    correlation = max(_correlation(here, neighbour) for neighbour in neighbours)
+    if correlation > max(_CORRELATED, by_chance):
         return "pixel"
-    if max(_correlation(here, neighbour) for neighbour in neighbours) > _CORRELATED:
-        return "pixel"
-    is_index = len(distinct) == len(column) > MIN_CLASSES
-    return "label" if len(distinct) <= MAX_CLASSES and not is_index else "open"
+    kinds = len(np.unique(column))
+    fits = MIN_CLASSES <= kinds <= min(MAX_CLASSES, len(column) / _SAMPLES_OF_A_CLASS)
+    return "label" if fits else "open"
 
 
 def _column(table: Table, place: int, step: int) -> NDArray[np.float64]:
@@ -140,9 +147,11 @@ def _column(table: Table, place: int, step: int) -> NDArray[np.float64]:
     return values[::step].astype(np.float64)
 
 
-def _most_frequent(column: NDArray[np.float64]) -> float:
+def _ground_of(column: NDArray[np.float64]) -> float | None:
+    """Return the value that most samples have, or None."""
     values, counts = np.unique(column, return_counts=True)
-    return float(values[counts.argmax()])
+    is_ground = counts.max() > _GROUND * len(column)
+    return float(values[counts.argmax()]) if is_ground else None
 
 
 def _correlation(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
