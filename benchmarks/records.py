@@ -16,7 +16,7 @@ from mnist_cli.cli.listings import Measurement, options_digest
 from mnist_cli.config.options import Effect, names_where
 from mnist_cli.config.sources import PRESETS, build_config, toml_file
 from mnist_cli.config.train import TrainConfig
-from mnist_cli.data.catalogue import TRAINING_SAMPLES
+from mnist_cli.data.catalogue import CATALOGUE
 from mnist_cli.models.networks import build_model
 
 # The presets, and the number of seeds of each: many where a training takes seconds.
@@ -132,7 +132,7 @@ def measure(
 def options_of(config: str) -> dict[str, Any]:
     """Return the resolved options of a preset or a file, without places and seed."""
     asked = build_config(TrainConfig, [toml_file(config, PRESETS, TrainConfig)])
-    return _without_places(asdict(asked.resolve(TRAINING_SAMPLES)))
+    return _without_places(asdict(asked.resolve(CATALOGUE["mnist"].training_samples)))
 
 
 def same_options(logged: dict[str, Any], asked: dict[str, Any]) -> bool:

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from mnist_cli.comparison.compare import compare
     from mnist_cli.config.compare import CompareConfig
     from mnist_cli.config.train import TrainConfig
-    from mnist_cli.data.datasets import Split, load_dataset
+    from mnist_cli.data.datasets import load_dataset
+    from mnist_cli.data.splits import Split
     from mnist_cli.evaluation.evaluate import evaluate
     from mnist_cli.evaluation.metrics import EvaluationResult
     from mnist_cli.models.checkpoint import Checkpoint, load_checkpoint
@@ -24,7 +25,7 @@ _HOMES = {
     "Checkpoint": "models.checkpoint",
     "CompareConfig": "config.compare",
     "EvaluationResult": "evaluation.metrics",
-    "Split": "data.datasets",
+    "Split": "data.splits",
     "TrainConfig": "config.train",
     "build_model": "models.networks",
     "compare": "comparison.compare",

@@ -225,7 +225,9 @@ class Doubt:
 
 @dataclass(frozen=True)
 class Evaluated(Event):
-    """A checkpoint was evaluated. `confusion`: rows are true digits, columns predicted ones.
+    """A checkpoint was evaluated. `confusion`: rows are true classes, columns predicted ones.
+
+    `classes` has their names; elsewhere, as `digit` for one, they are numbers, from 0 on.
 
     The keys with `tta_` are those of the score with test-time augmentation, if it was asked for;
     all others are those of the plain score. If asked for, `corruptions` has the accuracies with
@@ -243,6 +245,7 @@ class Evaluated(Event):
     weights_sha256: str
     per_class: list[ClassMetrics] = field(default_factory=list)
     confusion: list[list[int]] = field(default_factory=list)
+    classes: list[str] = field(default_factory=list)
     tta_correct: int | None = None
     tta_accuracy: float | None = None
     tta_loss: float | None = None
@@ -254,11 +257,12 @@ class Evaluated(Event):
 
 @dataclass(frozen=True)
 class Prediction(Event):
-    """An image was predicted as `digit`, with `probability`; `probabilities` are those of 0 to 9.
+    """An image was predicted as `digit`, with `probability`; `probabilities` are those of all.
 
-    It is `uncertain` if `probability` is below a threshold, or if no digit was found in the image;
-    then `digit`, `probabilities` and `box` are None, and `probability` is 0. `box` is where the
-    digit is: left, top, right and bottom in pixels of the upright image, the last two exclusive.
+    `digit` is the number of a class, from 0 on, and `label` its name. The prediction is `uncertain`
+    if `probability` is below a threshold, or if no digit was found in the image; then `digit`,
+    `label`, `probabilities` and `box` are None, and `probability` is 0. `box` is where the digit
+    is: left, top, right and bottom in pixels of the upright image, the last two exclusive.
     """
 
     name: ClassVar[str] = "prediction"
@@ -268,6 +272,7 @@ class Prediction(Event):
     probabilities: list[float] | None
     uncertain: bool
     box: tuple[int, int, int, int] | None
+    label: str | None = None
 
 
 @dataclass(frozen=True)

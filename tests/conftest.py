@@ -14,14 +14,15 @@ from PIL import Image
 
 from mnist_cli.config.compare import CompareConfig
 from mnist_cli.config.train import TrainConfig
-from mnist_cli.data.datasets import Dataset, Split, load_dataset
+from mnist_cli.data.datasets import load_dataset
+from mnist_cli.data.splits import Dataset, Split
 from mnist_cli.runtime.device import keep_freed_memory
 from mnist_cli.training.train import train
 from tests.helpers.browsing import started_browser
 from tests.helpers.calling import Caller
 from tests.helpers.fork_server import ForkServer
 from tests.helpers.hostile import encoded
-from tests.helpers.idx_files import write_raw
+from tests.helpers.idx_files import write_qmnist
 from tests.helpers.launching import Launcher
 from tests.helpers.shell import BIN, Shell
 from tests.helpers.trainings import Configure
@@ -68,12 +69,12 @@ def mnist(mnist_dir: Path) -> Dataset:
 
 @pytest.fixture(scope="session")
 def few_dir(mnist: Dataset, mnist_dir: Path, shared: Path) -> Path:
-    """Return a data folder with MNIST, and its first 8,000 and 1,000 samples as KMNIST."""
+    """Return a data folder with MNIST, and its first 8,000 and 1,000 samples as QMNIST."""
     folder = shared / "few"
     with FileLock(shared / "few.lock"):
         if not folder.exists():
             train_set, test_set = Split(*mnist.train[:8000]), Split(*mnist.test[:1000])
-            write_raw(folder / "KMNIST" / "raw", train_set, test_set)
+            write_qmnist(folder / "QMNIST" / "raw", train_set, test_set)
             (folder / "MNIST").symlink_to(mnist_dir / "MNIST")
     return folder
 
@@ -105,7 +106,7 @@ def clean_env(few_dir: Path, shared: Path) -> dict[str, str]:
         "PATH": f"{programs}:{BIN}:/usr/bin:/bin",
         "HOME": "/nonexistent",
         "MNIST_DATA_DIR": str(few_dir),
-        "MNIST_DATASET": "kmnist",
+        "MNIST_DATASET": "qmnist",
         "OMP_NUM_THREADS": "1",
     }
 
@@ -149,7 +150,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, few_dir: Path) -> Path:
     """Return a small checkpoint, made once: 1,000 samples, 500 of them for validation."""
     path = tmp_path_factory.mktemp("trained") / "checkpoint.pt"
     small = TrainConfig(model="linear", subset=500, val_size=500, epochs=2, batch_size=50)
-    list(train(replace(small, dataset="kmnist", data_dir=str(few_dir), output=str(path))))
+    list(train(replace(small, dataset="qmnist", data_dir=str(few_dir), output=str(path))))
     return path
 
 
@@ -174,7 +175,7 @@ def browser() -> Iterator[Any]:
 def asked(few_dir: Path, tmp_path: Path) -> CompareConfig:
     """Return a comparison of softmax regressions on 300 samples: 20, 6 and 2 updates a run."""
     return CompareConfig(
-        dataset="kmnist",
+        dataset="qmnist",
         model="linear",
         subset=300,
         batch_sizes="30,100,full",
@@ -193,7 +194,7 @@ def small(few_dir: Path, tmp_path: Path) -> Configure:
     def make(**changes: Any) -> TrainConfig:
         batch = {} if changes.get("mode") == "batch" else {"batch_size": 50}
         base = TrainConfig(
-            dataset="kmnist",
+            dataset="qmnist",
             subset=200,
             epochs=2,
             log_interval=1,

@@ -20,7 +20,7 @@ from torch import nn
 import mnist_cli
 from mnist_cli import CompareConfig, Split, TrainConfig, build_model, evaluate, train
 from mnist_cli.config.programs import PredictConfig
-from mnist_cli.data.datasets import Dataset
+from mnist_cli.data.splits import Dataset
 from mnist_cli.errors import MnistError, UsageError
 from mnist_cli.prediction.predict import ImagePrediction, predict
 from tests.conftest import Configure

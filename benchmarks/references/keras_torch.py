@@ -11,7 +11,8 @@ import keras
 import numpy as np
 from keras import layers
 
-from mnist_cli.data.datasets import Split, load_dataset
+from mnist_cli.data.datasets import load_dataset
+from mnist_cli.data.splits import Split
 
 
 def network(name: str) -> keras.Model:

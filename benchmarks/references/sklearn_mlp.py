@@ -9,7 +9,8 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier
 
-from mnist_cli.data.datasets import Split, load_dataset
+from mnist_cli.data.datasets import load_dataset
+from mnist_cli.data.splits import Split
 
 
 def pixels(split: Split) -> np.ndarray:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from mnist_cli.config.train import TrainConfig
-from mnist_cli.data.datasets import Dataset, train_val_split
+from mnist_cli.data.splits import Dataset, train_val_split
 from mnist_cli.events import Step
 from mnist_cli.models.networks import build_model
 from mnist_cli.runtime.device import ThreadPool

@@ -20,7 +20,8 @@ import torch.distributed as dist
 
 from benchmarks.scaling.model import ALL, EXTRA, NETWORKS, RESULT, What
 from mnist_cli.config.train import TrainConfig
-from mnist_cli.data.datasets import Dataset, load_dataset, train_val_split
+from mnist_cli.data.datasets import load_dataset
+from mnist_cli.data.splits import Dataset, train_val_split
 from mnist_cli.models.networks import build_model, count_parameters
 from mnist_cli.runtime.device import ThreadPool, keep_freed_memory, processor
 from mnist_cli.runtime.distributed.group import ProcessGroup

@@ -20,7 +20,7 @@ from mnist_cli.config.programs import Display
 from mnist_cli.config.registry import NETWORKS
 from mnist_cli.config.sources import COMPARE, TRAIN, build_config, flag, preset_names, purpose_of
 from mnist_cli.config.train import TrainConfig
-from mnist_cli.data.catalogue import TRAINING_SAMPLES
+from mnist_cli.data.catalogue import CATALOGUE
 from mnist_cli.errors import UsageError
 from mnist_cli.runtime.files import write_standard_output
 
@@ -95,7 +95,7 @@ def options_digest(config: TrainConfig) -> str:
     decisive = names_where(TrainConfig, lambda about: about.effect is Effect.RESULT)
     decisive -= {"precision"}  # which is a kind of rounding, and by auto that of the machine
     added = names_where(TrainConfig, lambda about: about.named_if_set)
-    values = asdict(config.resolve(TRAINING_SAMPLES))
+    values = asdict(config.resolve(CATALOGUE["mnist"].training_samples))
     used = {
         name: value
         for name, value in sorted(values.items())

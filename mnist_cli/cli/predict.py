@@ -1,11 +1,15 @@
 """The command `mnist-predict`."""
 
+import csv
+import io
 import logging
 import sys
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import typer
 
+from mnist_cli.cli.pages import write_file
 from mnist_cli.cli.parameters import add_command, checkpoint_argument, command_sources, parameter
 from mnist_cli.cli.program import (
     exit_unless_main,
@@ -16,9 +20,12 @@ from mnist_cli.cli.program import (
 )
 from mnist_cli.config.programs import Display, PredictConfig
 from mnist_cli.config.sources import build_config
-from mnist_cli.errors import ExitCode
+from mnist_cli.errors import ExitCode, UsageError
 from mnist_cli.events import Unreadable
-from mnist_cli.runtime.files import write_standard_output
+from mnist_cli.runtime.files import check_writable, write_standard_output
+
+if TYPE_CHECKING:
+    from mnist_cli.prediction.predict import ImagePrediction
 
 app = typer.Typer(pretty_exceptions_enable=False)
 _log = logging.getLogger("mnist_cli")
@@ -40,6 +47,9 @@ def predict(given: dict[str, Any], checkpoint: str, images: list[str]) -> None:
     A folder stands for the images in it, without those in folders within it; 'scans/**/*.png' in
     quotes for what fits the pattern. - reads standard input: mnist-predict checkpoint.pt - < 7.png
 
+    A CSV or NumPy file has an image in each row, with or without labels; PATH is then FILE:ROW.
+    --csv submission.csv writes the predictions to a file, those of a table as Kaggle takes them.
+
     Where no digit is found, DIGIT is - and PROBABILITY 0.0000. A prediction is uncertain if its
     probability is below --uncertain-below (by default, what 99 % of the correct predictions of
     held-out samples reach). A note on stderr says so, and in --json the key uncertain.
@@ -54,6 +64,8 @@ def predict(given: dict[str, Any], checkpoint: str, images: list[str]) -> None:
     sources = command_sources(given, PredictConfig, Display)
     config = build_config(PredictConfig, sources)
     display = build_config(Display, sources)
+    if config.csv is not None:
+        _check_csv(config, display)
 
     with quick_imports(quiet=display.quiet):
         from mnist_cli.output import predict_display  # noqa: PLC0415 (scipy)
@@ -62,6 +74,7 @@ def predict(given: dict[str, Any], checkpoint: str, images: list[str]) -> None:
 
     data, drawing = JsonLines(), predict_display.PredictionDisplay(sys.stderr)
     failed = False
+    written: list[ImagePrediction] = []
     with log_to_stderr(quiet=display.quiet):
         for result in predict_images(checkpoint, images, config):
             if isinstance(result, Unreadable):
@@ -69,19 +82,54 @@ def predict(given: dict[str, Any], checkpoint: str, images: list[str]) -> None:
                 print_error(result.reason)
                 continue
             event, image = result.event, result.image
+            written.append(result)
+            if config.csv is not None:
+                continue
             if display.json:
                 data.show(event)
             else:
                 line = predict_display.prediction_line(event, with_box=config.all)
                 write_standard_output(line)
             if config.show and not display.quiet:
-                drawing.show(event, image)
+                drawing.show(event, image, result.classes)
             if result.digits > 1 and not config.all:
                 _log.warning(predict_display.explain_several(event, result.digits))
             elif event.uncertain:
                 _log.info(predict_display.explain_uncertain(event, result.threshold))
+        if config.csv is not None:
+            write_file(config.csv, _as_csv(written))
+            uncertain = sum(result.event.uncertain for result in written)
+            _log.info("%d predictions, %d of them uncertain", len(written), uncertain)
     if failed:
         raise typer.Exit(ExitCode.DATA)
+
+
+def _check_csv(config: PredictConfig, display: Display) -> None:
+    """Raise an error if the file of `--csv` cannot be written, or other outputs contradict it."""
+    others = {"--json": display.json, "--all": config.all, "--show": config.show}
+    if given := [name for name, is_given in others.items() if is_given]:
+        raise UsageError(f"--csv has a line for each image, and contradicts {', '.join(given)}")
+    if not config.csv:
+        raise UsageError("--csv '': its name is empty; name it predictions.csv, for one")
+    if config.csv != "-":
+        check_writable(Path(config.csv))
+
+
+def _as_csv(results: "list[ImagePrediction]") -> bytes:
+    """Return predictions as CSV: of the rows of a table as Kaggle takes them, or of pictures."""
+    text = io.StringIO(newline="")
+    lines = csv.writer(text, lineterminator="\n")
+    rows = [result.row for result in results]
+    events = [result.event for result in results]
+    if None not in rows:
+        if len(set(rows)) < len(rows):
+            raise UsageError("--csv numbers the rows of one table; give one file a table")
+        lines.writerow(["ImageId", "Label"])
+        lines.writerows((row, event.label) for row, event in zip(rows, events, strict=True))
+    else:
+        lines.writerow(["image", "label", "probability"])
+        lines.writerows((e.path, e.label or "", f"{e.probability:.4f}") for e in events)
+    return text.getvalue().encode("utf-8", "surrogateescape")
 
 
 add_command(

@@ -10,7 +10,7 @@ from mnist_cli.config.programs import Display
 from mnist_cli.config.quoting import escape_controls, quote
 from mnist_cli.config.sources import Source, deciding_sources, flag
 from mnist_cli.config.train import ResolvedConfig, TrainConfig
-from mnist_cli.data.catalogue import TRAINING_SAMPLES
+from mnist_cli.data.catalogue import CATALOGUE
 from mnist_cli.errors import UsageError
 from mnist_cli.runtime.files import write_standard_output
 
@@ -98,7 +98,8 @@ def _origin_of_default(resolved: "DataclassInstance", name: str, about: Option) 
 
 def resolved_training(config: TrainConfig) -> ResolvedConfig:
     """Return the options of a training as its run will resolve them."""
-    held_out = max(TRAINING_SAMPLES - config.val_size, 1)
+    known = CATALOGUE.get(config.dataset, CATALOGUE["mnist"])  # the size of others is not known yet
+    held_out = max(known.training_samples - config.val_size, 1)
     return config.resolve(config.subset or held_out)
 
 

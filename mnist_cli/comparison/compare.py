@@ -43,7 +43,10 @@ from mnist_cli.config import sources
 from mnist_cli.config.compare import CompareConfig, ResolvedComparison, resolve, settings_of
 from mnist_cli.config.options import names_in
 from mnist_cli.config.train import ResolvedConfig, TrainConfig
-from mnist_cli.data.datasets import load_dataset, train_val_split
+from mnist_cli.data.catalogue import number_of_classes
+from mnist_cli.data.datasets import load_dataset
+from mnist_cli.data.own.named import own_data_options
+from mnist_cli.data.splits import Dataset, train_val_split
 from mnist_cli.errors import DivergedError, ThresholdNotMetError, UsageError
 from mnist_cli.evaluation.evaluate import evaluate
 from mnist_cli.events import Event
@@ -60,7 +63,11 @@ from mnist_cli.runtime.device import (
     threads_set,
 )
 from mnist_cli.runtime.signals import StopRequested, StopSignals
-from mnist_cli.training.initial import load_weights, warn_of_seen_samples
+from mnist_cli.training.initial import (
+    check_number_of_classes,
+    load_weights,
+    warn_of_seen_samples,
+)
 from mnist_cli.training.probes.probes import draw_samples
 
 _SAVE_EVERY = 5.0  # seconds
@@ -174,10 +181,14 @@ class _Comparison:
         digests = {path: weights_sha256(each.weights) for path, each in initial.items()}
         if asked.init is not None:
             asked = replace(asked, init=digests.get(asked.init, asked.init))
+        dataset = load_dataset(asked.dataset, asked.data_dir, **own_data_options(asked))
+        for each in initial.values():
+            check_number_of_classes("--init", each, dataset)
+        asked = replace(asked, dataset=dataset.name)
         self.config = config = resolve(asked)
         self.results = results
         by_digest = {digests[path]: each for path, each in initial.items()}
-        self.runner = Runner(config, signals, self.clock, by_digest)
+        self.runner = Runner(config, dataset, signals, self.clock, by_digest)
 
         def begun(varied: ResolvedComparison) -> ResolvedComparison:
             init = varied.init if varied.init is None else digests.get(varied.init, varied.init)
@@ -266,7 +277,8 @@ class _Comparison:
 
     def _start(self) -> CompareStart:
         config = asdict(self.config)
-        model = build_model(self.config.model, members=self.config.members)
+        classes = number_of_classes(self.config.dataset)
+        model = build_model(self.config.model, members=self.config.members, classes=classes)
         data = self.runner.shared_data(self.config, self.config.seed)
         return CompareStart(
             seconds=self.clock(),
@@ -279,6 +291,7 @@ class _Comparison:
             world_size=1,
             machine=self.runner.machine,
             command=command_of(self.asked),
+            classes=classes,
             config=config,
             variants=[*self.variants],
             options=[
@@ -314,6 +327,7 @@ class _Comparison:
             self.seeds[: self.config.tune_seeds],
             refine=self.config.lr_rule == "tuned",
             find_range=self.config.lr_range,
+            classes=number_of_classes(self.config.dataset),
         )
 
     def _next_trials(self, variants: list[Variant]) -> Iterator[Run]:
@@ -336,13 +350,14 @@ class Runner:
     hold out samples that it was trained on.
 
     Raises:
-        UsageError, DataError, OutputError: see `pick_device`, `load_dataset` and `RunFolder`.
+        UsageError, OutputError: see `pick_device` and `RunFolder`.
 
     """
 
     def __init__(
         self,
         config: ResolvedComparison,
+        dataset: Dataset,
         signals: StopSignals,
         clock: Callable[[], float],
         initial: Mapping[str, Checkpoint] | None = None,
@@ -358,7 +373,7 @@ class Runner:
         self.device = pick_device(config.device)
         self.pool = ThreadPool(threads_for(self.device), signals.check_stop)
         self.machine = machine(self.device, config.jobs)
-        self._dataset = load_dataset(config.dataset, config.data_dir)
+        self._dataset = dataset
         self._cached_data: dict[tuple[object, ...], SharedData] = {}
         for each in self._initial.values():
             asked = TrainConfig(
@@ -423,7 +438,8 @@ class Runner:
         if (plane := self.folder.plane(runs)) is not None:
             return replace(plane, seconds=self.clock())
         data = self.shared_data(self.config, self.config.seed)
-        model = build_model(self.config.model).to(data.train.device)
+        classes = number_of_classes(self.config.dataset)
+        model = build_model(self.config.model, classes=classes).to(data.train.device)
         found = [RunPath(run.variant, self.folder.snapshots(run, model)) for run in runs]
         paths = [path for path in found if path.snapshots]
         if not paths:

@@ -8,7 +8,7 @@ from mnist_cli.comparison.run import Run
 from mnist_cli.comparison.run_training import SharedData, scored_updates
 from mnist_cli.comparison.variants import Variant
 from mnist_cli.config.train import ResolvedConfig
-from mnist_cli.data.datasets import Split
+from mnist_cli.data.splits import Split
 from mnist_cli.events import Progress
 from mnist_cli.training.trainer import Trainer
 
@@ -73,7 +73,7 @@ def _seconds_of_training(trainer: Trainer, budget: float) -> float:
 
 def _seconds_of_scoring(trainer: Trainer, split: Split) -> float:
     """Return the seconds that the evaluation of a sample takes."""
-    few = Split(*split[:_SCORED])
+    few = split.at(slice(_SCORED))
     began = time.perf_counter()
     trainer.evaluate(few, "test")
     return (time.perf_counter() - began) / len(few)

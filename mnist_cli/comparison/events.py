@@ -20,7 +20,7 @@ REASONS = ("completed", "until-accuracy", "gave-up", "diverged")  # why a run en
 
 @dataclass(frozen=True)
 class CompareStart(Event):
-    """The comparison begins. `command` repeats it.
+    """The comparison begins. `command` repeats it; the data have so many `classes`.
 
     `options` are, for each of the variants, the values of the options in which it differs from
     `config`.
@@ -39,6 +39,7 @@ class CompareStart(Event):
     config: dict[str, Any]
     variants: list[Variant] = field(default_factory=list)
     options: list[dict[str, Any]] = field(default_factory=list)
+    classes: int = 10
     time: str = field(default_factory=wall_clock)
     schema: int = SCHEMA
 

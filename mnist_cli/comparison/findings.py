@@ -11,7 +11,7 @@ from statistics import geometric_mean, linear_regression
 from typing import ClassVar
 
 from mnist_cli.comparison.events import Tuned
-from mnist_cli.comparison.lr_search import STABLE_LOSS
+from mnist_cli.comparison.lr_search import stable_loss
 from mnist_cli.comparison.results import Results, Values
 from mnist_cli.comparison.run_training import next_check
 from mnist_cli.comparison.stats import (
@@ -399,7 +399,7 @@ def _equal_axes(config: CompareConfig, results: Results) -> Iterator[Ranking]:
 
 def _equal_loss(results: Results) -> Iterator[Ranking]:
     loss, accuracies = results.at_equal_loss(lambda point: point.test_accuracy)
-    if len(accuracies) > 1 and loss <= STABLE_LOSS:
+    if len(accuracies) > 1 and loss <= stable_loss(results.start.classes):
         step = 1 / results.start.test_samples
         yield rank("equal training loss", accuracies, higher=True, at=loss, resolution=step)
 

@@ -7,15 +7,18 @@ from statistics import fmean
 
 from mnist_cli.comparison.events import RunEnd, Trial, Tuned
 from mnist_cli.comparison.run import Run
-from mnist_cli.data.catalogue import CLASSES
 
-STABLE_LOSS = math.log(CLASSES) / 2  # a training that gets below it is called stable
 FLAT = 1.1  # rates are as good as the best if they cost up to this factor more
 _DECADE = (1, 1.5, 2, 3, 5, 7)  # the grid; its coarse half is 1, 2, 5
 _COARSE = 2
 _LOWEST, _HIGHEST = -36, 18  # indices on the grid: rates from 1e-6 to 1000
 _PATIENCE = 3  # times the updates of the best trial, after which one in the final choice gives up
 _MISSED, _DIVERGED = 1, 2  # what is worse than any cost of a trial: see `Search._cost`
+
+
+def stable_loss(classes: int) -> float:
+    """Return the training loss below which a training is called stable: half that of guessing."""
+    return math.log(classes) / 2
 
 
 def rate_at(index: int) -> float:
@@ -50,6 +53,7 @@ class Search:
     seeds: range = range(1)
     refine: bool = False
     find_range: bool = False
+    classes: int = 10
     ends: dict[tuple[int, int], RunEnd] = field(default_factory=dict)  # by index and seed
 
     def next_trial(self) -> Run | None:
@@ -68,7 +72,7 @@ class Search:
         """Return the best rate, and the range of stable rates around it, of a complete search."""
         coarse = self._climb()
         best = min([coarse, *(index for index, _ in self._finals(coarse))], key=self._rank)
-        stable = sorted(self._around(coarse, _COARSE, is_stable)) if self.find_range else []
+        stable = sorted(self._around(coarse, _COARSE, self._is_stable)) if self.find_range else []
         flat = self._flat(best)
         return Tuned(
             seconds=0.0,
@@ -76,7 +80,7 @@ class Search:
             setting=self.run.variant.setting,
             seed=self.seeds[0],
             lr=rate_at(best),
-            tried=[_tried(end) for _, end in sorted(self.ends.items())],
+            tried=[self._tried(end) for _, end in sorted(self.ends.items())],
             train_seconds=sum(end.train_seconds for end in self.ends.values()),
             stable_from=rate_at(stable[0]) if stable else None,
             stable_to=rate_at(stable[-1]) if stable else None,
@@ -114,7 +118,7 @@ class Search:
 
     def _extend(self, best: int) -> int:
         """Return the index of an untried rate beside the stable ones, or `best` if none is left."""
-        stable = self._around(best, _COARSE, is_stable)
+        stable = self._around(best, _COARSE, self._is_stable)
         if not stable:
             return best
         for k in (max(stable) + _COARSE, min(stable) - _COARSE):
@@ -181,21 +185,18 @@ class Search:
             return (_MISSED, -(end.val_accuracy or 0.0))
         return (0, math.inf if end.val_loss is None else math.log(max(end.val_loss, 1e-30)))
 
+    def _is_stable(self, end: RunEnd) -> bool:
+        return end.train_loss is not None and end.train_loss <= stable_loss(self.classes)
 
-def is_stable(end: RunEnd) -> bool:
-    """Return True if the training loss ended below half of that of guessing, ln 10."""
-    return end.train_loss is not None and end.train_loss <= STABLE_LOSS
-
-
-def _tried(end: RunEnd) -> Trial:
-    return Trial(
-        lr=end.lr,
-        reason=end.reason,
-        update=end.update,
-        train_seconds=end.train_seconds,
-        train_loss=end.train_loss,
-        val_loss=end.val_loss,
-        val_accuracy=end.val_accuracy,
-        stable=is_stable(end),
-        seed=end.seed,
-    )
+    def _tried(self, end: RunEnd) -> Trial:
+        return Trial(
+            lr=end.lr,
+            reason=end.reason,
+            update=end.update,
+            train_seconds=end.train_seconds,
+            train_loss=end.train_loss,
+            val_loss=end.val_loss,
+            val_accuracy=end.val_accuracy,
+            stable=self._is_stable(end),
+            seed=end.seed,
+        )

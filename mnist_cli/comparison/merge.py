@@ -20,6 +20,7 @@ from mnist_cli.comparison.run import Run
 from mnist_cli.config.options import names_in
 from mnist_cli.config.quoting import printable
 from mnist_cli.config.reading import expand_home
+from mnist_cli.data.catalogue import number_of_classes
 from mnist_cli.errors import DataError, UsageError
 from mnist_cli.events import Event
 from mnist_cli.models.networks import build_model, count_parameters
@@ -102,7 +103,8 @@ class MergedFolder(RunFolder):
         """Copy the snapshots of a run's weights, if there are any; they are checked when read."""
         name = run.name + PATH_ENDING
         if "path" in names_in(run.config.probe) and (folder / name).exists():
-            most = max_bytes(count_parameters(build_model(run.config.model)))
+            classes = number_of_classes(run.config.dataset)
+            most = max_bytes(count_parameters(build_model(run.config.model, classes=classes)))
             try:
                 write_atomic(self._folder / name, contents_of(folder / name, most))
             except (OSError, ValueError) as error:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from mnist_cli.comparison.events import PathPlane
 from mnist_cli.comparison.thinned import Thinned
 from mnist_cli.comparison.variants import Variant
-from mnist_cli.data.datasets import Split
+from mnist_cli.data.splits import Split
 from mnist_cli.evaluation.evaluate import evaluate
 from mnist_cli.runtime.device import ThreadPool
 

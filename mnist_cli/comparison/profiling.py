@@ -20,7 +20,9 @@ from mnist_cli.comparison.events import ProfileEnd, ProfileRound, Throughput
 from mnist_cli.comparison.run import command_of, plan_run
 from mnist_cli.comparison.variants import Variant, variants_of
 from mnist_cli.config.compare import FULL, CompareConfig, resolve
-from mnist_cli.data.datasets import load_dataset, train_val_split
+from mnist_cli.data.datasets import load_dataset
+from mnist_cli.data.own.named import own_data_options
+from mnist_cli.data.splits import train_val_split
 from mnist_cli.events import Event, Step
 from mnist_cli.runtime.cores import BusyCores
 from mnist_cli.runtime.device import (
@@ -93,7 +95,7 @@ def _sizes(config: CompareConfig) -> str:
 
 def _cases(config: CompareConfig) -> Iterator[_Case]:
     """Yield each batch size with micro-batches and, where it has several, in one pass."""
-    dataset = load_dataset(config.dataset, config.data_dir)
+    dataset = load_dataset(config.dataset, config.data_dir, **own_data_options(config))
     train, _ = train_val_split(dataset.train, val_size=0, subset=config.subset, seed=config.seed)
     if config.batch_sizes == SIZES and len(train) <= 4096:  # the sizes are not those asked for
         few = [s for s in SIZES.split(",") if s == FULL or int(s) < len(train)]
@@ -133,11 +135,12 @@ def measure(batch_size: int | str, config: CompareConfig) -> Measured:
     busy = BusyCores()
     with threads_set(config.threads):
         device = pick_device(config.device)
-        dataset = load_dataset(config.dataset, config.data_dir)
+        dataset = load_dataset(config.dataset, config.data_dir, **own_data_options(config))
         train, _ = train_val_split(
             dataset.train, val_size=0, subset=config.subset, seed=config.seed
         )
         resolved = resolve(replace(config, profile=False, batch_sizes=FULL))
+        resolved = replace(resolved, dataset=dataset.name)
         run = plan_run(resolved, Variant(batch_size), config.seed, _LR, samples=len(train))
         with ThreadPool(threads_for(device)) as pool:
             state = TrainingState(run.config, device)

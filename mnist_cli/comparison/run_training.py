@@ -13,7 +13,7 @@ from mnist_cli.comparison.path import Path
 from mnist_cli.comparison.run import Run
 from mnist_cli.comparison.stats import mean_and_deviation
 from mnist_cli.comparison.thinned import Thinned
-from mnist_cli.data.datasets import Split
+from mnist_cli.data.splits import Split
 from mnist_cli.errors import DivergedError
 from mnist_cli.evaluation.metrics import EvaluationResult
 from mnist_cli.events import Event, ProbeEvent, ProbeStart, Progress, Step

@@ -52,6 +52,7 @@ RANDOM = "random"  # as --vary init takes it: no checkpoint, but weights that ar
 PROFILED = (
     *("profile", "batch_sizes", "model", "optimizer", "momentum", "weight_decay", "shuffle"),
     *("micro_batch_size", "subset", "dataset", "data_dir", "device", "threads", "plot"),
+    *("test_size", "label_column", "max_value", "transposed"),
 )
 _WHAT, _HOW, _SHOW = "What is compared", "How it is trained", "What is shown"
 _BUDGET = f"Budget (one of these; --epochs {DEFAULT_EPOCHS} if none)"
@@ -193,6 +194,10 @@ class CompareConfig:
         "val_size", shown_default="5000, or a fifth of --subset, where they are needed; else 0"
     )
     dataset: str = _as_in_training("dataset", "mnist")
+    test_size: float = _as_in_training("test_size", TrainConfig.test_size)
+    label_column: str | None = _as_in_training("label_column")
+    max_value: float | None = _as_in_training("max_value")
+    transposed: bool = _as_in_training("transposed", False)
     data_dir: str | None = _as_in_training("data_dir")
     device: str = _as_in_training("device", "auto")
     threads: int | None = _as_in_training("threads", shown_default="auto")

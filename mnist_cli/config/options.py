@@ -15,7 +15,12 @@ if TYPE_CHECKING:
 MODES = ("mini-batch", "batch")
 LAST_BATCHES = ("keep", "drop", "scale")
 SCHEDULES = ("constant", "one-cycle", "cosine", "step")
-DATASETS = ("mnist", "fashion-mnist", "kmnist", "qmnist")
+TEN_CLASSES = ("mnist", "fashion-mnist", "kmnist", "qmnist")
+DATASETS = (
+    *TEN_CLASSES,
+    *("emnist-letters", "emnist-balanced", "emnist-byclass", "emnist-bymerge"),
+    *("emnist-digits", "emnist-mnist"),
+)
 MAPS = ("affine", "elastic")  # the augmentations that have a strength
 AUGMENTATIONS = ("none", "shift", *MAPS)
 PRECISIONS = ("float32", "bfloat16", "auto")
@@ -63,6 +68,7 @@ class Option:
         per_rank: It may differ between the ranks of a process group.
         if_absent: Text for `--show-config` if the option isn't set.
         takes_file: Besides the choices it takes a network in a file, `FILE.py:NAME`.
+        takes_data: Besides the choices it takes data of one's own, the path of a file or folder.
         named_if_set: The name of a comparison's run has it only where it differs from its default,
             so that records from before there was the option keep their names.
 
@@ -87,6 +93,7 @@ class Option:
     per_rank: bool = False
     if_absent: str = ""
     takes_file: bool = False
+    takes_data: bool = False
     named_if_set: bool = False
 
 
@@ -103,6 +110,39 @@ def data_dir_option(**about: Any) -> Any:  # noqa: ANN401
         metavar="DIR",
         shown_default="MNIST is in the package, others in data",
         is_path=True,
+        **about,
+    )
+
+
+def label_column_option(**about: Any) -> Any:  # noqa: ANN401
+    """Declare the field `label_column`, of the column that has the labels in a table."""
+    return option(
+        None,
+        "Column of the labels in your own table: its name, or its number, 1 the first and -1 the "
+        "last.",
+        metavar="COLUMN",
+        shown_default="found",
+        **about,
+    )
+
+
+def max_value_option(**about: Any) -> Any:  # noqa: ANN401
+    """Declare the field `max_value`, of the scale of one's own data."""
+    return option(
+        None,
+        "Largest value that a pixel can have in your own data.",
+        metavar="X",
+        above=0,
+        shown_default="found",
+        **about,
+    )
+
+
+def transposed_option(**about: Any) -> Any:  # noqa: ANN401
+    """Declare the field `transposed`, for files like those of EMNIST."""
+    return option(
+        False,
+        "Exchange rows and columns of your own images, which files made like EMNIST's need.",
         **about,
     )
 

@@ -3,7 +3,17 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from mnist_cli.config.options import DATASETS, DEVICES, data_dir_option, model_option, option
+from mnist_cli.config.options import (
+    DATASETS,
+    DEVICES,
+    TEN_CLASSES,
+    data_dir_option,
+    label_column_option,
+    max_value_option,
+    model_option,
+    option,
+    transposed_option,
+)
 
 SPLITS = ("test", "train", "val")
 PANELS = ("auto", "confusion", "calibration", "mistakes", "history")
@@ -22,8 +32,15 @@ class EvalConfig:
     """Options of `mnist-eval`."""
 
     dataset: str | None = option(
-        None, "The data set.", choices=DATASETS, shown_default="as trained on"
+        None,
+        "The data set. PATH is your own, as for mnist-train; without a test set, all of it is one.",
+        choices=DATASETS,
+        takes_data=True,
+        shown_default="as trained on",
     )
+    label_column: str | None = label_column_option()
+    max_value: float | None = max_value_option()
+    transposed: bool = transposed_option()
     data_dir: str | None = data_dir_option()
     model: str | None = model_option()
     device: str = option("auto", "Where to compute.", choices=DEVICES)
@@ -84,6 +101,13 @@ class PredictConfig:
     )
     all: bool = option(False, "Predict every digit in an image, and add its box to the line.")
     show: bool = option(False, "Draw the network's input for each image on stderr, unless -q.")
+    csv: str | None = option(
+        None,
+        "Write the predictions to a CSV file instead of stdout: ImageId,Label for the rows of a "
+        "table, as Kaggle takes them; image,label,probability for pictures.",
+        metavar="PATH",
+        is_path=True,
+    )
     save_seen: str | None = option(
         None,
         "Save the network's input for each image as a PNG in a folder.",
@@ -108,7 +132,7 @@ class ExportConfig:
 class LessonConfig:
     """Options of `mnist-lesson`."""
 
-    dataset: str = option("mnist", "The data set.", choices=DATASETS)
+    dataset: str = option("mnist", "The data set.", choices=TEN_CLASSES)
     data_dir: str | None = data_dir_option()
     samples: int = option(
         2000,

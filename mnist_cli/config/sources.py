@@ -28,6 +28,7 @@ from mnist_cli.config.options import (
     names_in,
     options_of,
 )
+from mnist_cli.config.own_data import is_begun_data, is_data_path
 from mnist_cli.config.quoting import MAX_QUOTED, escape_controls, printable, quote
 from mnist_cli.config.reading import expand_home, is_pipe, read_input
 from mnist_cli.config.registry import network_entry
@@ -344,10 +345,23 @@ def _convert(value: object, hint: Any, option: Option, *, typed: bool) -> object
             if not typed and not is_named(str(name)):
                 what = shown_name(str(name))
                 raise ValueError(f"{what} is in a Python file; name it: --model FILE.py:{what}")
+        elif option.takes_data and name not in option.choices:
+            converted = _own_data(str(name), option.choices, typed=typed)
         elif option.choices and name not in option.choices:
             raise ValueError(not_one_of(name, option.choices))
     _check_bounds(converted, option)
     return converted
+
+
+def _own_data(name: str, choices: tuple[str, ...], *, typed: bool) -> str:
+    """Return the path of one's own data, or the name of data in a training that has begun."""
+    if is_data_path(name):
+        name = expand_home(name)
+        _check_file_name(name)
+        return name
+    if typed and is_begun_data(name):
+        return name
+    raise ValueError(f"{not_one_of(name, choices)}, or the path of your own data")
 
 
 def _parse(text: str, kind: type) -> object:

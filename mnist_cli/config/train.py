@@ -19,7 +19,10 @@ from mnist_cli.config.options import (
     SCHEDULES,
     Effect,
     data_dir_option,
+    label_column_option,
+    max_value_option,
     option,
+    transposed_option,
 )
 from mnist_cli.config.registry import (
     NETWORKS,
@@ -281,7 +284,26 @@ class TrainConfig:
     val_size: int = option(
         0, "Hold N training samples out for validation.", metavar="N", minimum=0, panel=_DATA
     )
-    dataset: str = option("mnist", "The data set.", choices=DATASETS, panel=_DATA)
+    dataset: str = option(
+        "mnist",
+        "The data set. PATH is your own: a table (CSV), a NumPy or an IDX file, or a folder of "
+        "pictures with a folder for each class.",
+        choices=DATASETS,
+        takes_data=True,
+        panel=_DATA,
+    )
+    test_size: float = option(
+        0.2,
+        "Samples of your own data to test on, unless they have a test set: so many, or a share "
+        "below 1.",
+        metavar="N",
+        above=0,
+        panel=_DATA,
+        named_if_set=True,
+    )
+    label_column: str | None = label_column_option(panel=_DATA, named_if_set=True)
+    max_value: float | None = max_value_option(panel=_DATA, named_if_set=True)
+    transposed: bool = transposed_option(panel=_DATA, named_if_set=True)
     data_dir: str | None = data_dir_option(
         panel=_DATA, effect=Effect.PLACE, changeable=True, restored=False, per_rank=True
     )

@@ -18,7 +18,7 @@ from torch.utils.data import Dataset
 
 from mnist_cli.config.train import ResolvedConfig
 from mnist_cli.data.catalogue import IMAGE_SHAPE
-from mnist_cli.data.datasets import Split
+from mnist_cli.data.splits import Split
 from mnist_cli.runtime.seeding import stream
 
 Index = Tensor | slice
@@ -88,7 +88,7 @@ class Shift(Augmentation):
 
     def __init__(self, split: Split) -> None:
         super().__init__(split)
-        self._padded = Split(F.pad(split.images, (PIXELS,) * 4), split.labels)
+        self._padded = Split(F.pad(split.images, (PIXELS,) * 4), split.labels, split.classes)
 
     def at_epoch(self, epoch: int) -> EpochSamples:
         """Return the samples, shifted as they are in an epoch."""

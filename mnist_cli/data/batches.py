@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Sampler
 from mnist_cli.config.batch_schedule import check_enough_samples, growing_sizes
 from mnist_cli.config.train import TrainConfig
 from mnist_cli.data.augment import Augmentation, Item, Unchanged
-from mnist_cli.data.datasets import Split
+from mnist_cli.data.splits import Split
 from mnist_cli.errors import UsageError
 from mnist_cli.runtime.seeding import stream
 

@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from types import ModuleType
 
@@ -68,10 +69,14 @@ def download(name: str, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder, prefix=".download-") as temporary:
             with _torchvision_output(), _socket_timeout(_TIMEOUT_SECONDS):
+                split = {"split": source.split} if source.split else {}
                 for train in (True, False):  # QMNIST downloads each separately
-                    dataset(temporary, train=train, download=True)
-            for file in source.files:  # a file appears when it is complete
-                (source.raw(Path(temporary)) / file).replace(folder / file)
+                    dataset(temporary, train=train, download=True, **split)
+            raw = source.raw(Path(temporary))
+            related = (each for each in CATALOGUE.values() if each.folder == source.folder)
+            for file in chain.from_iterable(each.files for each in related):
+                if file in source.files or (raw / file).is_file():  # EMNIST's splits come together
+                    (raw / file).replace(folder / file)  # a file appears when it is complete
     except _FAILURES as error:
         raise DataError(
             f"{source.folder} could not be downloaded ({_reason(error)})\n"

@@ -14,7 +14,7 @@ from mnist_cli.errors import DataError, UsageError
 PACKAGE = Path(__file__).with_name("mnist")  # the folder of MNIST's files, compressed
 DOWNLOADS = "data"  # the folder for other data sets if no --data-dir is given
 ADVICE = "replace or delete it"
-_MAX_BYTES = 1 << 26  # of a file, packed or not; the largest, of MNIST, has 47 MB
+_MAX_BYTES = 1 << 26  # of a file, packed or not, unless said; the largest of MNIST's has 47 MB
 _MAX_MEMBERS = 100  # of a gzip file; mostly there is one
 
 _prefetched: dict[Path, "Future[bytearray]"] = {}
@@ -41,7 +41,7 @@ def prefetch(name: str, data_dir: str | None) -> None:
 
     That takes a core a tenth of a second. Importing PyTorch, meanwhile, keeps only one core busy.
     """
-    if folder_of(name, data_dir) == PACKAGE:
+    if name in CATALOGUE and folder_of(name, data_dir) == PACKAGE:
         paths = [PACKAGE / f"{file}.zst" for file in CATALOGUE[name].files]
         threads = ThreadPoolExecutor(len(paths), "prefetch")
         _prefetched.update({path: threads.submit(read_file, path) for path in paths})
@@ -94,31 +94,31 @@ def _mode(path: Path) -> int | None:
         return None
 
 
-def read_file(path: Path) -> bytearray:
+def read_file(path: Path, most: int = _MAX_BYTES) -> bytearray:
     """Return the contents of a file, those of a .gz or .zst decompressed.
 
     Raises:
-        DataError: it cannot be read, or is larger than those of any data set.
+        DataError: it cannot be read, or has more than `most` bytes, packed or not.
 
     """
     try:
-        contents = bytearray(min(path.stat().st_size, _MAX_BYTES + 1))
+        contents = bytearray(min(path.stat().st_size, most + 1))
         with path.open("rb") as file:
             del contents[file.readinto(contents) :]
-        if len(contents) <= _MAX_BYTES:
+        if len(contents) <= most:
             match path.suffix:
                 case ".gz":
-                    contents = _gunzip(contents)
+                    contents = gunzip(contents, most)
                 case ".zst":
-                    contents = _decompress_zstd(contents)
+                    contents = _decompress_zstd(contents, most)
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"cannot read {path}: {error}; {ADVICE}") from error
-    if len(contents) > _MAX_BYTES:
-        raise DataError(f"{path} holds more than {_MAX_BYTES:,} bytes: not a data set like MNIST")
+    if len(contents) > most:
+        raise DataError(f"{path} holds more than {most:,} bytes: not a data set like MNIST")
     return contents
 
 
-def _gunzip(packed: bytes | bytearray) -> bytearray:
+def gunzip(packed: bytes | bytearray, most: int) -> bytearray:
     """Return the contents of a gzip file, up to a byte more than allowed.
 
     `gzip` limits neither the members that it reads nor the zeros behind them.
@@ -126,8 +126,8 @@ def _gunzip(packed: bytes | bytearray) -> bytearray:
     contents = bytearray()
     for _ in range(_MAX_MEMBERS):
         unpacker = zlib.decompressobj(16 + zlib.MAX_WBITS)
-        contents += unpacker.decompress(packed, _MAX_BYTES + 1 - len(contents))
-        if len(contents) > _MAX_BYTES:
+        contents += unpacker.decompress(packed, most + 1 - len(contents))
+        if len(contents) > most:
             return contents
         if not unpacker.eof:
             raise EOFError("it is truncated")
@@ -137,13 +137,13 @@ def _gunzip(packed: bytes | bytearray) -> bytearray:
     raise EOFError(f"it has more than {_MAX_MEMBERS} members")
 
 
-def _decompress_zstd(packed: bytearray) -> bytearray:
+def _decompress_zstd(packed: bytearray, most: int) -> bytearray:
     """Return the contents of a zstd frame that names its size, up to a byte more than allowed."""
     import zstandard  # noqa: PLC0415 (doctor works without it)
 
     try:
         size = zstandard.frame_content_size(packed)
-        contents = bytearray(min(max(size, 0), _MAX_BYTES + 1))
+        contents = bytearray(min(max(size, 0), most + 1))
         with zstandard.ZstdDecompressor().stream_reader(packed) as reader:
             if reader.readinto(contents) < len(contents):
                 raise EOFError("it is truncated")

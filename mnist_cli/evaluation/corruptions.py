@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mnist_cli.data.datasets import Split
+from mnist_cli.data.splits import Split
 from mnist_cli.runtime.seeding import stream
 
 STRENGTHS = (1, 2, 3, 4, 5)
@@ -28,7 +28,7 @@ def corrupted(split: Split, name: str, strength: int) -> Split:
         images = split.images[start : start + _CHUNK].cpu()
         changed = change(images.float() / 255, strength, generator)
         parts.append((changed.clamp(0, 1) * 255).round().to(torch.uint8))
-    return Split(torch.cat(parts).to(split.images.device), split.labels)
+    return Split(torch.cat(parts).to(split.images.device), split.labels, split.classes)
 
 
 Change = Callable[[Tensor, int, torch.Generator], Tensor]  # of images [n, 28, 28], 0 to 1

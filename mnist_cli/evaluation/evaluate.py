@@ -1,17 +1,23 @@
 """Evaluate a network, or a checkpoint, on a split. Every mean is a sum that is divided once."""
 
+import logging
 import math
 import time
+from contextlib import suppress
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mnist_cli.config.own_data import are_same_data, shown_data
 from mnist_cli.config.programs import EvalConfig
-from mnist_cli.config.quoting import quote
+from mnist_cli.config.quoting import printable, quote
+from mnist_cli.config.sources import flag
 from mnist_cli.data.augment import shifts_of
-from mnist_cli.data.catalogue import CLASSES
-from mnist_cli.data.datasets import Split, load_dataset, load_test, train_val_split
+from mnist_cli.data.catalogue import class_names
+from mnist_cli.data.datasets import load_dataset, load_test
+from mnist_cli.data.own.named import OwnDataArguments, own_data_options, relabelled
+from mnist_cli.data.splits import Dataset, Split, train_val_split
 from mnist_cli.errors import CheckpointError, UsageError
 from mnist_cli.evaluation.corruptions import CORRUPTIONS, STRENGTHS, corrupted
 from mnist_cli.evaluation.metrics import (
@@ -30,6 +36,8 @@ from mnist_cli.runtime.device import (
 )
 from mnist_cli.runtime.distributed.group import AGREED_ENTRIES, ProcessGroup
 
+_log = logging.getLogger(__name__)
+
 
 def evaluate(
     model: nn.Module,
@@ -46,8 +54,8 @@ def evaluate(
     afterwards. Model and split are on the same device. `batch_size` bounds the memory that a
     thread needs, and changes the loss by rounding only. The threads of the pool compute whole
     batches. So do the ranks of a group; their sums are added in the order of the batches, so that
-    the result equals that of one process to the last bit. `logits_out`, `float32 [N, 10]` on the
-    CPU, receives the logits of the samples that this rank computes.
+    the result equals that of one process to the last bit. `logits_out`, `float32 [N, classes]` on
+    the CPU, receives the logits of the samples that this rank computes.
 
     Raises:
         UsageError: an argument has another type, or `batch_size` is not positive.
@@ -65,7 +73,8 @@ def evaluate(
     starts = range(0, len(split), batch_size)
     own = group.shard(len(starts))
     # The loss of each batch, then the confusion matrix: as doubles, which hold counts exactly.
-    sums = torch.zeros(len(starts) + CLASSES * CLASSES + AGREED_ENTRIES, dtype=torch.float64)
+    classes = len(split.classes)
+    sums = torch.zeros(len(starts) + classes * classes + AGREED_ENTRIES, dtype=torch.float64)
     losses = sums[: len(starts)]
     confusion = sums[len(starts) : -AGREED_ENTRIES]
 
@@ -88,14 +97,17 @@ def evaluate(
         group.all_reduce(sums)
     finally:
         model.train(was_training)
-    return EvaluationResult(sum(losses.tolist()), confusion.long().view(CLASSES, CLASSES))
+    return EvaluationResult(
+        sum(losses.tolist()), confusion.long().view(classes, classes), split.classes
+    )
 
 
 def _loss_and_confusion(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the sum of the losses, `float64 []`, and the confusion matrix, `int64 [100]`."""
+    """Return the sum of the losses, `float64 []`, and the confusion matrix, `int64 [C * C]`."""
+    classes = logits.shape[1]
     losses = F.cross_entropy(logits, labels, reduction="none").cpu()  # MPS has no doubles
-    cells = (labels * CLASSES + logits.argmax(1)).cpu()
-    return losses.double().sum(), torch.bincount(cells, minlength=CLASSES * CLASSES)
+    cells = (labels * classes + logits.argmax(1)).cpu()
+    return losses.double().sum(), torch.bincount(cells, minlength=classes * classes)
 
 
 class ShiftAverage(nn.Module):
@@ -110,7 +122,7 @@ class ShiftAverage(nn.Module):
         self.network = network
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Return the logarithms of the mean probabilities: `[N, 28, 28]` → `[N, 10]`."""
+        """Return the logarithms of the mean probabilities: `[N, 28, 28]` → `[N, classes]`."""
         logits = [self.network(shifted) for shifted in shifts_of(pixels)]
         return log_mean_probabilities(torch.stack(logits, 1))
 
@@ -131,10 +143,9 @@ def evaluate_checkpoint(path: str, config: EvalConfig) -> CheckpointEvaluation:
     device = pick_device(config.device)
     checkpoint = load_checkpoint(path, config.model)
     checkpoint.check_named()
-    dataset = config.dataset or checkpoint.config.dataset
-    split = _load_split(checkpoint, dataset, config)
+    name, split = _load_split(checkpoint, config)
     model = checkpoint.build_model().to(device)
-    logits = torch.empty(len(split), CLASSES)
+    logits = torch.empty(len(split), len(split.classes))
     on_device = split.to(device)
     augmented = corrupted_results = None
     with ThreadPool(threads_for(device)) as pool:
@@ -158,9 +169,10 @@ def evaluate_checkpoint(path: str, config: EvalConfig) -> CheckpointEvaluation:
     return CheckpointEvaluation(
         loss_sum=result.loss_sum,
         confusion=result.confusion,
+        classes=result.classes,
         path=path,
         checkpoint=checkpoint,
-        dataset=dataset,
+        dataset=name,
         split=config.split,
         seconds=time.perf_counter() - started,
         images=split.images,
@@ -175,31 +187,73 @@ def _evaluate_corrupted(
     model: nn.Module, split: Split, config: EvalConfig, pool: ThreadPool
 ) -> CorruptedEvaluation:
     result = evaluate(model, split, config.batch_size, pool)
-    return CorruptedEvaluation(result.loss_sum, result.confusion, split.images[0].cpu())
+    return CorruptedEvaluation(
+        result.loss_sum, result.confusion, result.classes, example=split.images[0].cpu()
+    )
 
 
-def _load_split(checkpoint: Checkpoint, dataset: str, config: EvalConfig) -> Split:
-    """Return the samples to evaluate on; train and val are divided as in the training."""
-    trained = checkpoint.config
+def _load_split(checkpoint: Checkpoint, config: EvalConfig) -> tuple[str, Split]:
+    """Return the name of the data set, and the samples of it to evaluate on.
+
+    Those to train on and to validate with are divided as in the training.
+    """
+    trained, asked = checkpoint.config, config.dataset or checkpoint.config.dataset
+    if config.split == "test" and class_names(asked) is not None:
+        split = load_test(asked, config.data_dir)
+        return asked, relabelled(split, checkpoint.classes, asked)
+    dataset = _load(checkpoint, config)
+    name = shown_data(dataset.name)
     if config.split == "test":
-        return load_test(dataset, config.data_dir)
-    if dataset != trained.dataset:
+        return name, relabelled(dataset.test, checkpoint.classes, asked)
+    if not are_same_data(dataset.name, trained.dataset):
         raise UsageError(
-            f"--split {config.split} is a part of {trained.dataset}, which the checkpoint was "
-            f"trained on; leave --dataset {dataset} out"
+            f"--split {config.split} is a part of {shown_data(trained.dataset)}, which the "
+            f"checkpoint was trained on; leave --dataset {printable(asked)} out"
         )
     train, val = train_val_split(
-        load_dataset(dataset, config.data_dir).train,
-        val_size=trained.val_size,
-        subset=trained.subset,
-        seed=trained.seed,
+        dataset.train, val_size=trained.val_size, subset=trained.subset, seed=trained.seed
     )
     if config.split == "train":
-        return train
+        return name, train
     if config.split != "val":
         raise UsageError(f"--split {config.split}: choose test, train or val")
     if not len(val):
         raise UsageError(
             "--split val: this training held no samples out; train with --val-size 5000"
         )
-    return val
+    return name, val
+
+
+def _load(checkpoint: Checkpoint, config: EvalConfig) -> Dataset:
+    """Return the data set to evaluate on.
+
+    One's own data are divided as in the training if they are the same. Of other data without a
+    test set, all samples are one.
+    """
+    trained, origin, asked = checkpoint.config, checkpoint.data, config.dataset
+    given: OwnDataArguments = {
+        "test_size": None,
+        "label_column": config.label_column,
+        "max_value": config.max_value,
+        "transposed": config.transposed,
+    }
+    if asked is None and any(given.values()):
+        names = ", ".join(flag(name) for name, value in given.items() if value)
+        raise UsageError(f"{names} needs --dataset PATH; leave it out")
+    if asked is None and origin is not None:
+        dataset = load_dataset(origin.path, config.data_dir, **own_data_options(trained))
+        if not are_same_data(dataset.name, trained.dataset):
+            _log.warning(
+                "%s has other samples than when the network was trained, so it may have been "
+                "trained on some of these test samples",
+                printable(origin.path),
+            )
+        return dataset
+    asked = asked or trained.dataset
+    if origin is not None and class_names(asked) is None:
+        with suppress(UsageError):  # there are too few samples for the same test set
+            as_then: OwnDataArguments = {**given, "test_size": trained.test_size}
+            same = load_dataset(asked, config.data_dir, **as_then)
+            if are_same_data(same.name, trained.dataset):
+                return same
+    return load_dataset(asked, config.data_dir, **given)

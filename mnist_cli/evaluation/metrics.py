@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from mnist_cli.data.catalogue import DIGITS
 from mnist_cli.evaluation.label_errors import known_label_errors
 from mnist_cli.events import ClassMetrics, Doubt, Evaluated
 from mnist_cli.models.checkpoint import Checkpoint
@@ -20,10 +21,14 @@ _Z = 1.959964  # the normal quantile of a level of 95 %
 
 @dataclass(frozen=True)
 class EvaluationResult:
-    """Sums over a split: the loss, and a confusion matrix `int64 [10, 10]` (true, predicted)."""
+    """Sums over a split: the loss, and a confusion matrix `int64 [C, C]` (true, predicted).
+
+    `classes` are the names of the C classes.
+    """
 
     loss_sum: float
     confusion: Tensor
+    classes: tuple[str, ...] = DIGITS
 
     @property
     def samples(self) -> int:
@@ -69,18 +74,18 @@ def _divide(numerators: Tensor, denominators: Tensor) -> list[float]:
     return values
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CorruptedEvaluation(EvaluationResult):
     """The result for a split whose images are corrupted; `example` is the first of them."""
 
     example: Tensor  # uint8 [28, 28]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CheckpointEvaluation(EvaluationResult):
     """The result for a checkpoint on a split of a data set, with the logits of each sample.
 
-    Images are `uint8 [N, 28, 28]`, labels `int64 [N]` and logits `float32 [N, 10]`, all on the CPU.
+    Images are `uint8 [N, 28, 28]`, labels `int64 [N]` and logits `float32 [N, C]`, all on the CPU.
     `augmented` is the result with test-time augmentation, if it was asked for, and `corrupted` has
     the results of each corruption, in the order of its strengths.
     """
@@ -106,7 +111,7 @@ class CheckpointEvaluation(EvaluationResult):
 
     @cached_property
     def probabilities(self) -> Tensor:
-        """The probability of each class, `float64 [N, 10]`."""
+        """The probability of each class, `float64 [N, C]`."""
         return self.logits.double().softmax(1)
 
     @cached_property
@@ -167,6 +172,7 @@ class CheckpointEvaluation(EvaluationResult):
             weights_sha256=weights_sha256(self.checkpoint.weights),
             per_class=self.per_class,
             confusion=self.confusion.tolist(),
+            classes=list(self.classes),
             tta_correct=augmented.correct if augmented else None,
             tta_accuracy=augmented.accuracy if augmented else None,
             tta_loss=augmented.loss if augmented else None,

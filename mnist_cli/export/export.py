@@ -13,6 +13,7 @@ from mnist_cli import __version__
 from mnist_cli.config.network_file import shown_name
 from mnist_cli.config.programs import ExportConfig, ExportFormat
 from mnist_cli.config.quoting import printable
+from mnist_cli.data.catalogue import DIGITS
 from mnist_cli.errors import UsageError
 from mnist_cli.events import Exported
 from mnist_cli.export.formats import resolve_format
@@ -93,6 +94,8 @@ def _encode(
     }
     if checkpoint.config.members > 1:
         metadata["members"] = str(checkpoint.config.members)
+    if checkpoint.classes != DIGITS:
+        metadata["classes"] = json.dumps(checkpoint.classes, ensure_ascii=False)
     file = checkpoint.network_file
     if file is not None:
         metadata |= {"model": file.name, "network_sha256": file.sha256}

@@ -180,7 +180,7 @@ def _detached(tensor: Tensor | None) -> Tensor | None:
 
 
 def checked_logits(model: nn.Module) -> tuple[Tensor, Tensor]:
-    """Return generated images `[N, 28, 28]` and their logits `[N, 10]`.
+    """Return generated images `[N, 28, 28]` and their logits `[N, classes]`.
 
     Raises:
         CheckpointError: a logit is not finite.

@@ -1,7 +1,7 @@
 """A network as an ONNX model, built node by node: https://onnx.ai/onnx/operators/.
 
 Its input `pixels` is `float [N, 28, 28]`, values 0 to 255, for any N; its output `logits` is
-`float [N, 10]`. The normalisation is inside.
+`float [N, classes]`. The normalisation is inside.
 """
 
 import logging
@@ -18,7 +18,6 @@ import torch
 from onnx import ModelProto, NodeProto, TensorProto, checker, helper
 from torch import Tensor, nn
 
-from mnist_cli.data.catalogue import CLASSES
 from mnist_cli.errors import OutputError, UsageError, lack_of_memory
 from mnist_cli.export.graph import (
     ChannelMean,
@@ -154,7 +153,8 @@ def _proto(model: nn.Module) -> ModelProto:
     _add_layers(graph, layers_of(model))
     graph.nodes.append(helper.make_node("Identity", [graph.last], ["logits"], name="logits"))
     taken = helper.make_tensor_value_info("pixels", TensorProto.FLOAT, ["N", 28, 28])
-    given = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", 10])
+    classes = checked_logits(model)[1].shape[1]
+    given = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", classes])
     built = helper.make_graph(graph.nodes, "mnist_cli", [taken], [given], graph.tensors)
     opsets = [helper.make_opsetid("", _OPSET)]
     return helper.make_model(
@@ -210,7 +210,7 @@ def _add_ensemble(graph: _Graph, ensemble: Ensemble) -> None:
         _add_layers(graph, layers)
         outputs.append(graph.last)
     graph.concatenate(outputs)
-    graph.add("Reshape", torch.tensor([0, len(outputs), CLASSES]))
+    graph.add("Reshape", torch.tensor([0, len(outputs), -1]))
     graph.add("LogSoftmax", axis=2)
     graph.add("ReduceLogSumExp", axes=[1], keepdims=0)
     graph.add("Add", torch.tensor(-math.log(len(outputs))))

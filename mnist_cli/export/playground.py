@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from mnist_cli.config.own_data import shown_data
 from mnist_cli.config.registry import NETWORKS
 from mnist_cli.export.graph import (
     ChannelMean,
@@ -28,21 +29,6 @@ from mnist_cli.models.networks import count_parameters, little_endian
 from mnist_cli.runtime.html_templates import render_page
 
 _TEMPLATE = Path(__file__).with_name("playground.html")
-_SUBJECTS = {"fashion-mnist": "garment", "kmnist": "character"}  # other data sets have digits
-_LABELS = {
-    "fashion-mnist": "top trousers pullover dress coat sandal shirt sneaker bag boot",
-    "kmnist": "o ki su tsu na ha ma ya re wo",
-}
-
-
-def subject_of(dataset: str) -> str:
-    """Return what an image of a data set shows: `digit`, `garment` or `character`."""
-    return _SUBJECTS.get(dataset, "digit")
-
-
-def class_labels(dataset: str) -> list[str]:
-    """Return the names of the ten classes of a data set."""
-    return _LABELS.get(dataset, "0 1 2 3 4 5 6 7 8 9").split()
 
 
 def render(checkpoint: Checkpoint, model: nn.Module, digest: str) -> str:
@@ -50,13 +36,13 @@ def render(checkpoint: Checkpoint, model: nn.Module, digest: str) -> str:
 
     It contains the weights as 32-bit floats, little-endian, in base64.
     """
-    dataset = checkpoint.config.dataset
-    subject = subject_of(dataset)
+    dataset = shown_data(checkpoint.config.dataset)
+    subject = checkpoint.subject
     network = NETWORKS.get(checkpoint.config.model)
     data = {
         "subject": subject,
         "threshold": network.confidence_threshold if network else 0.0,
-        "labels": class_labels(dataset),
+        "labels": checkpoint.classes,
         **_network(model),
     }
     facts = [checkpoint.network_name, f"{count_parameters(model):,} parameters"]

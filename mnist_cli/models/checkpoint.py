@@ -4,7 +4,8 @@ Format 2 is a dictionary saved by `torch.save`, with values that `torch.load(wei
 accepts: `format`, `format_version`, `model` (name, arguments), `weights`, `weights_sha256`,
 `config`, `optimizer`, `position`, `history` (an entry for each epoch and each time that the
 training was resumed) and `versions` (of the programs and the device). With averaged weights it also
-has `raw_weights`, with a network from a file `network_file` (path, name, text), which is never run.
+has `raw_weights`, with a network from a file `network_file` (path, name, text), which is never run,
+and with data of one's own `data` (their path, and the names of their classes).
 """
 
 import io
@@ -31,10 +32,12 @@ from mnist_cli.config.network_file import (
     split_name,
 )
 from mnist_cli.config.options import DEFAULT_BATCH_SIZE
+from mnist_cli.config.own_data import MAX_CLASSES, MAX_NAME, DataOrigin
 from mnist_cli.config.quoting import printable, quote
 from mnist_cli.config.reading import expand_home, read_input
 from mnist_cli.config.registry import NETWORKS, network_name
 from mnist_cli.config.train import ResolvedConfig, TrainConfig
+from mnist_cli.data.catalogue import DIGITS, class_names, number_of_classes, subject_of
 from mnist_cli.errors import CheckpointError, UsageError, lack_of_memory
 from mnist_cli.events import Epoch, Resumed
 from mnist_cli.models.networks import build_model, weights_sha256
@@ -54,6 +57,7 @@ _MAX_BYTES = 1 << 26  # twenty times the largest network here, with its optimize
 HISTORY_BYTES = 1 << 21  # more than a history adds to a file while a training runs
 _MAX_COUNT = 1 << 53
 _MAX_VERSION_LENGTH = 200
+_MAX_PATH = 4096
 _NOISE_SUMS = 6  # of `NoiseSums`
 # Errors that malformed values cause.
 _VALUE_ERRORS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
@@ -109,7 +113,7 @@ class Checkpoint:
 
     `origin` is the file from which it was read, if it was. If `weights` is an average over the
     updates, `raw_weights` is the state dict with which the training goes on. `network_file` has the
-    text of the network's file, if it has one.
+    text of the network's file, if it has one, and `data` tells where data of one's own were.
     """
 
     config: ResolvedConfig
@@ -121,6 +125,17 @@ class Checkpoint:
     origin: FileVersion | None = None
     raw_weights: Mapping[str, Tensor] | None = None
     network_file: NetworkFile | None = None
+    data: DataOrigin | None = None
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes, in the order of the network's logits."""
+        return self.data.classes if self.data else class_names(self.config.dataset) or DIGITS
+
+    @property
+    def subject(self) -> str:
+        """What an image shows, such as `digit`."""
+        return subject_of(self.classes, self.config.dataset)
 
     @property
     def network_name(self) -> str:
@@ -136,7 +151,9 @@ class Checkpoint:
 
         """
         self.check_named()
-        model = build_model(self.config.model, members=self.config.members)
+        model = build_model(
+            self.config.model, members=self.config.members, classes=len(self.classes)
+        )
         try:
             model.load_state_dict(dict(self.weights))
         except RuntimeError as error:
@@ -210,6 +227,8 @@ def encode(checkpoint: Checkpoint, *, spare: int = 0) -> bytes:
         parts["raw_weights"] = dict(checkpoint.raw_weights)
     if checkpoint.network_file is not None:
         parts["network_file"] = asdict(checkpoint.network_file)
+    if checkpoint.data is not None:
+        parts["data"] = {"path": checkpoint.data.path, "classes": list(checkpoint.data.classes)}
     torch.save(parts, buffer)
     data = buffer.getvalue()
     if len(data) > _MAX_BYTES - spare or count_members(data) > MAX_MEMBERS:
@@ -350,6 +369,7 @@ def _assemble(parts: dict[str, Any]) -> Checkpoint:
     config = _resolved(parts["config"])
     weights, raw = parts["weights"], parts.get("raw_weights")
     file = _network_file(parts.get("network_file"))
+    data = _data_origin(parts.get("data"), config.dataset)
     is_known = config.model in NETWORKS if file is None else config.model == file.begun
     if parts["model"] != _description(config) or not is_known:
         raise ValueError(f"its model is {quote(parts['model'])}")
@@ -357,7 +377,8 @@ def _assemble(parts: dict[str, Any]) -> Checkpoint:
         raise ValueError(f"its weights do not fit --ema {config.ema}")
     expected = None  # known from a file's network when it is built
     if file is None:
-        expected = build_model(config.model, members=config.members).state_dict()
+        classes = number_of_classes(config.dataset)
+        expected = build_model(config.model, members=config.members, classes=classes).state_dict()
     for state in (weights, raw) if config.ema else (weights,):
         _check_weights(state, expected, config.model)
     if weights_sha256(weights) != parts["weights_sha256"]:
@@ -371,7 +392,28 @@ def _assemble(parts: dict[str, Any]) -> Checkpoint:
         versions=parts["versions"],
         raw_weights=raw,
         network_file=file,
+        data=data,
     )
+
+
+def _data_origin(part: object, dataset: str) -> DataOrigin | None:
+    """Return where the data of a checkpoint were; raise ValueError if that is malformed."""
+    if (part is None) != (class_names(dataset) is not None):
+        raise ValueError(f"its part 'data' does not fit the data set {quote(dataset)}")
+    if part is None:
+        return None
+    path, classes = (part.get("path"), part.get("classes")) if isinstance(part, dict) else ("", 0)
+    if not isinstance(path, str) or not 0 < len(path) <= _MAX_PATH or "\0" in path:
+        raise ValueError("the path of its data is malformed")
+    if not isinstance(classes, list) or not all(_is_class_name(name) for name in classes):
+        raise ValueError("the names of its classes are malformed")
+    if not len(set(classes)) == len(classes) == number_of_classes(dataset) <= MAX_CLASSES:
+        raise ValueError(f"the names of its classes are not those of {quote(dataset)}")
+    return DataOrigin(path, tuple(classes))
+
+
+def _is_class_name(name: object) -> bool:
+    return isinstance(name, str) and 0 < len(name) <= MAX_NAME and name.isprintable()
 
 
 def _network_file(part: object) -> NetworkFile | None:
@@ -389,6 +431,8 @@ def _network_file(part: object) -> NetworkFile | None:
 def _description(config: ResolvedConfig) -> dict[str, Any]:
     """Return the part `model`: the network's name, and the arguments that build it."""
     arguments = {"members": config.members} if config.members > 1 else {}
+    if (classes := number_of_classes(config.dataset)) != len(DIGITS):
+        arguments["classes"] = classes
     return {"name": config.model, "arguments": arguments}
 
 

@@ -1,9 +1,9 @@
 """The networks: raw pixels in, logits out.
 
 Every network takes images `[N, 28, 28]` or `[N, 1, 28, 28]`, values 0 to 255, `uint8` or floating,
-and returns logits `[N, 10]`. Its first layer normalises, so training, evaluation and prediction use
-the same input. The gradient over a batch is the sum of the gradients over its micro-batches, which
-`check_additive` proves before a training.
+and returns logits `[N, classes]`. Its first layer normalises, so training, evaluation and
+prediction use the same input. The gradient over a batch is the sum of the gradients over its
+micro-batches, which `check_additive` proves before a training.
 """
 
 import ctypes
@@ -244,8 +244,8 @@ class WeightedMean(nn.Module):
 class Ensemble(nn.Module):
     """Several networks of a kind, each trained by itself on the same batches.
 
-    In training mode it returns the logits of each, `[N, members, 10]`; in evaluation mode the
-    logarithms of their mean probabilities, `[N, 10]`.
+    In training mode it returns the logits of each, `[N, members, classes]`; in evaluation mode
+    the logarithms of their mean probabilities, `[N, classes]`.
     """
 
     def __init__(self, members: Iterable[nn.Module]) -> None:
@@ -261,7 +261,7 @@ class Ensemble(nn.Module):
 
 
 def log_mean_probabilities(logits: Tensor) -> Tensor:
-    """Return the logarithms of the mean probabilities: logits `[N, K, 10]` → `[N, 10]`.
+    """Return the logarithms of the mean probabilities: logits `[N, K, classes]` → `[N, classes]`.
 
     The mean is over the K predictions for a sample. The result is a sample's logits, too: its
     softmax is the mean.
@@ -269,15 +269,15 @@ def log_mean_probabilities(logits: Tensor) -> Tensor:
     return F.log_softmax(logits, 2).logsumexp(1) - math.log(logits.shape[1])
 
 
-def linear() -> nn.Module:
+def linear(classes: int = 10) -> nn.Module:
     """Softmax regression, from zero: a convex problem whose first loss is ln 10."""
-    layer = nn.Linear(784, 10)
+    layer = nn.Linear(784, classes)
     nn.init.zeros_(layer.weight)
     nn.init.zeros_(layer.bias)
     return nn.Sequential(Normalize(), Flatten(), layer)
 
 
-def mlp() -> nn.Module:
+def mlp(classes: int = 10) -> nn.Module:
     """Multilayer perceptron with hidden layers of 256 and 128 units."""
     return _he_normal(
         nn.Sequential(
@@ -287,12 +287,12 @@ def mlp() -> nn.Module:
             nn.ReLU(),
             nn.Linear(256, 128),
             nn.ReLU(),
-            nn.Linear(128, 10),
+            nn.Linear(128, classes),
         )
     )
 
 
-def lenet() -> nn.Module:
+def lenet(classes: int = 10) -> nn.Module:
     """LeNet-5 (LeCun et al. 1998) with max pooling and ReLU, as it is mostly built today."""
     return _he_normal(
         nn.Sequential(
@@ -308,12 +308,12 @@ def lenet() -> nn.Module:
             nn.ReLU(),
             nn.Linear(120, 84),
             nn.ReLU(),
-            nn.Linear(84, 10),
+            nn.Linear(84, classes),
         )
     )
 
 
-def cnn() -> nn.Module:
+def cnn(classes: int = 10) -> nn.Module:
     """Three convolutions, two of them with strides instead of pooling.
 
     The best accuracy for its time on two cores: pooling costs more there than it brings.
@@ -330,12 +330,12 @@ def cnn() -> nn.Module:
             nn.Conv2d(32, 64, 3),  # [N, 64, 3, 3]
             nn.ReLU(),
             Flatten(),
-            nn.Linear(64 * 3 * 3, 10),
+            nn.Linear(64 * 3 * 3, classes),
         )
     )
 
 
-def large() -> nn.Module:
+def large(classes: int = 10) -> nn.Module:
     """Four convolutions with 32 to 128 channels, one of them normalised: the best accuracy.
 
     With numbers of channels that are multiples of 32, bfloat16 is at its fastest.
@@ -355,12 +355,12 @@ def large() -> nn.Module:
             nn.Conv2d(128, 128, (4, 2), stride=(2, 1)),  # 4x4 in steps of 2: [N, 128, 3, 3]
             nn.ReLU(),
             Flatten(),
-            nn.Linear(128 * 3 * 3, 10),
+            nn.Linear(128 * 3 * 3, classes),
         )
     )
 
 
-def quick() -> nn.Module:
+def quick(classes: int = 10) -> nn.Module:
     """One convolution and two dense layers on fixed cosine waves: the fastest way to 99 %."""
     return _he_normal(
         nn.Sequential(
@@ -373,12 +373,12 @@ def quick() -> nn.Module:
             Flatten(),
             nn.Linear(32 * 5 * 5, 128),
             nn.ReLU(),
-            nn.Linear(128, 10),
+            nn.Linear(128, classes),
         )
     )
 
 
-def tiny() -> nn.Module:
+def tiny(classes: int = 10) -> nn.Module:
     """Five convolutions from three sets of weights, 4,685 parameters in all.
 
     Two of the sets are applied twice in a row, and have filters that are sums of six cosines.
@@ -394,12 +394,12 @@ def tiny() -> nn.Module:
             nn.MaxPool2d(2),  # [N, 18, 7, 7]
             Repeat(2, CosineConv2d(18, 18, waves=6), ChannelNorm(18), nn.ReLU()),
             WeightedMean(7, 7),
-            nn.Linear(18, 10),
+            nn.Linear(18, classes),
         )
     )
 
 
-def nano() -> nn.Module:
+def nano(classes: int = 10) -> nn.Module:
     """As `tiny`, with fewer channels and cosines: 905 parameters in all."""
     return _he_normal(
         nn.Sequential(
@@ -411,7 +411,7 @@ def nano() -> nn.Module:
             nn.MaxPool2d(2),  # [N, 9, 7, 7]
             Repeat(2, CosineConv2d(9, 9, waves=4), ChannelNorm(9), nn.ReLU()),
             WeightedMean(7, 7),
-            nn.Linear(9, 10),
+            nn.Linear(9, classes),
         )
     )
 
@@ -426,8 +426,10 @@ def _he_normal(model: nn.Module) -> nn.Module:
     return model
 
 
-def build_model(name: str, seed: int = 0, members: int = 1) -> nn.Module:
+def build_model(name: str, seed: int = 0, members: int = 1, classes: int = 10) -> nn.Module:
     """Return a new network of the registry, or of a file, with weights drawn from the seed.
+
+    It returns a logit for each of the `classes`.
 
     With several `members` it is an `Ensemble` of such networks, the first of which has the weights
     that it would have alone. Convolutions have the channels last in memory, which is faster.
@@ -436,7 +438,7 @@ def build_model(name: str, seed: int = 0, members: int = 1) -> nn.Module:
         UsageError: there is no such network, or its file cannot be run.
 
     """
-    builder: Callable[[], nn.Module]
+    builder: Callable[[int], nn.Module]
     if not isinstance(name, str):
         raise UsageError(f"model: {not_one_of(name, NETWORKS)}")
     if is_network_file(name):
@@ -451,7 +453,7 @@ def build_model(name: str, seed: int = 0, members: int = 1) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         for member in range(members):
             torch.manual_seed(stream_seed(seed, "weights", *([member] if member else [])))
-            networks.append(builder())
+            networks.append(builder(classes))
     model = networks[0] if members == 1 else Ensemble(networks)
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
@@ -466,12 +468,13 @@ def check_additive(model: nn.Module, name: str) -> None:
     model = model.members[0] if isinstance(model, Ensemble) else model
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(256, (_SAMPLES, 28, 28), dtype=torch.uint8, generator=generator)
-    labels = torch.arange(_SAMPLES)
+    numbers = torch.arange(_SAMPLES)
     before = {key: value.clone() for key, value in model.state_dict().items()}
     weights = [parameter for parameter in model.parameters() if parameter.requires_grad]
 
     def gradient(part: slice) -> Tensor:
-        loss = F.cross_entropy(model(images[part]), labels[part], reduction="sum")
+        logits = model(images[part])
+        loss = F.cross_entropy(logits, numbers[part] % logits.shape[1], reduction="sum")
         return torch.cat([one.flatten() for one in torch.autograd.grad(loss, weights)])
 
     with torch.random.fork_rng(devices=[]):

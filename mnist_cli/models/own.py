@@ -3,6 +3,7 @@
 Only `build` runs the file. A checkpoint keeps its text, and never runs it.
 """
 
+import inspect
 import linecache
 import sys
 import traceback
@@ -19,7 +20,7 @@ from torch.nn import functional as F
 from mnist_cli.config.network_file import NetworkFile
 from mnist_cli.config.quoting import printable, quote
 from mnist_cli.config.suggestions import suggestion
-from mnist_cli.data.catalogue import CLASSES, MEAN, STD
+from mnist_cli.data.catalogue import MEAN, STD
 from mnist_cli.errors import UsageError, lack_of_memory
 
 _SAMPLES = 6  # of the trials
@@ -62,8 +63,11 @@ class Behaviour:
 
 
 @cache
-def builder_of(file: NetworkFile) -> Callable[[], nn.Module]:
+def builder_of(file: NetworkFile) -> Callable[[int], nn.Module]:
     """Run a network's file, once in a process, and return a function that builds the network.
+
+    That function takes the number of classes. It passes it on, if what builds the network has a
+    parameter of the name `classes`.
 
     The network takes `[N, 28, 28]` or `[N, 1, 28, 28]` of any type, values 0 to 255, as all do
     here: it is given images `[N, 1, 28, 28]` of the type of its parameters, from 0 to 255, or
@@ -89,9 +93,11 @@ def builder_of(file: NetworkFile) -> Callable[[], nn.Module]:
             f"{quote(file.name)}{hint}"
         )
 
-    def build() -> nn.Module:
+    takes_classes = _has_parameter(builder, "classes")
+
+    def build(classes: int) -> nn.Module:
         with _errors_told(file, f"{file.name}()"):
-            network = builder()
+            network = builder(classes=classes) if takes_classes else builder()
         if not isinstance(network, nn.Module):
             raise UsageError(
                 f"--model {printable(file.model)}: {file.name}() returns {quote(network)}, which "
@@ -100,12 +106,19 @@ def builder_of(file: NetworkFile) -> Callable[[], nn.Module]:
         network.register_forward_pre_hook(_prepared(normalized=file.takes_normalized))
         with _errors_told(file, "for 2 images, its forward pass"), torch.no_grad():
             logits = network.eval()(torch.zeros(2, 28, 28, dtype=torch.uint8))
-        _check_logits(logits, 2, file)
+        _check_logits(logits, 2, classes, file)
         if not any(weight.requires_grad for weight in network.parameters()):
             raise UsageError(f"--model {printable(file.model)}: it has no parameters to train")
         return network.train()
 
     return build
+
+
+def _has_parameter(builder: Callable[..., Any], name: str) -> bool:
+    try:
+        return name in inspect.signature(builder).parameters
+    except (TypeError, ValueError):  # it has no signature
+        return False
 
 
 def _could_build(value: object, module: types.ModuleType) -> bool:
@@ -147,14 +160,15 @@ def _prepared(*, normalized: bool) -> Callable[[nn.Module, tuple[Tensor]], tuple
     return prepare
 
 
-def _check_logits(logits: object, samples: int, file: NetworkFile) -> None:
+def _check_logits(logits: object, samples: int, classes: int, file: NetworkFile) -> None:
     where = f"--model {printable(file.model)}: for {samples} images it returns"
     if not isinstance(logits, Tensor):
         raise UsageError(f"{where} a {type(logits).__name__}, and no tensor of logits")
-    if logits.shape != (samples, CLASSES) or not logits.is_floating_point():
+    if logits.shape != (samples, classes) or not logits.is_floating_point():
+        advice = f"; give {file.name} a parameter `classes`" if classes != 10 else ""
         raise UsageError(
             f"{where} {logits.dtype} {list(logits.shape)} instead of logits, floating "
-            f"[{samples}, {CLASSES}]"
+            f"[{samples}, {classes}]{advice}"
         )
 
 
@@ -170,14 +184,15 @@ def behaviour_of(network: nn.Module, model: str) -> Behaviour:
     """
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(256, (_SAMPLES, 28, 28), dtype=torch.uint8, generator=generator)
-    labels = torch.arange(_SAMPLES) % CLASSES
     was_training = network.training
     before = {key: value.clone() for key, value in network.state_dict().items()}
     weights = {name: one for name, one in network.named_parameters() if one.requires_grad}
     half = _SAMPLES // 2
+    numbers = torch.arange(_SAMPLES)
 
     def gradient(part: slice) -> Tensor:
-        loss = F.cross_entropy(network(images[part]), labels[part], reduction="sum")
+        logits = network(images[part])
+        loss = F.cross_entropy(logits, numbers[part] % logits.shape[1], reduction="sum")
         parts = torch.autograd.grad(loss, [*weights.values()], allow_unused=True)
         for name, one in zip(weights, parts, strict=True):
             if one is None:

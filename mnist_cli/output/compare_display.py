@@ -23,6 +23,7 @@ from mnist_cli.comparison.events import (
 from mnist_cli.comparison.results import Results
 from mnist_cli.comparison.variants import Variant
 from mnist_cli.config.compare import FULL
+from mnist_cli.config.own_data import shown_data
 from mnist_cli.events import Event, ProbeEvent, ProbeStart
 from mnist_cli.output.compare_findings import Answer, sentence
 from mnist_cli.output.compare_options import (
@@ -244,7 +245,7 @@ def _line(event: Event, run: RunStart | None) -> str:
         varied = f" and {config['vary']}" if config["vary"] else ""
         return (
             f"Comparing batch sizes {config['batch_sizes']}{varied} with {seeds}: "
-            f"{describe_network(event)} on {describe_samples(event)} of {config['dataset']}, "
+            f"{describe_network(event)} on {describe_samples(event)} of {shown_data(config['dataset'])}, "
             f"{or_(values_of(event, 'optimizer'))}{jobs}"
         )
     if isinstance(event, Estimate | Tuned):

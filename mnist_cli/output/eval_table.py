@@ -4,6 +4,7 @@ import math
 from typing import TextIO
 
 from rich import box
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.style import Style
 from rich.table import Table
@@ -14,6 +15,7 @@ from mnist_cli.evaluation.metrics import DOUBTS, CheckpointEvaluation, Evaluatio
 from mnist_cli.output.predict_display import half_blocks
 
 _PICTURE, _GAP = 28, 2
+_LONGEST = 16  # cells of the name of a class
 _CORRECT = (0, 120, 40)
 # The red of the rarest and of the most frequent mistake. Without green and blue, the nearest of 256
 # or 16 colours is never a darker one for a more frequent mistake.
@@ -42,7 +44,7 @@ def print_metrics(
         table.add_column(heading, justify="right", no_wrap=True)
     for metrics in result.per_class:
         cells = {
-            "class": str(metrics.digit),
+            "class": _short(result.classes[metrics.digit]),
             "samples": f"{metrics.samples:,}",
             "precision": f"{metrics.precision:.4f}",
             "recall": f"{metrics.recall:.4f}",
@@ -52,14 +54,16 @@ def print_metrics(
     console.print(table)
     confusion: list[list[int]] = result.confusion.tolist()
     widest = max(len(str(count)) for row in confusion for count in row)
-    cell = min(widest + 2, (console.width - 3) // len(confusion))
+    margin = 2 + max(cell_len(_short(name)) for name in result.classes)
+    cell = min(widest + 2, (console.width - margin) // len(confusion))
     if cell > widest:
         console.print("Rows: true class; columns: predicted class")
-        console.print(_matrix(confusion, cell), no_wrap=True)
+        console.print(_matrix(confusion, cell, result.classes), no_wrap=True)
     else:
         console.print("Most frequent mistakes, true → predicted")
         for count, true, predicted in _most_confused(confusion)[:10]:
-            console.print(f"  {true} → {predicted}  {count:,}")
+            names = result.classes[true], result.classes[predicted]
+            console.print(Text(f"  {names[0]} → {names[1]}  {count:,}"))
 
 
 def print_corruptions(result: CheckpointEvaluation, stream: TextIO) -> None:
@@ -77,11 +81,13 @@ def print_corruptions(result: CheckpointEvaluation, stream: TextIO) -> None:
     console.print(table)
     console.print("Labels that the network doubts most")
     for doubt in result.doubted(DOUBTS):
-        console.print(
-            f"  #{doubt.index}: {doubt.label} with {doubt.label_probability:.4f}, "
-            f"{doubt.prediction} with {doubt.probability:.2f}"
+        names = result.classes[doubt.label], result.classes[doubt.prediction]
+        line = (
+            f"  #{doubt.index}: {names[0]} with {doubt.label_probability:.4f}, "
+            f"{names[1]} with {doubt.probability:.2f}"
             f"{' (known label error)' if doubt.known_error else ''}"
         )
+        console.print(Text(line))
 
 
 def _interval(result: EvaluationResult, width: int) -> str:
@@ -94,14 +100,24 @@ def _interval(result: EvaluationResult, width: int) -> str:
     return line
 
 
-def _matrix(confusion: list[list[int]], cell: int) -> Text:
+def _short(name: str) -> str:
+    """Return the name of a class, shortened if it is long."""
+    return name if cell_len(name) <= _LONGEST else set_cell_size(name, _LONGEST - 1) + "…"
+
+
+def _matrix(confusion: list[list[int]], cell: int, classes: tuple[str, ...]) -> Text:
     """Return the matrix with shaded cells: green for correct, red for incorrect, by their count."""
-    digits = range(len(confusion))
-    heading = "   " + "".join(str(predicted).rjust(cell - 1) + " " for predicted in digits)
+    names = [_short(name) for name in classes]
+    margin = max(map(cell_len, names))
+    columns = (set_cell_size(name, min(cell_len(name), cell - 1)) for name in names)
+    heading = " " * (margin + 2) + "".join(
+        " " * (cell - 1 - cell_len(name)) + name + " " for name in columns
+    )
     text = Text(heading, "dim")
     most = max((count for count, _, _ in _most_confused(confusion)), default=1)
     for true, row in enumerate(confusion):
-        text.append(f"\n {true} ", "dim")
+        name = " " * (margin - cell_len(names[true])) + names[true]
+        text.append(f"\n {name} ", "dim")
         for predicted, count in enumerate(row):
             shown = str(count or ".").rjust(cell - 1) + " "
             if predicted == true:
@@ -155,7 +171,9 @@ def print_mistakes(result: CheckpointEvaluation, limit: int, stream: TextIO) -> 
 
 
 def _caption(result: CheckpointEvaluation, index: int) -> str:
-    label, predicted = int(result.labels[index]), int(result.predictions[index])
-    return f"#{index}: {label}, predicted {predicted}, {result.confidences[index]:.2f}".ljust(
-        _PICTURE
-    )
+    numbers = int(result.labels[index]), int(result.predictions[index])
+    label, predicted = (_short(result.classes[number]) for number in numbers)
+    caption = f"#{index}: {label}, predicted {predicted}, {result.confidences[index]:.2f}"
+    if cell_len(caption) > _PICTURE:
+        caption = f"{label} as {predicted}"
+    return set_cell_size(caption, _PICTURE)

@@ -11,11 +11,12 @@ from rich import filesize
 
 from mnist_cli.config.network_file import is_named, named_file
 from mnist_cli.config.options import OFF, Effect, names_where
+from mnist_cli.config.own_data import shown_data
 from mnist_cli.config.programs import ExportFormat
 from mnist_cli.config.quoting import quote
 from mnist_cli.config.registry import network_name
 from mnist_cli.config.train import TrainConfig
-from mnist_cli.data.catalogue import DIGIT_DATASETS
+from mnist_cli.data.catalogue import CATALOGUE
 from mnist_cli.events import (
     End,
     Epoch,
@@ -35,7 +36,7 @@ ROUNDING = {
 }
 _EXPORT_HINTS = {
     ExportFormat.HTML: "open it in a browser and draw",
-    ExportFormat.ONNX: "pixels [N, 28, 28] of 0 to 255 go in, logits [N, 10] come out",
+    ExportFormat.ONNX: "pixels [N, 28, 28] of 0 to 255 go in, logits come out",
     ExportFormat.SAFETENSORS: "safetensors.torch.load_file reads its weights",
 }
 
@@ -69,8 +70,9 @@ def format_start(start: Start) -> str:
     if start.world_size > 1:
         where += f" by {start.world_size} ranks with {_count(start.threads, 'thread')} each"
     network = network_name(config["model"], config.get("members", 1))
+    dataset = shown_data(config["dataset"])
     plan = (
-        f"Training {network} ({start.parameters:,} parameters) on {config['dataset']} in "
+        f"Training {network} ({start.parameters:,} parameters) on {dataset} in "
         f"{start.mode} mode, on {where}: {each}, {start.updates:,} in all"
     )
     if start.first_update:
@@ -156,7 +158,7 @@ def format_summary(end: End, start: Start) -> str:
             alternative = f"or train on: mnist-train --resume {path}"
         elif is_named(model):
             alternative = f"or predict your own digits: mnist-predict {path} IMAGE"
-        elif start.config["dataset"] in DIGIT_DATASETS:
+        elif CATALOGUE.get(start.config["dataset"], CATALOGUE["mnist"]).subject == "digit":
             alternative = f"or draw digits for it: mnist-export {path} digit.html"
         else:
             alternative = f"or draw for it: mnist-export {path} drawing.html"

@@ -1,20 +1,24 @@
 """Draw small grayscale images as text, and the network's input beside its prediction."""
 
 import io
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import TextIO
 
 import numpy as np
 from numpy.typing import NDArray
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.style import Style
 from rich.text import Text
 
 from mnist_cli.config.quoting import escape_controls, printable
+from mnist_cli.data.catalogue import DIGITS
 from mnist_cli.events import Prediction
 
 _PICTURE, _GAP = 28, 2
 _LABEL = len("7 0.9987 ")
+_ROWS = 10  # classes that are shown, the most probable if there are more
 _BAR = 30  # cells for a probability of 1, if they fit
 _MIN_WIDTH = _PICTURE + _GAP + _LABEL + 1  # cells; on a narrower terminal the text is below
 _UPPER = "▀"
@@ -29,8 +33,10 @@ class PredictionDisplay:
         self._stream = stream
         self._console = Console(file=stream, highlight=False, markup=False, emoji=False)
 
-    def show(self, event: Prediction, image: NDArray[np.uint8]) -> None:
-        """Draw the network's input, `[28, 28]`, and the prediction.
+    def show(
+        self, event: Prediction, image: NDArray[np.uint8], classes: Sequence[str] = DIGITS
+    ) -> None:
+        """Draw the network's input, `[28, 28]`, and the prediction with the names of the classes.
 
         Errors of writing are ignored, so that the data on standard output continue.
         """
@@ -40,7 +46,7 @@ class PredictionDisplay:
         has_blocks = not console.options.ascii_only
         colour = has_blocks and console.color_system is not None and not console.no_color
         picture = half_blocks(image, colour=colour)
-        text = _describe(event, width - (_PICTURE + _GAP if beside else 0))
+        text = _describe(event, width - (_PICTURE + _GAP if beside else 0), classes)
         if not beside:
             lines = [*picture, *text]
         else:
@@ -61,29 +67,38 @@ class PredictionDisplay:
             self._stream.flush()
 
 
-def _describe(event: Prediction, width: int) -> list[Text]:
+def _describe(event: Prediction, width: int, classes: Sequence[str]) -> list[Text]:
     """Return up to 12 lines of text, at most `width` cells wide."""
     path = Text(printable(event.path), "bold")
     path.truncate(max(width, 1), overflow="ellipsis")
     if event.digit is None:
         result = Text("no digit", "yellow")
     else:
-        result = Text(f"{event.digit}  {event.probability:.4f}", "bold")
+        result = Text(f"{_label(event)}  {event.probability:.4f}", "bold")
         if event.uncertain:
             result.append("  uncertain", "yellow")
-    bar = max(0, min(_BAR, width - _LABEL))
+    probabilities = event.probabilities or []
+    longest = max(cell_len(name) for name in classes)
+    bar = max(0, min(_BAR, width - _LABEL - longest + 1))
+    shown = list(range(len(probabilities)))
+    if len(shown) > _ROWS:
+        shown = sorted(shown, key=lambda number: -probabilities[number])[:_ROWS]
     rows = [
-        Text(f"{digit} {probability:.4f} ").append(
-            "█" * round(probability * bar), "green" if digit == event.digit else "dim"
+        Text(f"{set_cell_size(classes[number], longest)} {probabilities[number]:.4f} ").append(
+            "█" * round(probabilities[number] * bar), "green" if number == event.digit else "dim"
         )
-        for digit, probability in enumerate(event.probabilities or ())
+        for number in shown
     ]
     return [path, result, *rows]
 
 
+def _label(event: Prediction) -> str:
+    return str(event.digit) if event.label is None else event.label
+
+
 def prediction_line(event: Prediction, *, with_box: bool) -> str:
-    """Return the line of a prediction on standard output: path, digit, probability, and its box."""
-    digit = "-" if event.digit is None else str(event.digit)
+    """Return the line of a prediction on standard output: path, class, probability, and its box."""
+    digit = "-" if event.digit is None else escape_controls(_label(event))
     fields = [escape_controls(event.path), digit, f"{event.probability:.4f}"]
     if with_box and event.box:
         fields.append(",".join(map(str, event.box)))

@@ -3,6 +3,7 @@
 import contextvars
 import io
 import os
+import re
 import stat
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -21,7 +22,8 @@ from mnist_cli.config.quoting import quote
 from mnist_cli.config.reading import read_input
 from mnist_cli.config.registry import network_entry
 from mnist_cli.config.sources import validate
-from mnist_cli.data.catalogue import DIGIT_DATASETS
+from mnist_cli.config.train import TrainConfig
+from mnist_cli.data.catalogue import DIGITS
 from mnist_cli.data.pictures.decode import pillow_silenced, read_image
 from mnist_cli.data.pictures.limits import MAX_BYTES
 from mnist_cli.data.pictures.preprocess import Digit, ImageDigits, Pixels
@@ -36,6 +38,8 @@ from mnist_cli.runtime.files import check_writable, write_atomic
 _BATCH_SIZE = 64  # images in one forward pass; results are shown after each batch
 _READERS = 4  # the maximum number of files that are decoded at the same time
 _SMALL_FILE = 1 << 23  # bytes: larger files are read one after another
+_TABLE_ENDINGS = (".csv", ".tsv", ".npy", ".npz", "-ubyte", ".idx")
+_WHOLE = (0, 0, 28, 28)  # the box of an image in a table
 _MAX_STEM = 200  # bytes: a name may have 255, and the temporary file has a longer one
 
 
@@ -45,13 +49,16 @@ class ImagePrediction:
 
     `image` is the network's input, `uint8 [28, 28]`, all 0 if no digit was found. Below the
     probability `threshold` a prediction is uncertain. `digits` is how many digits the image shows;
-    if there are several, a single prediction for it means little.
+    if there are several, a single prediction for it means little. `classes` are the names of the
+    classes. `row` is the number of the image in a table, from 1 on.
     """
 
     event: Prediction
     image: Pixels
     threshold: float
     digits: int = 1
+    classes: tuple[str, ...] = DIGITS
+    row: int | None = None
 
 
 def predict(
@@ -81,10 +88,25 @@ def predict(
     confident = network_entry(loaded.config.model).confidence_threshold
     threshold = confident if config.uncertain_below is None else config.uncertain_below
     model = loaded.build_model().to(device).eval()
-    read = partial(_read_digits, reads_digits=loaded.config.dataset in DIGIT_DATASETS)
+    named = partial(_named, classes=loaded.classes)
+    read = partial(_read_digits, reads_digits=loaded.subject == "digit")
     folder = None if config.save_seen is None else InputFolder(config.save_seen)
     with threads_set(), ThreadPoolExecutor(min(_READERS, usable_cores())) as readers:
         for batch in _batches(list(find_image_files(names))):
+            path = batch[0].path
+            if is_table(path):
+                images_of_rows = _read_table(path, loaded.config)
+                if isinstance(images_of_rows, DataError):
+                    yield Unreadable(time.perf_counter() - started, path, str(images_of_rows))
+                    continue
+                rows = _probabilities(model, images_of_rows, device)
+                for number, pixels in enumerate(images_of_rows, start=1):
+                    seconds = time.perf_counter() - started
+                    digit = Digit(pixels, _WHOLE)
+                    result = _prediction(seconds, f"{path}:{number}", digit, next(rows), threshold)
+                    result = replace(result, event=replace(result.event, box=None), row=number)
+                    yield named(result)
+                continue
             decoded = _decode_batch(batch, read, readers)
             found = [digits for digits in decoded if isinstance(digits, ImageDigits)]
             inputs = [d.pixels for digits in found for d in (digits.digit, *digits.several)]
@@ -95,7 +117,7 @@ def predict(
                     yield Unreadable(seconds, file.path, str(digits))
                     continue
                 one, *several = (
-                    _prediction(seconds, file.path, digit, next(rows), threshold)
+                    named(_prediction(seconds, file.path, digit, next(rows), threshold))
                     for digit in (digits.digit, *digits.several)
                 )
                 # The pieces of one digit, or of a drawing, rarely look like digits.
@@ -117,9 +139,13 @@ def _names_of(images: object) -> list[str]:
 
 
 def _prediction(
-    seconds: float, path: str, digit: Digit, row: list[float], threshold: float
+    seconds: float,
+    path: str,
+    digit: Digit,
+    row: list[float],
+    threshold: float,
 ) -> ImagePrediction:
-    """Return the prediction for a digit of an image, by the ten probabilities of the network."""
+    """Return the prediction for a digit of an image, by the probabilities of the network."""
     if digit.box is None:
         event = Prediction(seconds, path, None, 0.0, None, uncertain=True, box=None)
     else:
@@ -130,11 +156,39 @@ def _prediction(
     return ImagePrediction(event, digit.pixels, threshold)
 
 
+def _named(result: ImagePrediction, classes: tuple[str, ...]) -> ImagePrediction:
+    """Return a prediction with the name of its class."""
+    event = result.event
+    if event.digit is not None:
+        event = replace(event, label=classes[event.digit])
+    return replace(result, event=event, classes=classes)
+
+
+def is_table(path: str) -> bool:
+    """Return True if a file is a table or an array of images, by the ending of its name."""
+    return re.sub(r"\.(gz|zip)$", "", path.lower()).endswith(_TABLE_ENDINGS)
+
+
+def _read_table(path: str, trained: TrainConfig) -> list[Pixels] | DataError:
+    """Return the images in the rows of a table, or the error."""
+    from mnist_cli.data.own.reading import ReadOptions, read_unlabelled  # noqa: PLC0415 (rare)
+
+    options = ReadOptions(trained.label_column, trained.max_value, trained.transposed)
+    try:
+        return list(read_unlabelled(Path(path), options).images)
+    except DataError as error:
+        return error
+
+
 def _batches(files: Iterable[ImageFile]) -> Iterator[list[ImageFile]]:
-    """Yield files in batches. A pipe starts a new batch: earlier results print before it blocks."""
+    """Yield files in batches. A pipe starts a new batch: earlier results print before it blocks.
+
+    A table is a batch of its own.
+    """
     batch: list[ImageFile] = []
     for file in files:
-        if len(batch) == _BATCH_SIZE or (batch and _file_size(file.path) is None):
+        alone = _file_size(file.path) is None or is_table(file.path)
+        if batch and (len(batch) == _BATCH_SIZE or alone or is_table(batch[0].path)):
             yield batch
             batch = []
         batch.append(file)

@@ -6,10 +6,10 @@ import torch
 
 from mnist_cli.config.compare import CompareConfig
 from mnist_cli.config.network_file import begun, is_named, named_file, shown_name
+from mnist_cli.config.own_data import are_same_data, shown_data
 from mnist_cli.config.quoting import printable
 from mnist_cli.config.train import TrainConfig
-from mnist_cli.data.catalogue import DIGIT_DATASETS
-from mnist_cli.data.datasets import Split, split_indices
+from mnist_cli.data.splits import Dataset, Split, split_indices
 from mnist_cli.errors import UsageError
 from mnist_cli.models.checkpoint import Checkpoint, decode, encode, load_checkpoint
 from mnist_cli.runtime.distributed.group import ProcessGroup
@@ -69,7 +69,7 @@ def warn_of_seen_samples(
     An `option` named it. What the checkpoint itself began with is not known here.
     """
     before = initial.config
-    if not config.val_size or before.dataset != config.dataset:
+    if not config.val_size or not are_same_data(before.dataset, config.dataset):
         return
     try:
         seen, _ = _split(before, samples)
@@ -90,14 +90,26 @@ def warn_of_seen_samples(
     )
 
 
-def warn_of_other_classes(teacher: Checkpoint, config: TrainConfig) -> None:
-    """Warn if a teacher was trained on a data set with other classes than that of a config."""
-    taught = teacher.config.dataset
-    if taught != config.dataset and not {taught, config.dataset} <= set(DIGIT_DATASETS):
+def check_number_of_classes(option: str, other: Checkpoint, dataset: Dataset) -> None:
+    """Raise UsageError if a checkpoint has a network for another number of classes than the data.
+
+    An `option` named it.
+    """
+    if len(other.classes) != len(dataset.classes):
+        raise UsageError(
+            f"{option}: the checkpoint's network has {len(other.classes)} classes, and "
+            f"{shown_data(dataset.name)} has {len(dataset.classes)}; give one with as many"
+        )
+
+
+def warn_of_other_classes(teacher: Checkpoint, dataset: Dataset) -> None:
+    """Warn if a teacher was trained on other classes than those of a data set."""
+    if teacher.classes != dataset.classes:
+        taught, data = shown_data(teacher.config.dataset), shown_data(dataset.name)
         _log.warning(
             "--teacher: the checkpoint was trained on %s, whose classes are not those of %s: what "
             "it predicts means nothing there; give one that was trained on %s",
-            *(taught, config.dataset, config.dataset),
+            *(taught, data, data),
         )
 
 

@@ -13,7 +13,6 @@ from torch import Tensor, _foreach_copy_, nn
 from torch.nn import functional as F
 
 from mnist_cli.data.batches import Batch, EpochShape, TrainingShape
-from mnist_cli.data.catalogue import CLASSES
 from mnist_cli.errors import DivergedError
 from mnist_cli.events import Progress, Step
 from mnist_cli.models.networks import trained_parameters
@@ -76,6 +75,7 @@ class EpochPlan:
     precision: str = "float32"
     reads: Callable[[int], bool] | None = None
     seed: int | None = None
+    classes: int = 10
 
     def measured_slices(self, step: int, slices: list[slice]) -> list[slice]:
         """Return those of a rank's micro-batches whose gradients are measured: two at most.
@@ -138,7 +138,7 @@ def fit(
     group = group or ProcessGroup()
     model.train()
     parameters: list[Tensor] = [*trained_parameters(model)]
-    targets = label_targets(plan.label_smoothing, parameters[0])
+    targets = label_targets(plan.label_smoothing, plan.classes, parameters[0])
     if teacher is not None:
         targets = teacher_targets(teacher, plan.precision)
     gradient_all_reduce = GradientAllReduce(group, parameters)
@@ -331,9 +331,9 @@ class Update:
         logits = forward(self.model, images, self.precision)
         members = logits.shape[1] if logits.ndim == 3 else 1
         each = labels.repeat_interleave(members) if members > 1 else labels
-        log_likelihood = F.log_softmax(logits.detach().view(-1, CLASSES), 1)
+        log_likelihood = F.log_softmax(logits.detach().flatten(0, -2), 1)
         loss_sum = F.nll_loss(log_likelihood, each, reduction="sum") / members
-        joint = log_likelihood.view(-1, members, CLASSES)
+        joint = log_likelihood.view(len(labels), members, -1)
         prediction = (joint.logsumexp(1) if members > 1 else joint[:, 0]).argmax(1)
         correct = prediction.eq_(labels).sum()
         # The gradient of the cross-entropy by the logits: predicted less target probabilities.
@@ -351,7 +351,7 @@ class Update:
         return gradient, MicroBatchSums(totals, len(labels), squares)
 
     def _targets_of(self, images: Tensor, labels: Tensor, members: int) -> Tensor:
-        """Return the target probabilities of each member for each sample, `[n * members, 10]`."""
+        """Return the target probabilities of each member for each sample, `[n * members, C]`."""
         targets = self.targets(images, labels)
         return targets.repeat_interleave(members, 0) if members > 1 else targets
 
@@ -403,10 +403,10 @@ class GradientAllReduce:
         return self._gradient, RunningSums(loss_sum, int(correct), size)
 
 
-def label_targets(label_smoothing: float, like: Tensor) -> Targets:
+def label_targets(label_smoothing: float, classes: int, like: Tensor) -> Targets:
     """Return the target probabilities that labels have, with the device and type of a tensor."""
-    table = torch.eye(CLASSES, dtype=torch.float64) * (1 - label_smoothing)
-    table = (table + label_smoothing / CLASSES).to(like)
+    table = torch.eye(classes, dtype=torch.float64) * (1 - label_smoothing)
+    table = (table + label_smoothing / classes).to(like)
     return lambda _images, labels: table[labels]
 
 

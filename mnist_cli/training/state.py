@@ -11,6 +11,8 @@ from mnist_cli import __version__
 from mnist_cli.config.network_file import NetworkFile, is_begun, named_file
 from mnist_cli.config.train import ResolvedConfig
 from mnist_cli.data.batches import TrainingShape
+from mnist_cli.data.catalogue import number_of_classes
+from mnist_cli.data.own.named import known_data
 from mnist_cli.errors import CheckpointError
 from mnist_cli.models.checkpoint import Checkpoint, Position
 from mnist_cli.models.networks import Ensemble, build_model, check_additive
@@ -41,7 +43,10 @@ class TrainingState:
         device: torch.device,
         weights: Mapping[str, Tensor] | None = None,
     ) -> None:
-        model = build_model(config.model, config.seed, config.members)
+        classes = number_of_classes(config.dataset)
+        model = build_model(config.model, config.seed, config.members, classes)
+        known = known_data(config.dataset)
+        self.data = None if known is None else known.origin
         if weights is not None:
             model.load_state_dict(dict(weights))
         self.behaviour = Behaviour()
@@ -145,6 +150,7 @@ class TrainingState:
             history=self.history,
             versions=versions,
             network_file=self.network_file,
+            data=self.data,
         )
 
 

@@ -11,11 +11,13 @@ import torch
 from mnist_cli import __version__
 from mnist_cli.config import sources
 from mnist_cli.config.network_file import begun, is_named, named_file
+from mnist_cli.config.own_data import are_same_data, is_begun_data, is_data_path, shown_data
 from mnist_cli.config.quoting import printable, quote
-from mnist_cli.config.train import TrainConfig
+from mnist_cli.config.train import ResolvedConfig, TrainConfig
 from mnist_cli.data.batches import training_shape
-from mnist_cli.data.catalogue import CLASSES
-from mnist_cli.data.datasets import Split, load_dataset, train_val_split
+from mnist_cli.data.datasets import load_dataset
+from mnist_cli.data.own.named import known_data, named_as, own_data_options
+from mnist_cli.data.splits import Dataset, Split, train_val_split
 from mnist_cli.errors import (
     DivergedError,
     InterruptedRunError,
@@ -46,6 +48,7 @@ from mnist_cli.training.compatibility import (
     differences,
 )
 from mnist_cli.training.initial import (
+    check_number_of_classes,
     load_weights,
     warn_of_other_classes,
     warn_of_seen_samples,
@@ -117,6 +120,7 @@ def _prepare(
         asked, precision=pick_precision(asked.precision, device), model=begun(asked.model)
     )
     resume = _with_network(resume, asked)
+    asked = _with_data(resume, asked)
     check_same_options(asked, device, group)
     initial = teacher = None
     if resume is None and asked.init is not None:
@@ -129,22 +133,17 @@ def _prepare(
     asked = replace(asked, teacher=None if teacher is None else weights_sha256(teacher.weights))
     if resume is not None:
         _check_teacher(teacher_path, asked, resume.config)
-        check_unchanged(asked, resume.config)
+        check_unchanged(_as_before(asked, resume), resume.config)
     pool = ThreadPool(threads_for(device), signals.check_stop)
-    with group.local_main_first():
-        dataset = load_dataset(asked.dataset, asked.data_dir)
+    dataset = _load_data(asked, resume, group)
+    asked = replace(asked, dataset=dataset.name)
     samples, val = train_val_split(
         dataset.train, val_size=asked.val_size, subset=asked.subset, seed=asked.seed
     )
     if asked.sort_by_class:
         samples = samples.sorted_by_class()
     config = asked.resolve(len(samples))
-    if group.is_main:
-        for name, other in (("--init", initial), ("--teacher", teacher)):
-            if other is not None:
-                warn_of_seen_samples(name, other, config, dataset.train)
-        if teacher is not None:
-            warn_of_other_classes(teacher, config)
+    _check_others(initial, teacher, config, dataset, group)
     if initial is not None:
         config = replace(config, init=weights_sha256(initial.weights))
     if resume is not None:
@@ -153,7 +152,7 @@ def _prepare(
     saver = Saver(lock, config, resume, signals, writing=group.is_main, teacher=teacher_path)
     samples, val, test = (split.to(device) for split in (samples, val, dataset.test))
     state = TrainingState(config, device, initial.weights if initial else None)
-    _describe(state, group)
+    _describe(state, len(dataset.classes), group)
     trainer = Trainer(
         config,
         state,
@@ -196,7 +195,67 @@ def _with_network(resume: Checkpoint | None, asked: TrainConfig) -> Checkpoint |
     return resume
 
 
-def _describe(state: TrainingState, group: ProcessGroup) -> None:
+def _with_data(resume: Checkpoint | None, asked: TrainConfig) -> TrainConfig:
+    """Return the config with the path of one's own data, where a checkpoint only has their name."""
+    is_open = is_begun_data(asked.dataset) and known_data(asked.dataset) is None
+    if not is_open:
+        return asked
+    if resume is None or resume.data is None:
+        name = shown_data(asked.dataset)
+        raise UsageError(
+            f"the data set {name} is your own; name its file or folder: --dataset PATH"
+        )
+    return replace(asked, dataset=resume.data.path)
+
+
+def _check_others(
+    initial: Checkpoint | None,
+    teacher: Checkpoint | None,
+    config: ResolvedConfig,
+    dataset: Dataset,
+    group: ProcessGroup,
+) -> None:
+    """Raise UsageError, or warn, if the checkpoint of an option does not fit the data."""
+    for name, other in (("--init", initial), ("--teacher", teacher)):
+        if other is not None:
+            check_number_of_classes(name, other, dataset)
+            if group.is_main:
+                warn_of_seen_samples(name, other, config, dataset.train)
+    if group.is_main and teacher is not None:
+        warn_of_other_classes(teacher, dataset)
+
+
+def _as_before(asked: TrainConfig, resume: Checkpoint) -> TrainConfig:
+    """Return the config with the checkpoint's name of one's own data, before they are read."""
+    is_own = resume.data is not None and is_data_path(asked.dataset)
+    return replace(asked, dataset=resume.config.dataset) if is_own else asked
+
+
+def _load_data(asked: TrainConfig, resume: Checkpoint | None, group: ProcessGroup) -> Dataset:
+    """Return the data set; of one's own data, log what was found, and check that they are as then.
+
+    Raises:
+        UsageError: they are not those that the resumed training began with.
+        DataError: see `load_dataset`.
+
+    """
+    with group.local_main_first():
+        dataset = load_dataset(asked.dataset, asked.data_dir, **own_data_options(asked))
+    known = known_data(dataset.name)
+    if known is not None and group.is_main:
+        for line in known.found:
+            _log.info("%s: %s", printable(shown_data(dataset.name)), line)
+    if resume is None or resume.data is None:
+        return dataset
+    if not are_same_data(dataset.name, resume.config.dataset):
+        raise UsageError(
+            f"--dataset {printable(asked.dataset)}: these are not the samples that the training "
+            "began with, their SHA-256 differs; name those, or begin anew"
+        )
+    return named_as(dataset, resume.config.dataset)
+
+
+def _describe(state: TrainingState, classes: int, group: ProcessGroup) -> None:
     """Log what was found out about a network in a file."""
     file = state.network_file
     if file is None or not group.is_main:
@@ -206,7 +265,7 @@ def _describe(state: TrainingState, group: ProcessGroup) -> None:
         printable(file.model),
         f"{count_parameters(state.model):,}",
         "normalised" if file.takes_normalized else "from 0 to 255",
-        CLASSES,
+        classes,
         state.behaviour.in_words(),
     )
 

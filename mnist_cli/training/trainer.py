@@ -11,7 +11,7 @@ from mnist_cli.config.network_file import shown_name
 from mnist_cli.config.train import ResolvedConfig
 from mnist_cli.data.augment import augmented
 from mnist_cli.data.batches import full_batch, training_shape, training_updates
-from mnist_cli.data.datasets import Split
+from mnist_cli.data.splits import Split
 from mnist_cli.errors import DivergedError, UsageError
 from mnist_cli.evaluation.evaluate import evaluate
 from mnist_cli.evaluation.metrics import EvaluationResult
@@ -207,6 +207,7 @@ class Trainer:
             precision=config.precision,
             reads=self._reads(epoch) if self._reads_rarely else None,
             seed=None if state.behaviour.is_plain else config.seed,
+            classes=len(self.train_split.classes),
         )
         events = fit(
             state.model,
@@ -265,7 +266,9 @@ class Trainer:
         epoch, _ = self.shape.place_of(self.state.update)
         samples = slice(0, min(_FILL_SAMPLES, self.shape.epoch_shape(epoch).update_size))
         parameters: list[Tensor] = [*trained_parameters(self.state.model)]
-        targets = label_targets(self.config.label_smoothing, parameters[0])
+        targets = label_targets(
+            self.config.label_smoothing, len(self.train_split.classes), parameters[0]
+        )
         images, labels = self.train_split[samples]
         update = Update(self.state.model, parameters, images, labels, len(labels), targets)
         micro_batch = slice(0, min(len(labels), self.config.micro_batch_size))

@@ -26,7 +26,7 @@ def test_json_tells_what_is_in_the_page(call: Caller) -> None:
         "event": "lesson",
         "output": "a.html",
         "bytes": len(page),
-        "dataset": "kmnist",
+        "dataset": "qmnist",
         "samples": 500,
         "test_samples": 1000,
     }

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from mnist_cli.config.registry import NETWORKS
-from mnist_cli.data.datasets import Dataset
+from mnist_cli.data.splits import Dataset
 from mnist_cli.models.checkpoint import load_checkpoint
 from mnist_cli.models.networks import weights_sha256
 from tests.helpers.calling import Caller

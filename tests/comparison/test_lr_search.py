@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mnist_cli.comparison.events import CompareEnd, RunEnd, Tuned
-from mnist_cli.comparison.lr_search import STABLE_LOSS, Search, nearest_index, rate_at
+from mnist_cli.comparison.lr_search import Search, nearest_index, rate_at, stable_loss
 from mnist_cli.comparison.run import learning_rate_of, plan_run
 from mnist_cli.comparison.variants import Variant
 from mnist_cli.config.compare import CompareConfig, resolve
@@ -39,7 +39,7 @@ def test_the_stable_range_ends_where_the_next_rate_does_not_train(
     )
     inside = [t for t in tuned.tried if tuned.stable_from <= t.lr <= tuned.stable_to]
     assert len(inside) >= 2
-    assert all(t.stable and t.train_loss <= STABLE_LOSS for t in inside)
+    assert all(t.stable and t.train_loss <= stable_loss(10) for t in inside)
     tried = {trial.lr: trial for trial in tuned.tried}
     assert not tried[rate_at(nearest_index(tuned.stable_from) - 2)].stable
     assert not tried[rate_at(nearest_index(tuned.stable_to) + 2)].stable

@@ -18,7 +18,7 @@ from mnist_cli.comparison.path import Path as WeightPath
 from mnist_cli.comparison.records import RunFolder
 from mnist_cli.comparison.variants import Variant
 from mnist_cli.config.compare import CompareConfig
-from mnist_cli.data.datasets import Dataset, Split
+from mnist_cli.data.splits import Dataset, Split
 from mnist_cli.errors import MnistError
 from mnist_cli.evaluation.evaluate import evaluate
 from mnist_cli.evaluation.metrics import EvaluationResult

@@ -75,7 +75,7 @@ def test_a_run_keeps_the_name_that_it_had_before_there_was_the_option(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(run_module, "__version__", "0.1.0")
-    config = CompareConfig(dataset="kmnist", epochs=1, threads=1, device="cpu")
+    config = CompareConfig(dataset="qmnist", epochs=1, threads=1, device="cpu")
 
     def name(**changes: Any) -> str:
         return plan_run(resolve(replace(config, **changes)), Variant(64), 0, 0.1, samples=8000).name
@@ -263,7 +263,8 @@ class StopAfter:
 
 @pytest.fixture
 def data(asked: CompareConfig) -> SharedData:
-    from mnist_cli.data.datasets import Split, load_dataset, train_val_split
+    from mnist_cli.data.datasets import load_dataset
+    from mnist_cli.data.splits import Split, train_val_split
     from mnist_cli.runtime.device import ThreadPool
 
     data = load_dataset(asked.dataset, asked.data_dir)

@@ -16,6 +16,7 @@ from mnist_cli.comparison.records import RunFolder
 from mnist_cli.comparison.run import plan_run
 from mnist_cli.comparison.variants import Variant
 from mnist_cli.config.compare import CompareConfig, resolve
+from mnist_cli.data.datasets import load_dataset
 from mnist_cli.runtime.signals import StopSignals
 from tests.helpers.comparisons import of, run, timeless
 from tests.helpers.launching import Launcher, Started, events, wait_until
@@ -115,7 +116,8 @@ def test_while_another_process_trains_a_run_this_one_trains_the_others(
     asked: CompareConfig,
 ) -> None:
     alone = timeless(run(replace(asked, output=f"{asked.output}-alone")))
-    runner = Runner(resolve(asked), StopSignals(), float)
+    dataset = load_dataset(asked.dataset, asked.data_dir)
+    runner = Runner(resolve(asked), dataset, StopSignals(), float)
     first = plan_run(
         resolve(asked), Variant(30), 0, 0.02, samples=runner.samples_of(resolve(asked))
     )

@@ -19,7 +19,17 @@ NAMES = [name for name in CONTENTS if name not in COMPARISONS]
 
 
 def test_the_promised_presets_are_there() -> None:
-    promised = {"fast", "default", "accurate", "tiny", "nano", "batch", "mini-batch", "small-data"}
+    promised = {
+        "fast",
+        "default",
+        "accurate",
+        "best",
+        "tiny",
+        "nano",
+        "batch",
+        "mini-batch",
+        "small-data",
+    }
     assert promised <= set(NAMES)
 
 

@@ -10,7 +10,7 @@ from mnist_cli.config.sources import check_consistency
 from mnist_cli.config.train import TrainConfig
 from mnist_cli.data.augment import SHIFTS, WAVE, WAVES, Augmentation, Shift, Warp, warp
 from mnist_cli.data.batches import epoch_updates
-from mnist_cli.data.datasets import Dataset, Split
+from mnist_cli.data.splits import Dataset, Split
 from mnist_cli.errors import UsageError
 from mnist_cli.evaluation.evaluate import evaluate
 from mnist_cli.models.checkpoint import load_checkpoint

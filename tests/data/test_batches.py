@@ -11,7 +11,7 @@ from mnist_cli.data.batches import (
     TrainingShape,
     epoch_updates,
 )
-from mnist_cli.data.datasets import Split
+from mnist_cli.data.splits import Split
 
 
 def numbered(samples: int) -> Split:

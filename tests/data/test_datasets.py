@@ -11,14 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from mnist_cli.data.datasets import (
-    Dataset,
-    Split,
-    load_test,
-    parse_idx,
-    train_val_split,
-)
+from mnist_cli.data.datasets import load_test, parse_idx
 from mnist_cli.data.files import find_file
+from mnist_cli.data.splits import Dataset, Split, train_val_split
 from mnist_cli.errors import DataError, UsageError
 
 UBYTE, INT = 0x08, 0x0C
@@ -128,7 +123,7 @@ def test_a_file_of_any_size_is_read_in_bounded_memory(
     kmnist: Path, monkeypatch: pytest.MonkeyPatch, ending: str
 ) -> None:
     limit = 1 << 20  # more than the 784,016 bytes of the good images
-    monkeypatch.setattr("mnist_cli.data.files._MAX_BYTES", limit)
+    monkeypatch.setattr(DatasetFiles, "largest_file", limit)
     assert len(load_test("kmnist", kmnist.parents[1])) == 1_000
     (kmnist / IMAGES).unlink()
     with (kmnist / (IMAGES + ending)).open("wb") as file:

@@ -20,8 +20,9 @@ import zstandard
 
 from mnist_cli.data import datasets, files
 from mnist_cli.data.catalogue import CATALOGUE, MNIST_SHA256
-from mnist_cli.data.datasets import Dataset, load_dataset, load_test
+from mnist_cli.data.datasets import load_dataset, load_test
 from mnist_cli.data.download import import_datasets, unpack
+from mnist_cli.data.splits import Dataset
 from mnist_cli.errors import DataError
 from tests.data.conftest import Answer, Mirrors
 from tests.helpers.shell import Done, Shell

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from mnist_cli.data.datasets import Dataset, load_dataset
+from mnist_cli.data.datasets import load_dataset
 from mnist_cli.data.download import import_datasets
+from mnist_cli.data.splits import Dataset
 from tests.data.conftest import Mirrors
 from tests.helpers.shell import Done, Shell
 

@@ -63,7 +63,7 @@ def test_its_commands_work_and_write_what_is_kept(name: str, shell: Shell) -> No
     ]
     assert " --min-accuracy 0.985" in programs[-1]
     script = "\n".join(programs).replace("--min-accuracy 0.985", "--min-accuracy 0.2")
-    done = shell.bash(f"set -e\n{script}", env={"MNIST_SUBSET": "2000", "MNIST_DATASET": "kmnist"})
+    done = shell.bash(f"set -e\n{script}", env={"MNIST_SUBSET": "2000", "MNIST_DATASET": "qmnist"})
     assert done.code == 0, done.err
     kept = list(artefacts(load_job(name)))
     assert kept == ["checkpoint.pt", "training.jsonl", "report.html", "digit.html"]

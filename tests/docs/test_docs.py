@@ -21,7 +21,7 @@ from mnist_cli.config.programs import (
 )
 from mnist_cli.config.sources import flag
 from mnist_cli.config.train import TrainConfig
-from mnist_cli.data.datasets import Dataset, Split
+from mnist_cli.data.splits import Dataset, Split
 from mnist_cli.errors import ExitCode
 from tests.helpers import copied_package
 from tests.helpers.idx_files import write_raw

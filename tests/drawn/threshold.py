@@ -17,7 +17,8 @@ from pathlib import Path
 import torch
 
 from mnist_cli.config.registry import NETWORKS
-from mnist_cli.data.datasets import load_dataset, train_val_split
+from mnist_cli.data.datasets import load_dataset
+from mnist_cli.data.splits import train_val_split
 from mnist_cli.models.checkpoint import load_checkpoint
 
 LOST = 0.01  # of the samples that are read right: how many may be called uncertain

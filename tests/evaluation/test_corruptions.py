@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from mnist_cli.data.datasets import Dataset, Split
+from mnist_cli.data.splits import Dataset, Split
 from mnist_cli.evaluation.corruptions import CORRUPTIONS, STRENGTHS, corrupted
 from tests.helpers.shell import Shell
 

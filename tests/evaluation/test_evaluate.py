@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from mnist_cli.config.programs import EvalConfig
-from mnist_cli.data.datasets import Dataset, Split
+from mnist_cli.data.splits import Dataset, Split
 from mnist_cli.evaluation.evaluate import ShiftAverage, evaluate, evaluate_checkpoint
 from mnist_cli.evaluation.metrics import EvaluationResult
 from mnist_cli.events import ClassMetrics

@@ -16,7 +16,7 @@ from torch import nn
 from mnist_cli.config.programs import ExportConfig
 from mnist_cli.config.registry import NETWORKS
 from mnist_cli.config.train import TrainConfig
-from mnist_cli.data.datasets import Dataset
+from mnist_cli.data.splits import Dataset
 from mnist_cli.errors import CheckpointError, UsageError
 from mnist_cli.export import export
 from mnist_cli.export.export import export_checkpoint

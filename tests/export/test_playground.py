@@ -14,7 +14,7 @@ from PIL import Image
 
 from mnist_cli.config.programs import ExportConfig
 from mnist_cli.config.registry import NETWORKS
-from mnist_cli.data.datasets import Dataset
+from mnist_cli.data.splits import Dataset
 from mnist_cli.export.export import export_checkpoint
 from mnist_cli.models.checkpoint import load_checkpoint
 from tests.export.test_export import EACH_AND_ENSEMBLES, checkpoint_of

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from mnist_cli.data.datasets import Split
+from mnist_cli.data.catalogue import CATALOGUE
+from mnist_cli.data.splits import Split
 
 
 def idx_bytes(values: Tensor) -> bytes:
@@ -20,3 +21,17 @@ def write_raw(raw: Path, train: Split, test: Split) -> None:
     for name, split in (("train", train), ("t10k", test)):
         (raw / f"{name}-images-idx3-ubyte").write_bytes(idx_bytes(split.images))
         (raw / f"{name}-labels-idx1-ubyte").write_bytes(idx_bytes(split.labels))
+
+
+def write_qmnist(raw: Path, train: Split, test: Split) -> None:
+    """Write the four files of QMNIST, each of whose labels is the first of eight numbers."""
+    raw.mkdir(parents=True, exist_ok=True)
+    train_images, train_labels, test_images, test_labels = CATALOGUE["qmnist"].files
+    for split, images, labels in (
+        (train, train_images, train_labels),
+        (test, test_images, test_labels),
+    ):
+        (raw / images).write_bytes(idx_bytes(split.images))
+        header = struct.pack(">HBBII", 0, 0x0C, 2, len(split), 8)
+        rows = (struct.pack(">8i", label, *[0] * 7) for label in split.labels.tolist())
+        (raw / labels).write_bytes(header + b"".join(rows))

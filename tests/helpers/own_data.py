@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from mnist_cli.data.splits import Split
+
 Array = NDArray[Any]
 HEADER = "label," + ",".join(f"pixel{number}" for number in range(784))
 
@@ -82,3 +84,16 @@ def class_folders(folder: Path, images: Array, labels: Iterable[object]) -> Path
 
 def packed(content: bytes) -> bytes:
     return gzip.compress(content, 1)
+
+
+def write_csv(path: Path, split: Split, *, labelled: bool = True) -> Path:
+    """Write a table as Kaggle's: a header, then the label and 784 pixels a row."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    names = [f"pixel{number}" for number in range(784)]
+    lines = [",".join(["label", *names] if labelled else names)]
+    rows = zip(split.labels.tolist(), split.images.flatten(1).tolist(), strict=True)
+    for label, pixels in rows:
+        first = [split.classes[label]] if labelled else []
+        lines.append(",".join([*first, *map(str, pixels)]))
+    path.write_text("\n".join(lines) + "\n")
+    return path

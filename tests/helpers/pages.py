@@ -12,7 +12,7 @@ if not LONG:
         "MNIST_EPOCHS": "1",
         "MNIST_SEEDS": "1",
         "MNIST_MODEL": "linear",
-        "MNIST_DATASET": "kmnist",
+        "MNIST_DATASET": "qmnist",
     }
 
 

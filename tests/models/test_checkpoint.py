@@ -244,8 +244,8 @@ def test_what_a_newer_version_added_names_that_version(
 def test_a_network_whose_checkpoint_could_not_be_read_is_not_trained(
     small: Configure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def deep() -> nn.Module:
-        return nn.Sequential(*networks.linear(), *[nn.Linear(10, 10) for _ in range(1100)])
+    def deep(classes: int) -> nn.Module:
+        return nn.Sequential(*networks.linear(), *[nn.Linear(10, classes) for _ in range(1100)])
 
     monkeypatch.setattr(networks, "mlp", deep)
     for output in ("checkpoint.pt", "-"):

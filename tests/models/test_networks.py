@@ -7,7 +7,7 @@ from torch.func import functional_call, grad, vmap
 from torch.nn import functional as F
 
 from mnist_cli.config.registry import NETWORKS
-from mnist_cli.data.datasets import Split
+from mnist_cli.data.splits import Split
 from mnist_cli.errors import UsageError
 from mnist_cli.models import networks
 from mnist_cli.models.networks import (

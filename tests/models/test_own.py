@@ -14,7 +14,7 @@ from mnist_cli.config.network_file import begun, is_network_file, read_network_f
 from mnist_cli.config.programs import EvalConfig, ExportConfig
 from mnist_cli.config.train import TrainConfig
 from mnist_cli.data.catalogue import MEAN, STD
-from mnist_cli.data.datasets import Split
+from mnist_cli.data.splits import Split
 from mnist_cli.errors import CheckpointError, UsageError
 from mnist_cli.evaluation.evaluate import evaluate_checkpoint
 from mnist_cli.export.export import export_checkpoint

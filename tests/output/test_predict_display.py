@@ -2,7 +2,7 @@
 
 from rich.style import Style
 
-from mnist_cli.data.datasets import Dataset
+from mnist_cli.data.splits import Dataset
 from mnist_cli.output.predict_display import half_blocks
 
 

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from mnist_cli.config.programs import PredictConfig
-from mnist_cli.data.datasets import Dataset
+from mnist_cli.data.splits import Dataset
 from mnist_cli.output.predict_display import half_blocks
 from mnist_cli.prediction.predict import ImagePrediction, predict
 from tests.helpers.calling import Caller

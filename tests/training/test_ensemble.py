@@ -8,7 +8,7 @@ import torch
 
 from mnist_cli.config.compare import CompareConfig
 from mnist_cli.config.programs import EvalConfig, ExportConfig, PredictConfig
-from mnist_cli.data.datasets import Dataset
+from mnist_cli.data.splits import Dataset
 from mnist_cli.errors import UsageError
 from mnist_cli.evaluation.evaluate import evaluate_checkpoint
 from mnist_cli.export.export import export_checkpoint

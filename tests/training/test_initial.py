@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from mnist_cli.data.datasets import load_dataset, split_indices
+from mnist_cli.data.datasets import load_dataset
+from mnist_cli.data.splits import split_indices
 from mnist_cli.errors import CheckpointError, TerminatedRunError, UsageError
 from mnist_cli.events import Start, Step
 from mnist_cli.models.checkpoint import load_checkpoint
@@ -119,7 +120,7 @@ def test_validation_samples_that_the_checkpoint_was_trained_on_are_counted(
     caplog: pytest.LogCaptureFixture,
     few_dir: Path,
 ) -> None:
-    whole = load_dataset("kmnist", few_dir)
+    whole = load_dataset("qmnist", few_dir)
     caplog.set_level(logging.WARNING)
     config = small(model="linear", init=str(trained), subset=200, **options)
     start_of(config)

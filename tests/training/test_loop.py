@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from mnist_cli.config.registry import NETWORKS
 from mnist_cli.data.batches import EpochShape, TrainingShape, epoch_updates
-from mnist_cli.data.datasets import Dataset, Split
+from mnist_cli.data.splits import Dataset, Split
 from mnist_cli.errors import DivergedError
 from mnist_cli.events import Progress, Step
 from mnist_cli.models.networks import build_model, weights_sha256
@@ -210,7 +210,7 @@ def test_the_noise_of_a_batch_falls_with_its_size(replacement: bool, size: int, 
     deviation = (each - each.mean(0)).square().sum(1).mean().sqrt().item()
 
     model = build_model("linear").double()
-    targets = label_targets(0.0, next(model.parameters()))
+    targets = label_targets(0.0, 10, next(model.parameters()))
     parameters: list[torch.Tensor] = list(model.parameters())
 
     def gradient(images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

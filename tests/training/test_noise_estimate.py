@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional as F
 
 from mnist_cli.data.batches import EpochShape, TrainingShape
-from mnist_cli.data.datasets import Dataset, Split
+from mnist_cli.data.splits import Dataset, Split
 from mnist_cli.models.networks import build_model, weights_sha256
 from mnist_cli.runtime.device import ThreadPool
 from mnist_cli.runtime.distributed.group import ProcessGroup

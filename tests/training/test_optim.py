@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from mnist_cli.config.options import MODES, SCHEDULES
 from mnist_cli.config.registry import NETWORKS, OPTIMIZERS
 from mnist_cli.config.train import TrainConfig
-from mnist_cli.data.datasets import Split
+from mnist_cli.data.splits import Split
 from mnist_cli.errors import UsageError
 from mnist_cli.models.networks import build_model, weights_sha256
 from mnist_cli.training.optim import (

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mnist_cli.data.datasets import Split
+from mnist_cli.data.splits import Split
 from mnist_cli.errors import CheckpointError
 from mnist_cli.models.checkpoint import decode, encode, load_checkpoint
 from mnist_cli.models.networks import build_model
@@ -18,7 +18,7 @@ from tests.helpers.trainings import Configure, end_of
 def test_the_gradient_is_that_of_float32_but_for_rounding(few: Split) -> None:
     model = build_model("cnn")
     parameters: list[torch.Tensor] = list(model.parameters())
-    targets = label_targets(0.1, parameters[0])
+    targets = label_targets(0.1, 10, parameters[0])
     gradients = []
     for precision in ("float32", "bfloat16"):
         update = Update(model, parameters, *few[:64], 64, targets, precision=precision)

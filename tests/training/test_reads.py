@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from mnist_cli.data.augment import augmented
 from mnist_cli.data.batches import EpochShape, TrainingShape, epoch_updates, training_updates
-from mnist_cli.data.datasets import Dataset, Split
+from mnist_cli.data.splits import Dataset, Split
 from mnist_cli.errors import DivergedError
 from mnist_cli.events import Step
 from mnist_cli.models.networks import build_model, weights_sha256

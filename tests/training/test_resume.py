@@ -13,7 +13,7 @@ import torch
 from mnist_cli.config.options import LAST_BATCHES
 from mnist_cli.config.train import TrainConfig
 from mnist_cli.data.batches import EpochShape, TrainingShape
-from mnist_cli.data.datasets import Dataset, Split
+from mnist_cli.data.splits import Dataset, Split
 from mnist_cli.errors import (
     CheckpointError,
     InterruptedRunError,

@@ -11,7 +11,8 @@ from torch.nn import functional as F
 
 from mnist_cli.config.registry import OPTIMIZERS
 from mnist_cli.data.batches import epoch_updates
-from mnist_cli.data.datasets import Split, load_dataset, train_val_split
+from mnist_cli.data.datasets import load_dataset
+from mnist_cli.data.splits import Split, train_val_split
 from mnist_cli.errors import DivergedError, OutputError, ThresholdNotMetError, UsageError
 from mnist_cli.events import End, Epoch, Progress, Start, Step
 from mnist_cli.models.checkpoint import decode, load_checkpoint
@@ -19,7 +20,7 @@ from mnist_cli.models.networks import build_model
 from mnist_cli.training.loop import Gradient, MicroBatchSums, Update
 from mnist_cli.training.state import TrainingState
 from mnist_cli.training.train import train
-from tests.helpers.idx_files import write_raw
+from tests.helpers.idx_files import write_qmnist
 from tests.helpers.trainings import Configure, end_of, steps
 
 
@@ -118,7 +119,7 @@ def test_sorting_by_class_trains_as_on_samples_that_lie_sorted(
         ("mixed", train_split),
         ("sorted", Split(*train_split[torch.tensor(in_order)])),
     ):
-        write_raw(tmp_path / name / "KMNIST" / "raw", split, dataset.test)
+        write_qmnist(tmp_path / name / "QMNIST" / "raw", split, dataset.test)
         changes = {"data_dir": str(tmp_path / name), "sort_by_class": name == "mixed"}
         digests.append(end_of(small(**options, **changes)).weights_sha256)
     assert digests[0] == digests[1]

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mnist_cli.config.train import ResolvedConfig
-from mnist_cli.data.datasets import Dataset, Split
+from mnist_cli.data.splits import Dataset, Split
 from mnist_cli.errors import DivergedError
 from mnist_cli.models.networks import weights_sha256
 from mnist_cli.runtime.device import ThreadPool

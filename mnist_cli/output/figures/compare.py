@@ -7,11 +7,10 @@ from typing import Any
 
 from mnist_cli.comparison.events import Point
 from mnist_cli.comparison.findings import fit_of_updates
-from mnist_cli.comparison.lr_search import STABLE_LOSS
+from mnist_cli.comparison.lr_search import stable_loss
 from mnist_cli.comparison.results import AXES, Results
 from mnist_cli.comparison.stats import MeanAndDeviation, mean_and_deviation
 from mnist_cli.comparison.variants import Variant
-from mnist_cli.data.catalogue import CLASSES
 from mnist_cli.errors import UsageError
 from mnist_cli.output.figures import colour, variant_colours
 from mnist_cli.output.figures.style import Figure, LogLocator, NullFormatter, drawn
@@ -226,8 +225,9 @@ def _rates(results: Results, figure: Figure) -> bool:
     left.set(
         xscale="log", yscale="log", xlabel="learning rate", ylabel="training loss at the end (nats)"
     )
-    left.set_ylim(top=2 * math.log(CLASSES))
-    left.axhline(STABLE_LOSS, color="0.5", lw=0.8, ls=":", label="half of guessing")
+    left.set_ylim(top=2 * math.log(results.start.classes))
+    half = stable_loss(results.start.classes)
+    left.axhline(half, color="0.5", lw=0.8, ls=":", label="half of guessing")
     right.set(
         xscale="log",
         yscale="log",

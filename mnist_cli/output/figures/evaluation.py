@@ -46,7 +46,8 @@ def draw(result: CheckpointEvaluation, path: str, panel: str) -> bytes:
 def _confusion(result: CheckpointEvaluation, figure: Figure) -> bool:
     """Draw the confusion matrix: the number of each cell, mistakes shaded by how many."""
     rows: list[list[int]] = result.confusion.tolist()
-    figure.set_size_inches(5, 4.6)
+    side = max(1.0, len(rows) / 14)
+    figure.set_size_inches(5 * side, 4.6 * side)
     axes: Any = figure.subplots()
     mistakes = [[0 if t == p else n for p, n in enumerate(row)] for t, row in enumerate(rows)]
     axes.imshow(mistakes, cmap="Oranges", vmin=0, vmax=max(1, *map(max, mistakes)) * 1.4)
@@ -55,7 +56,12 @@ def _confusion(result: CheckpointEvaluation, figure: Figure) -> bool:
             style = {"fontsize": 7, "weight": "bold" if true == predicted else "normal"}
             if count:
                 axes.text(predicted, true, f"{count:,}", ha="center", va="center", **style)
-    axes.set(xlabel="predicted class", ylabel="true class", xticks=range(10), yticks=range(10))
+    numbers = range(len(rows))
+    axes.set(xlabel="predicted class", ylabel="true class", xticks=numbers, yticks=numbers)
+    turned = 90 if max(map(len, result.classes)) > 2 else 0
+    size = 7 if turned or len(rows) > 10 else None
+    axes.set_xticklabels(result.classes, rotation=turned, fontsize=size)
+    axes.set_yticklabels(result.classes, fontsize=size)
     axes.grid(visible=False)
     return True
 
@@ -93,7 +99,8 @@ def _mistakes(result: CheckpointEvaluation, figure: Figure) -> bool:
         bottom = (row + 1) * _CELL_HEIGHT - _GAP
         left = column * _CELL_WIDTH + _GAP
         sheet[bottom - 28 : bottom, left : left + 28] = result.images[index]
-        label, predicted = int(result.labels[index]), int(result.predictions[index])
+        numbers = int(result.labels[index]), int(result.predictions[index])
+        label, predicted = (result.classes[number] for number in numbers)
         title = f"{label} as {predicted}, {float(result.confidences[index]):.2f}"
         axes.text(left + 14, bottom - 29.5, title, fontsize=6, ha="center")
     axes.imshow(sheet.tolist(), cmap="gray_r", vmin=0, vmax=255)

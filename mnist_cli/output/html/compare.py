@@ -7,10 +7,10 @@ from typing import Any
 
 from mnist_cli.comparison.events import PathPlane, Point, Trial, Tuned
 from mnist_cli.comparison.findings import CriticalBatchSize
-from mnist_cli.comparison.lr_search import FLAT, STABLE_LOSS
+from mnist_cli.comparison.lr_search import FLAT, stable_loss
 from mnist_cli.comparison.results import Results, Values
 from mnist_cli.comparison.variants import Variant
-from mnist_cli.data.catalogue import CLASSES
+from mnist_cli.config.own_data import shown_data
 from mnist_cli.output.compare_findings import Answer, headline, sentence
 from mnist_cli.output.compare_options import (
     describe_extras,
@@ -75,7 +75,7 @@ def render(results: Results, answer: Answer | None = None) -> str:
     facts = [
         *([title] if answer else []),
         describe_network(start),
-        f"{config['dataset']}: {describe_samples(start)} to train on, "
+        f"{shown_data(config['dataset'])}: {describe_samples(start)} to train on, "
         f"{start.val_samples:,} held out, {start.test_samples:,} to test",
         f"{or_(values_of(start, 'optimizer'))}, momentum {or_(values_of(start, 'momentum'))}, "
         f"{or_(values_of(start, 'schedule'))} learning rate, rule: {config['lr_rule']}",
@@ -246,7 +246,7 @@ def _rates(results: Results) -> dict[str, Any] | None:
     return {
         "cost": cost,
         "unit": unit,
-        "most": 2 * math.log(CLASSES) if unit else None,
+        "most": 2 * math.log(results.start.classes) if unit else None,
         "trials": [_trials(results, tuned) for tuned in results.tuned],
     }
 
@@ -295,9 +295,10 @@ def _about_rates(results: Results) -> str:
         return ""
     line = "A line joins the trials of one seed"
     if results.start.config["lr_rule"] != "tuned":
+        stable = stable_loss(results.start.classes)
         return (
             f"{line}, each with the budget of a run; shaded: a training loss below "
-            f"{STABLE_LOSS:.2f}, half of guessing. Cross at the top: diverged."
+            f"{stable:.2f}, half of guessing. Cross at the top: diverged."
         )
     shaded = f"shaded: at most {100 * (FLAT - 1):.0f} % more than the best"
     if results.start.config["until_accuracy"] is not None:

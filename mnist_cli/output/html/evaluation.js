@@ -30,7 +30,7 @@ function sample(one, pixels, place) {
 function bar(digit, probability, key) {
   const line = make("div", undefined, { class: "bar" }), track = make("i");
   track.style.setProperty("--p", probability); track.style.setProperty("--key", `var(--${key})`);
-  line.append(make("b", digit), track, make("span", (100 * probability).toFixed(1) + " %"));
+  line.append(make("b", data.classes[digit]), track, make("span", (100 * probability).toFixed(1) + " %"));
   return line;
 }
 
@@ -42,7 +42,7 @@ function showMistakes() {
   $("more").hidden = fitting.length <= most;
   $("more").textContent = `Show all ${fitting.length}`;
   const which = chosen && (chosen[2] === fitting.length ? (chosen[2] === 1 ? "once" : `all ${chosen[2]} times`) : `the ${fitting.length} most confident of ${chosen[2]} times`);
-  if (chosen) $("which").textContent = `${chosen[0]} predicted as ${chosen[1]}: ${which}. Choose the number again for all mistakes.`;
+  if (chosen) $("which").textContent = `${data.classes[chosen[0]]} predicted as ${data.classes[chosen[1]]}: ${which}. Choose the number again for all mistakes.`;
   else $("which").textContent = shownAtFirst;
 }
 const shownAtFirst = $("which").textContent;

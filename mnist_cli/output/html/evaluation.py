@@ -12,6 +12,7 @@ from torch import Tensor
 
 from mnist_cli import __version__
 from mnist_cli.config.batch_schedule import growing_sizes
+from mnist_cli.config.own_data import shown_data
 from mnist_cli.evaluation.corruptions import STRENGTHS
 from mnist_cli.evaluation.metrics import (
     DOUBTS,
@@ -40,8 +41,10 @@ def render(result: CheckpointEvaluation) -> str:
         accuracy=_percentage(result),
         interval=f"{100 * low:.2f} to {100 * high:.2f} %",
         counts=f"{result.correct:,} of {result.samples:,} correct, {incorrect:,} incorrect",
-        digit_rows=list(_digit_rows(result)),
-        matrix=_matrix(result.confusion.tolist()),
+        subject="digit" if result.checkpoint.subject == "digit" else "class",
+        classes=result.classes,
+        class_rows=list(_class_rows(result)),
+        matrix=_matrix(result),
         shown=_shown(incorrect),
         numbered=f"# counts the {_NOUNS[result.split]} of {result.dataset}, from 0 on.",
         strengths=STRENGTHS,
@@ -102,7 +105,7 @@ def _facts(result: CheckpointEvaluation) -> Iterator[str]:
     if sizes := growing_sizes(config.batch_schedule):
         how = f"batches that grew from {sizes[0]:,} to {sizes[-1]:,}"
     yield (
-        f"trained on {config.dataset} in {how} with {config.optimizer}, "
+        f"trained on {shown_data(config.dataset)} in {how} with {config.optimizer}, "
         f"{checkpoint.position.update:,} updates, seed {config.seed}"
     )
     samples = f"{result.split} samples of {result.dataset}"
@@ -117,16 +120,16 @@ def _facts(result: CheckpointEvaluation) -> Iterator[str]:
     yield f"mnist_cli {__version__}"
 
 
-def _digit_rows(result: CheckpointEvaluation) -> Iterator[tuple[int, list[str]]]:
-    """Yield each digit with the cells of its row."""
+def _class_rows(result: CheckpointEvaluation) -> Iterator[tuple[str, list[str]]]:
+    """Yield each class with the cells of its row."""
     for metrics, row in zip(result.per_class, result.confusion.tolist(), strict=True):
         others = [(count, other) for other, count in enumerate(row) if other != metrics.digit]
         count, other = max(others, key=lambda pair: (pair[0], -pair[1]))
         times = {1: "once", 2: "twice"}.get(count, f"{count:,} times")
         ratios = (metrics.precision, metrics.recall, metrics.f1)
         percentages = [f"{100 * ratio:.2f} %" for ratio in ratios]
-        most_confused = f"{other} ({times})" if count else "-"
-        yield metrics.digit, [f"{metrics.samples:,}", *percentages, most_confused]
+        most_confused = f"{result.classes[other]} ({times})" if count else "-"
+        yield result.classes[metrics.digit], [f"{metrics.samples:,}", *percentages, most_confused]
 
 
 @dataclass(frozen=True)
@@ -138,6 +141,7 @@ class _Cell:
     count: int
     total: int
     largest: int  # count of mistakes in a cell of the matrix
+    classes: tuple[str, ...]
 
     @property
     def text(self) -> str:
@@ -147,8 +151,8 @@ class _Cell:
     def title(self) -> str:
         counts = f"{self.count:,} of {self.total:,}"
         if self.true == self.predicted:
-            return f"{self.true}: {counts} correct"
-        return f"{self.true} predicted as {self.predicted}: {counts}"
+            return f"{self.classes[self.true]}: {counts} correct"
+        return f"{self.classes[self.true]} predicted as {self.classes[self.predicted]}: {counts}"
 
     @property
     def shade(self) -> str:
@@ -203,10 +207,14 @@ def _describe_corruptions(result: CheckpointEvaluation) -> str:
     )
 
 
-def _matrix(confusion: list[list[int]]) -> list[list[_Cell]]:
+def _matrix(result: EvaluationResult) -> list[list[_Cell]]:
+    confusion: list[list[int]] = result.confusion.tolist()
     largest = max(1, *(n for t, row in enumerate(confusion) for p, n in enumerate(row) if p != t))
     return [
-        [_Cell(true, predicted, count, sum(row), largest) for predicted, count in enumerate(row)]
+        [
+            _Cell(true, predicted, count, sum(row), largest, result.classes)
+            for predicted, count in enumerate(row)
+        ]
         for true, row in enumerate(confusion)
     ]
 
@@ -231,6 +239,7 @@ def _data(result: CheckpointEvaluation) -> dict[str, Any]:
     examples = [] if corrupted is None else [one.example for e in corrupted.values() for one in e]
     return {
         "split": result.split,
+        "classes": result.classes,
         "listed": _MAX_MISTAKES,
         "pixels": _pixels(result.images[mistakes]),
         "mistakes": list(_samples(result, mistakes)),

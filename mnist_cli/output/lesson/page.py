@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-from mnist_cli.data.datasets import Dataset, Split
+from mnist_cli.data.catalogue import subject_of
+from mnist_cli.data.splits import Dataset, Split
 from mnist_cli.errors import UsageError
-from mnist_cli.export.playground import class_labels, subject_of
 from mnist_cli.output import html
 from mnist_cli.runtime.html_templates import render_page
 
@@ -44,8 +44,8 @@ def render(
     }
     data = {
         "dataset": name,
-        "subject": subject_of(name),
-        "labels": class_labels(name),
+        "subject": subject_of(dataset.classes, name),
+        "labels": dataset.classes,
         "samples": {part: len(split) for part, split in parts.items()},
         "texts": json.loads((_HERE / "texts.json").read_text(encoding="utf-8")),
         "measured": {"steps": {}} if measured is None else dict(measured),
@@ -69,7 +69,7 @@ def choose_samples(split: Split, number: int) -> Split:
     one_hot = torch.nn.functional.one_hot(split.labels.long())
     rank = (one_hot.cumsum(0) * one_hot).sum(1)  # of each sample within its class, from 1
     chosen = rank.argsort(stable=True)[:number].sort().values
-    return Split(*split[chosen])
+    return split.at(chosen)
 
 
 def _pack(split: Split) -> str:

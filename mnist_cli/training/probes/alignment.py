@@ -8,7 +8,7 @@ from typing import Self
 
 import torch
 
-from mnist_cli.data.datasets import Split
+from mnist_cli.data.splits import Split
 from mnist_cli.training.probes.probes import Objective, Probe, ProbeContext
 
 _SIZES = (1, 4, 16, 64, 256, 1024, 4096)
@@ -105,7 +105,7 @@ def alignment(
     cosines, squares = [], []
     for _ in range(draws):
         chosen = torch.randperm(len(population), generator=generator)[:size]
-        gradient = objective.gradient(Split(*population[chosen.to(population.device)]))
+        gradient = objective.gradient(population.at(chosen.to(population.device)))
         norms = gradient.norm() * full.norm()
         cosines.append(float(gradient.dot(full) / norms) if norms else 0.0)
         squares.append(float((gradient - full).square().sum()))

@@ -8,7 +8,7 @@ from typing import Self
 
 import torch
 
-from mnist_cli.data.datasets import Split
+from mnist_cli.data.splits import Split
 from mnist_cli.errors import DivergedError
 from mnist_cli.runtime.device import ThreadPool
 from mnist_cli.training.noise_estimate import Ratio, ratio_of_means, two_size_estimate
@@ -231,7 +231,7 @@ def two_batches(
 
     def square_of(size: int) -> float:
         chosen = torch.randint(len(population), (size,), generator=generator)
-        batch = Split(*population[chosen.to(population.device)])
+        batch = population.at(chosen.to(population.device))
         return float(objective.gradient(batch).square().sum())
 
     small, big = sizes
@@ -267,7 +267,7 @@ def _curvatures(
     objective: Objective, population: Split, full: torch.Tensor, chosen: torch.Tensor
 ) -> tuple[float, float]:
     """Return one draw of tr(HΣ) and GᵀHG, from the indices of two batches, `[2, B]`."""
-    batch, sample = Split(*population[chosen[0]]), Split(*population[chosen[1]])
+    batch, sample = population.at(chosen[0]), population.at(chosen[1])
     noise = objective.gradient(batch) - full
     along_noise = float(noise.dot(hessian_product(objective, sample, noise)))
     along_gradient = float(full.dot(hessian_product(objective, sample, full)))

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Self
 
+from mnist_cli.data.catalogue import number_of_classes
 from mnist_cli.models.networks import build_model, trained_parameters
 from mnist_cli.training.probes.probes import Probe, ProbeContext, flat
 
@@ -26,7 +27,9 @@ class PathProbe(Probe):
         weights, config = flat(context.objective.parameters), context.config
         distance = None
         if config.init is None:
-            initial = flat(trained_parameters(build_model(config.model, config.seed)))
+            classes = number_of_classes(config.dataset)
+            model = build_model(config.model, config.seed, classes=classes)
+            initial = flat(trained_parameters(model))
             distance = float((weights - initial).norm())
         yield cls(**context.common(), distance=distance, norm=float(weights.norm()))
 

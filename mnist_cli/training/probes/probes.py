@@ -22,7 +22,7 @@ from mnist_cli.config.suggestions import not_one_of
 from mnist_cli.config.train import ResolvedConfig
 from mnist_cli.data.augment import augmented
 from mnist_cli.data.batches import Batch, training_shape, training_updates
-from mnist_cli.data.datasets import Split
+from mnist_cli.data.splits import Split
 from mnist_cli.errors import DivergedError, UsageError
 from mnist_cli.events import ProbeEvent, ProbeStart
 from mnist_cli.models.networks import trained_parameters
@@ -69,7 +69,7 @@ class Objective:
 
         """
         parameters = self.parameters
-        targets = label_targets(self.label_smoothing, parameters[0])
+        targets = label_targets(self.label_smoothing, len(split.classes), parameters[0])
         update = Update(self.model, parameters, split.images, split.labels, len(split), targets)
         total = torch.zeros(sum(p.numel() for p in parameters), dtype=torch.float64)
         parts = micro_batches(len(split), _MICRO_BATCH)
@@ -164,7 +164,7 @@ def draw_samples(split: Split, count: int, seed: int) -> Split:
     if count >= len(split):
         return split
     order = torch.randperm(len(split), generator=stream(seed, "probe"))
-    return Split(*split[order[:count].sort().values.to(split.device)])
+    return split.at(order[:count].sort().values.to(split.device))
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mnist_cli.data.datasets import Split
+from mnist_cli.data.splits import Split
 from mnist_cli.errors import DivergedError
 from mnist_cli.training.loop import micro_batches
 from mnist_cli.training.probes.probes import Objective, Probe, ProbeContext, flat

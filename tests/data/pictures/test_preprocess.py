@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageOps
 
-from mnist_cli.data.datasets import Dataset
 from mnist_cli.data.pictures.preprocess import Pixels
+from mnist_cli.data.splits import Dataset
 from mnist_cli.errors import DataError
 from tests.helpers.hostile import encoded
 from tests.helpers.images import read_image

@@ -41,7 +41,7 @@ pytestmark = pytest.mark.slow
 def results(few_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Results:
     found = Results()
     config = CompareConfig(
-        dataset="kmnist",
+        dataset="qmnist",
         model="linear",
         subset=300,
         batch_sizes="30,100,full",

@@ -76,13 +76,13 @@ def test_a_page_tells_of_what_was_scored(found: CheckpointEvaluation) -> None:
     config = replace(found.checkpoint.config, augment="affine")
     checkpoint = replace(found.checkpoint, config=config)
     other = replace(
-        found, checkpoint=checkpoint, path="<b>\udcff.pt", split="val", dataset="kmnist"
+        found, checkpoint=checkpoint, path="<b>\udcff.pt", split="val", dataset="qmnist"
     )
     written = evaluation_page.render(other)
     for words in (
         "&lt;b&gt;\\udcff.pt",
-        "evaluated on the val samples of kmnist; mean",
-        "# counts the samples held out of kmnist, from 0 on",
+        "evaluated on the val samples of qmnist; mean",
+        "# counts the samples held out of qmnist, from 0 on",
         "changed and early in the epoch",
     ):
         assert words in written

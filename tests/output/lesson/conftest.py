@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from mnist_cli.data.datasets import Dataset, Split
+from mnist_cli.data.splits import Dataset, Split
 from tests.output.lesson.helpers import WorkerPage
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 import mnist_cli.output.lesson
-from mnist_cli.data.datasets import Split
+from mnist_cli.data.splits import Split
 from mnist_cli.models.networks import Flatten, Normalize, linear
 
 FOLDER = Path(mnist_cli.output.lesson.__file__).parent

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mnist_cli.data.batches import EpochShape, TrainingShape
-from mnist_cli.data.datasets import Dataset, Split
+from mnist_cli.data.splits import Dataset, Split
 from mnist_cli.events import Step
 from mnist_cli.runtime.device import ThreadPool
 from mnist_cli.training.loop import EpochPlan, RunningSums, fit

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from mnist_cli.data.datasets import Dataset
+from mnist_cli.data.splits import Dataset
 from mnist_cli.errors import UsageError
 from mnist_cli.output.lesson import page
 from mnist_cli.output.lesson.page import choose_samples, render

@@ -42,8 +42,8 @@ def test_every_step_has_its_commands_and_the_machine_is_named() -> None:
 
 
 def test_numbers_of_mnist_are_not_told_of_other_data_sets() -> None:
-    assert load_measured("kmnist")["steps"] == {
-        name: {"commands": [f"{command} --dataset kmnist" for command in step["commands"]]}
+    assert load_measured("qmnist")["steps"] == {
+        name: {"commands": [f"{command} --dataset qmnist" for command in step["commands"]]}
         for name, step in STEPS.items()
     }
 

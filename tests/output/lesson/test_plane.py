@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from mnist_cli.data.datasets import Dataset
+from mnist_cli.data.splits import Dataset
 from tests.output.lesson.helpers import WorkerPage, network_of, run
 
 Vectors = npt.NDArray[np.float64]

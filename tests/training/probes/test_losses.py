@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from mnist_cli.config.train import TrainConfig
-from mnist_cli.data.datasets import Dataset, Split
+from mnist_cli.data.splits import Dataset, Split
 from mnist_cli.models.networks import build_model
 from mnist_cli.runtime.device import ThreadPool
 from mnist_cli.training.probes.losses import LossesProbe, sample_losses, worst_tenth_share

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from mnist_cli.comparison.records import event_from_json
 from mnist_cli.config.registry import NETWORKS
 from mnist_cli.config.train import TrainConfig
-from mnist_cli.data.datasets import Dataset, Split
+from mnist_cli.data.splits import Dataset, Split
 from mnist_cli.errors import UsageError
 from mnist_cli.events import End, Event, ProbeEvent, to_dict
 from mnist_cli.models.checkpoint import load_checkpoint
