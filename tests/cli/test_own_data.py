@@ -15,8 +15,9 @@ SMALL = "--model linear --epochs 1 --seed 0".split()
 
 
 @pytest.fixture
-def with_tables(shell: Shell, mnist: Dataset) -> Shell:
+def with_tables(mnist_shell: Shell, mnist: Dataset) -> Shell:
     """Return a shell in a folder with Kaggle's two tables, of 600 and 50 samples."""
+    shell = replace(mnist_shell, env={**mnist_shell.env, "MNIST_DATA_DIR": "data"})
     write_csv(shell.folder / "train.csv", mnist.train.at(slice(600)))
     write_csv(shell.folder / "test.csv", mnist.test.at(slice(50)), labelled=False)
     return shell
@@ -49,10 +50,13 @@ def test_kaggles_tables_go_through_all_programs(with_tables: Shell, mnist: Datas
 def test_a_training_resumes_with_the_data_where_they_were_or_are_now(with_tables: Shell) -> None:
     data = ["--dataset", "train.csv"]
     whole = with_tables("mnist-train", *data, *SMALL, "--epochs", "2", "-o", "a.pt", "--json")
-    assert with_tables("mnist-train", *data, *SMALL, "-o", "b.pt").code == 0
+    begun = with_tables(
+        *("mnist-train", *data, *SMALL, "--epochs", "2", "--max-updates", "5", "-o", "b.pt")
+    )
+    assert begun.code == 0
     (with_tables.folder / "moved").mkdir()
     (with_tables.folder / "train.csv").rename(with_tables.folder / "moved" / "now.csv")
-    more = ["--resume", "b.pt", "--epochs", "2", "--json"]
+    more = ["--resume", "b.pt", "--max-updates", "99", "--json"]
     done = with_tables("mnist-train", *more)
     assert done.code == 3
     assert "train.csv" in done.err
@@ -73,9 +77,9 @@ def test_other_samples_do_not_resume_a_training(with_tables: Shell, mnist: Datas
     assert "train.csv has other samples than when the network was trained" in done.err
 
 
-def test_letters_have_their_names_everywhere(shell: Shell, mnist: Dataset) -> None:
+def test_letters_have_their_names_everywhere(mnist_shell: Shell, mnist: Dataset) -> None:
     """EMNIST's letters: 26 classes, numbered from 1, in images that are stored transposed."""
-    raw = shell.folder / "data" / "EMNIST" / "raw"
+    raw = mnist_shell.folder / "data" / "EMNIST" / "raw"
     raw.mkdir(parents=True)
     for part, split in (("train", mnist.train), ("test", mnist.test)):
         labels = (split.labels[:520].long() + 10 * (split.images[:520, 14, 14] > 127)) % 26
@@ -83,7 +87,7 @@ def test_letters_have_their_names_everywhere(shell: Shell, mnist: Dataset) -> No
         images = split.images[:520].transpose(1, 2)
         (raw / f"emnist-letters-{part}-images-idx3-ubyte").write_bytes(idx_bytes(images))
         (raw / f"emnist-letters-{part}-labels-idx1-ubyte").write_bytes(idx_bytes(labels.byte() + 1))
-    shell = replace(shell, env={**shell.env, "MNIST_DATA_DIR": "data"})
+    shell = replace(mnist_shell, env={**mnist_shell.env, "MNIST_DATA_DIR": "data"})
     picture = next((Path(__file__).parents[1] / "drawn" / "images").glob("*7*.png"))
     done = shell("mnist-train", "--dataset", "emnist-letters", *SMALL, "-o", "l.pt")
     assert done.code == 0, done.err

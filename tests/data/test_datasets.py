@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from mnist_cli.data.catalogue import DatasetFiles
 from mnist_cli.data.datasets import load_test, parse_idx
 from mnist_cli.data.files import find_file
 from mnist_cli.data.splits import Dataset, Split, train_val_split
