@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from mnist_cli.data.catalogue import IMAGE_SHAPE
-from mnist_cli.data.own.reading import beside, read_own
+from mnist_cli.data.own.reading import read_own, read_with
 from mnist_cli.data.own.samples import (
     MAX_CLASSES,
     MAX_NAME,
@@ -85,7 +85,7 @@ def _fingerprint(path: Path, options: ReadOptions) -> str:
 
 def _files(path: Path) -> Iterator[Path]:
     if not path.is_dir():
-        yield from (path, *beside(path))
+        yield from (path, *read_with(path))
         return
     for here, folders, files in os.walk(path):
         folders[:] = [name for name in folders if not is_litter(name)]

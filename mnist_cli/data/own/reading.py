@@ -231,6 +231,17 @@ def beside(path: Path) -> list[Path]:
     return [file for file in files if not file.name.startswith(".")][:_MAX_SIBLINGS]
 
 
+def read_with(path: Path) -> list[Path]:
+    """Return the files beside a file that are read with it: test samples, or arrays."""
+    try:
+        entry = entry_of(path)
+        is_text = entry.kind() is Kind.TEXT
+    except DataError:
+        return []
+    entries = _tests_beside(entry) if is_text else [each for each, _ in _siblings(entry)]
+    return [each.path for each in entries if each.path is not None]
+
+
 def _tests_beside(entry: Entry) -> list[Entry]:
     """Return the files beside `train.csv` that may be its test samples, as `test.csv` is."""
     if entry.path is None:

@@ -73,3 +73,18 @@ def test_labels_are_those_of_the_checkpoints_classes() -> None:
     assert len(found.classes) == 10
     with pytest.raises(DataError, match=r"two.csv has the class 7, which the checkpoint does not"):
         relabelled(split, ("0", "1"), "two.csv")
+
+
+def test_what_was_read_is_kept_until_the_file_changes(
+    table: Path, few: Split, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = table.parent / "data"
+    before = load_dataset(str(table), data)
+    (table.parent / "checkpoint.pt").write_text("what lies beside a table is not read")
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            "mnist_cli.data.own.cache.read_own", lambda *_: pytest.fail("it was read again")
+        )
+        assert load_dataset(str(table), data).train.images.equal(before.train.images)
+    write_csv(table, few.at(slice(50)))
+    assert len(load_dataset(str(table), data).train) == 40
