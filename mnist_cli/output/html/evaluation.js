@@ -20,7 +20,7 @@ function sample(one, pixels, place) {
   const item = make("li"), text = make("p"), same = one.true === one.predicted;
   const canvas = make("canvas", undefined, { width: 28, height: 28, role: "img", "aria-label": `${data.split} image ${one.number}` });
   paint(canvas, pixels, place);
-  text.append(make("b", one.true), " predicted as ", make("b", one.predicted), make("span", ` #${one.number}`, { class: "soft" }));
+  text.append(make("b", data.classes[one.true]), " predicted as ", make("b", data.classes[one.predicted]), make("span", ` #${one.number}`, { class: "soft" }));
   item.append(canvas, text, bar(one.predicted, one.probabilities[one.predicted], same ? "good" : "bad"));
   if (!same) item.append(bar(one.true, one.probabilities[one.true], "good"));
   if (one.known_error) item.append(make("p", "known label error", { class: "known" }));

@@ -116,7 +116,7 @@ def corrupted(found: CheckpointEvaluation) -> CheckpointEvaluation:
         for confusion in confusions:
             confusion[0, 1] = 100 - confusion[0, 0]
         results[name] = [
-            CorruptedEvaluation(1.0, confusion, torch.full((28, 28), 5 * place + s).byte())
+            CorruptedEvaluation(1.0, confusion, example=torch.full((28, 28), 5 * place + s).byte())
             for s, confusion in zip(STRENGTHS, confusions, strict=True)
         ]
     return replace(found, corrupted=results)
