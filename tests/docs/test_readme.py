@@ -9,6 +9,8 @@ import yaml
 
 import mnist_cli
 from mnist_cli.cli.listings import Measurement, load_measured_results
+from mnist_cli.data.splits import Dataset
+from tests.helpers.own_data import write_csv
 from tests.helpers.pages import FEW, blocks, commands_of, section, shortened
 from tests.helpers.schemas import problems
 from tests.helpers.shell import Shell
@@ -38,12 +40,17 @@ def test_a_pipeline_works_as_printed(line: str, shell: Shell) -> None:
     assert "error" not in done.err or "exit code 5" in done.out
 
 
-def test_the_commands_of_the_other_sections_work_one_after_another(shell: Shell) -> None:
+def test_the_commands_of_the_other_sections_work_one_after_another(
+    shell: Shell, mnist: Dataset
+) -> None:
+    write_csv(shell.folder / "train.csv", mnist.train.at(slice(400)))
+    write_csv(shell.folder / "test.csv", mnist.test.at(slice(20)), labelled=False)
     typed = commands_of(README.replace(ALONE, ""))
     assert len(typed) >= 8
     done = shell.bash("set -e\n" + shortened("\n".join(typed)), env=FEW)
     assert done.code == 0, done.err
     assert "error: " not in done.err
+    assert len((shell.folder / "submission.csv").read_text().splitlines()) == 21
 
 
 def test_the_python_example_works_as_printed(shell: Shell) -> None:
