@@ -15,6 +15,7 @@ const rows = data.labels.map((label) => {
   return { row, bar, share };
 });
 $("bars").classList.toggle("words", data.labels.some((label) => label.length > 1));
+$("bars").classList.toggle("many", data.labels.length > 12); /* in columns */
 
 const percent = (share) => (100 * share).toFixed(1) + " %";
 
