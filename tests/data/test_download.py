@@ -11,9 +11,11 @@ import socket
 import struct
 import sys
 import threading
+import zipfile
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 import torch
 import zstandard
@@ -84,6 +86,35 @@ def test_qmnist_gets_both_its_splits_with_the_first_number_of_a_sample_as_its_cl
     dataset = load_dataset("qmnist", tmp_path)
     assert dataset.train.labels.dtype == torch.uint8
     assert_is_few(dataset, few_raw)
+
+
+def test_emnist_comes_with_all_its_splits_upright_and_from_a_on(
+    tmp_path: Path, mirrors: Mirrors, few_raw: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def transposed(contents: bytes) -> bytes:
+        images = np.frombuffer(contents, np.uint8, offset=16).reshape(-1, 28, 28)
+        return contents[:16] + images.transpose(0, 2, 1).tobytes()
+
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as packed:
+        for split, first in (("digits", 0), ("letters", 1)):
+            for part, kind in (("train", "train"), ("test", "t10k")):
+                images = few_raw[f"{kind}-images-idx3-ubyte"]
+                labels = few_raw[f"{kind}-labels-idx1-ubyte"]
+                moved = labels[:8] + bytes(label + first for label in labels[8:])
+                for name, contents in (("images-idx3", transposed(images)), ("labels-idx1", moved)):
+                    file = f"gzip/emnist-{split}-{part}-{name}-ubyte.gz"
+                    packed.writestr(file, gzip.compress(contents, 1))
+    mirrors.answers["/gzip.zip"] = Answer(body=archive.getvalue())
+    theirs = import_datasets().EMNIST
+    monkeypatch.setattr(theirs, "url", f"{mirrors.url}/gzip.zip")
+    monkeypatch.setattr(theirs, "md5", hashlib.md5(archive.getvalue()).hexdigest())
+    letters = load_dataset("emnist-letters", tmp_path)
+    assert_is_few(letters, few_raw)
+    assert (letters.classes[0], len(letters.classes)) == ("A", 26)
+    asked = len(mirrors.requests)
+    assert_is_few(load_dataset("emnist-digits", tmp_path), few_raw)
+    assert len(mirrors.requests) == asked
 
 
 def break_last_file(kmnist: Mirrors, answer: Answer) -> None:
