@@ -69,7 +69,7 @@ def parse_idx(data: bytearray, source: str) -> torch.Tensor:
 
 
 def load_dataset(
-    name: str,
+    name: str | Path,
     data_dir: str | Path | None = None,
     *,
     test_size: float | None = 0.2,
@@ -91,7 +91,9 @@ def load_dataset(
         DataError: files are damaged, or are missing and cannot be obtained.
 
     """
-    if name not in CATALOGUE:
+    if isinstance(name, Path):
+        name = str(name)
+    if isinstance(name, str) and name not in CATALOGUE:
         if (known := known_data(name)) is not None:
             return known.dataset
         if is_data_path(name):

@@ -23,7 +23,7 @@ def test_it_prints_the_test_accuracy_alone(call: Caller, trained: Path) -> None:
 
 def test_json_has_the_keys_of_the_contract(call: Caller, trained: Path) -> None:
     event = json.loads(call("mnist-eval", "--json", str(trained)).out)
-    keys = "event schema checkpoint split samples correct accuracy loss per_class confusion"
+    keys = "event schema checkpoint split samples correct accuracy loss per_class confusion classes"
     assert set(event) == {*keys.split(), "weights_sha256", "seconds", "time"}
     assert (event["event"], event["schema"], event["split"]) == ("eval", 1, "test")
     assert event["samples"] == 1000

@@ -40,7 +40,7 @@ def test_the_digits_are_those_of_the_network(
         expected.float(), atol=1e-5
     )
     for event in events:
-        keys = "event seconds path digit probability probabilities uncertain box"
+        keys = "event seconds path digit probability probabilities uncertain box label"
         assert set(event) == {*keys.split()}
         assert event["event"] == "prediction"
         assert event["probability"] == max(event["probabilities"])

@@ -75,7 +75,7 @@ def test_a_run_keeps_the_name_that_it_had_before_there_was_the_option(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(run_module, "__version__", "0.1.0")
-    config = CompareConfig(dataset="qmnist", epochs=1, threads=1, device="cpu")
+    config = CompareConfig(dataset="kmnist", epochs=1, threads=1, device="cpu")
 
     def name(**changes: Any) -> str:
         return plan_run(resolve(replace(config, **changes)), Variant(64), 0, 0.1, samples=8000).name

@@ -388,5 +388,5 @@ def test_a_network_of_other_things_names_them(browser: Any, tmp_path: Path) -> N
     assert desk.answer() == "Draw a garment"
     desk.draw(ONE)
     assert desk.answer() in desk.view.locator("#bars b").all_inner_texts()
-    assert "sneaker" in desk.view.locator("#bars").inner_text()
+    assert "Sneaker" in desk.view.locator("#bars").inner_text()
     desk.check(390, "light")

@@ -9,6 +9,7 @@ import pytest
 import torch
 from rich.color import Color, ColorSystem
 
+from mnist_cli.data.catalogue import DIGITS
 from mnist_cli.evaluation.metrics import EvaluationResult
 from mnist_cli.output import eval_table
 
@@ -26,7 +27,7 @@ def luminance(colour: Color) -> float:
 def test_a_more_frequent_mistake_is_never_darker(system: ColorSystem, least: int) -> None:
     confusion = [[1000 if row == column else 0 for column in range(10)] for row in range(10)]
     confusion[0] = [1000, 1, 2, 4, 8, 16, 32, 64, 128, 256]
-    matrix = eval_table._matrix(confusion, 6)
+    matrix = eval_table._matrix(confusion, 6, DIGITS[: len(confusion)])
     styles = [span.style for span in matrix.spans if not isinstance(span.style, str)]
     colours = [style.bgcolor.downgrade(system) for style in styles if style.bgcolor]
     correct, mistakes = colours[0], colours[1:10]

@@ -174,7 +174,11 @@ ANOTHER_TRAINING: dict[str, Any] = {
     "sort_by_class": True,
     "subset": 300,
     "val_size": 100,
-    "dataset": "qmnist",
+    "dataset": "kmnist",
+    "test_size": 0.5,
+    "label_column": "digit",
+    "max_value": 16.0,
+    "transposed": True,
     "seed": 1,
     "precision": "bfloat16",
 }
@@ -286,7 +290,7 @@ def test_wherever_a_signal_comes_the_rest_can_follow(
     options: dict[str, Any], small: Configure, few: Split, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At every eleventh look for a signal, or each: in updates, evaluations and probes."""
-    monkeypatch.setattr(training, "load_dataset", lambda *_: Dataset(few, few))
+    monkeypatch.setattr(training, "load_dataset", lambda *_, **__: Dataset(few, few, "qmnist"))
     config = replace(small(**options), subset=None)
     config = config if config.mode == "batch" else replace(config, batch_size=30)
     whole = without_times(list(train(config)))[1:]

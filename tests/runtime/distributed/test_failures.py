@@ -25,22 +25,22 @@ def reported_once(done: list[Done], message: str) -> None:
     assert "Traceback" not in err
 
 
-def broken_data(folder: Path, mnist_dir: Path) -> dict[str, str]:
+def broken_data(folder: Path, few_dir: Path) -> dict[str, str]:
     """Return the variables that give a rank a data folder with a truncated file."""
-    shutil.copytree(mnist_dir, folder / "broken")
-    path = folder / "broken" / "MNIST" / "raw" / "train-labels-idx1-ubyte"
+    shutil.copytree(few_dir / "QMNIST", folder / "broken" / "QMNIST")
+    path = folder / "broken" / "QMNIST" / "raw" / "qmnist-train-labels-idx2-int"
     os.truncate(path, path.stat().st_size // 2)
     return {"MNIST_DATA_DIR": str(folder / "broken")}
 
 
 @pytest.mark.parametrize("failing", [0, 1, 2])
 def test_a_rank_that_fails_stops_the_others_with_its_error_reported_once(
-    failing: int, launcher: Launcher, folder: Path, mnist_dir: Path
+    failing: int, launcher: Launcher, folder: Path, few_dir: Path
 ) -> None:
-    own = [{}] * failing + [broken_data(folder, mnist_dir)]
+    own = [{}] * failing + [broken_data(folder, few_dir)]
     done = launcher.start("mnist-train", *ENDLESS, ranks=3, own=own).wait(SOON)
     assert [one.code for one in done] == [3] * 3
-    reported_once(done, "train-labels-idx1-ubyte")
+    reported_once(done, "qmnist-train-labels-idx2-int is truncated")
     assert done[0].err.count(f"error: rank {failing}: ") == (failing > 0)
     assert not any(one.err for one in done[1:])
     assert not (folder / "checkpoint.pt").exists()
