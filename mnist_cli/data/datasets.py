@@ -124,7 +124,7 @@ def load_test(name: str, data_dir: str | Path | None = None) -> Split:
     return _load_split(folder, source.test_images, source.test_labels, name)
 
 
-def _files_of(name: str) -> DatasetFiles:
+def _files_of(name: object) -> DatasetFiles:
     if name not in CATALOGUE:
         raise UsageError(f"there is no data set {quote(name)}; choose {', '.join(CATALOGUE)}")
     return CATALOGUE[name]

@@ -43,7 +43,7 @@ def test_a_pipeline_works_as_printed(line: str, shell: Shell) -> None:
 def test_the_commands_of_the_other_sections_work_one_after_another(
     shell: Shell, mnist: Dataset
 ) -> None:
-    write_csv(shell.folder / "train.csv", mnist.train.at(slice(400)))
+    write_csv(shell.folder / "train.csv", mnist.train.at(slice(2600)))
     write_csv(shell.folder / "test.csv", mnist.test.at(slice(20)), labelled=False)
     typed = commands_of(README.replace(ALONE, ""))
     assert len(typed) >= 8
