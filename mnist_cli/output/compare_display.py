@@ -245,8 +245,8 @@ def _line(event: Event, run: RunStart | None) -> str:
         varied = f" and {config['vary']}" if config["vary"] else ""
         return (
             f"Comparing batch sizes {config['batch_sizes']}{varied} with {seeds}: "
-            f"{describe_network(event)} on {describe_samples(event)} of {shown_data(config['dataset'])}, "
-            f"{or_(values_of(event, 'optimizer'))}{jobs}"
+            f"{describe_network(event)} on {describe_samples(event)} of "
+            f"{shown_data(config['dataset'])}, {or_(values_of(event, 'optimizer'))}{jobs}"
         )
     if isinstance(event, Estimate | Tuned):
         return _estimate(event) if isinstance(event, Estimate) else _tuned(event)
