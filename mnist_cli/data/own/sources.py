@@ -421,15 +421,16 @@ def is_litter(name: str) -> bool:
 
 
 class _LimitedReads:
-    """A file of which no more is read at once than the list of files of an ordinary zip."""
+    """A zip, of which no more is read at once than the list of its files, until that is read."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
+        self.most = _MAX_DIRECTORY
         self.seek, self.tell, self.seekable = file.seek, file.tell, file.seekable
 
     def read(self, size: int = -1) -> bytes:
         """Return the next `size` bytes."""
-        if size > _MAX_DIRECTORY:
+        if size > self.most:
             raise zipfile.BadZipFile("it has far too many files; unpack it, and name the folder")
         return self._file.read(size)
 
@@ -445,8 +446,10 @@ def opened_zip(entry: Entry) -> Iterator[tuple[Entry, ...]]:
     with contextlib.ExitStack() as stack:
         try:
             file = stack.enter_context(entry.opener())
-            archive = stack.enter_context(zipfile.ZipFile(_LimitedReads(file)))
+            limited = _LimitedReads(file)
+            archive = stack.enter_context(zipfile.ZipFile(limited))
             members = archive.infolist()
+            limited.most = _MAX_UNPACKED  # the files themselves have limits of their own
         except (*_DAMAGED, zipfile.BadZipFile) as error:
             raise _damaged(entry.place, error) from error
         names = {member.filename for member in members}

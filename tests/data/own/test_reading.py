@@ -910,3 +910,12 @@ def test_what_was_found_is_told(some: Few, tmp_path: Path) -> None:
         "light on a dark ground, as MNIST is",
         f"10 classes: {counts}",
     )
+
+
+def test_an_array_that_is_not_compressed_may_be_larger_than_a_list_of_files(tmp_path: Path) -> None:
+    images = np.zeros(
+        (25_000, 28, 28), np.uint8
+    )  # 19.6 MB; the list of a zip's files has 17 at most
+    images[:, 10:20, 14] = 255
+    np.savez(tmp_path / "data.npz", x_train=images, y_train=np.arange(25_000) % 3)
+    assert len(read_own(tmp_path / "data.npz").train) == 25_000
