@@ -13,7 +13,7 @@ from mnist_cli.config.reading import expand_home
 
 MAX_CLASSES = 62  # as many as letters and digits
 MAX_NAME = 100  # characters of a class's name
-_MAX_STEM = 60
+_MAX_NAME_OF_FILE = 60
 _BEGUN = re.compile(r"(?P<name>[^@]{1,60})@(?P<classes>[1-9][0-9]?)-[0-9a-f]{64}")
 
 
@@ -41,8 +41,8 @@ def is_begun_data(dataset: str) -> bool:
 
 def begun_name(path: str | Path, classes: int, sha256: str) -> str:
     """Return the name of data in a training that has begun."""
-    stem = "".join(each for each in Path(path).stem if each.isprintable() and each != "@")
-    return f"{stem[:_MAX_STEM] or 'data'}@{classes}-{sha256}"
+    name = "".join(each for each in Path(path).name if each.isprintable() and each != "@")
+    return f"{name[:_MAX_NAME_OF_FILE] or 'data'}@{classes}-{sha256}"
 
 
 def shown_data(dataset: str) -> str:

@@ -243,8 +243,8 @@ def _load_data(asked: TrainConfig, resume: Checkpoint | None, group: ProcessGrou
         dataset = load_dataset(asked.dataset, asked.data_dir, **own_data_options(asked))
     known = known_data(dataset.name)
     if known is not None and group.is_main:
-        for line in known.found:
-            _log.info("%s: %s", printable(shown_data(dataset.name)), line)
+        for number, line in enumerate(known.found):
+            _log.info("%s%s", "  " if number else "", line)
     if resume is None or resume.data is None:
         return dataset
     if not are_same_data(dataset.name, resume.config.dataset):

@@ -27,8 +27,8 @@ def test_kaggles_tables_go_through_all_programs(with_tables: Shell, mnist: Datas
     done = with_tables("mnist-train", "--dataset", "train.csv", *SMALL, "-o", "k.pt", "--json")
     start, *_, end = [json.loads(line) for line in done.out.splitlines()]
     assert (done.code, start["samples"]) == (0, 480), done.err
-    assert start["config"]["dataset"].startswith("train@10-")
-    assert "train: 120 samples are held out to test on (--test-size 0.2)" in done.err
+    assert start["config"]["dataset"].startswith("train.csv@10-")
+    assert "  120 samples are held out to test on (--test-size 0.2)" in done.err
     done = with_tables("mnist-eval", "k.pt", "--json")
     result = json.loads(done.out)
     assert (done.code, result["samples"]) == (0, 120), done.err
@@ -126,7 +126,7 @@ def test_ten_classes_do_not_begin_a_training_of_two(shell: Shell, mnist: Dataset
     assert shell("mnist-train", "--model", "linear", "--max-updates", "1", "-o", "ten.pt").code == 0
     done = shell("mnist-train", "--dataset", "two.csv", "--init", "ten.pt")
     assert done.code == 2
-    assert "network has 10 classes, and two has 2" in done.err
+    assert "network has 10 classes, and two.csv has 2" in done.err
     done = shell("mnist-eval", "ten.pt", "--dataset", "two.csv", "--json")
     result = json.loads(done.out)
     assert (done.code, result["samples"]) == (0, 300), done.err

@@ -49,7 +49,7 @@ def test_the_name_tells_other_samples_apart(table: Path, few: Split) -> None:
     data = table.parent / "data"
     name = load_dataset(str(table), data).name
     assert is_begun_data(name)
-    assert (shown_data(name), number_of_classes(name)) == ("train", 10)
+    assert (shown_data(name), number_of_classes(name)) == ("train.csv", 10)
     other = write_csv(table.parent / "other" / "train.csv", few)
     assert load_dataset(str(other), data).name == name
     few.images[3, 14, 14] ^= 1
