@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mnist_cli.config.reading import expand_home
 
-MAX_CLASSES = 62  # as many as letters and digits
+MAX_CLASSES = 62  # as EMNIST has: digits, capitals and small letters
 MAX_NAME = 100  # characters of a class's name
 _MAX_NAME_OF_FILE = 60
 _BEGUN = re.compile(r"(?P<name>[^@]{1,60})@(?P<classes>[1-9][0-9]?)-[0-9a-f]{64}")

@@ -17,11 +17,10 @@ from pathlib import Path
 
 import numpy as np
 
+from mnist_cli.config.own_data import MAX_CLASSES, MAX_NAME
 from mnist_cli.data.catalogue import IMAGE_SHAPE
 from mnist_cli.data.own.reading import read_own, read_with
 from mnist_cli.data.own.samples import (
-    MAX_CLASSES,
-    MAX_NAME,
     MAX_SAMPLES,
     MIN_CLASSES,
     Images,

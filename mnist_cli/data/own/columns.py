@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mnist_cli.config.own_data import MAX_CLASSES
 from mnist_cli.data.own.arrays import named_as_emnist
 from mnist_cli.data.own.emnist import emnist_split
 from mnist_cli.data.own.samples import (
-    MAX_CLASSES,
     MIN_CLASSES,
     Labels,
     Part,

@@ -6,24 +6,16 @@ letters" (2017), and the mapping files of its distribution.
 """
 
 import re
-import string
 
-_DIGITS, _CAPITALS, _SMALL = string.digits, string.ascii_uppercase, string.ascii_lowercase
-_MERGED = _DIGITS + _CAPITALS + "abdefghnqrt"  # the other small letters count as capitals
-
-
-def _numbered(characters: str, first: int = 0) -> dict[str, str]:
-    return {str(number): c for number, c in enumerate(characters, start=first)}
-
+from mnist_cli.data.catalogue import CATALOGUE
 
 # The character of each label, by the name of the split.
 EMNIST_CLASSES = {
-    "balanced": _numbered(_MERGED),
-    "byclass": _numbered(_DIGITS + _CAPITALS + _SMALL),
-    "bymerge": _numbered(_MERGED),
-    "digits": _numbered(_DIGITS),
-    "letters": _numbered(_CAPITALS, 1),
-    "mnist": _numbered(_DIGITS),
+    source.split: {
+        str(label): name for label, name in enumerate(source.classes, start=source.first_label)
+    }
+    for source in CATALOGUE.values()
+    if source.split
 }
 _NAME = re.compile(rf"emnist-({'|'.join(EMNIST_CLASSES)})-(?:train|test)")
 

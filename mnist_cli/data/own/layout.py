@@ -4,12 +4,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from mnist_cli.config.own_data import MAX_CLASSES
 from mnist_cli.config.quoting import printable
-from mnist_cli.data.own.samples import (
-    MAX_CLASSES,
-    MIN_CLASSES,
-    check_name,
-)
+from mnist_cli.data.own.samples import MIN_CLASSES, check_name
 from mnist_cli.data.own.sources import Entry, Source
 from mnist_cli.data.pictures.limits import ENDINGS
 from mnist_cli.errors import DataError

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mnist_cli.config.own_data import MAX_CLASSES
 from mnist_cli.config.quoting import printable, quote
 from mnist_cli.data.own.arrays import ArrayFile, arrays_of, pair
 from mnist_cli.data.own.columns import part_of
@@ -15,7 +16,6 @@ from mnist_cli.data.own.emnist import emnist_split
 from mnist_cli.data.own.fitting import Fitted, fit_parts
 from mnist_cli.data.own.layout import is_picture, layout_of
 from mnist_cli.data.own.samples import (
-    MAX_CLASSES,
     MIN_CLASSES,
     Found,
     Images,

@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mnist_cli.config.own_data import MAX_CLASSES, MAX_NAME
 from mnist_cli.config.quoting import quote
 from mnist_cli.errors import DataError
 
 Images = NDArray[np.uint8]
 Values = NDArray[Any]
 
-MIN_CLASSES, MAX_CLASSES = 2, 62  # EMNIST has 62: digits, capitals and small letters
+MIN_CLASSES = 2
 MAX_SAMPLES = 1_000_000
 MAX_BYTES = 1 << 30  # of a file, packed or not, and of its numbers in memory
-MAX_NAME = 60  # characters of the name of a class
 MIN_SIDE, MAX_SIDE = 7, 256  # pixels of an image in a table or an array
 
 
