@@ -19,10 +19,11 @@ _BEGUN = re.compile(r"(?P<name>[^@]{1,60})@(?P<classes>[1-9][0-9]?)-[0-9a-f]{64}
 
 @dataclass(frozen=True)
 class DataOrigin:
-    """Where the data of a checkpoint were, and the names of their classes."""
+    """Where the data of a checkpoint were, the names of their classes, and their polarity."""
 
     path: str
     classes: tuple[str, ...]
+    light_ground: bool = False
 
 
 def is_data_path(dataset: str) -> bool:

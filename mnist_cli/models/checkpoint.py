@@ -5,7 +5,7 @@ accepts: `format`, `format_version`, `model` (name, arguments), `weights`, `weig
 `config`, `optimizer`, `position`, `history` (an entry for each epoch and each time that the
 training was resumed) and `versions` (of the programs and the device). With averaged weights it also
 has `raw_weights`, with a network from a file `network_file` (path, name, text), which is never run,
-and with data of one's own `data` (their path, and the names of their classes).
+and with data of one's own `data` (their path, the names of their classes, their polarity).
 """
 
 import io
@@ -228,7 +228,7 @@ def encode(checkpoint: Checkpoint, *, spare: int = 0) -> bytes:
     if checkpoint.network_file is not None:
         parts["network_file"] = asdict(checkpoint.network_file)
     if checkpoint.data is not None:
-        parts["data"] = {"path": checkpoint.data.path, "classes": list(checkpoint.data.classes)}
+        parts["data"] = {**asdict(checkpoint.data), "classes": list(checkpoint.data.classes)}
     torch.save(parts, buffer)
     data = buffer.getvalue()
     if len(data) > _MAX_BYTES - spare or count_members(data) > MAX_MEMBERS:
@@ -402,14 +402,17 @@ def _data_origin(part: object, dataset: str) -> DataOrigin | None:
         raise ValueError(f"its part 'data' does not fit the data set {quote(dataset)}")
     if part is None:
         return None
-    path, classes = (part.get("path"), part.get("classes")) if isinstance(part, dict) else ("", 0)
+    part = part if isinstance(part, dict) else {}
+    path, classes = part.get("path"), part.get("classes")
+    if type(part.get("light_ground")) is not bool:
+        raise ValueError("the polarity of its data is malformed")
     if not isinstance(path, str) or not 0 < len(path) <= _MAX_PATH or "\0" in path:
         raise ValueError("the path of its data is malformed")
     if not isinstance(classes, list) or not all(_is_class_name(name) for name in classes):
         raise ValueError("the names of its classes are malformed")
     if not len(set(classes)) == len(classes) == number_of_classes(dataset) <= MAX_CLASSES:
         raise ValueError(f"the names of its classes are not those of {quote(dataset)}")
-    return DataOrigin(path, tuple(classes))
+    return DataOrigin(path, tuple(classes), part["light_ground"])
 
 
 def _is_class_name(name: object) -> bool:

@@ -22,14 +22,13 @@ from mnist_cli.config.quoting import quote
 from mnist_cli.config.reading import read_input
 from mnist_cli.config.registry import network_entry
 from mnist_cli.config.sources import validate
-from mnist_cli.config.train import TrainConfig
 from mnist_cli.data.catalogue import DIGITS
 from mnist_cli.data.pictures.decode import pillow_silenced, read_image
 from mnist_cli.data.pictures.limits import MAX_BYTES
 from mnist_cli.data.pictures.preprocess import Digit, ImageDigits, Pixels
 from mnist_cli.errors import CheckpointError, DataError, OutputError, UsageError
 from mnist_cli.events import Prediction, Unreadable
-from mnist_cli.models.checkpoint import load_checkpoint
+from mnist_cli.models.checkpoint import Checkpoint, load_checkpoint
 from mnist_cli.prediction.image_files import ImageFile, find_image_files
 from mnist_cli.runtime.cores import usable_cores
 from mnist_cli.runtime.device import check_torch_modes, pick_device, threads_set
@@ -95,7 +94,7 @@ def predict(
         for batch in _batches(list(find_image_files(names))):
             path = batch[0].path
             if is_table(path):
-                images_of_rows = _read_table(path, loaded.config)
+                images_of_rows = _read_table(path, loaded)
                 if isinstance(images_of_rows, DataError):
                     yield Unreadable(time.perf_counter() - started, path, str(images_of_rows))
                     continue
@@ -169,13 +168,18 @@ def is_table(path: str) -> bool:
     return re.sub(r"\.(gz|zip)$", "", path.lower()).endswith(_TABLE_ENDINGS)
 
 
-def _read_table(path: str, trained: TrainConfig) -> list[Pixels] | DataError:
-    """Return the images in the rows of a table, or the error."""
+def _read_table(path: str, checkpoint: Checkpoint) -> list[Pixels] | DataError:
+    """Return the images in the rows of a table, read as those of the training were, or the error.
+
+    The polarity is that of the training's data, if they were one's own.
+    """
     from mnist_cli.data.own.reading import ReadOptions, read_unlabelled  # noqa: PLC0415 (rare)
 
+    trained, origin = checkpoint.config, checkpoint.data
+    light_ground = None if origin is None else origin.light_ground
     options = ReadOptions(trained.label_column, trained.max_value, trained.transposed)
     try:
-        return list(read_unlabelled(Path(path), options).images)
+        return list(read_unlabelled(Path(path), options, light_ground=light_ground).images)
     except DataError as error:
         return error
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from mnist_cli.data.splits import Dataset, Split
+from mnist_cli.models.checkpoint import load_checkpoint
 from tests.helpers.idx_files import idx_bytes
 from tests.helpers.own_data import write_csv
 from tests.helpers.shell import Shell
@@ -45,6 +46,24 @@ def test_kaggles_tables_go_through_all_programs(with_tables: Shell, mnist: Datas
     assert rows[0]["path"] == "test.csv:1"
     right = sum(row["digit"] == label for row, label in zip(rows, mnist.test.labels, strict=False))
     assert right > 30
+
+
+def test_a_table_is_predicted_with_the_polarity_of_the_training(
+    mnist_shell: Shell, mnist: Dataset
+) -> None:
+    light = mnist.train.at(slice(600))
+    write_csv(mnist_shell.folder / "train.csv", replace(light, images=255 - light.images))
+    row = replace(mnist.test.at(slice(1)), images=mnist.test.images[:1].clone())
+    row.images[:, [0, -1]] = row.images[:, :, [0, -1]] = 255  # alone, it seems to be the other way
+    inverted = replace(row, images=255 - row.images)
+    write_csv(mnist_shell.folder / "light.csv", inverted, labelled=False)
+    shell = replace(mnist_shell, env={**mnist_shell.env, "MNIST_DATA_DIR": "data"})
+    assert shell("mnist-train", "--dataset", "train.csv", *SMALL, "-o", "l.pt").code == 0
+    done = shell("mnist-predict", "l.pt", "light.csv", "--json")
+    read = json.loads(done.out)
+    network = load_checkpoint(mnist_shell.folder / "l.pt").build_model()
+    probabilities = network(row.images).softmax(1)[0].tolist()
+    assert read["probabilities"] == pytest.approx(probabilities, abs=1e-5)
 
 
 def test_a_training_resumes_with_the_data_where_they_were_or_are_now(with_tables: Shell) -> None:

@@ -37,7 +37,8 @@ def test_the_names_come_back(path: Path) -> None:
     ("data", "why"),
     [
         (None, "its part 'data' does not fit"),
-        ({"path": "zoo.csv"}, "names of its classes are malformed"),
+        ({"path": "zoo.csv", "light_ground": True}, "names of its classes are malformed"),
+        ({"path": "zoo.csv", "classes": list(NAMES), "light_ground": 1}, "polarity of its data"),
         ({"path": "", "classes": list(NAMES)}, "path of its data is malformed"),
         ({"path": "a\0b", "classes": list(NAMES)}, "path of its data is malformed"),
         ({"path": "x" * 5000, "classes": list(NAMES)}, "path of its data is malformed"),
@@ -47,11 +48,13 @@ def test_the_names_come_back(path: Path) -> None:
         ({"path": "zoo.csv", "classes": [*NAMES[:9], "\x1b[2J"]}, "are malformed"),
         ({"path": "zoo.csv", "classes": [*NAMES[:9], "x" * 101]}, "are malformed"),
         ({"path": "zoo.csv", "classes": [*NAMES[:9], 9]}, "are malformed"),
-        ([], "path of its data is malformed"),
+        ([], "polarity of its data is malformed"),
     ],
 )
 def test_malformed_names_are_damage(path: Path, data: Any, why: str) -> None:
     parts = torch.load(path, weights_only=True)
+    if isinstance(data, dict):
+        data = {"light_ground": False, **data}
     torch.save({**parts, "data": data}, path)
     with pytest.raises(CheckpointError, match=why):
         load_checkpoint(path)

@@ -105,7 +105,9 @@ def load_own_dataset(
         digest.update(tensor.numpy().tobytes())
     name = begun_name(path, len(own.classes), digest.hexdigest())
     result = OwnDataset(
-        Dataset(train, test, name), DataOrigin(str(path), own.classes), tuple(found)
+        Dataset(train, test, name),
+        DataOrigin(str(path), own.classes, own.light_ground),
+        tuple(found),
     )
     _known[name] = result
     return result
