@@ -54,8 +54,8 @@ def print_metrics(
     console.print(table)
     confusion: list[list[int]] = result.confusion.tolist()
     widest = max(len(str(count)) for row in confusion for count in row)
-    margin = 2 + max(cell_len(_short(name)) for name in result.classes)
-    cell = min(widest + 2, (console.width - margin) // len(confusion))
+    longest = max(cell_len(_short(name)) for name in result.classes)
+    cell = min(max(widest, longest) + 2, (console.width - longest - 2) // len(confusion))
     if cell > widest:
         console.print("Rows: true class; columns: predicted class")
         console.print(_matrix(confusion, cell, result.classes), no_wrap=True)
