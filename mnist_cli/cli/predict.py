@@ -19,10 +19,11 @@ from mnist_cli.cli.program import (
     run_program,
 )
 from mnist_cli.config.programs import Display, PredictConfig
+from mnist_cli.config.quoting import printable
 from mnist_cli.config.sources import build_config
 from mnist_cli.errors import ExitCode, UsageError
 from mnist_cli.events import Unreadable
-from mnist_cli.runtime.files import check_writable, write_standard_output
+from mnist_cli.runtime.files import check_distinct, check_writable, write_standard_output
 
 if TYPE_CHECKING:
     from mnist_cli.prediction.predict import ImagePrediction
@@ -65,13 +66,16 @@ def predict(given: dict[str, Any], checkpoint: str, images: list[str]) -> None:
     config = build_config(PredictConfig, sources)
     display = build_config(Display, sources)
     if config.csv is not None:
-        _check_csv(config, display)
+        _check_csv(config, display, checkpoint, images)
 
     with quick_imports(quiet=display.quiet):
         from mnist_cli.output import predict_display  # noqa: PLC0415 (scipy)
         from mnist_cli.output.renderers import JsonLines  # noqa: PLC0415 (--help is quick)
+        from mnist_cli.prediction.predict import is_table  # noqa: PLC0415 (torch)
         from mnist_cli.prediction.predict import predict as predict_images  # noqa: PLC0415 (torch)
 
+    if config.csv is not None and sum(map(is_table, images)) > 1:
+        raise UsageError("--csv numbers the rows of one table; give one file a table")
     data, drawing = JsonLines(), predict_display.PredictionDisplay(sys.stderr)
     failed = False
     written: list[ImagePrediction] = []
@@ -96,7 +100,7 @@ def predict(given: dict[str, Any], checkpoint: str, images: list[str]) -> None:
                 _log.warning(predict_display.explain_several(event, result.digits))
             elif event.uncertain:
                 _log.info(predict_display.explain_uncertain(event, result.threshold))
-        if config.csv is not None:
+        if config.csv is not None and written:
             write_file(config.csv, _as_csv(written))
             uncertain = sum(result.event.uncertain for result in written)
             _log.info("%d predictions, %d of them uncertain", len(written), uncertain)
@@ -104,13 +108,15 @@ def predict(given: dict[str, Any], checkpoint: str, images: list[str]) -> None:
         raise typer.Exit(ExitCode.DATA)
 
 
-def _check_csv(config: PredictConfig, display: Display) -> None:
+def _check_csv(config: PredictConfig, display: Display, checkpoint: str, images: list[str]) -> None:
     """Raise an error if the file of `--csv` cannot be written, or other outputs contradict it."""
     others = {"--json": display.json, "--all": config.all, "--show": config.show}
     if given := [name for name, is_given in others.items() if is_given]:
         raise UsageError(f"--csv has a line for each image, and contradicts {', '.join(given)}")
     if not config.csv:
         raise UsageError("--csv '': its name is empty; name it predictions.csv, for one")
+    for name in (checkpoint, *images):
+        check_distinct({"--csv": config.csv}, {printable(name): name})
     if config.csv != "-":
         check_writable(Path(config.csv))
 
@@ -122,8 +128,6 @@ def _as_csv(results: "list[ImagePrediction]") -> bytes:
     rows = [result.row for result in results]
     events = [result.event for result in results]
     if None not in rows:
-        if len(set(rows)) < len(rows):
-            raise UsageError("--csv numbers the rows of one table; give one file a table")
         lines.writerow(["ImageId", "Label"])
         lines.writerows((row, event.label) for row, event in zip(rows, events, strict=True))
     else:

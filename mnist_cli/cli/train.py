@@ -38,6 +38,7 @@ from mnist_cli.cli.repeating import (
 )
 from mnist_cli.cli.show_config import DEFAULT, resolved_training, show_config
 from mnist_cli.config.options import names_where
+from mnist_cli.config.own_data import is_data_path
 from mnist_cli.config.programs import Display, Expectation, Recording, Resume
 from mnist_cli.config.quoting import printable, quote
 from mnist_cli.config.sources import TRAIN, Source, build_config, check_consistency
@@ -161,6 +162,7 @@ def _check_files(
         "--config": config_file(config),
         "--init": initial,
         "--teacher": options.teacher,
+        "--dataset": options.dataset if is_data_path(options.dataset) else None,
     }
     check_distinct({"--output": options.output}, named)
     named |= {"--output": options.output, "--resume": resume}

@@ -16,9 +16,15 @@ from mnist_cli.config.sources import flag
 from mnist_cli.data.augment import shifts_of
 from mnist_cli.data.catalogue import class_names
 from mnist_cli.data.datasets import load_dataset, load_test
-from mnist_cli.data.own.named import OwnDataArguments, own_data_options, relabelled
+from mnist_cli.data.own.named import (
+    OwnDataArguments,
+    is_same_file,
+    own_data_options,
+    relabelled,
+    tell_what_was_found,
+)
 from mnist_cli.data.splits import Dataset, Split, train_val_split
-from mnist_cli.errors import CheckpointError, UsageError
+from mnist_cli.errors import CheckpointError, DataError, UsageError
 from mnist_cli.evaluation.corruptions import CORRUPTIONS, STRENGTHS, corrupted
 from mnist_cli.evaluation.metrics import (
     CheckpointEvaluation,
@@ -206,9 +212,11 @@ def _load_split(checkpoint: Checkpoint, config: EvalConfig) -> tuple[str, Split]
     if config.split == "test":
         return name, relabelled(dataset.test, checkpoint.classes, asked)
     if not are_same_data(dataset.name, trained.dataset):
+        advice = "which has other samples now"
+        if config.dataset is not None:
+            advice = f"which the checkpoint was trained on; leave --dataset {printable(asked)} out"
         raise UsageError(
-            f"--split {config.split} is a part of {shown_data(trained.dataset)}, which the "
-            f"checkpoint was trained on; leave --dataset {printable(asked)} out"
+            f"--split {config.split} is a part of {shown_data(trained.dataset)}, {advice}"
         )
     train, val = train_val_split(
         dataset.train, val_size=trained.val_size, subset=trained.subset, seed=trained.seed
@@ -240,7 +248,8 @@ def _load(checkpoint: Checkpoint, config: EvalConfig) -> Dataset:
     if asked is None and any(given.values()):
         names = ", ".join(flag(name) for name, value in given.items() if value)
         raise UsageError(f"{names} needs --dataset PATH; leave it out")
-    if asked is None and origin is not None:
+    is_there = asked is not None and origin is not None and is_same_file(asked, origin.path)
+    if origin is not None and (asked is None or (is_there and not any(given.values()))):
         dataset = load_dataset(origin.path, config.data_dir, **own_data_options(trained))
         if not are_same_data(dataset.name, trained.dataset):
             _log.warning(
@@ -251,9 +260,10 @@ def _load(checkpoint: Checkpoint, config: EvalConfig) -> Dataset:
         return dataset
     asked = asked or trained.dataset
     if origin is not None and class_names(asked) is None:
-        with suppress(UsageError):  # there are too few samples for the same test set
-            as_then: OwnDataArguments = {**given, "test_size": trained.test_size}
-            same = load_dataset(asked, config.data_dir, **as_then)
+        with suppress(UsageError, DataError):  # they are others, or too few for the same test set
+            same = load_dataset(asked, config.data_dir, **own_data_options(trained))
             if are_same_data(same.name, trained.dataset):
                 return same
-    return load_dataset(asked, config.data_dir, **given)
+    dataset = load_dataset(asked, config.data_dir, **given)
+    tell_what_was_found(dataset)
+    return dataset

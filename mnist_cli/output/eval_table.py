@@ -50,7 +50,7 @@ def print_metrics(
             "recall": f"{metrics.recall:.4f}",
             "F1": f"{metrics.f1:.4f}",
         }
-        table.add_row(*(cells[heading] for heading in headings))
+        table.add_row(*(Text(cells[heading]) for heading in headings))
     console.print(table)
     confusion: list[list[int]] = result.confusion.tolist()
     widest = max(len(str(count)) for row in confusion for count in row)

@@ -177,11 +177,15 @@ def _read_table(path: str, checkpoint: Checkpoint) -> list[Pixels] | DataError:
 
     trained, origin = checkpoint.config, checkpoint.data
     light_ground = None if origin is None else origin.light_ground
-    options = ReadOptions(trained.label_column, trained.max_value, trained.transposed)
+    is_array = re.search(r"\.(npy|npz)$|ubyte", path.lower())
+    column = None if is_array else trained.label_column
+    options = ReadOptions(column, trained.max_value, trained.transposed)
     try:
         return list(read_unlabelled(Path(path), options, light_ground=light_ground).images)
     except DataError as error:
         return error
+    except UsageError as error:  # an option of the training does not fit this file
+        return DataError(str(error))
 
 
 def _batches(files: Iterable[ImageFile]) -> Iterator[list[ImageFile]]:

@@ -9,6 +9,7 @@ from mnist_cli.config.network_file import begun, is_named, named_file, shown_nam
 from mnist_cli.config.own_data import are_same_data, shown_data
 from mnist_cli.config.quoting import printable
 from mnist_cli.config.train import TrainConfig
+from mnist_cli.data.own.named import is_same_file, known_data
 from mnist_cli.data.splits import Dataset, Split, split_indices
 from mnist_cli.errors import UsageError
 from mnist_cli.models.checkpoint import Checkpoint, decode, encode, load_checkpoint
@@ -69,6 +70,15 @@ def warn_of_seen_samples(
     An `option` named it. What the checkpoint itself began with is not known here.
     """
     before = initial.config
+    known = known_data(config.dataset)
+    if known is not None and initial.data is not None:
+        is_same = are_same_data(before.dataset, config.dataset)
+        if not is_same and is_same_file(known.origin.path, initial.data.path):
+            _log.warning(
+                "%s: the checkpoint was trained on other samples of %s, maybe on some of these "
+                "test samples, so that accuracies may be too high; give the same --test-size",
+                *(option, printable(known.origin.path)),
+            )
     if not config.val_size or not are_same_data(before.dataset, config.dataset):
         return
     try:

@@ -16,7 +16,12 @@ from mnist_cli.config.quoting import printable, quote
 from mnist_cli.config.train import ResolvedConfig, TrainConfig
 from mnist_cli.data.batches import training_shape
 from mnist_cli.data.datasets import load_dataset
-from mnist_cli.data.own.named import known_data, named_as, own_data_options
+from mnist_cli.data.own.named import (
+    known_data,
+    named_as,
+    own_data_options,
+    tell_what_was_found,
+)
 from mnist_cli.data.splits import Dataset, Split, train_val_split
 from mnist_cli.errors import (
     DivergedError,
@@ -241,10 +246,8 @@ def _load_data(asked: TrainConfig, resume: Checkpoint | None, group: ProcessGrou
     """
     with group.local_main_first():
         dataset = load_dataset(asked.dataset, asked.data_dir, **own_data_options(asked))
-    known = known_data(dataset.name)
-    if known is not None and group.is_main:
-        for number, line in enumerate(known.found):
-            _log.info("%s%s", "  " if number else "", line)
+    if group.is_main:
+        tell_what_was_found(dataset)
     if resume is None or resume.data is None:
         return dataset
     if not are_same_data(dataset.name, resume.config.dataset):

@@ -8,6 +8,7 @@ import pytest
 
 from mnist_cli.data.splits import Dataset, Split
 from mnist_cli.models.checkpoint import load_checkpoint
+from tests.helpers.calling import Caller
 from tests.helpers.idx_files import idx_bytes
 from tests.helpers.own_data import write_csv
 from tests.helpers.shell import Shell
@@ -150,3 +151,70 @@ def test_ten_classes_do_not_begin_a_training_of_two(shell: Shell, mnist: Dataset
     result = json.loads(done.out)
     assert (done.code, result["samples"]) == (0, 300), done.err
     assert [row["samples"] > 0 for row in result["per_class"]].count(True) == 2
+
+
+def test_neither_data_nor_a_checkpoint_are_overwritten(with_tables: Shell) -> None:
+    before = (with_tables.folder / "train.csv").read_bytes()
+    data = ["--dataset", "train.csv"]
+    done = with_tables("mnist-train", *data, *SMALL, "-o", "train.csv")
+    assert (done.code, "--output train.csv is what --dataset names" in done.err) == (2, True)
+    assert with_tables("mnist-train", *data, *SMALL, "-o", "k.pt").code == 0
+    checkpoint = (with_tables.folder / "k.pt").read_bytes()
+    for output in ("train.csv", "k.pt"):
+        done = with_tables("mnist-predict", "k.pt", "train.csv", "--csv", output)
+        assert (done.code, "choose another" in done.err) == (2, True)
+    done = with_tables("mnist-predict", "k.pt", "train.csv", "test.csv", "--csv", "out.csv")
+    assert (done.code, "--csv numbers the rows of one table" in done.err) == (2, True)
+    assert (with_tables.folder / "train.csv").read_bytes() == before
+    assert (with_tables.folder / "k.pt").read_bytes() == checkpoint
+
+
+def test_a_folder_may_hold_what_was_made_of_it(with_tables: Shell) -> None:
+    """The data folder and the checkpoint lie in it; evaluation is possible from anywhere."""
+    for _ in range(2):
+        done = with_tables("mnist-train", "--dataset", ".", *SMALL, "--json")
+        assert done.code == 0, done.err
+        assert json.loads(done.out.splitlines()[0])["samples"] == 480
+    accuracy = with_tables("mnist-eval", "checkpoint.pt").out
+    (with_tables.folder / "below").mkdir()
+    below = replace(with_tables, folder=with_tables.folder / "below")
+    for options in ([], ["--dataset", "../train.csv"]):
+        done = below("mnist-eval", "../checkpoint.pt", *options)
+        assert (done.code, done.out) == (0, accuracy), done.err
+
+
+def test_the_same_file_is_evaluated_as_it_was_trained_on(with_tables: Shell) -> None:
+    data = ["--dataset", "train.csv"]
+    assert with_tables("mnist-train", *data, "--transposed", *SMALL, "-o", "t.pt").code == 0
+    outs = [with_tables("mnist-eval", "t.pt", *more, "--json").out for more in ([], data)]
+    first, second = (json.loads(out) for out in outs)
+    assert (first["samples"], first["correct"]) == (second["samples"], second["correct"])
+    table = with_tables.folder / "train.csv"
+    table.write_text(table.read_text() + table.read_text().splitlines()[1] + "\n")
+    done = with_tables("mnist-eval", "t.pt", *data)
+    assert "has other samples than when the network was trained" in done.err
+    done = with_tables("mnist-eval", "t.pt", "--split", "train")
+    assert (done.code, "which has other samples now" in done.err) == (2, True)
+    begun = ["--init", "t.pt", *data, "--transposed", *SMALL]
+    done = with_tables("mnist-train", *begun, "--test-size", "0.5", "-o", "u.pt")
+    assert "was trained on other samples of" in done.err
+
+
+def test_names_of_classes_are_no_markup(mnist_shell: Shell, mnist: Dataset) -> None:
+    names = ("[/red]x", "$\\foo{$", *"23456789")
+    split = replace(mnist.train.at(slice(600)), classes=names)
+    write_csv(mnist_shell.folder / "train.csv", split)
+    shell = replace(mnist_shell, env={**mnist_shell.env, "MNIST_DATA_DIR": "data"})
+    assert shell("mnist-train", "--dataset", "train.csv", *SMALL, "-o", "m.pt").code == 0
+    for panel in ("confusion", "mistakes"):
+        done = shell("mnist-eval", "m.pt", "--plot", "m.svg", "--panel", panel)
+        assert done.code == 0, done.err
+    assert shell("mnist-eval", "m.pt", "--mistakes", "3").code == 0
+
+
+@pytest.mark.parametrize("path", ["x" * 300 + ".csv", "no/such.csv"])
+def test_a_path_that_cannot_be_is_told(path: str, call: Caller) -> None:
+    done = call.train(env={"MNIST_DATASET": path})
+    assert done.code == 3
+    assert done.err.startswith("error: ")
+    assert "Traceback" not in done.err

@@ -32,7 +32,7 @@ from mnist_cli.data.own.sources import is_litter
 from mnist_cli.errors import OutputError
 from mnist_cli.runtime.files import write_atomic
 
-_FORMAT = 1
+_FORMAT = 2
 _DESCRIPTION = "own.json"
 _MAX_DESCRIPTION = 1 << 18
 _MAX_LINES, _MAX_LINE = 100, 5000
@@ -55,7 +55,7 @@ def load_own(path: Path, options: ReadOptions, cache: Path | None) -> OwnData:
         DataError, UsageError: see `read_own`.
 
     """
-    if cache is None:
+    if cache is None or not _can_be_looked_at(path):
         return read_own(path, options)
     fingerprint = _fingerprint(path, options)
     folder = cache / fingerprint[:32]
@@ -70,14 +70,22 @@ def load_own(path: Path, options: ReadOptions, cache: Path | None) -> OwnData:
     return own
 
 
+def _can_be_looked_at(path: Path) -> bool:
+    try:
+        path.stat()
+    except (OSError, ValueError):  # reading it will say what is wrong
+        return False
+    return True
+
+
 def _fingerprint(path: Path, options: ReadOptions) -> str:
     """Return a digest of the options, and of name, size and time of each file that may be read."""
     files = []
     for file in _files(path):
         with contextlib.suppress(OSError, ValueError):
             status = file.stat()
-            name = os.path.relpath(file, path)
-            files.append([name, status.st_size, status.st_mtime_ns])
+            times = status.st_mtime_ns, status.st_ctime_ns
+            files.append([os.path.relpath(file, path), status.st_size, *times, status.st_ino])
     described = json.dumps([_FORMAT, str(path.absolute()), asdict(options), sorted(files)])
     return hashlib.sha256(described.encode()).hexdigest()
 

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import logging
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,8 +22,11 @@ if TYPE_CHECKING:
     from mnist_cli.config.train import TrainConfig
     from mnist_cli.data.own.samples import Samples
 
-_CACHE = "own"  # the folder, in that of the data, of what was read before
+# The folder, in that of the data, of what was read before: hidden, so that it is never taken for
+# data itself.
+_CACHE = ".own"
 
+_log = logging.getLogger(__name__)
 _known: dict[str, "OwnDataset"] = {}  # that were read in this process, by their name once begun
 
 
@@ -106,7 +111,7 @@ def load_own_dataset(
     name = begun_name(path, len(own.classes), digest.hexdigest())
     result = OwnDataset(
         Dataset(train, test, name),
-        DataOrigin(str(path), own.classes, own.light_ground),
+        DataOrigin(str(Path(expand_home(path)).absolute()), own.classes, own.light_ground),
         tuple(found),
     )
     _known[name] = result
@@ -130,6 +135,18 @@ def _count(test_size: float, samples: int) -> int:
             "training and the test set need some"
         )
     return count
+
+
+def is_same_file(one: str, other: str) -> bool:
+    """Return True if two paths lead to the same file or folder."""
+    return os.path.realpath(expand_home(one)) == os.path.realpath(expand_home(other))
+
+
+def tell_what_was_found(dataset: Dataset) -> None:
+    """Log what was found in one's own data, a line each."""
+    known = _known.get(dataset.name)
+    for number, line in enumerate(known.found if known else ()):
+        _log.info("%s%s", "  " if number else "", line)
 
 
 def relabelled(split: Split, classes: tuple[str, ...], where: str) -> Split:

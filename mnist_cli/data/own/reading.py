@@ -184,6 +184,8 @@ def _kinds(source: Source) -> list[tuple[Entry, Kind]]:
     """
     names = {entry.name for entry in source.entries}
     entries = [e for e in source.entries if not _is_packed_twin(e.name, names)]
+    # Checkpoints may lie beside the data that they were trained on.
+    entries = [e for e in entries if not e.name.lower().endswith((".pt", ".pth"))] or entries
     if len(entries) > _MAX_DATA_FILES:
         raise DataError(
             f"{source.place} has {len(entries):,} files, but no pictures; name the data themselves"

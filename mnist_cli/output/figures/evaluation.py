@@ -60,8 +60,8 @@ def _confusion(result: CheckpointEvaluation, figure: Figure) -> bool:
     axes.set(xlabel="predicted class", ylabel="true class", xticks=numbers, yticks=numbers)
     turned = 90 if max(map(len, result.classes)) > 2 else 0
     size = 7 if turned or len(rows) > 10 else None
-    axes.set_xticklabels(result.classes, rotation=turned, fontsize=size)
-    axes.set_yticklabels(result.classes, fontsize=size)
+    axes.set_xticklabels(result.classes, rotation=turned, fontsize=size, parse_math=False)
+    axes.set_yticklabels(result.classes, fontsize=size, parse_math=False)
     axes.grid(visible=False)
     return True
 
@@ -102,7 +102,7 @@ def _mistakes(result: CheckpointEvaluation, figure: Figure) -> bool:
         numbers = int(result.labels[index]), int(result.predictions[index])
         label, predicted = (result.classes[number] for number in numbers)
         title = f"{label} as {predicted}, {float(result.confidences[index]):.2f}"
-        axes.text(left + 14, bottom - 29.5, title, fontsize=6, ha="center")
+        axes.text(left + 14, bottom - 29.5, title, fontsize=6, ha="center", parse_math=False)
     axes.imshow(sheet.tolist(), cmap="gray_r", vmin=0, vmax=255)
     return True
 
