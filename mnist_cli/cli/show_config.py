@@ -5,7 +5,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import Field, dataclass, fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from mnist_cli.config.network_file import is_begun, shown_name
 from mnist_cli.config.options import Option, options_of
+from mnist_cli.config.own_data import is_begun_data, shown_data
 from mnist_cli.config.programs import Display
 from mnist_cli.config.quoting import escape_controls, quote
 from mnist_cli.config.sources import Source, deciding_sources, flag
@@ -74,6 +76,9 @@ def _setting(
     name = field.name
     about = options_of(type(asked))[name]
     value = getattr(resolved, name)
+    if isinstance(value, str) and (is_begun(value) or is_begun_data(value)):
+        # Of a checkpoint: a file has to be named again.
+        return Setting(name, None, "not set", f"{shown_data(shown_name(value))}; name its file")
     source = deciding.get(name)
     if source is not None and getattr(asked, name) is not None:
         origin = source.origin or source.label(name)

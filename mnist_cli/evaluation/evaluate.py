@@ -250,7 +250,12 @@ def _load(checkpoint: Checkpoint, config: EvalConfig) -> Dataset:
         raise UsageError(f"{names} needs --dataset PATH; leave it out")
     is_there = asked is not None and origin is not None and is_same_file(asked, origin.path)
     if origin is not None and (asked is None or (is_there and not any(given.values()))):
-        dataset = load_dataset(origin.path, config.data_dir, **own_data_options(trained))
+        try:
+            dataset = load_dataset(origin.path, config.data_dir, **own_data_options(trained))
+        except DataError as error:
+            raise DataError(
+                f"{error}\nthe checkpoint was trained on it; name the data with --dataset PATH"
+            ) from error
         if not are_same_data(dataset.name, trained.dataset):
             _log.warning(
                 "%s has other samples than when the network was trained, so it may have been "

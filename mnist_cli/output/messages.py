@@ -16,7 +16,7 @@ from mnist_cli.config.programs import ExportFormat
 from mnist_cli.config.quoting import quote
 from mnist_cli.config.registry import network_name
 from mnist_cli.config.train import TrainConfig
-from mnist_cli.data.catalogue import CATALOGUE
+from mnist_cli.data.catalogue import subject_of
 from mnist_cli.events import (
     End,
     Epoch,
@@ -158,12 +158,19 @@ def format_summary(end: End, start: Start) -> str:
             alternative = f"or train on: mnist-train --resume {path}"
         elif is_named(model):
             alternative = f"or predict your own digits: mnist-predict {path} IMAGE"
-        elif CATALOGUE.get(start.config["dataset"], CATALOGUE["mnist"]).subject == "digit":
+        elif _shows_digits(start.config["dataset"]):
             alternative = f"or draw digits for it: mnist-export {path} digit.html"
         else:
             alternative = f"or draw for it: mnist-export {path} drawing.html"
         summary += f"\nWrote {end.checkpoint}. Next: mnist-eval {path}\n{alternative}"
     return summary
+
+
+def _shows_digits(dataset: str) -> bool:
+    from mnist_cli.data.own.named import known_data  # noqa: PLC0415 (torch)
+
+    known = known_data(dataset)
+    return subject_of(known.origin.classes if known else (), dataset) == "digit"
 
 
 def format_export(event: Exported) -> str:

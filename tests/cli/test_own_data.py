@@ -218,3 +218,18 @@ def test_a_path_that_cannot_be_is_told(path: str, call: Caller) -> None:
     assert done.code == 3
     assert done.err.startswith("error: ")
     assert "Traceback" not in done.err
+
+
+def test_the_options_of_a_checkpoint_name_no_digest(with_tables: Shell) -> None:
+    assert with_tables("mnist-train", "--dataset", "train.csv", *SMALL, "-o", "k.pt").code == 0
+    done = with_tables("mnist-train", "--config", "k.pt", "--show-config")
+    assert done.code == 0, done.err
+    assert "train.csv; name its file" in done.out
+    assert "@10-" not in done.out
+    (with_tables.folder / "saved.toml").write_text(done.out)
+    done = with_tables("mnist-train", "--config", "saved.toml", "--dataset", "train.csv", "--json")
+    assert done.code == 0, done.err
+    (with_tables.folder / "train.csv").unlink()
+    done = with_tables("mnist-eval", "k.pt")
+    assert done.code == 3
+    assert "name the data with --dataset PATH" in done.err

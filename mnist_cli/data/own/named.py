@@ -162,7 +162,8 @@ def relabelled(split: Split, classes: tuple[str, ...], where: str) -> Split:
     missing = [split.classes[number] for number in there if split.classes[number] not in classes]
     if missing:
         raise DataError(
-            f"{printable(where)} has the class {_listed(missing)}, which the checkpoint does not "
+            f"{printable(where)} has {'the class' if len(missing) == 1 else 'the classes'} "
+            f"{_listed(missing)}, which the checkpoint does not "
             f"know: its classes are {_listed(classes)}"
         )
     numbers = [classes.index(name) if name in classes else 0 for name in split.classes]
