@@ -92,7 +92,7 @@ def test_an_ensemble_begins_only_with_as_many(small: Configure, tmp_path: object
     end_of(first)
     with pytest.raises(UsageError, match="--members 1 differs from the 2 of --init"):
         end_of(small(model="linear", init=first.output))
-    with pytest.raises(UsageError, match="has an ensemble of 2 linear, and a comparison trains"):
+    with pytest.raises(UsageError, match="--members 1 differs from the 2 of --init"):
         load_weights("--init", first.output, CompareConfig(model="linear", init=first.output))
     end_of(small(model="linear", members=2, init=first.output))
 
