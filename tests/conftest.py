@@ -81,8 +81,11 @@ def few_dir(mnist: Dataset, mnist_dir: Path, shared: Path) -> Path:
 
 @pytest.fixture
 def few(mnist: Dataset) -> Split:
-    """Return 100 training samples: enough for every class, and not a multiple of 7 or 33."""
-    return Split(*mnist.train[:100])
+    """Return 100 training samples: enough for every class, and not a multiple of 7 or 33.
+
+    They are a copy, which a test may change.
+    """
+    return mnist.train.at(torch.arange(100))
 
 
 @pytest.fixture(autouse=True)
