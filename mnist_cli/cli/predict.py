@@ -71,11 +71,8 @@ def predict(given: dict[str, Any], checkpoint: str, images: list[str]) -> None:
     with quick_imports(quiet=display.quiet):
         from mnist_cli.output import predict_display  # noqa: PLC0415 (scipy)
         from mnist_cli.output.renderers import JsonLines  # noqa: PLC0415 (--help is quick)
-        from mnist_cli.prediction.predict import is_table  # noqa: PLC0415 (torch)
         from mnist_cli.prediction.predict import predict as predict_images  # noqa: PLC0415 (torch)
 
-    if config.csv is not None and sum(map(is_table, images)) > 1:
-        raise UsageError("--csv numbers the rows of one table; give one file a table")
     data, drawing = JsonLines(), predict_display.PredictionDisplay(sys.stderr)
     failed = False
     written: list[ImagePrediction] = []
@@ -85,10 +82,10 @@ def predict(given: dict[str, Any], checkpoint: str, images: list[str]) -> None:
                 failed = True
                 print_error(result.reason)
                 continue
-            event, image = result.event, result.image
-            written.append(result)
             if config.csv is not None:
+                written.append(result)
                 continue
+            event, image = result.event, result.image
             if display.json:
                 data.show(event)
             else:
@@ -115,6 +112,10 @@ def _check_csv(config: PredictConfig, display: Display, checkpoint: str, images:
         raise UsageError(f"--csv has a line for each image, and contradicts {', '.join(given)}")
     if not config.csv:
         raise UsageError("--csv '': its name is empty; name it predictions.csv, for one")
+    from mnist_cli.prediction.image_files import is_table  # noqa: PLC0415 (Pillow)
+
+    if sum(map(is_table, images)) > 1:
+        raise UsageError("--csv numbers the rows of one table; give each table a file of its own")
     for name in (checkpoint, *images):
         check_distinct({"--csv": config.csv}, {printable(name): name})
     if config.csv != "-":

@@ -45,7 +45,7 @@ from mnist_cli.config.options import names_in
 from mnist_cli.config.train import ResolvedConfig, TrainConfig
 from mnist_cli.data.catalogue import number_of_classes
 from mnist_cli.data.datasets import load_dataset
-from mnist_cli.data.own.named import own_data_options, tell_what_was_found
+from mnist_cli.data.own.named import log_summary, own_data_options
 from mnist_cli.data.splits import Dataset, train_val_split
 from mnist_cli.errors import DivergedError, ThresholdNotMetError, UsageError
 from mnist_cli.evaluation.evaluate import evaluate
@@ -182,7 +182,7 @@ class _Comparison:
         if asked.init is not None:
             asked = replace(asked, init=digests.get(asked.init, asked.init))
         dataset = load_dataset(asked.dataset, asked.data_dir, **own_data_options(asked))
-        tell_what_was_found(dataset)
+        log_summary(dataset)
         for each in initial.values():
             check_number_of_classes("--init", each, dataset)
         asked = replace(asked, dataset=dataset.name)

@@ -19,9 +19,9 @@ from mnist_cli.data.datasets import load_dataset, load_test
 from mnist_cli.data.own.named import (
     OwnDataArguments,
     is_same_file,
+    log_summary,
     own_data_options,
     relabelled,
-    tell_what_was_found,
 )
 from mnist_cli.data.splits import Dataset, Split, train_val_split
 from mnist_cli.errors import CheckpointError, DataError, UsageError
@@ -270,5 +270,5 @@ def _load(checkpoint: Checkpoint, config: EvalConfig) -> Dataset:
             if are_same_data(same.name, trained.dataset):
                 return same
     dataset = load_dataset(asked, config.data_dir, **given)
-    tell_what_was_found(dataset)
+    log_summary(dataset)
     return dataset

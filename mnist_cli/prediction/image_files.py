@@ -14,6 +14,8 @@ from pathlib import Path
 from mnist_cli.data.pictures.limits import ENDINGS, FORMAT_NAMES
 from mnist_cli.errors import DataError
 
+_TABLE_ENDINGS = (".csv", ".tsv", ".npy", ".npz", "-ubyte", ".idx")
+
 
 @dataclass(frozen=True)
 class ImageFile:
@@ -40,6 +42,11 @@ def find_image_files(names: Iterable[str]) -> Iterator[ImageFile]:
             yield from images or files or [_no_match(name)]
         else:
             yield from _expand(name)
+
+
+def is_table(path: str) -> bool:
+    """Return True if a file is a table or an array of images, by the ending of its name."""
+    return re.sub(r"\.(gz|zip)$", "", path.lower()).endswith(_TABLE_ENDINGS)
 
 
 def _is_pattern(name: str) -> bool:

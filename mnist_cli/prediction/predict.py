@@ -29,7 +29,7 @@ from mnist_cli.data.pictures.preprocess import Digit, ImageDigits, Pixels
 from mnist_cli.errors import CheckpointError, DataError, OutputError, UsageError
 from mnist_cli.events import Prediction, Unreadable
 from mnist_cli.models.checkpoint import Checkpoint, load_checkpoint
-from mnist_cli.prediction.image_files import ImageFile, find_image_files
+from mnist_cli.prediction.image_files import ImageFile, find_image_files, is_table
 from mnist_cli.runtime.cores import usable_cores
 from mnist_cli.runtime.device import check_torch_modes, pick_device, threads_set
 from mnist_cli.runtime.files import check_writable, write_atomic
@@ -37,7 +37,6 @@ from mnist_cli.runtime.files import check_writable, write_atomic
 _BATCH_SIZE = 64  # images in one forward pass; results are shown after each batch
 _READERS = 4  # the maximum number of files that are decoded at the same time
 _SMALL_FILE = 1 << 23  # bytes: larger files are read one after another
-_TABLE_ENDINGS = (".csv", ".tsv", ".npy", ".npz", "-ubyte", ".idx")
 _WHOLE = (0, 0, 28, 28)  # the box of an image in a table
 _MAX_STEM = 200  # bytes: a name may have 255, and the temporary file has a longer one
 
@@ -94,17 +93,12 @@ def predict(
         for batch in _batches(list(find_image_files(names))):
             path = batch[0].path
             if is_table(path):
-                images_of_rows = _read_table(path, loaded)
-                if isinstance(images_of_rows, DataError):
-                    yield Unreadable(time.perf_counter() - started, path, str(images_of_rows))
-                    continue
-                rows = _probabilities(model, images_of_rows, device)
-                for number, pixels in enumerate(images_of_rows, start=1):
-                    seconds = time.perf_counter() - started
-                    digit = Digit(pixels, _WHOLE)
-                    result = _prediction(seconds, f"{path}:{number}", digit, next(rows), threshold)
-                    result = replace(result, event=replace(result.event, box=None), row=number)
-                    yield named(result)
+                table = _read_table(path, loaded)
+                if isinstance(table, DataError):
+                    yield Unreadable(time.perf_counter() - started, path, str(table))
+                else:
+                    rows = _probabilities(model, table, device)
+                    yield from map(named, _of_table(path, table, rows, threshold, started))
                 continue
             decoded = _decode_batch(batch, read, readers)
             found = [digits for digits in decoded if isinstance(digits, ImageDigits)]
@@ -163,9 +157,18 @@ def _named(result: ImagePrediction, classes: tuple[str, ...]) -> ImagePrediction
     return replace(result, event=event, classes=classes)
 
 
-def is_table(path: str) -> bool:
-    """Return True if a file is a table or an array of images, by the ending of its name."""
-    return re.sub(r"\.(gz|zip)$", "", path.lower()).endswith(_TABLE_ENDINGS)
+def _of_table(
+    path: str,
+    images: Iterable[Pixels],
+    rows: Iterator[list[float]],
+    threshold: float,
+    started: float,
+) -> Iterator[ImagePrediction]:
+    """Yield the prediction for each image in a table, whose row, from 1 on, ends the path."""
+    for number, (pixels, row) in enumerate(zip(images, rows, strict=True), start=1):
+        seconds = time.perf_counter() - started
+        result = _prediction(seconds, f"{path}:{number}", Digit(pixels, _WHOLE), row, threshold)
+        yield replace(result, event=replace(result.event, box=None), row=number)
 
 
 def _read_table(path: str, checkpoint: Checkpoint) -> list[Pixels] | DataError:
@@ -173,7 +176,7 @@ def _read_table(path: str, checkpoint: Checkpoint) -> list[Pixels] | DataError:
 
     The polarity is that of the training's data, if they were one's own.
     """
-    from mnist_cli.data.own.reading import ReadOptions, read_unlabelled  # noqa: PLC0415 (rare)
+    from mnist_cli.data.own.reading import ReadOptions, read_images  # noqa: PLC0415 (rare)
 
     trained, origin = checkpoint.config, checkpoint.data
     light_ground = None if origin is None else origin.light_ground
@@ -181,7 +184,7 @@ def _read_table(path: str, checkpoint: Checkpoint) -> list[Pixels] | DataError:
     column = None if is_array else trained.label_column
     options = ReadOptions(column, trained.max_value, trained.transposed)
     try:
-        return list(read_unlabelled(Path(path), options, light_ground=light_ground).images)
+        return list(read_images(Path(path), options, light_ground=light_ground))
     except DataError as error:
         return error
     except UsageError as error:  # an option of the training does not fit this file

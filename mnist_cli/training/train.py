@@ -18,9 +18,9 @@ from mnist_cli.data.batches import training_shape
 from mnist_cli.data.datasets import load_dataset
 from mnist_cli.data.own.named import (
     known_data,
+    log_summary,
     named_as,
     own_data_options,
-    tell_what_was_found,
 )
 from mnist_cli.data.splits import Dataset, Split, train_val_split
 from mnist_cli.errors import (
@@ -247,7 +247,7 @@ def _load_data(asked: TrainConfig, resume: Checkpoint | None, group: ProcessGrou
     with group.local_main_first():
         dataset = load_dataset(asked.dataset, asked.data_dir, **own_data_options(asked))
     if group.is_main:
-        tell_what_was_found(dataset)
+        log_summary(dataset)
     if resume is None or resume.data is None:
         return dataset
     if not are_same_data(dataset.name, resume.config.dataset):

@@ -79,3 +79,12 @@ def test_no_row_is_folded_or_cut_off(columns: int, show: Callable[[int], list[st
     else:
         matrix = [line.split() for line in lines if re.match(r" \d( +\d+){10}$", line)]
         assert [row[0] for row in matrix] == [str(digit) for digit in range(10)]
+
+
+def test_names_of_classes_are_no_markup() -> None:
+    names = ("[/red]x", "[b]y", "き")
+    confusion = torch.tensor([[5, 1, 0], [0, 6, 0], [0, 2, 4]])
+    stream = io.StringIO()
+    eval_table.print_metrics(EvaluationResult(3.0, confusion, names), stream)
+    shown = stream.getvalue()
+    assert [line.split()[0] for line in shown.splitlines() if " 6 " in line][:3] == [*names]

@@ -263,7 +263,7 @@ def _check(own: OwnData) -> None:
     assert 2 <= len(own.classes) <= 62
     assert len(set(own.classes)) == len(own.classes)
     assert all(name.isprintable() and name for name in own.classes)
-    assert all(line.isprintable() for line in own.found)
+    assert all(line.isprintable() for line in own.summary)
     for part in (own.train, own.test):
         if part is not None:
             assert part.labels is not None

@@ -23,9 +23,9 @@ from mnist_cli.data.own.samples import (
     MAX_SAMPLES,
     MAX_SIDE,
     MIN_SIDE,
-    Found,
     Labels,
     Part,
+    Parts,
     Values,
     labels_of_names,
     labels_of_numbers,
@@ -216,7 +216,7 @@ def arrays_of(
                     yield array_of(member, Kind.NPY, f"{entry.name}/{member.name}")
 
 
-def pair(arrays: list[ArrayFile], place: str, *, needs_labels: bool = True) -> Found:
+def pair(arrays: list[ArrayFile], place: str, *, needs_labels: bool = True) -> Parts:
     """Return the images of a set with their labels, found by shape and by name.
 
     Raises:
@@ -242,7 +242,7 @@ def pair(arrays: list[ArrayFile], place: str, *, needs_labels: bool = True) -> F
     if test is not None and test[1] is None and needs_labels:
         notes.append(f"{test[0].name} has no labels, so it is no test set; mnist-predict reads it")
         test = None
-    return Found(_part(*train), None if test is None else _part(*test), tuple(notes))
+    return Parts(_part(*train), None if test is None else _part(*test), tuple(notes))
 
 
 def _pair_one(arrays: list[ArrayFile], place: str) -> tuple[ArrayFile, ArrayFile | None] | None:

@@ -32,7 +32,7 @@ from mnist_cli.data.own.sources import is_litter
 from mnist_cli.errors import OutputError
 from mnist_cli.runtime.files import write_atomic
 
-_FORMAT = 2
+_FORMAT = 3
 _DESCRIPTION = "own.json"
 _MAX_DESCRIPTION = 1 << 18
 _MAX_LINES, _MAX_LINE = 100, 5000
@@ -117,7 +117,7 @@ def _store(own: OwnData, folder: Path, fingerprint: str) -> None:
     description = {
         "fingerprint": fingerprint,
         "classes": own.classes,
-        "found": own.found,
+        "summary": own.summary,
         "light_ground": own.light_ground,
         "checksums": checksums,
     }
@@ -130,12 +130,12 @@ def _load(folder: Path, fingerprint: str) -> OwnData | None:
         description = json.loads(_read(folder / _DESCRIPTION, _MAX_DESCRIPTION))
         if description["fingerprint"] != fingerprint:
             return None
-        classes, found = _texts(description["classes"]), _texts(description["found"])
+        classes, summary = _texts(description["classes"]), _texts(description["summary"])
         checksums, light = description["checksums"], description["light_ground"]
         names_fit = all(0 < len(name) <= MAX_NAME and name.isprintable() for name in classes)
         if not (names_fit and MIN_CLASSES <= len(set(classes)) == len(classes) <= MAX_CLASSES):
             return None
-        if len(found) > _MAX_LINES or any(len(line) > _MAX_LINE for line in found):
+        if len(summary) > _MAX_LINES or any(len(line) > _MAX_LINE for line in summary):
             return None
         if not isinstance(light, bool) or not isinstance(checksums, dict):
             return None
@@ -144,7 +144,7 @@ def _load(folder: Path, fingerprint: str) -> OwnData | None:
         test = _samples(folder, "test", checksums, len(classes)) if has_test else None
     except (OSError, ValueError, KeyError, TypeError, RecursionError, struct.error):
         return None
-    return OwnData(train, test, classes, found, light)
+    return OwnData(train, test, classes, summary, light)
 
 
 def _texts(value: object) -> tuple[str, ...]:

@@ -32,11 +32,11 @@ _known: dict[str, "OwnDataset"] = {}  # that were read in this process, by their
 
 @dataclass(frozen=True)
 class OwnDataset:
-    """One's own data: the samples, where they were, and what was found, in words."""
+    """One's own data: the samples, where they were, and a summary of what was found."""
 
     dataset: Dataset
     origin: DataOrigin
-    found: tuple[str, ...]
+    summary: tuple[str, ...]
 
 
 def known_data(begun: str) -> OwnDataset | None:
@@ -96,7 +96,7 @@ def load_own_dataset(
 
     options = ReadOptions(label_column, max_value, transposed)
     own = load_own(Path(expand_home(path)), options, Path(expand_home(data_dir)) / _CACHE)
-    found = list(own.found)
+    summary = list(own.summary)
     train = _split(own.train, own.classes)
     if own.test is not None:
         test = _split(own.test, own.classes)
@@ -104,15 +104,15 @@ def load_own_dataset(
         train, test = train.at(slice(0, 0)), train
     else:
         train, test = train_test_split(train, _count(test_size, len(train)))
-        found.append(f"{len(test):,} samples are held out to test on (--test-size {test_size:g})")
+        summary.append(f"{len(test):,} samples are held out to test on (--test-size {test_size:g})")
     digest = hashlib.sha256(json.dumps(own.classes).encode())
     for tensor in (train.images, train.labels, test.images, test.labels):
-        digest.update(tensor.numpy().tobytes())
+        digest.update(tensor.contiguous().numpy().data)
     name = begun_name(path, len(own.classes), digest.hexdigest())
     result = OwnDataset(
         Dataset(train, test, name),
         DataOrigin(str(Path(expand_home(path)).absolute()), own.classes, own.light_ground),
-        tuple(found),
+        tuple(summary),
     )
     _known[name] = result
     return result
@@ -142,10 +142,10 @@ def is_same_file(one: str, other: str) -> bool:
     return os.path.realpath(expand_home(one)) == os.path.realpath(expand_home(other))
 
 
-def tell_what_was_found(dataset: Dataset) -> None:
-    """Log what was found in one's own data, a line each."""
+def log_summary(dataset: Dataset) -> None:
+    """Log the summary of what was found in one's own data; nothing for other data sets."""
     known = _known.get(dataset.name)
-    for number, line in enumerate(known.found if known else ()):
+    for number, line in enumerate(known.summary if known else ()):
         _log.info("%s%s", "  " if number else "", line)
 
 

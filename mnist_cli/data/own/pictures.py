@@ -29,9 +29,7 @@ _AT_ONCE = 256  # pictures in the queue of the readers
 _MAX_EMPTY = 0.5  # of the pictures, in which no digit is found
 
 
-def fit_pictures(
-    layout: Layout, options: ReadOptions, *, is_light_ground: bool | None = None
-) -> Fitted:
+def fit_pictures(layout: Layout, options: ReadOptions) -> Fitted:
     """Return the images of a set of pictures, light on dark.
 
     Raises:
@@ -46,11 +44,9 @@ def fit_pictures(
     if count > MAX_SAMPLES:
         raise DataError(f"{layout.train.place} has {count:,} pictures, more than {MAX_SAMPLES:,}")
     with pillow_silenced(), ThreadPoolExecutor(min(_READERS, usable_cores())) as readers:
-        light = is_light_ground
-        if light is None:
-            step = -(-len(layout.train.files) // _ASKED)
-            borders = readers.map(_border, layout.train.files[::step])
-            light = float(np.mean(list(borders))) > 255 / 2
+        step = -(-len(layout.train.files) // _ASKED)
+        borders = readers.map(_border, layout.train.files[::step])
+        light = float(np.mean(list(borders))) > 255 / 2
         reader = _Reader(options, is_light_ground=light)
         images = [_read(part, reader, readers) for part in parts]
     notes = [*reader.notes(count), words_of_ground(light)]

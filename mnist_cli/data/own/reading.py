@@ -17,11 +17,11 @@ from mnist_cli.data.own.fitting import Fitted, fit_parts
 from mnist_cli.data.own.layout import is_picture, layout_of
 from mnist_cli.data.own.samples import (
     MIN_CLASSES,
-    Found,
     Images,
     Labels,
     OwnData,
     Part,
+    Parts,
     ReadOptions,
     Samples,
     labels_of_names,
@@ -31,7 +31,7 @@ from mnist_cli.data.own.sources import Entry, Kind, Source, entry_of, opened
 from mnist_cli.data.own.tables import is_wide, read_table
 from mnist_cli.errors import DataError, UsageError
 
-__all__ = ["OwnData", "ReadOptions", "Samples", "read_own", "read_unlabelled"]
+__all__ = ["OwnData", "ReadOptions", "Samples", "read_images", "read_own"]
 
 _NO_OPTIONS = ReadOptions()
 _MAX_SIBLINGS = 1000
@@ -55,21 +55,12 @@ def read_own(path: Path, options: ReadOptions = _NO_OPTIONS) -> OwnData:
         return _finished(source.place, fitted, labels, notes)
 
 
-def read_unlabelled(
-    path: Path,
-    options: ReadOptions = _NO_OPTIONS,
-    *,
-    light_ground: bool | None = None,
-    classes: tuple[str, ...] = (),
-) -> Samples:
-    """Return the samples of one table or array, to be predicted, whether they have labels or not.
+def read_images(
+    path: Path, options: ReadOptions = _NO_OPTIONS, *, light_ground: bool | None = None
+) -> Images:
+    """Return the images in one table or array, `uint8 [N, 28, 28]`, whether it has labels or not.
 
-    Args:
-        path: the file.
-        options: as for the training samples.
-        light_ground: the polarity of the training samples; it is found if it is None.
-        classes: those of the network. If each label is one of these, the labels index them; else
-            they are left out.
+    `light_ground` is the polarity of the training samples; it is found if it is None.
 
     Raises:
         DataError: it is no such file, or something in it is not certain.
@@ -82,12 +73,7 @@ def read_unlabelled(
             raise DataError(f"{source.place} has pictures; name these, one by one or as a pattern")
         found = _found(source, options, stack, needs_labels=False)
         options = _with_orientation(found, options)
-        fitted = fit_parts(found.train, None, options, light_ground=light_ground)
-        labels = found.train.labels
-        if labels is None or not set(labels.names) <= set(classes):
-            return Samples(fitted.train, None)
-        order = np.array([classes.index(name) for name in labels.names], dtype=np.uint8)
-        return Samples(fitted.train, order[labels.numbers])
+        return fit_parts(found.train, None, options, light_ground=light_ground).train
 
 
 def _check(options: ReadOptions) -> None:
@@ -118,7 +104,7 @@ def _read(
     return fitted, [part.labels for part in both if part.labels is not None], tuple(notes)
 
 
-def _with_orientation(found: Found, options: ReadOptions) -> ReadOptions:
+def _with_orientation(found: Parts, options: ReadOptions) -> ReadOptions:
     """Return the options, with the orientation that the name of the set tells."""
     is_emnist = emnist_split(found.train.place) is not None
     return ReadOptions(options.label_column, options.max_value, options.transposed or is_emnist)
@@ -133,7 +119,7 @@ def _refuse_label_column(source: Source, options: ReadOptions) -> None:
 
 def _found(
     source: Source, options: ReadOptions, stack: contextlib.ExitStack, *, needs_labels: bool
-) -> Found:
+) -> Parts:
     """Return the samples of tables or arrays."""
     if source.is_alone:
         entry = source.entries[0]
@@ -282,7 +268,7 @@ def _train_and_test(tables: Sequence[Entry], source: Source) -> tuple[Entry, Ent
     return pairs[0]
 
 
-def _tables(train: Entry, test: Entry | None, options: ReadOptions, *, needs_labels: bool) -> Found:
+def _tables(train: Entry, test: Entry | None, options: ReadOptions, *, needs_labels: bool) -> Parts:
     """Return the samples of one table, or of a pair."""
     part, notes = _table(train, options, needs_labels=needs_labels)
     if part.labels is None and needs_labels:
@@ -291,12 +277,12 @@ def _tables(train: Entry, test: Entry | None, options: ReadOptions, *, needs_lab
             "mnist-predict CHECKPOINT FILE reads such a file"
         )
     if test is None:
-        return Found(part, None, notes)
+        return Parts(part, None, notes)
     other, more = _table(test, options, needs_labels=False)
     if other.labels is None:
         said = f"{test.place} has no labels, so it is no test set; mnist-predict reads it"
-        return Found(part, None, (*notes, said))
-    return Found(part, other, (*notes, *(f"{test.place}: {note}" for note in more)))
+        return Parts(part, None, (*notes, said))
+    return Parts(part, other, (*notes, *(f"{test.place}: {note}" for note in more)))
 
 
 def _table(

@@ -61,7 +61,7 @@ class OwnData:
         train: the training samples; all samples if the data are not divided.
         test: the test samples, or None if the data are not divided.
         classes: the names of the classes, 2 to 62, in natural order: `10` after `9`.
-        found: what was found, in lines to be shown before a training.
+        summary: what was found, in lines to be shown before a training.
         light_ground: the images had a light ground, and were inverted.
 
     """
@@ -69,7 +69,7 @@ class OwnData:
     train: Samples
     test: Samples | None
     classes: tuple[str, ...]
-    found: tuple[str, ...]
+    summary: tuple[str, ...]
     light_ground: bool = False
 
 
@@ -98,7 +98,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Found:
+class Parts:
     """The training samples, the test samples if there are any, and what to tell about them."""
 
     train: Part

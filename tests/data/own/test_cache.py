@@ -23,8 +23,8 @@ def same(one: OwnData, other: OwnData) -> bool:
     if one.test is not None and other.test is not None:
         pairs.append((one.test, other.test))
     return (
-        (one.classes, one.found, one.light_ground, one.test is None)
-        == (other.classes, other.found, other.light_ground, other.test is None)
+        (one.classes, one.summary, one.light_ground, one.test is None)
+        == (other.classes, other.summary, other.light_ground, other.test is None)
         and all((a.images == b.images).all() for a, b in pairs)
         and all(np.array_equal(a.labels, b.labels) for a, b in pairs)
     )
@@ -107,8 +107,8 @@ DAMAGE = {
         _json(classes=[str(n) for n in range(63)]),
         _json(classes=["\x1b[2J", *"123456789"]),
         _json(classes="0123456789"),
-        _json(found=[1]),
-        _json(found=["x" * 10_000]),
+        _json(summary=[1]),
+        _json(summary=["x" * 10_000]),
         _json(light_ground=1),
         _json(checksums={}),
         _json(checksums=[]),

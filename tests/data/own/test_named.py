@@ -1,5 +1,6 @@
 """One's own data as a data set: its name, its test set, its classes."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,7 @@ def test_a_table_becomes_a_data_set_with_a_test_set(table: Path, few: Split) -> 
     known = known_data(dataset.name)
     assert known is not None
     assert known.origin.path == str(table)
-    assert any("20 samples are held out to test on" in line for line in known.found)
+    assert any("20 samples are held out to test on" in line for line in known.summary)
 
 
 def test_the_test_set_is_the_same_in_every_process_and_for_every_seed(few: Split) -> None:
@@ -88,3 +89,18 @@ def test_what_was_read_is_kept_until_the_file_changes(
         assert load_dataset(str(table), data).train.images.equal(before.train.images)
     write_csv(table, few.at(slice(50)))
     assert len(load_dataset(str(table), data).train) == 40
+
+
+def test_another_table_of_the_same_size_and_time_is_read(table: Path, few: Split) -> None:
+    before = load_dataset(str(table), table.parent / "data")
+    status = table.stat()
+    text = table.read_text()
+    swapped = text.replace("\n1,", "\n_,").replace("\n2,", "\n1,").replace("\n_,", "\n2,")
+    table.write_text(swapped)
+    os.utime(table, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert (table.stat().st_size, table.stat().st_mtime_ns) == (status.st_size, status.st_mtime_ns)
+    after = load_dataset(str(table), table.parent / "data")
+    assert after.name != before.name
+    assert int((after.train.labels == 1).sum() + (after.test.labels == 1).sum()) == int(
+        (few.labels == 2).sum()
+    )

@@ -70,7 +70,7 @@ def test_mixed_sizes_are_all_fitted_and_that_is_told(some: Few, tmp_path: Path) 
         for n, i in enumerate(some.images)
     ]
     own = read_own(folders(tmp_path, some, pictures))
-    assert any("4 sizes, 20 by 20 to 64 by 64, fitted" in line for line in own.found)
+    assert any("4 sizes, 20 by 20 to 64 by 64, fitted" in line for line in own.summary)
     expected = some.images.copy()
     for number in range(200):
         if number % 4:
@@ -98,7 +98,7 @@ def test_pictures_that_show_nothing_are_told_or_refused(some: Few, tmp_path: Pat
     own = read_own(folder)
     assert not own.train.images.any(axis=(1, 2)).all()
     told = f"pictures that show nothing, and are black: 1, such as {folder}/3/z.png"
-    assert told in own.found
+    assert told in own.summary
     for number in range(300):
         write(folder / "3" / f"z{number}.png", blank)
     with pytest.raises(DataError, match="300 more of 501 pictures show nothing"):

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from mnist_cli.data.own.fitting import fit
-from mnist_cli.data.own.reading import OwnData, ReadOptions, read_own, read_unlabelled
+from mnist_cli.data.own.reading import OwnData, ReadOptions, read_images, read_own
 from mnist_cli.errors import DataError, MnistError, UsageError
 from tests.data.own.conftest import Few
 from tests.helpers.own_data import (
@@ -184,8 +184,8 @@ def test_every_kind_has_the_same_images_and_labels(kind: str, some: Few, tmp_pat
     assert own.test is None
     assert some.is_in(own.train, own.classes)
     assert own.light_ground == ("inverted" in kind)
-    assert own.found[0] == f"{own.found[0].split(': ')[0]}: 200 samples"
-    assert any("10 classes: 0 (" in line for line in own.found)
+    assert own.summary[0] == f"{own.summary[0].split(': ')[0]}: 200 samples"
+    assert any("10 classes: 0 (" in line for line in own.summary)
     assert own.train.images.flags.writeable, "as PyTorch wants it"
 
 
@@ -252,8 +252,8 @@ def test_training_and_test_samples_are_told_apart(kind: str, some: Few, tmp_path
     own = read_own(DIVIDED[kind](tmp_path / "data", some))
     assert some[:120].is_in(own.train, own.classes)
     assert some[120:].is_in(own.test, own.classes)
-    assert "120 training and 80 test samples" in own.found[0]
-    assert any("left out" in line for line in own.found) == (kind == "npz")
+    assert "120 training and 80 test samples" in own.summary[0]
+    assert any("left out" in line for line in own.summary) == (kind == "npz")
 
 
 # Each makes what is refused, with words of the message and its exit code.
@@ -654,27 +654,22 @@ def test_kaggles_test_file_is_for_predicting(some: Few, tmp_path: Path) -> None:
     for path in (tmp_path / "train.csv", tmp_path):
         own = read_own(path)
         assert own.test is None
-        assert f"{test} has no labels, so it is no test set; mnist-predict reads it" in own.found
-    found = read_unlabelled(test, classes=own.classes)
-    assert (found.images == some.images[:50]).all()
-    assert found.labels is None
+        assert f"{test} has no labels, so it is no test set; mnist-predict reads it" in own.summary
+    assert (read_images(test) == some.images[:50]).all()
     for column in ("label", "1", "-785"):  # the option is for the training samples
         options = ReadOptions(label_column=column)
         assert read_own(tmp_path / "train.csv", options).test is None
-        assert (read_unlabelled(test, options).images == some.images[:50]).all()
-    both = read_unlabelled(tmp_path / "train.csv", classes=own.classes)
-    assert (both.images == some.images).all()
-    assert (both.labels == some.labels).all()
-    assert read_unlabelled(tmp_path / "train.csv", classes=("a", "b")).labels is None
+        assert (read_images(test, options) == some.images[:50]).all()
+    assert (read_images(tmp_path / "train.csv") == some.images).all()
 
 
 def test_arrays_are_read_without_labels_and_with_the_polarity_of_the_training(
     some: Few, tmp_path: Path
 ) -> None:
     path = write(tmp_path / "new.npy", npy(255 - some.images))
-    assert (read_unlabelled(path).images == some.images).all()
-    assert (read_unlabelled(path, light_ground=False).images == 255 - some.images).all()
-    assert (read_unlabelled(path, light_ground=True).images == some.images).all()
+    assert (read_images(path) == some.images).all()
+    assert (read_images(path, light_ground=False) == 255 - some.images).all()
+    assert (read_images(path, light_ground=True) == some.images).all()
     with pytest.raises(DataError, match="no labels"):
         read_own(path)
 
@@ -689,7 +684,7 @@ def test_classes_are_in_natural_order_and_have_their_own_names(some: Few, tmp_pa
         own = read_own(path)
         assert own.classes == ("2", "9", "10", "B", "Trouser", "Z", "a b", "b", "é", "き")
         assert Few(some.images, names).is_in(own.train, own.classes)
-        assert "classes that differ by capitals alone: B, b" in own.found
+        assert "classes that differ by capitals alone: B, b" in own.summary
 
 
 def test_whole_numbers_are_one_class_however_they_are_written(some: Few, tmp_path: Path) -> None:
@@ -724,8 +719,8 @@ def test_classes_that_only_one_part_has_are_told(some: Few, tmp_path: Path) -> N
     write(tmp_path / "test.csv", rows(some.images[test], some.labels[test]))
     own = read_own(tmp_path / "train.csv")
     assert len(own.classes) == 10
-    assert "only in training samples, but in no test sample: 8" in own.found
-    assert "only in test samples, but in no training sample: 3" in own.found
+    assert "only in training samples, but in no test sample: 8" in own.summary
+    assert "only in test samples, but in no training sample: 3" in own.summary
 
 
 def test_emnist_is_turned_upright_and_its_letters_have_names(some: Few, tmp_path: Path) -> None:
@@ -744,12 +739,12 @@ def test_emnist_is_turned_upright_and_its_letters_have_names(some: Few, tmp_path
         own = read_own(path, options)
         assert own.classes == tuple("ABCDEFGHIJ")
         assert Few(some.images, letters).is_in(own.train, own.classes)
-        assert "EMNIST's letters: labels named, and images turned upright" in own.found
-    assert (read_unlabelled(table).images == some.images).all()
+        assert "EMNIST's letters: labels named, and images turned upright" in own.summary
+    assert (read_images(table) == some.images).all()
     other = write(tmp_path / "other.csv", rows(stored.images, stored.labels))
     own = read_own(other, ReadOptions(transposed=True))
     assert (own.train.images == some.images).all()
-    assert "rows and columns of the images were exchanged" in own.found
+    assert "rows and columns of the images were exchanged" in own.summary
     wrong = write(tmp_path / "emnist-digits-test.csv", rows(some.images, some.labels + 1))
     with pytest.raises(DataError, match="EMNIST's digits has no label 10"):
         read_own(wrong)
@@ -795,7 +790,7 @@ def test_a_known_maximum_is_full_ink(some: Few, tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", rows(sixteenths, some.labels))
     own = read_own(path, ReadOptions(max_value=16))
     assert (own.train.images == (sixteenths * (255 / 16)).round()).all()
-    assert any("0 to 16, of 0 to 16 (--max-value)" in line for line in own.found)
+    assert any("0 to 16, of 0 to 16 (--max-value)" in line for line in own.summary)
     # The scale is that of the option, also where no value reaches it.
     fainter = write(tmp_path / "b.csv", rows(sixteenths // 2, some.labels))
     assert read_own(fainter, ReadOptions(max_value=16)).train.images.max() == round(8 * 255 / 16)
@@ -811,7 +806,7 @@ def test_optdigits_are_read_and_fitted(some: Few, tmp_path: Path) -> None:
     own = read_own(path, ReadOptions(max_value=16))
     assert (own.train.labels == some.labels).all()
     assert (own.train.images == fit((small / 16 * 255).round().astype(np.uint8))).all()
-    assert "images of 8 by 8, fitted into 28 by 28" in own.found
+    assert "images of 8 by 8, fitted into 28 by 28" in own.summary
 
 
 @pytest.mark.parametrize("ground", [0, 255])
@@ -847,7 +842,7 @@ def test_litter_is_no_class_and_no_file_outside_is_read(some: Few, tmp_path: Pat
     (folder / "empty").mkdir()
     own = read_own(folder)
     assert some.is_in(own.train, own.classes)
-    assert "left out as no pictures: 1, such as README.md" in own.found
+    assert "left out as no pictures: 1, such as README.md" in own.summary
     (folder / "3" / "again.png").symlink_to(next((folder / "3").glob("0*.png")))
     assert len(read_own(folder).train) == 201, "a link within the folder"
     outside = write(tmp_path / "secret.png", png(some.images[0]))
@@ -878,8 +873,8 @@ def test_validation_pictures_are_left_out_and_unlabelled_ones_are_no_test_set(
     own = read_own(tmp_path)
     assert some.is_in(own.train, own.classes)
     assert own.test is None
-    assert any("valid is left out, 30 pictures" in line for line in own.found)
-    assert "test has no labels, so it is no test set; mnist-predict reads it" in own.found
+    assert any("valid is left out, 30 pictures" in line for line in own.summary)
+    assert "test has no labels, so it is no test set; mnist-predict reads it" in own.summary
 
 
 def test_idx_of_any_type_and_qmnists_labels(some: Few, tmp_path: Path) -> None:
@@ -901,7 +896,7 @@ def test_what_was_found_is_told(some: Few, tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", ["," + HEADER, *_numbered(some)])
     counts = ", ".join(f"{n} ({np.count_nonzero(some.labels == n)})" for n in range(10))
     own: OwnData = read_own(path)
-    assert own.found == (
+    assert own.summary == (
         f"{path}: 200 samples",
         "table with a header, 200 rows of 784 pixels",
         "labels: column 2 ('label')",
