@@ -203,6 +203,10 @@ def _load_split(checkpoint: Checkpoint, config: EvalConfig) -> tuple[str, Split]
 
     Those to train on and to validate with are divided as in the training.
     """
+    given = _how_to_read(config)
+    if config.dataset is None and any(given.values()):
+        names = ", ".join(flag(name) for name, value in given.items() if value)
+        raise UsageError(f"{names} needs --dataset PATH; leave it out")
     trained, asked = checkpoint.config, config.dataset or checkpoint.config.dataset
     if config.split == "test" and class_names(asked) is not None:
         split = load_test(asked, config.data_dir)
@@ -210,7 +214,7 @@ def _load_split(checkpoint: Checkpoint, config: EvalConfig) -> tuple[str, Split]
     dataset = _load(checkpoint, config)
     name = shown_data(dataset.name)
     if config.split == "test":
-        return name, relabelled(dataset.test, checkpoint.classes, asked)
+        return name, relabelled(dataset.test, checkpoint.classes, name)
     if not are_same_data(dataset.name, trained.dataset):
         advice = "which has other samples now"
         if config.dataset is not None:
@@ -232,38 +236,27 @@ def _load_split(checkpoint: Checkpoint, config: EvalConfig) -> tuple[str, Split]
     return name, val
 
 
+def _how_to_read(config: EvalConfig) -> OwnDataArguments:
+    """Return how other data than those of the training are to be read: all are test samples."""
+    return {
+        "test_size": None,
+        "label_column": config.label_column,
+        "max_value": config.max_value,
+        "transposed": config.transposed,
+    }
+
+
 def _load(checkpoint: Checkpoint, config: EvalConfig) -> Dataset:
     """Return the data set to evaluate on.
 
     One's own data are divided as in the training if they are the same. Of other data without a
     test set, all samples are one.
     """
-    trained, origin, asked = checkpoint.config, checkpoint.data, config.dataset
-    given: OwnDataArguments = {
-        "test_size": None,
-        "label_column": config.label_column,
-        "max_value": config.max_value,
-        "transposed": config.transposed,
-    }
-    if asked is None and any(given.values()):
-        names = ", ".join(flag(name) for name, value in given.items() if value)
-        raise UsageError(f"{names} needs --dataset PATH; leave it out")
-    is_there = asked is not None and origin is not None and is_same_file(asked, origin.path)
-    if origin is not None and (asked is None or (is_there and not any(given.values()))):
-        try:
-            dataset = load_dataset(origin.path, config.data_dir, **own_data_options(trained))
-        except DataError as error:
-            raise DataError(
-                f"{error}\nthe checkpoint was trained on it; name the data with --dataset PATH"
-            ) from error
-        if not are_same_data(dataset.name, trained.dataset):
-            _log.warning(
-                "%s has other samples than when the network was trained, so it may have been "
-                "trained on some of these test samples",
-                printable(origin.path),
-            )
-        return dataset
-    asked = asked or trained.dataset
+    trained, origin = checkpoint.config, checkpoint.data
+    asked = config.dataset or (origin.path if origin else trained.dataset)
+    given = _how_to_read(config)
+    if origin is not None and is_same_file(asked, origin.path) and not any(given.values()):
+        return _load_again(asked, checkpoint, config)
     if origin is not None and class_names(asked) is None:
         with suppress(UsageError, DataError):  # they are others, or too few for the same test set
             same = load_dataset(asked, config.data_dir, **own_data_options(trained))
@@ -271,4 +264,22 @@ def _load(checkpoint: Checkpoint, config: EvalConfig) -> Dataset:
                 return same
     dataset = load_dataset(asked, config.data_dir, **given)
     log_summary(dataset)
+    return dataset
+
+
+def _load_again(path: str, checkpoint: Checkpoint, config: EvalConfig) -> Dataset:
+    """Return one's own data from where they were in the training, and warn if they have changed."""
+    trained = checkpoint.config
+    try:
+        dataset = load_dataset(path, config.data_dir, **own_data_options(trained))
+    except DataError as error:
+        raise DataError(
+            f"{error}\nthe checkpoint was trained on it; name the data with --dataset PATH"
+        ) from error
+    if not are_same_data(dataset.name, trained.dataset):
+        _log.warning(
+            "%s has other samples than when the network was trained, so it may have been trained "
+            "on some of these test samples",
+            printable(path),
+        )
     return dataset

@@ -200,6 +200,13 @@ def test_the_same_file_is_evaluated_as_it_was_trained_on(with_tables: Shell) -> 
     assert "was trained on other samples of" in done.err
 
 
+def test_how_to_read_needs_data_to_read(with_tables: Shell) -> None:
+    assert with_tables("mnist-train", *SMALL, "--max-updates", "1", "-o", "m.pt").code == 0
+    done = with_tables("mnist-eval", "m.pt", "--transposed")
+    assert (done.code, done.out) == (2, "")
+    assert "--transposed needs --dataset PATH" in done.err
+
+
 def test_names_of_classes_are_no_markup(mnist_shell: Shell, mnist: Dataset) -> None:
     names = ("[/red]x", "$\\foo{$", *"23456789")
     split = replace(mnist.train.at(slice(600)), classes=names)

@@ -7,7 +7,7 @@ import shutil
 import struct
 import zipfile
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -53,15 +53,7 @@ def table(draw: random.Random, folder: Path) -> Callable[[], object]:
         content = damaged(content, draw)
     path = write(folder / "case.csv", content)
 
-    def read() -> object:
-        own = read_own(path)
-        _check(own)
-        expected = _plain_table(path, is_last=is_last)
-        if expected is not None:
-            _compare(own, *expected)
-        return own
-
-    return read
+    return _compared(path, partial(_plain_table, is_last=is_last))
 
 
 def _change_line(lines: list[str], draw: random.Random) -> None:
@@ -140,15 +132,7 @@ def array(draw: random.Random, folder: Path) -> Callable[[], object]:
             content = damaged(content, draw)
         path = write(folder / "arrays" / "case.npz", content)
 
-    def read() -> object:
-        own = read_own(path)
-        _check(own)
-        expected = _plain_arrays(path)
-        if expected is not None:
-            _compare(own, *expected)
-        return own
-
-    return read
+    return _compared(path, _plain_arrays)
 
 
 def _other_header(file: bytes, draw: random.Random) -> bytes:
@@ -190,15 +174,7 @@ def folder(draw: random.Random, folder: Path) -> Callable[[], object]:
     for _ in range(draw.choice([0, 1, 1, 2, 5])):
         _change_folder(root, draw)
 
-    def read() -> object:
-        own = read_own(root)
-        _check(own)
-        expected = _plain_pictures(root)
-        if expected is not None:
-            _compare(own, *expected)
-        return own
-
-    return read
+    return _compared(root, _plain_pictures)
 
 
 def _change_folder(root: Path, draw: random.Random) -> None:
@@ -256,6 +232,22 @@ def _plain_pictures(root: Path) -> tuple[Array, list[str]] | None:
     values = np.stack(images)
     border = np.concatenate([values[:, 0], values[:, -1], values[:, :, 0], values[:, :, -1]], 1)
     return (255 - values if border.mean() > 127.5 else values), labels
+
+
+def _compared(
+    path: Path, plain: Callable[[Path], tuple[Array, list[str]] | None]
+) -> Callable[[], object]:
+    """Return a function that reads a set, and compares it with what a plain reader finds."""
+
+    def read() -> object:
+        own = read_own(path)
+        _check(own)
+        expected = plain(path)
+        if expected is not None:
+            _compare(own, *expected)
+        return own
+
+    return read
 
 
 def _check(own: OwnData) -> None:

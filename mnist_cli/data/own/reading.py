@@ -72,6 +72,11 @@ def read_images(
         if not source.is_alone and any(map(is_picture, source.entries)):
             raise DataError(f"{source.place} has pictures; name these, one by one or as a pattern")
         found = _found(source, options, stack, needs_labels=False)
+        if found.test is not None:
+            raise DataError(
+                f"{source.place} has training and test images; save those to be predicted in a "
+                "file of their own"
+            )
         options = _with_orientation(found, options)
         return fit_parts(found.train, None, options, light_ground=light_ground).train
 

@@ -672,6 +672,10 @@ def test_arrays_are_read_without_labels_and_with_the_polarity_of_the_training(
     assert (read_images(path, light_ground=True) == some.images).all()
     with pytest.raises(DataError, match="no labels"):
         read_own(path)
+    both = {"x_train": some.images, "y_train": some.labels, "x_test": some.images[:9]}
+    path = write(tmp_path / "both.npz", npz(**both, y_test=some.labels[:9]))
+    with pytest.raises(DataError, match="training and test images; save those to be predicted"):
+        read_images(path)
 
 
 def test_classes_are_in_natural_order_and_have_their_own_names(some: Few, tmp_path: Path) -> None:

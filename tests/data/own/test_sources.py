@@ -47,11 +47,7 @@ def of(shape: str, kind: str = "'|u1'", order: str = "False") -> str:
 
 def stored(files: dict[str, bytes]) -> bytes:
     """Return a zip of files that are not packed."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
-        for name, content in files.items():
-            archive.writestr(name, content)
-    return buffer.getvalue()
+    return zipped(files, zipfile.ZIP_STORED)
 
 
 def with_size(archive: bytes, size: int) -> bytes:
