@@ -28,7 +28,7 @@ from mnist_cli.data.own.samples import (
     natural_key,
 )
 from mnist_cli.data.own.sources import Entry, Kind, Source, entry_of, opened
-from mnist_cli.data.own.tables import is_wide, read_table
+from mnist_cli.data.own.tables import has_pixels_only, is_wide, read_table
 from mnist_cli.errors import DataError, UsageError
 
 __all__ = ["OwnData", "ReadOptions", "Samples", "read_images", "read_own"]
@@ -283,9 +283,11 @@ def _tables(train: Entry, test: Entry | None, options: ReadOptions, *, needs_lab
         )
     if test is None:
         return Parts(part, None, notes)
+    said = f"{test.place} has no labels, so it is no test set; mnist-predict reads it"
+    if has_pixels_only(test):
+        return Parts(part, None, (*notes, said))
     other, more = _table(test, options, needs_labels=False)
     if other.labels is None:
-        said = f"{test.place} has no labels, so it is no test set; mnist-predict reads it"
         return Parts(part, None, (*notes, said))
     return Parts(part, other, (*notes, *(f"{test.place}: {note}" for note in more)))
 

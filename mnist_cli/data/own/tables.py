@@ -134,10 +134,26 @@ def is_wide(entry: Entry) -> bool:
         DataError: it cannot be read.
 
     """
+    return max(_cells_of_first_lines(entry)) >= _MIN_COLUMNS
+
+
+def has_pixels_only(entry: Entry) -> bool:
+    """Return True if the first lines of a text have as many cells as a square image has pixels.
+
+    Then there is no column left for labels, which the first lines tell.
+
+    Raises:
+        DataError: it cannot be read.
+
+    """
+    return side_of(max(_cells_of_first_lines(entry))) is not None
+
+
+def _cells_of_first_lines(entry: Entry) -> list[int]:
+    """Return the number of cells in each of the first lines, by each of the separators."""
     with entry.open() as stream:
         lines = stream.read(1 << 16).split(b"\n")[:20]
-    cells = (line.count(b) + 1 for line in lines for b in (b",", b";", b"\t", b" "))
-    return max(cells) >= _MIN_COLUMNS
+    return [line.count(b) + 1 for line in lines for b in (b",", b";", b"\t", b" ")]
 
 
 def read_table(

@@ -663,6 +663,16 @@ def test_kaggles_test_file_is_for_predicting(some: Few, tmp_path: Path) -> None:
     assert (read_images(tmp_path / "train.csv") == some.images).all()
 
 
+def test_a_test_file_without_labels_is_known_by_its_first_line(some: Few, tmp_path: Path) -> None:
+    """It may have 28,000 rows, which nothing needs before they are predicted."""
+    train = write(tmp_path / "train.csv", [HEADER, *rows(some.images, some.labels)])
+    write(tmp_path / "test.csv", [HEADER[6:], "no number"])
+    assert any("test.csv has no labels" in line for line in read_own(train).summary)
+    write(tmp_path / "test.csv", [HEADER, *rows(some.images, some.labels)[:60], "no number"])
+    with pytest.raises(DataError, match="test.csv, line 62"):
+        read_own(train)
+
+
 def test_arrays_are_read_without_labels_and_with_the_polarity_of_the_training(
     some: Few, tmp_path: Path
 ) -> None:
