@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from mnist_cli.data.batches import EpochShape, TrainingShape, epoch_updates
 from mnist_cli.data.datasets import load_dataset
 from mnist_cli.events import Step
-from mnist_cli.models.networks import Flatten, Normalize, count_parameters
+from mnist_cli.models.layers import Flatten, Normalize
+from mnist_cli.models.networks import count_parameters
 from mnist_cli.runtime.device import ThreadPool, keep_freed_memory
 from mnist_cli.training.loop import EpochPlan, RunningSums, fit
 from mnist_cli.training.optim import AdamW

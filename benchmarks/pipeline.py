@@ -13,7 +13,7 @@ from benchmarks.references import torchvision_mnist
 from mnist_cli.data.augment import Shift
 from mnist_cli.data.batches import epoch_updates
 from mnist_cli.data.datasets import load_dataset
-from mnist_cli.models.networks import Normalize
+from mnist_cli.models.layers import Normalize
 
 
 def samples_per_second(batches: Iterable[Any], most: int | None) -> float:

@@ -13,7 +13,8 @@ from torch.nn import functional as F
 
 from mnist_cli.data.catalogue import STD
 from mnist_cli.errors import CheckpointError, UsageError
-from mnist_cli.models import networks
+from mnist_cli.models import layers
+from mnist_cli.models.networks import Ensemble as Networks
 
 _IMAGES = 32
 _MAX_SHOWN = 200  # characters of a layer in a message
@@ -28,8 +29,20 @@ class Normalize:
 
 
 @dataclass(frozen=True)
+class Deskew:
+    """Read a channel at other places: see `models.layers.Deskew`, whose attributes these are."""
+
+    places: Tensor
+    powers: Tensor
+    width: float
+    scales: tuple[float, float]
+    slants: tuple[float, float]
+    epsilon: float
+
+
+@dataclass(frozen=True)
 class PairColumns:
-    """Turn pairs of neighbouring columns into channels: see `models.networks.PairColumns`."""
+    """Turn pairs of neighbouring columns into channels: see `models.layers.PairColumns`."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +78,11 @@ class ChannelNorm:
 
 
 @dataclass(frozen=True)
-class PlaceWeights:
-    """Multiply all channels by a weight for each place, `[H, W]`."""
+class PlaceSums:
+    """Sum each channel over the places, times their weights `[maps, H, W]`.
+
+    The outputs are flat, `[C * maps]`, those of a channel side by side.
+    """
 
     weight: Tensor
 
@@ -98,12 +114,13 @@ class Ensemble:
 
 Layer = (
     Normalize
+    | Deskew
     | PairColumns
     | Convolution
     | MaxPool
     | Relu
     | ChannelNorm
-    | PlaceWeights
+    | PlaceSums
     | ChannelMean
     | Flatten
     | Dense
@@ -119,7 +136,7 @@ def layers_of(model: nn.Module) -> list[Layer]:
             exports do not support a layer.
 
     """
-    if isinstance(model, networks.Ensemble):
+    if isinstance(model, Networks):
         return [Ensemble([layers_of(member) for member in model.members])]
     if not isinstance(model, nn.Sequential):
         raise _unsupported(f"a {type(model).__name__}, only a torch.nn.Sequential")
@@ -135,24 +152,28 @@ def _unsupported(what: str) -> UsageError:
 
 def _layers(module: nn.Module) -> list[Layer]:  # noqa: PLR0911, PLR0912 (a case for each layer)
     match module:
-        case networks.Normalize():
+        case layers.Normalize():
             return [Normalize(1 / (255 * STD), float(module.offset))]
-        case networks.PairColumns():
+        case layers.Deskew():
+            constants = (module.width, module.scales, module.slants, module.epsilon)
+            return [Deskew(module.places, module.powers, *constants)]
+        case layers.PairColumns():
             return [PairColumns()]
-        case networks.CosinePatches():
+        case layers.CosinePatches():
             return [Convolution(module.filters, None, (2, 1), (0, 0)), Relu()]
-        case networks.CosineConv2d():
+        case layers.CosineConv2d():
             stride = (module.stride, module.stride)
             return [Convolution(module.kernel().detach(), None, stride, (1, 1))]
-        case networks.Repeat():
+        case layers.Repeat():
             return [each for one in module.layers for each in _layers(one)] * module.times
-        case networks.ChannelNorm():
+        case layers.ChannelNorm():
             return [ChannelNorm(module.weight.detach(), module.bias.detach(), module.epsilon)]
-        case networks.WeightedMean():
-            return [PlaceWeights(module.weight.detach()), ChannelMean(), Flatten()]
+        case layers.WeightedMean():
+            maps = module.weight.detach().reshape(-1, *module.weight.shape[-2:])
+            return [PlaceSums(maps / maps[0].numel())]
         case nn.AdaptiveAvgPool2d(output_size=1):
             return [ChannelMean()]
-        case networks.Flatten():
+        case layers.Flatten():
             return [Flatten()]
         case nn.Conv2d() if module.groups == 1 and set(module.dilation) == {1}:
             return [_convolution(module)]

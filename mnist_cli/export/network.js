@@ -7,6 +7,26 @@ const LAYERS = {
     return { ...image, values: Float64Array.from(image.values, (value) => scale * value + offset) };
   },
 
+  /* Upright, centred and about equally wide: each row is read elsewhere, between its pixels. */
+  deskew(image, { width, scales, slants, epsilon }) {
+    const { values } = image, side = image.width, centre = (side - 1) / 2;
+    const clamp = (value, [least, greatest]) => Math.min(Math.max(value, least), greatest);
+    const moment = (power) => values.reduce((sum, value, n) => sum + value * power(Math.floor(n / side) - centre, n % side - centre), 0);
+    const ink = moment(() => 1) + epsilon;
+    const y = moment((y) => y) / ink, x = moment((y, x) => x) / ink;
+    const covariance = moment((y, x) => x * y) / ink - x * y;
+    const slant = clamp(covariance / (moment((y) => y * y) / ink - y * y + epsilon), slants);
+    const variance = moment((y, x) => x * x) / ink - x * x - slant * covariance;
+    const scale = clamp(Math.sqrt(Math.max(variance, 0)) / width, scales);
+    const pixel = (row, column) => (column < 0 || column >= side ? 0 : values[row * side + column]);
+    const read = values.map((_, n) => {
+      const row = Math.floor(n / side);
+      const column = x + slant * (row - centre - y) + scale * (n % side - centre) + centre, left = Math.floor(column);
+      return pixel(row, left) + (column - left) * (pixel(row, left + 1) - pixel(row, left));
+    });
+    return { ...image, values: read };
+  },
+
   pairColumns(image) {
     return { ...image, width: image.width / 2, channels: 2 * image.channels };
   },
@@ -63,10 +83,14 @@ const LAYERS = {
     return { ...image, values: values.map((value, n) => (value - means[n % channels]) * scales[n % channels] + bias[n % channels]) };
   },
 
-  /* weight: [height, width] */
-  placeWeights(image, { weight }) {
-    const { values, channels } = image;
-    return { ...image, values: values.map((value, n) => value * weight[Math.floor(n / channels)]) };
+  /* weight: [maps, height, width]; the sums of a channel are side by side */
+  placeSums({ values, height, width, channels }, { maps, weight }) {
+    const sums = new Float64Array(channels * maps), places = height * width;
+    values.forEach((value, n) => {
+      const place = Math.floor(n / channels), channel = n % channels;
+      for (let map = 0; map < maps; map++) sums[channel * maps + map] += value * weight[map * places + place];
+    });
+    return { values: sums, height: 1, width: 1, channels: sums.length };
   },
 
   channelMean({ values, height, width, channels }) {

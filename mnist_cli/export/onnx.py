@@ -24,13 +24,14 @@ from mnist_cli.export.graph import (
     ChannelNorm,
     Convolution,
     Dense,
+    Deskew,
     Ensemble,
     Flatten,
     Layer,
     MaxPool,
     Normalize,
     PairColumns,
-    PlaceWeights,
+    PlaceSums,
     Relu,
     checked_logits,
     layers_of,
@@ -60,17 +61,23 @@ class _Graph:
         **attributes: Any,  # noqa: ANN401 (as in onnx)
     ) -> None:
         """Append a node whose first input is the output of the previous one."""
-        given = [self._store(tensor) for tensor in tensors if tensor is not None]
-        self._append(operator, [self.last, *given], attributes)
+        self.apply(operator, self.last, *tensors, **attributes)
 
-    def concatenate(self, outputs: list[str]) -> None:
-        """Append a node that concatenates outputs of nodes `[N, …]` along the second dimension."""
-        self._append("Concat", outputs, {"axis": 1})
-
-    def _append(self, operator: str, inputs: list[str], attributes: Mapping[str, Any]) -> None:
-        name = f"{operator.lower()}_{len(self.nodes)}"
-        self.nodes.append(helper.make_node(operator, inputs, [name], name=name, **attributes))
-        self.last = name
+    def apply(
+        self,
+        operator: str,
+        *inputs: str | Tensor | None,
+        **attributes: Any,  # noqa: ANN401
+    ) -> str:
+        """Append a node, and return its name; inputs are names of other nodes, or tensors."""
+        names = [
+            one if isinstance(one, str) else self._store(one) for one in inputs if one is not None
+        ]
+        self.last = f"{operator.lower()}_{len(self.nodes)}"
+        self.nodes.append(
+            helper.make_node(operator, names, [self.last], name=self.last, **attributes)
+        )
+        return self.last
 
     def _store(self, tensor: Tensor) -> str:
         name = f"tensor_{len(self.tensors)}"
@@ -162,7 +169,7 @@ def _proto(model: nn.Module) -> ModelProto:
     )
 
 
-def _add_layers(graph: _Graph, layers: Iterable[Layer]) -> None:
+def _add_layers(graph: _Graph, layers: Iterable[Layer]) -> None:  # noqa: PLR0912 (a case for each layer)
     """Append the nodes of layers, the first of which takes images `[N, 1, 28, 28]`."""
     shape = [1, 28, 28]  # of one sample: channels, height, width
     for layer in layers:
@@ -170,6 +177,8 @@ def _add_layers(graph: _Graph, layers: Iterable[Layer]) -> None:
             case Normalize():
                 graph.add("Mul", torch.tensor(layer.scale))
                 graph.add("Add", torch.tensor(layer.offset))
+            case Deskew():
+                _add_deskew(graph, layer)
             case PairColumns():
                 graph.add("Transpose", perm=[0, 2, 3, 1])
                 shape = [2 * shape[0], shape[1], shape[2] // 2]
@@ -188,8 +197,10 @@ def _add_layers(graph: _Graph, layers: Iterable[Layer]) -> None:
                 graph.add("Relu")
             case ChannelNorm():
                 graph.add("InstanceNormalization", layer.weight, layer.bias, epsilon=layer.epsilon)
-            case PlaceWeights():
-                graph.add("Mul", layer.weight)
+            case PlaceSums():
+                graph.add("Reshape", torch.tensor([0, 0, -1]))
+                graph.add("MatMul", layer.weight.flatten(1).T)
+                graph.add("Flatten", axis=1)
             case ChannelMean():
                 graph.add("GlobalAveragePool")
                 shape[1:] = [1, 1]
@@ -202,6 +213,45 @@ def _add_layers(graph: _Graph, layers: Iterable[Layer]) -> None:
                 _add_ensemble(graph, layer)
 
 
+def _add_deskew(graph: _Graph, layer: Deskew) -> None:
+    """Append the nodes that compute what `models.layers.Deskew` does, in its order."""
+    apply, side = graph.apply, len(layer.places)
+    images = apply("Reshape", graph.last, torch.tensor([0, side, side]))
+    flat = apply("Reshape", images, torch.tensor([0, side * side]))
+    sums = apply("MatMul", flat, layer.powers)
+    columns = [apply("Gather", sums, torch.tensor([n]), axis=1) for n in range(6)]
+    ink = apply("Add", columns[0], torch.tensor(layer.epsilon))
+    y, x, yy, xy, xx = (apply("Div", moment, ink) for moment in columns[1:])
+    covariance = apply("Sub", xy, apply("Mul", x, y))
+    variance = apply("Sub", yy, apply("Mul", y, y))
+    slant = apply("Div", covariance, apply("Add", variance, torch.tensor(layer.epsilon)))
+    slant = apply("Clip", slant, *torch.tensor(layer.slants))
+    variance = apply("Sub", xx, apply("Mul", x, x))
+    variance = apply("Sub", variance, apply("Mul", slant, covariance))
+    width = apply("Sqrt", apply("Relu", variance))
+    scale = apply(
+        "Clip", apply("Div", width, torch.tensor(layer.width)), *torch.tensor(layer.scales)
+    )
+    start = apply("Sub", x, apply("Mul", slant, y))
+    shifts = apply("Add", apply("Mul", slant, layer.places), start)
+    stretched = apply("Mul", scale, layer.places)
+    read = apply(
+        "Add",
+        apply("Unsqueeze", shifts, torch.tensor([2])),
+        apply("Unsqueeze", stretched, torch.tensor([1])),
+    )
+    read = apply("Add", read, torch.tensor((side + 1) / 2))
+    read = apply("Clip", read, *torch.tensor([0.0, side + 1]))
+    left = apply("Floor", read)
+    share = apply("Sub", read, left)
+    index = apply("Cast", left, to=TensorProto.INT64)
+    padded = apply("Pad", images, torch.tensor([0, 0, 1, 0, 0, 2]))
+    first = apply("GatherElements", padded, index, axis=2)
+    second = apply("GatherElements", padded, apply("Add", index, torch.tensor(1)), axis=2)
+    difference = apply("Mul", apply("Sub", second, first), share)
+    apply("Unsqueeze", apply("Add", first, difference), torch.tensor([1]))
+
+
 def _add_ensemble(graph: _Graph, ensemble: Ensemble) -> None:
     """Append the nodes of the members side by side, then those that average their predictions."""
     images, outputs = graph.last, []
@@ -209,7 +259,7 @@ def _add_ensemble(graph: _Graph, ensemble: Ensemble) -> None:
         graph.last = images
         _add_layers(graph, layers)
         outputs.append(graph.last)
-    graph.concatenate(outputs)
+    graph.apply("Concat", *outputs, axis=1)
     graph.add("Reshape", torch.tensor([0, len(outputs), -1]))
     graph.add("LogSoftmax", axis=2)
     graph.add("ReduceLogSumExp", axes=[1], keepdims=0)

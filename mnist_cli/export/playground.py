@@ -14,13 +14,14 @@ from mnist_cli.export.graph import (
     ChannelNorm,
     Convolution,
     Dense,
+    Deskew,
     Ensemble,
     Flatten,
     Layer,
     MaxPool,
     Normalize,
     PairColumns,
-    PlaceWeights,
+    PlaceSums,
     Relu,
     layers_of,
 )
@@ -92,6 +93,9 @@ def _layer_data(layer: Layer, buffer: _WeightBuffer) -> dict[str, Any]:  # noqa:
     match layer:
         case Normalize():
             return {"kind": "normalize", "scale": layer.scale, "offset": layer.offset}
+        case Deskew():
+            names = ("width", "scales", "slants", "epsilon")
+            return {"kind": "deskew", **{name: getattr(layer, name) for name in names}}
         case PairColumns():
             return {"kind": "pairColumns"}
         case Convolution():
@@ -115,8 +119,9 @@ def _layer_data(layer: Layer, buffer: _WeightBuffer) -> dict[str, Any]:  # noqa:
                 "weight": buffer.add(layer.weight),
                 "bias": buffer.add(layer.bias),
             }
-        case PlaceWeights():
-            return {"kind": "placeWeights", "weight": buffer.add(layer.weight)}
+        case PlaceSums():
+            maps = len(layer.weight)
+            return {"kind": "placeSums", "maps": maps, "weight": buffer.add(layer.weight)}
         case ChannelMean():
             return {"kind": "channelMean"}
         case Flatten():

@@ -17,7 +17,8 @@ from mnist_cli.config.registry import OPTIMIZERS
 from mnist_cli.config.suggestions import not_one_of
 from mnist_cli.config.train import ResolvedConfig
 from mnist_cli.errors import DivergedError, UsageError
-from mnist_cli.models.networks import CosineConv2d, Ensemble, trained_parameters
+from mnist_cli.models.layers import CosineConv2d
+from mnist_cli.models.networks import Ensemble, trained_parameters
 
 WARM_UP = 0.15  # share of the updates in which one-cycle rises to its peak
 STAGES = 5  # of the schedule step: the rate of each is half that of the one before

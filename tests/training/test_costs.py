@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mnist_cli import TrainConfig, train
-from mnist_cli.models.networks import Normalize
+from mnist_cli.models.layers import Normalize
 from tests.helpers.shell import BIN
 from tests.torture.amount import count
 

@@ -14,7 +14,8 @@ from torch import nn
 
 import mnist_cli.output.lesson
 from mnist_cli.data.splits import Split
-from mnist_cli.models.networks import Flatten, Normalize, linear
+from mnist_cli.models.layers import Flatten, Normalize
+from mnist_cli.models.networks import linear
 
 FOLDER = Path(mnist_cli.output.lesson.__file__).parent
 MEASURED = """last.type === "state" && !last.playing

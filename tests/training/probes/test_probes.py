@@ -18,7 +18,8 @@ from mnist_cli.data.splits import Dataset, Split
 from mnist_cli.errors import UsageError
 from mnist_cli.events import End, Event, ProbeEvent, to_dict
 from mnist_cli.models.checkpoint import load_checkpoint
-from mnist_cli.models.networks import Flatten, Normalize, build_model
+from mnist_cli.models.layers import Flatten, Normalize
+from mnist_cli.models.networks import build_model
 from mnist_cli.runtime.device import ThreadPool
 from mnist_cli.runtime.distributed.group import ProcessGroup
 from mnist_cli.runtime.seeding import stream
