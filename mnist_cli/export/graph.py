@@ -1,8 +1,9 @@
 """A network as a list of simple layers, which the exports translate.
 
 Shapes are those of one sample: images are `[C, H, W]`. `CosinePatches` becomes a convolution and a
-ReLU, and `CosineConv2d` a convolution. Repeated layers are listed as often as they are applied. An
-ensemble becomes a single layer, which has the layers of its members.
+ReLU, and `CosineConv2d` a convolution; `WeightedMean` becomes `PlaceSums`. Repeated layers are
+listed as often as they are applied. An ensemble becomes a single layer, which has the layers of its
+members.
 """
 
 from dataclasses import dataclass
@@ -13,8 +14,7 @@ from torch.nn import functional as F
 
 from mnist_cli.data.catalogue import STD
 from mnist_cli.errors import CheckpointError, UsageError
-from mnist_cli.models import layers
-from mnist_cli.models.networks import Ensemble as Networks
+from mnist_cli.models import layers, networks
 
 _IMAGES = 32
 _MAX_SHOWN = 200  # characters of a layer in a message
@@ -30,10 +30,9 @@ class Normalize:
 
 @dataclass(frozen=True)
 class Deskew:
-    """Read a channel at other places: see `models.layers.Deskew`, whose attributes these are."""
+    """Shear, centre and stretch an image, as `models.layers.Deskew` with these attributes."""
 
     places: Tensor
-    powers: Tensor
     width: float
     scales: tuple[float, float]
     slants: tuple[float, float]
@@ -79,9 +78,9 @@ class ChannelNorm:
 
 @dataclass(frozen=True)
 class PlaceSums:
-    """Sum each channel over the places, times their weights `[maps, H, W]`.
+    """Sum each channel over its places, weighted by each of the maps: `[C, H, W]` → `[C * maps]`.
 
-    The outputs are flat, `[C * maps]`, those of a channel side by side.
+    The weight is `[maps, H, W]`; the sums of a channel are side by side.
     """
 
     weight: Tensor
@@ -136,7 +135,7 @@ def layers_of(model: nn.Module) -> list[Layer]:
             exports do not support a layer.
 
     """
-    if isinstance(model, Networks):
+    if isinstance(model, networks.Ensemble):
         return [Ensemble([layers_of(member) for member in model.members])]
     if not isinstance(model, nn.Sequential):
         raise _unsupported(f"a {type(model).__name__}, only a torch.nn.Sequential")
@@ -155,8 +154,8 @@ def _layers(module: nn.Module) -> list[Layer]:  # noqa: PLR0911, PLR0912 (a case
         case layers.Normalize():
             return [Normalize(1 / (255 * STD), float(module.offset))]
         case layers.Deskew():
-            constants = (module.width, module.scales, module.slants, module.epsilon)
-            return [Deskew(module.places, module.powers, *constants)]
+            limits = (module.scales, module.slants)
+            return [Deskew(module.places, module.width, *limits, module.epsilon)]
         case layers.PairColumns():
             return [PairColumns()]
         case layers.CosinePatches():

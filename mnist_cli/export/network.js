@@ -7,21 +7,25 @@ const LAYERS = {
     return { ...image, values: Float64Array.from(image.values, (value) => scale * value + offset) };
   },
 
-  /* Upright, centred and about equally wide: each row is read elsewhere, between its pixels. */
+  /* Shears, centres and stretches the image, as Deskew in models/layers.py; pixels outside are 0. */
   deskew(image, { width, scales, slants, epsilon }) {
     const { values } = image, side = image.width, centre = (side - 1) / 2;
-    const clamp = (value, [least, greatest]) => Math.min(Math.max(value, least), greatest);
-    const moment = (power) => values.reduce((sum, value, n) => sum + value * power(Math.floor(n / side) - centre, n % side - centre), 0);
-    const ink = moment(() => 1) + epsilon;
-    const y = moment((y) => y) / ink, x = moment((y, x) => x) / ink;
-    const covariance = moment((y, x) => x * y) / ink - x * y;
-    const slant = clamp(covariance / (moment((y) => y * y) / ink - y * y + epsilon), slants);
-    const variance = moment((y, x) => x * x) / ink - x * x - slant * covariance;
-    const scale = clamp(Math.sqrt(Math.max(variance, 0)) / width, scales);
+    const limited = (value, [least, greatest]) => Math.min(Math.max(value, least), greatest);
+    const total = (factor) => values.reduce((sum, value, n) => sum + value * factor(Math.floor(n / side) - centre, n % side - centre), 0);
+    const ink = Math.max(total(() => 1), 0) + epsilon;
+    const y = total((down) => down) / ink;
+    const x = total((down, right) => right) / ink;
+    const yy = total((down) => down * down) / ink - y * y;
+    const xx = total((down, right) => right * right) / ink - x * x;
+    const xy = total((down, right) => down * right) / ink - x * y;
+    const slant = limited(xy / (yy + epsilon), slants);
+    const variance = xx - slant * (2 * xy - slant * yy);
+    const scale = limited(Math.sqrt(Math.max(variance, 0)) / width, scales);
     const pixel = (row, column) => (column < 0 || column >= side ? 0 : values[row * side + column]);
     const read = values.map((_, n) => {
       const row = Math.floor(n / side);
-      const column = x + slant * (row - centre - y) + scale * (n % side - centre) + centre, left = Math.floor(column);
+      const column = x + slant * (row - centre - y) + scale * (n % side - centre) + centre;
+      const left = Math.floor(column);
       return pixel(row, left) + (column - left) * (pixel(row, left + 1) - pixel(row, left));
     });
     return { ...image, values: read };

@@ -47,7 +47,7 @@ _logger = logging.getLogger(__name__)
 
 
 class _Graph:
-    """Nodes, each of which continues the `last` one, and the tensors that they use."""
+    """Nodes and the tensors that they use; `last` is the output of the newest node."""
 
     def __init__(self) -> None:
         self.nodes: list[NodeProto] = []
@@ -198,7 +198,7 @@ def _add_layers(graph: _Graph, layers: Iterable[Layer]) -> None:  # noqa: PLR091
             case ChannelNorm():
                 graph.add("InstanceNormalization", layer.weight, layer.bias, epsilon=layer.epsilon)
             case PlaceSums():
-                graph.add("Reshape", torch.tensor([0, 0, -1]))
+                graph.add("Reshape", torch.tensor([0, shape[0], shape[1] * shape[2]]))
                 graph.add("MatMul", layer.weight.flatten(1).T)
                 graph.add("Flatten", axis=1)
             case ChannelMean():
@@ -215,41 +215,47 @@ def _add_layers(graph: _Graph, layers: Iterable[Layer]) -> None:  # noqa: PLR091
 
 def _add_deskew(graph: _Graph, layer: Deskew) -> None:
     """Append the nodes that compute what `models.layers.Deskew` does, in its order."""
-    apply, side = graph.apply, len(layer.places)
+    apply, side, places = graph.apply, len(layer.places), layer.places
     images = apply("Reshape", graph.last, torch.tensor([0, side, side]))
-    flat = apply("Reshape", images, torch.tensor([0, side * side]))
-    sums = apply("MatMul", flat, layer.powers)
-    columns = [apply("Gather", sums, torch.tensor([n]), axis=1) for n in range(6)]
-    ink = apply("Add", columns[0], torch.tensor(layer.epsilon))
-    y, x, yy, xy, xx = (apply("Div", moment, ink) for moment in columns[1:])
-    covariance = apply("Sub", xy, apply("Mul", x, y))
-    variance = apply("Sub", yy, apply("Mul", y, y))
-    slant = apply("Div", covariance, apply("Add", variance, torch.tensor(layer.epsilon)))
+    over_rows, over_columns = torch.tensor([1]), torch.tensor([2])
+
+    def sums(terms: str, axis: Tensor) -> str:
+        return apply("ReduceSum", terms, axis, keepdims=0)
+
+    rows, columns = sums(images, over_columns), sums(images, over_rows)
+    ink = apply("ReduceSum", rows, torch.tensor([1]), keepdims=1)
+    ink = apply("Add", apply("Relu", ink), torch.tensor(layer.epsilon))
+
+    def moment(terms: str, factors: Tensor) -> str:
+        total = apply("ReduceSum", apply("Mul", terms, factors), torch.tensor([1]), keepdims=1)
+        return apply("Div", total, ink)
+
+    def covariance(of: str, one: str, other: str) -> str:
+        return apply("Sub", of, apply("Mul", one, other))
+
+    y, x = moment(rows, places), moment(columns, places)
+    yy = covariance(moment(rows, places.square()), y, y)
+    xx = covariance(moment(columns, places.square()), x, x)
+    xy = covariance(moment(sums(apply("Mul", images, places), over_columns), places), x, y)
+    slant = apply("Div", xy, apply("Add", yy, torch.tensor(layer.epsilon)))
     slant = apply("Clip", slant, *torch.tensor(layer.slants))
-    variance = apply("Sub", xx, apply("Mul", x, x))
-    variance = apply("Sub", variance, apply("Mul", slant, covariance))
-    width = apply("Sqrt", apply("Relu", variance))
-    scale = apply(
-        "Clip", apply("Div", width, torch.tensor(layer.width)), *torch.tensor(layer.scales)
-    )
-    start = apply("Sub", x, apply("Mul", slant, y))
-    shifts = apply("Add", apply("Mul", slant, layer.places), start)
-    stretched = apply("Mul", scale, layer.places)
-    read = apply(
-        "Add",
-        apply("Unsqueeze", shifts, torch.tensor([2])),
-        apply("Unsqueeze", stretched, torch.tensor([1])),
-    )
-    read = apply("Add", read, torch.tensor((side + 1) / 2))
+    twice = apply("Sub", apply("Add", xy, xy), apply("Mul", slant, yy))
+    variance = apply("Sub", xx, apply("Mul", slant, twice))
+    scale = apply("Div", apply("Sqrt", apply("Relu", variance)), torch.tensor(layer.width))
+    scale = apply("Clip", scale, *torch.tensor(layer.scales))
+    start = covariance(x, slant, y)
+    shifts = apply("Unsqueeze", apply("Add", apply("Mul", slant, places), start), over_columns)
+    stretched = apply("Unsqueeze", apply("Mul", scale, places), over_rows)
+    read = apply("Add", apply("Add", shifts, stretched), torch.tensor((side + 1) / 2))
     read = apply("Clip", read, *torch.tensor([0.0, side + 1]))
     left = apply("Floor", read)
-    share = apply("Sub", read, left)
     index = apply("Cast", left, to=TensorProto.INT64)
+    index = apply("Clip", index, *torch.tensor([0, side + 1]))
     padded = apply("Pad", images, torch.tensor([0, 0, 1, 0, 0, 2]))
     first = apply("GatherElements", padded, index, axis=2)
     second = apply("GatherElements", padded, apply("Add", index, torch.tensor(1)), axis=2)
-    difference = apply("Mul", apply("Sub", second, first), share)
-    apply("Unsqueeze", apply("Add", first, difference), torch.tensor([1]))
+    step = apply("Mul", apply("Sub", second, first), apply("Sub", read, left))
+    apply("Unsqueeze", apply("Add", first, step), torch.tensor([1]))
 
 
 def _add_ensemble(graph: _Graph, ensemble: Ensemble) -> None:
@@ -258,9 +264,8 @@ def _add_ensemble(graph: _Graph, ensemble: Ensemble) -> None:
     for layers in ensemble.members:
         graph.last = images
         _add_layers(graph, layers)
-        outputs.append(graph.last)
+        outputs.append(graph.apply("Unsqueeze", graph.last, torch.tensor([1])))
     graph.apply("Concat", *outputs, axis=1)
-    graph.add("Reshape", torch.tensor([0, len(outputs), -1]))
     graph.add("LogSoftmax", axis=2)
     graph.add("ReduceLogSumExp", axes=[1], keepdims=0)
     graph.add("Add", torch.tensor(-math.log(len(outputs))))

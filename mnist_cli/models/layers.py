@@ -1,4 +1,4 @@
-"""The layers of the networks that PyTorch does not have.
+"""Layers of the networks here that PyTorch does not provide.
 
 Images are `[N, channels, height, width]`, as in PyTorch, mostly with the channels last in memory.
 """
@@ -32,60 +32,61 @@ class Normalize(nn.Module):
 
 
 class Deskew(nn.Module):
-    """Set digits upright, centred and about equally wide: `[N, (1,) 28, 28]` → `[N, 1, 28, 28]`.
+    """Remove slant and differences in width: `[N, (1,) 28, 28]` → `[N, 1, 28, 28]`.
 
-    Each row of pixels is shifted and stretched, so that the moments of the ink no longer tell of a
-    slant, and the standard deviation of its columns becomes `width` pixels (LeCun et al. 1998
-    deskewed MNIST so, apart from the width). Nothing is trained, no gradient is computed, and a
-    network with few parameters need not learn these differences. An image is read between its
-    pixels (linearly), with 0 outside.
+    Each image is sheared so that its ink has no slant, centred horizontally, and stretched along
+    its rows so that the standard deviation of the ink's columns is `width` pixels. Slant and
+    stretch are limited, so very thin digits stay thinner. Pixels are interpolated linearly along a
+    row; those outside the image are 0. LeCun et al. (1998) deskewed MNIST so, without the stretch.
+    The layer has no parameters, and no gradient flows through it.
     """
 
-    width = 4.5  # pixels; three quarters of MNIST's training images are narrower
-    scales = (0.5, 1.5)  # the least and the greatest factor from a new to an old width
-    slants = (-1.0, 1.0)  # 99 % of MNIST's training images are within 0.8
-    epsilon = 1e-3  # of the moments, in pixels, and of the ink
+    width = 4.5
+    scales = (0.5, 1.5)  # limits of the old width over the new one
+    slants = (-1.0, 1.0)  # limits; of MNIST's training images 99.9 % are within them
+    epsilon = 1e-3  # of the ink, and of the variance of its rows
 
     places: Tensor
-    powers: Tensor
 
     def __init__(self) -> None:
         super().__init__()
         side = IMAGE_SHAPE[0]
-        places = torch.arange(side) - (side - 1) / 2  # of rows and columns, from the centre
-        y, x = torch.meshgrid(places, places, indexing="ij")
-        powers = torch.stack([torch.ones_like(x), y, x, y * y, x * y, x * x], 2)
-        self.register_buffer("places", places, persistent=False)
-        self.register_buffer("powers", powers.flatten(0, 1), persistent=False)
+        # Of the rows, and of the columns, from the centre.
+        self.register_buffer("places", torch.arange(side) - (side - 1) / 2, persistent=False)
 
     @torch.no_grad()
     def forward(self, pixels: Tensor) -> Tensor:
-        """Return the images, values 0 to 255."""
-        side = len(self.places)
-        images = pixels.reshape(-1, side, side).to(self.places.dtype)
-        slant, scale, start = self._map(images)
-        # The column from which each pixel is read, among columns with zeros on both sides.
-        shifts = start + slant * self.places  # [N, rows]
-        columns = torch.addcmul(shifts[:, :, None], scale[:, :, None], self.places)
+        """Return the images, values 0 to 255, in the dtype of the buffer."""
+        side, dtype = len(self.places), self.places.dtype
+        at_least_single = torch.promote_types(dtype, torch.float32)
+        images = pixels.reshape(-1, side, side).to(at_least_single)
+        places = self.places.to(at_least_single)
+        slant, scale, start = self._coefficients(images, places)
+        shifts = start + slant * places  # of each row
+        columns = shifts[:, :, None] + scale[:, :, None] * places
+        # From here on columns count from the left of images with a column of zeros before them.
         columns = (columns + (side + 1) / 2).clamp(0, side + 1)
         left = columns.floor()
+        index = left.long().clamp(0, side + 1)  # a column that is not finite has no index
         padded = F.pad(images, (1, 2))
-        first, second = (padded.gather(2, left.long() + one) for one in (0, 1))
-        return torch.lerp(first, second, columns - left)[:, None]
+        read = torch.lerp(padded.gather(2, index), padded.gather(2, index + 1), columns - left)
+        return read[:, None].to(dtype)
 
-    def _map(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _coefficients(self, images: Tensor, places: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return slant, scale and start of each image, `[N, 1]`.
 
-        A pixel at x of row y is read at `start + slant * y + scale * x`, all from the centre.
+        The pixel at x of row y is read from `start + slant * y + scale * x`, all from the centre.
         """
-        with torch.autocast(images.device.type, enabled=False):
-            sums = images.flatten(1) @ self.powers
-        ink, *moments = sums.tensor_split(6, 1)
-        y, x, yy, xy, xx = (moment / (ink + self.epsilon) for moment in moments)
-        slant = ((xy - x * y) / (yy - y * y + self.epsilon)).clamp(*self.slants)
-        variance = xx - x * x - slant * (xy - x * y)
+        rows, columns = images.sum(2), images.sum(1)
+        ink = rows.sum(1).clamp_min(0) + self.epsilon
+        y, x = ((sums * places).sum(1) / ink for sums in (rows, columns))
+        yy, xx = ((sums * places.square()).sum(1) / ink for sums in (rows, columns))
+        xy = ((images * places).sum(2) * places).sum(1) / ink
+        yy, xx, xy = yy - y * y, xx - x * x, xy - x * y
+        slant = (xy / (yy + self.epsilon)).clamp(*self.slants)
+        variance = xx - slant * (2 * xy - slant * yy)  # after shearing
         scale = (variance.clamp_min(0).sqrt() / self.width).clamp(*self.scales)
-        return slant, scale, x - slant * y
+        return slant[:, None], scale[:, None], (x - slant * y)[:, None]
 
 
 class PairColumns(nn.Module):
@@ -271,7 +272,11 @@ class WeightedMean(nn.Module):
     """Average each channel over the places of an image: `[N, C, H, W]` → `[N, C * maps]`.
 
     Each place has a weight, the same for all channels. So something is kept of where things are,
-    for few parameters. With several `maps` of weights, each channel has as many averages.
+    for few parameters.
+
+    Without `maps`, a single map of ones is what the training begins with, and the weight is
+    `[H, W]`. Otherwise it is `[maps, H, W]`, drawn around 1 so that the maps differ, and each
+    channel has as many averages, side by side.
     """
 
     def __init__(self, height: int, width: int, maps: int | None = None) -> None:
@@ -281,7 +286,7 @@ class WeightedMean(nn.Module):
         self.weight = nn.Parameter(drawn)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the averages, those of a channel side by side."""
+        """Return the averages."""
         if self.weight.ndim == 2:
             return (images * self.weight).mean((2, 3))
         places = self.weight.flatten(1)
