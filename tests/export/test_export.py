@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from mnist_cli.config.programs import ExportConfig
 from mnist_cli.config.registry import NETWORKS
@@ -47,6 +47,18 @@ def checkpoint_of(name: str, folder: Path, members: int = 1, std: float = 0.1) -
     return path
 
 
+def odd_images() -> Tensor:
+    """Return images `uint8 [N, 28, 28]` at which layers that look at the ink reach their limits."""
+    images = torch.zeros(6, 28, 28, dtype=torch.uint8)
+    for row in range(8, 20):
+        images[1, row, 2 * row - 14 : 2 * row - 11] = 100  # steeper than 45 degrees
+        images[2, row, 39 - 2 * row : 42 - 2 * row] = 100
+    images[3] = 100
+    images[4, 9] = 100  # a row
+    images[5, 0, 27] = 100  # a dot in a corner
+    return images
+
+
 @pytest.mark.parametrize(("name", "members"), EACH_AND_ENSEMBLES)
 def test_onnx_runtime_reads_the_same_digits(
     call: Caller, mnist: Dataset, tmp_path: Path, name: str, members: int
@@ -59,11 +71,12 @@ def test_onnx_runtime_reads_the_same_digits(
         tmp_path / "model.onnx", providers=["CPUExecutionProvider"]
     )
     images = mnist.test.images[: 10_000 if name == "cnn" else 1000].view(-1, 28, 28)
+    images = torch.cat([images, odd_images()])
     with torch.inference_mode():
         expected = load_checkpoint(path).build_model().eval()(images)
     found = [
         torch.from_numpy(session.run(["logits"], {"pixels": part.float().numpy()})[0])
-        for part in images.split(777)  # the last batch is a smaller one
+        for part in (*images.split(777), images[:0])  # batches of three sizes
     ]
     logits = torch.cat(found)
     difference = float((logits - expected).abs().max())

@@ -17,7 +17,7 @@ from mnist_cli.config.registry import NETWORKS
 from mnist_cli.data.splits import Dataset
 from mnist_cli.export.export import export_checkpoint
 from mnist_cli.models.checkpoint import load_checkpoint
-from tests.export.test_export import EACH_AND_ENSEMBLES, checkpoint_of
+from tests.export.test_export import EACH_AND_ENSEMBLES, checkpoint_of, odd_images
 from tests.helpers.browsing import VIEWS, OpenPage, check_self_contained
 from tests.helpers.calling import Caller
 from tests.helpers.checkpoints import save_checkpoint
@@ -109,7 +109,7 @@ def test_the_browsers_logits_are_pytorchs(
     browser: Any, mnist: Dataset, tmp_path: Path, name: str, members: int
 ) -> None:
     checkpoint = checkpoint_of(name, tmp_path, members)
-    images = mnist.test.images[: count(10, 1000)].view(-1, 28, 28)
+    images = torch.cat([mnist.test.images[: count(10, 1000)].view(-1, 28, 28), odd_images()])
     with torch.inference_mode():
         expected = load_checkpoint(checkpoint).build_model().eval()(images)
     desk = Desk(browser, export(checkpoint, tmp_path / "digit.html"))

@@ -66,7 +66,7 @@ def test_several_maps_of_weights_give_each_channel_several_averages() -> None:
 
 
 def moments_of(image: torch.Tensor) -> dict[str, float]:
-    """Return centre, slant and width of an image, pixel by pixel."""
+    """Return centre, slant and deviations of an image, pixel by pixel; the width without slant."""
     pixels = [
         (row - 13.5, column - 13.5, float(image[row, column]))
         for row in range(28)
@@ -77,7 +77,8 @@ def moments_of(image: torch.Tensor) -> dict[str, float]:
     xy = sum((one[0] - y) * (one[1] - x) * one[2] for one in pixels) / ink
     yy = sum((one[0] - y) ** 2 * one[2] for one in pixels) / ink
     xx = sum((one[1] - x) ** 2 * one[2] for one in pixels) / ink
-    return {"y": y, "x": x, "slant": xy / yy, "width": math.sqrt(xx - xy**2 / yy)}
+    width = math.sqrt(xx - xy**2 / yy)
+    return {"y": y, "x": x, "slant": xy / yy, "width": width, "columns": math.sqrt(xx)}
 
 
 def test_deskewed_digits_are_upright_centred_and_equally_wide(few: Split) -> None:
@@ -103,6 +104,45 @@ def test_an_upright_digit_of_the_right_width_is_read_as_it_is() -> None:
     half = torch.zeros(28, 28)
     half[6:22, 10:18] = 200.0
     torch.testing.assert_close(layer(image)[0, 0], half, rtol=0, atol=0.02)
+
+
+def test_a_slant_beyond_the_limit_is_removed_in_part_and_the_width_is_right() -> None:
+    image = torch.zeros(28, 28)
+    for row in range(10, 18):
+        for column in (2 * (row - 10) + 6, 2 * (row - 10) + 7):
+            image[row, column : column + 2] = 200.0  # two columns to the right in each row
+    layer = layers.Deskew()
+    before, after = moments_of(image), moments_of(layer(image)[0, 0])
+    assert before["slant"] == pytest.approx(2, abs=0.01)
+    assert after["columns"] == pytest.approx(layer.width, abs=0.3)
+    scale = after["slant"] / (before["slant"] - layer.slants[1])
+    assert 1 < scale < 2, "one of two columns a row is left, stretched"
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 1e38])
+def test_a_pixel_that_is_no_number_harms_its_own_image_only(value: float, few: Split) -> None:
+    images = few.images[:3].float()
+    expected = layers.Deskew()(images)
+    images[1, 5, 6] = value
+    found = layers.Deskew()(images)
+    assert torch.equal(found[::2], expected[::2])
+    assert not math.isfinite(value) or bool(found[1].isnan().any())
+
+
+def test_pixels_whose_sum_is_negative_are_deskewed(few: Split) -> None:
+    """As those that an attack or an occlusion may compute."""
+    found = layers.Deskew()(few.images[:20].float() - 255)
+    assert bool(found.isfinite().all())
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_images_are_deskewed_in_single_precision_at_least(dtype: torch.dtype, few: Split) -> None:
+    expected = layers.Deskew()(few.images[:20])
+    found = layers.Deskew().to(dtype)(few.images[:20])
+    assert found.dtype == dtype
+    torch.testing.assert_close(found.float(), expected, rtol=0, atol=0.6)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(layers.Deskew()(few.images[:20]), expected)
 
 
 @pytest.mark.parametrize("value", [0, 255])
