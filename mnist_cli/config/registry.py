@@ -166,7 +166,7 @@ NETWORKS = {
         confidence_threshold=0.63,  # 98.3 % above, 98.57 % correct; 35 % of the mistakes below
     ),
     "upright": NetworkEntry(
-        "As nano, on digits that it first sets upright: the most accuracy for fewer than 1,000.",
+        "As nano, on digits that it first sets upright, for fewer than 1,000 parameters.",
         builder="upright",
         mini_batch=Defaults(
             {"adamw": 0.02, "sgd": 0.05}, _NO_DECAY, augment="elastic", augment_strength=0.4

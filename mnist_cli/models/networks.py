@@ -1,7 +1,7 @@
 """The networks: raw pixels in, logits out.
 
 Every network takes images `[N, 28, 28]` or `[N, 1, 28, 28]`, values 0 to 255, `uint8` or floating,
-and returns logits `[N, classes]`. Its first layer normalises, so training, evaluation and
+and returns logits `[N, classes]`. It normalises them itself, so training, evaluation and
 prediction use the same input. The gradient over a batch is the sum of the gradients over its
 micro-batches, which `check_additive` proves before a training.
 """
