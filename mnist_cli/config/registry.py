@@ -172,8 +172,8 @@ NETWORKS = {
             {"adamw": 0.02, "sgd": 0.05}, _NO_DECAY, augment="elastic", augment_strength=0.4
         ),
         batch=Defaults({"adamw": 0.01, "sgd": 0.1}, _NO_DECAY),
-        comparison_lr={"sgd": 0.2, "adamw": 0.01},
-        confidence_threshold=0.63,
+        comparison_lr={"sgd": 0.3, "adamw": 0.01},  # of adamw no search was made: nano's
+        confidence_threshold=0.72,  # 98.4 % above, 99.29 % correct; 47 % of the mistakes below
     ),
     "quick": NetworkEntry(
         "One convolution and two dense layers on fixed cosine waves: the fastest way to 99 %.",
