@@ -32,7 +32,8 @@ def test_the_checkpoint_can_go_down_a_pipe(shell: Shell) -> None:
 
 
 def test_a_reader_that_goes_away_ends_the_run_quietly(shell: Shell) -> None:
-    done = shell.bash("mnist-train -q --json --log-interval 1 | head -1", env=SMALL)
+    # More lines than a pipe holds: the program cannot end before the reader does.
+    done = shell.bash("mnist-train -q --json --log-interval 1 --epochs 100 | head -1", env=SMALL)
     assert done.code == 141
     assert done.err == ""
     assert json.loads(done.out)["event"] == "start"
