@@ -10,8 +10,8 @@ from typing import Any
 from torch.utils.data import DataLoader
 
 from benchmarks.references import torchvision_mnist
-from mnist_cli.config.registry import NETWORKS
-from mnist_cli.data.augment import Warp
+from mnist_cli.config.train import TrainConfig
+from mnist_cli.data.augment import augmented
 from mnist_cli.data.batches import epoch_updates
 from mnist_cli.data.datasets import load_dataset
 from mnist_cli.models.layers import Normalize
@@ -33,16 +33,15 @@ def samples_per_second(batches: Iterable[Any], most: int | None) -> float:
 def main() -> None:
     """Measure one kind of pipeline."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("kind", choices=["ours", "affine", "0", "2"])
+    parser.add_argument("kind", choices=["ours", "default", "0", "2"])
     parser.add_argument("--data-dir", default="data")
     parser.add_argument("--batches", type=int)
     options = parser.parse_args()
 
-    if options.kind in ("ours", "affine"):
+    if options.kind in ("ours", "default"):
         split = load_dataset("mnist", options.data_dir).train
-        strength = NETWORKS["cnn"].mini_batch.augment_strength
-        affine = Warp(split, 0, strength=strength, waves=False)
-        dataset = affine if options.kind == "affine" else split
+        default = TrainConfig().resolve(len(split))
+        dataset = augmented(split, default) if options.kind == "default" else split
         normalize = Normalize()  # the reference's ToTensor makes floating-point images, too
 
         def batches(epoch: int) -> Iterable[Any]:

@@ -67,7 +67,7 @@ class _Graph:
         self,
         operator: str,
         *inputs: str | Tensor | None,
-        **attributes: Any,  # noqa: ANN401
+        **attributes: Any,  # noqa: ANN401 (as in onnx)
     ) -> str:
         """Append a node, and return its name; inputs are names of other nodes, or tensors."""
         names = [
@@ -217,45 +217,43 @@ def _add_deskew(graph: _Graph, layer: Deskew) -> None:
     """Append the nodes that compute what `models.layers.Deskew` does, in its order."""
     apply, side, places = graph.apply, len(layer.places), layer.places
     images = apply("Reshape", graph.last, torch.tensor([0, side, side]))
-    over_rows, over_columns = torch.tensor([1]), torch.tensor([2])
+    second, third = torch.tensor([1]), torch.tensor([2])  # dimensions
 
-    def sums(terms: str, axis: Tensor) -> str:
-        return apply("ReduceSum", terms, axis, keepdims=0)
-
-    rows, columns = sums(images, over_columns), sums(images, over_rows)
-    ink = apply("ReduceSum", rows, torch.tensor([1]), keepdims=1)
+    rows = apply("ReduceSum", images, third, keepdims=0)
+    columns = apply("ReduceSum", images, second, keepdims=0)
+    ink = apply("ReduceSum", rows, second, keepdims=1)
     ink = apply("Add", apply("Relu", ink), torch.tensor(layer.epsilon))
 
     def moment(terms: str, factors: Tensor) -> str:
-        total = apply("ReduceSum", apply("Mul", terms, factors), torch.tensor([1]), keepdims=1)
+        total = apply("ReduceSum", apply("Mul", terms, factors), second, keepdims=1)
         return apply("Div", total, ink)
 
-    def covariance(of: str, one: str, other: str) -> str:
-        return apply("Sub", of, apply("Mul", one, other))
+    def less_product(value: str, one: str, other: str) -> str:
+        return apply("Sub", value, apply("Mul", one, other))
 
     y, x = moment(rows, places), moment(columns, places)
-    yy = covariance(moment(rows, places.square()), y, y)
-    xx = covariance(moment(columns, places.square()), x, x)
-    xy = covariance(moment(sums(apply("Mul", images, places), over_columns), places), x, y)
+    yy = less_product(moment(rows, places.square()), y, y)
+    xx = less_product(moment(columns, places.square()), x, x)
+    weighted = apply("ReduceSum", apply("Mul", images, places), third, keepdims=0)
+    xy = less_product(moment(weighted, places), x, y)
     slant = apply("Div", xy, apply("Add", yy, torch.tensor(layer.epsilon)))
     slant = apply("Clip", slant, *torch.tensor(layer.slants))
-    twice = apply("Sub", apply("Add", xy, xy), apply("Mul", slant, yy))
-    variance = apply("Sub", xx, apply("Mul", slant, twice))
+    variance = less_product(xx, slant, less_product(apply("Add", xy, xy), slant, yy))
     scale = apply("Div", apply("Sqrt", apply("Relu", variance)), torch.tensor(layer.width))
     scale = apply("Clip", scale, *torch.tensor(layer.scales))
-    start = covariance(x, slant, y)
-    shifts = apply("Unsqueeze", apply("Add", apply("Mul", slant, places), start), over_columns)
-    stretched = apply("Unsqueeze", apply("Mul", scale, places), over_rows)
+    start = less_product(x, slant, y)
+    shifts = apply("Unsqueeze", apply("Add", apply("Mul", slant, places), start), third)
+    stretched = apply("Unsqueeze", apply("Mul", scale, places), second)
     read = apply("Add", apply("Add", shifts, stretched), torch.tensor((side + 1) / 2))
     read = apply("Clip", read, *torch.tensor([0.0, side + 1]))
     left = apply("Floor", read)
     index = apply("Cast", left, to=TensorProto.INT64)
     index = apply("Clip", index, *torch.tensor([0, side + 1]))
     padded = apply("Pad", images, torch.tensor([0, 0, 1, 0, 0, 2]))
-    first = apply("GatherElements", padded, index, axis=2)
-    second = apply("GatherElements", padded, apply("Add", index, torch.tensor(1)), axis=2)
-    step = apply("Mul", apply("Sub", second, first), apply("Sub", read, left))
-    apply("Unsqueeze", apply("Add", first, step), torch.tensor([1]))
+    before = apply("GatherElements", padded, index, axis=2)
+    after = apply("GatherElements", padded, apply("Add", index, torch.tensor(1)), axis=2)
+    step = apply("Mul", apply("Sub", after, before), apply("Sub", read, left))
+    apply("Unsqueeze", apply("Add", before, step), second)
 
 
 def _add_ensemble(graph: _Graph, ensemble: Ensemble) -> None:

@@ -41,9 +41,11 @@ class Deskew(nn.Module):
     The layer has no parameters, and no gradient flows through it.
     """
 
+    # Of MNIST's training images 84 % are narrower than this, 86 % need no limit of the scales, and
+    # 99.8 % none of the slants.
     width = 4.5
-    scales = (0.5, 1.5)  # limits of the old width over the new one
-    slants = (-1.0, 1.0)  # limits; of MNIST's training images 99.9 % are within them
+    scales = (0.5, 1.5)  # the old width over the new one
+    slants = (-1.0, 1.0)  # columns a row
     epsilon = 1e-3  # of the ink, and of the variance of its rows
 
     places: Tensor
