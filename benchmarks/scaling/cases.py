@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 import torch
+from torch.nn import functional as F
 
 from mnist_cli.config.train import TrainConfig
 from mnist_cli.data.splits import Dataset, train_val_split
@@ -14,6 +15,7 @@ from mnist_cli.training.loop import RunningSums
 from mnist_cli.training.optim import build_optimizer
 from mnist_cli.training.state import TrainingState
 from mnist_cli.training.trainer import Trainer
+from mnist_cli.training.weight_average import WeightAverage
 
 UPDATES = 50
 TOLERANCE = {"float32": 1e-5, "float64": 1e-10}  # of a loss, relative to that of one process
@@ -62,8 +64,8 @@ CASES = [
     _case("shifted images", **STEADY, lr=0.001, model="cnn", batch_size=250, subset=5101),
     _case("shards fetched", **STEADY, lr=0.001, model="lenet", batch_size=1001, subset=5003),
     _case(
-        "warped images, two members, a teacher",
-        **{**STEADY, "augment": "elastic", "members": 2, "teacher": "mlp"},
+        "warped images, two members, a teacher, averaged weights",
+        **{**STEADY, "augment": "elastic", "members": 2, "teacher": "mlp", "ema": 0.9},
         lr=0.001,
         model="cnn",
         batch_size=250,
@@ -86,11 +88,16 @@ def losses_of(
     group: ProcessGroup,
     updates: int = UPDATES,
 ) -> list[float]:
-    """Return the loss before each of the first `updates` updates."""
+    """Return the loss before each of the first `updates` updates.
+
+    If the weights are averaged, the loss of the averaged ones on all samples is the last one: after
+    the last update of the epoch in which these updates end.
+    """
     samples, _ = train_val_split(dataset.train, val_size=0, subset=config.subset, seed=config.seed)
     state = TrainingState(config, torch.device("cpu"))
     state.model.to(getattr(torch, dtype))
     state.optimizer = build_optimizer(state.model, config)
+    state.average = WeightAverage(state.model, config.ema) if config.ema else None
     teacher = None
     if config.teacher is not None:  # here the name of a network, with random weights
         teacher = build_model(config.teacher, seed=9).to(getattr(torch, dtype))
@@ -101,4 +108,9 @@ def losses_of(
     while len(losses) < updates:
         losses += [event.loss for event in trainer.train_epoch() if isinstance(event, Step)]
         state.sums = RunningSums()
-    return losses[:updates]
+    found = losses[:updates]
+    if state.average is not None:
+        with torch.no_grad():
+            logits = state.average.model.eval()(samples.images)
+        found.append(F.cross_entropy(logits, samples.labels.long()).item())
+    return found

@@ -1,11 +1,14 @@
 """Many ranks train as one process does: losses and scores."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from benchmarks.scaling.cases import CASES, TOLERANCE
+from benchmarks.scaling.cases import CASES, TOLERANCE, losses_of
 from benchmarks.scaling.equivalence import Losses, difference, losses_with
+from mnist_cli.data.splits import Dataset
+from mnist_cli.runtime.distributed.group import ProcessGroup
 from tests.helpers.fork_server import ForkServer
 from tests.helpers.launching import Launcher
 from tests.helpers.rank_script import judged_in
@@ -34,6 +37,18 @@ def test_ranks_have_the_losses_of_one_process(
         most, cases = TOLERANCE[dtype], judged_in(dtype)
         for case, ours, theirs in zip(cases, found[0][dtype], losses_of_one[dtype], strict=True):
             assert difference(ours, theirs) <= most, (dtype, case.name, case.about)
+
+
+@pytest.mark.parametrize("model", ["quick", "upright"])
+def test_micro_batches_have_the_losses_of_whole_batches(model: str, mnist: Dataset) -> None:
+    """With augmentation, an ensemble, a teacher and averaged weights."""
+    (case,) = (case for case in CASES if case.config.ema)
+    found = []
+    for size in (512, 7):
+        config = replace(case.config, model=model, subset=157, batch_size=50, micro_batch_size=size)
+        found.append(losses_of(config, "float64", mnist, ProcessGroup(), updates=8))
+    assert len(found[0]) == 9
+    assert difference(*found) <= TOLERANCE["float64"]
 
 
 @pytest.mark.torture
